@@ -1,0 +1,44 @@
+"""Where things lie on this machine: FDA_HOME, the embedded assets, and the folders that pages may read.
+
+Knows nothing of what the files hold.
+"""
+
+import os
+from pathlib import Path
+
+from fda.errors import UserError
+
+REPO = Path(__file__).resolve().parent.parent
+ASSETS = REPO / "assets"
+
+
+def fda_home() -> Path:
+    """The folder of the store and of all runs: FDA_HOME, or ~/.fda."""
+    return Path(os.environ.get("FDA_HOME") or Path.home() / ".fda").expanduser().resolve()
+
+
+def model_roots() -> list[Path]:
+    """Folders below which pages may read: FDA_MODEL_ROOTS, or the working directory, FDA_HOME and the hub cache.
+
+    The embedded assets are always among them.
+    """
+    named = os.environ.get("FDA_MODEL_ROOTS")
+    if named:
+        roots = [Path(part).expanduser() for part in named.split(":") if part]
+    else:
+        hub_cache = Path(os.environ.get("HF_HOME") or Path.home() / ".cache" / "huggingface") / "hub"
+        roots = [Path.cwd(), fda_home(), hub_cache]
+    return [root.resolve() for root in [*roots, ASSETS]]
+
+
+def require_readable(path: Path, roots: list[Path] | None = None) -> Path:
+    """`path` with links resolved, if it lies below an allowed root; otherwise a UserError."""
+    resolved = Path(path).expanduser().resolve()
+    allowed = model_roots() if roots is None else roots
+    if not any(resolved.is_relative_to(root) for root in allowed):
+        listed = ", ".join(str(root) for root in allowed)
+        raise UserError(
+            f"{path} lies outside the folders that pages may read ({listed}): "
+            "move it there, or add its folder to FDA_MODEL_ROOTS and start the dashboard again."
+        )
+    return resolved

@@ -1,0 +1,37 @@
+"""What a run is asked to do. `spec.json` in the run's folder holds one of these and is enough to repeat the run."""
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from fda.anchors.settings import ConstructSettings
+from fda.models.zoo import Zoo
+
+
+class RunSpec(BaseModel):
+    """One run: construct anchors, or compare methods, or both one after the other.
+
+    `construct` is None for a run that only compares; `methods` is empty for a run that only constructs.
+    A comparing run without `construct` takes its anchors, if a method needs them, from `anchors_run`.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    version: Literal[1] = 1
+    zoo: Zoo
+    zoo_path: str
+    tasks: tuple[str, ...] = Field(min_length=1)
+    blocks: tuple[int, ...] = ()
+    construct: ConstructSettings | None = None
+    methods: tuple[str, ...] = ()
+    anchors_run: str | None = None
+    device: str = "cpu"
+    engine: Literal["local", "ray"] = "local"
+    seed: int = 0
+
+    @property
+    def kind(self) -> Literal["construct", "compare", "demo"]:
+        """What the run is called in lists: `demo` constructs and compares in one go."""
+        if self.construct is None:
+            return "compare"
+        return "demo" if self.methods else "construct"
