@@ -1,0 +1,5 @@
+"""`python -m fda …`: the command line."""
+
+from fda.cli import main
+
+main()

@@ -1,0 +1,41 @@
+"""The spectrum of anchors and its alignment with real block inputs (paper, figures 3 and 4)."""
+
+import torch
+from torch import Tensor
+
+TOP_FRACTION = 0.2  # k = 20 % of d, as in the paper's figure 4
+
+
+def as_matrix(x: Tensor) -> Tensor:
+    """(n, tokens, d) → ((n·tokens), d) in float64."""
+    return x.detach().reshape(-1, x.shape[-1]).double()
+
+
+def normalised_spectrum(x: Tensor) -> Tensor:
+    """Singular values of the ((n·tokens) × d) matrix, descending, divided by the largest; shape (min(n·tokens, d),).
+
+    Paper, figure 3. From the eigenvalues of the d × d Gram matrix in float64: values below 1e-8 are rounding.
+    """
+    matrix = as_matrix(x)
+    values = torch.linalg.eigvalsh(matrix.T @ matrix).clamp_min(0).sqrt().flip(0)[: min(matrix.shape)]
+    return values / values[0].clamp_min(torch.finfo(values.dtype).tiny)
+
+
+def top_directions(x: Tensor, k: int | None = None) -> Tensor:
+    """The k right singular vectors of largest singular value, as columns: (d, k). Default k: 20 % of d."""
+    matrix = as_matrix(x)
+    k = max(1, round(TOP_FRACTION * matrix.shape[1])) if k is None else k
+    _, vectors = torch.linalg.eigh(matrix.T @ matrix)
+    return vectors[:, -k:]
+
+
+def subspace_similarity(directions: Tensor, others: Tensor) -> float:
+    """‖V_aᵀ V_r‖_F² / k of two (d, k) orthonormal bases: 1 for equal subspaces, k/d by chance (paper, figure 4)."""
+    return float((directions.T @ others).square().sum() / directions.shape[1])
+
+
+def effective_rank(spectrum: Tensor) -> float:
+    """exp of the entropy of the normalised singular values (Roy and Vetterli 2007): 1 for one direction, d for a flat one."""
+    p = spectrum / spectrum.sum()
+    p = p[p > 0]
+    return float((-(p * p.log()).sum()).exp())

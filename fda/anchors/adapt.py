@@ -1,0 +1,114 @@
+"""Adaptation: train a block on the anchors of all tasks until it answers them as the finetuned blocks do.
+
+From the pretrained model the block's weights are trained; from a merged model, element-wise coefficients of task vectors
+(paper, section 3.3). A generator of events, like construction.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from fda.anchors.loss import Parameters
+from fda.anchors.settings import AdaptSettings
+from fda.errors import UserError
+from fda.models.blocks import Block
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """One pass over the pooled anchors; `loss` is the mean distance per anchor over the pass."""
+
+    epoch: int
+    loss: float
+
+
+@dataclass(frozen=True)
+class Adapted:
+    """The adapted tensors of the block, detached, on the device."""
+
+    parameters: dict[str, Tensor]
+
+
+def pool(block: Block, finetuned: Sequence[Parameters], anchors: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    """All tasks' anchors and their targets φ(θi, x): two tensors (Σn, tokens, d) in the tasks' order."""
+    with torch.no_grad():
+        targets = [block(parameters, x) for parameters, x in zip(finetuned, anchors, strict=True)]
+    return torch.cat(list(anchors)), torch.cat(targets)
+
+
+def adapt_weights(
+    block: Block, base: Parameters, x: Tensor, y: Tensor, settings: AdaptSettings, *, seed: int
+) -> Iterator[Epoch | Adapted]:
+    """min over θ of Σ Dist(φ(θ, x), y), starting from `base`. x, y: (N, tokens, d), of all tasks."""
+    theta = {name: tensor.detach().clone().requires_grad_() for name, tensor in base.items()}
+    return _adapt(block, lambda: theta, list(theta.values()), x, y, settings, settings.weights_lr, seed)
+
+
+def adapt_coefficients(
+    block: Block,
+    base: Parameters,
+    task_vectors: Sequence[Parameters],
+    start: float,
+    x: Tensor,
+    y: Tensor,
+    settings: AdaptSettings,
+    *,
+    seed: int,
+) -> Iterator[Epoch | Adapted]:
+    """min over α of Σ Dist(φ(θ0 + Σ_k α_k ⊙ τ_k, x), y), every α element beginning at `start`.
+
+    Task arithmetic: k runs over the tasks and start = λ. Other merged models: one τ = merged − θ0 and start = 1.
+    """
+    alphas = [{name: torch.full_like(tau, start).requires_grad_() for name, tau in one.items()} for one in task_vectors]
+
+    def merged() -> dict[str, Tensor]:
+        return {
+            name: theta0 + sum(alpha[name] * tau[name] for alpha, tau in zip(alphas, task_vectors, strict=True))
+            for name, theta0 in base.items()
+        }
+
+    trained = [tensor for alpha in alphas for tensor in alpha.values()]
+    return _adapt(block, merged, trained, x, y, settings, settings.coefficients_lr, seed)
+
+
+def distances(outputs: Tensor, targets: Tensor, settings: AdaptSettings) -> Tensor:
+    """Dist summed over the anchors of a batch: −cos of the flattened outputs, squared error, or absolute error."""
+    if settings.distance == "cos":
+        return -torch.nn.functional.cosine_similarity(outputs.flatten(1), targets.flatten(1)).sum()
+    if settings.distance == "mse":
+        return torch.nn.functional.mse_loss(outputs, targets, reduction="sum")
+    return torch.nn.functional.l1_loss(outputs, targets, reduction="sum")
+
+
+def _adapt(
+    block: Block,
+    parameters: Callable[[], Mapping[str, Tensor]],
+    trained: list[Tensor],
+    x: Tensor,
+    y: Tensor,
+    settings: AdaptSettings,
+    lr: float,
+    seed: int,
+) -> Iterator[Epoch | Adapted]:
+    """Adam over shuffled batches; `parameters()` are the block's tensors as a function of the trained ones."""
+    optimizer = torch.optim.Adam(trained, lr=lr)
+    generator = torch.Generator().manual_seed(seed)
+    for epoch in range(settings.epochs):
+        total = torch.zeros((), device=x.device)
+        for batch in torch.randperm(len(x), generator=generator).split(settings.batch):
+            batch = batch.to(x.device)
+            loss = distances(block(parameters(), x[batch]), y[batch], settings)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            total += loss.detach()
+        mean = total.item() / len(x)
+        if mean != mean:
+            raise UserError(
+                f"the adaptation loss of block {block.index} is no longer a number in epoch {epoch}: "
+                "lower the learning rate."
+            )
+        yield Epoch(epoch, mean)
+    yield Adapted({name: tensor.detach() for name, tensor in parameters().items()})

@@ -1,0 +1,42 @@
+"""Where anchors start: rows of the finetuned weights, or a small Gaussian (paper, section 3.2, initialisation principle)."""
+
+import hashlib
+
+import torch
+from torch import Tensor
+
+from fda.anchors.loss import Parameters
+from fda.anchors.settings import ConstructSettings
+from fda.models.blocks import Block
+
+
+def unit_seed(seed: int, task: str, block: int) -> int:
+    """The seed of one unit, a function of (seed, task, block) alone: neither order nor engine changes a result."""
+    digest = hashlib.sha256(f"{seed}/{task}/{block}".encode()).digest()
+    return int.from_bytes(digest[:8], "big") >> 1
+
+
+def initial_anchors(block: Block, finetuned: Parameters, settings: ConstructSettings, seed: int) -> Tensor:
+    """The start, shape (n, tokens, d), float32 on the CPU."""
+    generator = torch.Generator().manual_seed(seed)
+    tokens = settings.tokens or block.tokens
+    if settings.init == "gauss":
+        return settings.sigma * torch.randn(settings.anchors, tokens, block.width, generator=generator)
+    rows = weight_rows(finetuned, block.width)
+    return sample_rows(rows, settings.anchors * tokens, generator).reshape(settings.anchors, tokens, block.width)
+
+
+def weight_rows(finetuned: Parameters, width: int) -> Tensor:
+    """All rows of width d of the block's 2-D weights, stacked: (rows, d)."""
+    matrices = [w.detach().float().cpu() for w in finetuned.values() if w.ndim == 2 and w.shape[1] == width]
+    return torch.cat(matrices)
+
+
+def sample_rows(rows: Tensor, count: int, generator: torch.Generator) -> Tensor:
+    """`count` rows without replacement; if there are too few, filled up with means of random pairs of rows."""
+    chosen = rows[torch.randperm(len(rows), generator=generator)[:count]]
+    missing = count - len(chosen)
+    if missing > 0:
+        pairs = torch.randint(len(rows), (2, missing), generator=generator)
+        chosen = torch.cat([chosen, (rows[pairs[0]] + rows[pairs[1]]) / 2])
+    return chosen

@@ -1,0 +1,72 @@
+"""The angle loss: how far the gradient that anchors induce at the pretrained weights is from the task vector.
+
+Plain functions over a block φ(parameters, x). Nothing here optimises anything.
+"""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from fda.anchors.settings import Distance
+from fda.models.blocks import Block
+
+Parameters = Mapping[str, Tensor]
+
+
+def similarity(outputs: Tensor, targets: Tensor, distance: Distance) -> Tensor:
+    """s(θ, X): mean over anchors of the cosine of the flattened outputs, or −MSE, or −L1. Shapes (n, tokens, d)."""
+    if distance == "cos":
+        return torch.nn.functional.cosine_similarity(outputs.flatten(1), targets.flatten(1)).mean()
+    if distance == "mse":
+        return -torch.nn.functional.mse_loss(outputs, targets)
+    return -torch.nn.functional.l1_loss(outputs, targets)
+
+
+def induced_gradient(
+    block: Block, base: Parameters, finetuned: Parameters, x: Tensor, distance: Distance = "cos"
+) -> dict[str, Tensor]:
+    """g_p = ∂ s(θ, X) / ∂ θ_p at θ = θ0 for every tensor p of the block, differentiable in x (paper, section 3.2).
+
+    x: (n, tokens, d). Needs the math attention kernel, the only one with a second derivative.
+    """
+    theta = {name: tensor.detach().requires_grad_() for name, tensor in base.items()}
+    with sdpa_kernel(SDPBackend.MATH):
+        score = similarity(block(theta, x), block(finetuned, x), distance)
+        gradients = torch.autograd.grad(score, list(theta.values()), create_graph=x.requires_grad)
+    return dict(zip(theta, gradients, strict=True))
+
+
+def cosines(gradient: Parameters, task_vector: Parameters, live: tuple[str, ...]) -> Tensor:
+    """cos(g_p, τ_p) of the live tensors p, in the order of `live`; shape (len(live),)."""
+    tiny = torch.finfo(torch.float32).tiny
+    values = []
+    for name in live:
+        g, tau = gradient[name].flatten(), task_vector[name].flatten()
+        values.append(torch.dot(g, tau) / (g.norm() * tau.norm()).clamp_min(tiny))
+    return torch.stack(values)
+
+
+def angle_losses(cosine: Tensor) -> tuple[Tensor, Tensor]:
+    """(Σ_p [1 − cos_p], which is optimised, and its mean over p, which is reported)."""
+    terms = 1 - cosine
+    return terms.sum(), terms.mean()
+
+
+def live_tensors(block: Block, base: Parameters, finetuned: Parameters) -> tuple[str, ...]:
+    """Names of the tensors whose cosine can change: τ ≠ 0 and an induced gradient that is not identically zero.
+
+    Dead ones (frozen tensors; key biases, which attention cannot feel) would only add a constant to the loss. Found by one
+    gradient in float64 at a random point, where a gradient that is zero by mathematics stays at rounding level.
+    """
+    double = {name: tensor.detach().double().cpu() for name, tensor in base.items()}
+    moved = {name: tensor.detach().double().cpu() for name, tensor in finetuned.items()}
+    probe = torch.randn(2, min(block.tokens, 8), block.width, generator=torch.Generator().manual_seed(0)).double()
+    gradient = induced_gradient(block, double, moved, probe)
+    largest = max((g.norm().item() for g in gradient.values()), default=0.0)
+    return tuple(
+        name
+        for name in base
+        if not torch.equal(double[name], moved[name]) and gradient[name].norm().item() > 1e-10 * largest
+    )

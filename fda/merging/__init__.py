@@ -1,0 +1,1 @@
+"""Merging methods: one file a method, a pure function and its registry entry."""

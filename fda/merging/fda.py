@@ -1,0 +1,22 @@
+"""FDA as merging methods: adapt a start on the anchors. The work itself is in `fda.anchors.adapt`."""
+
+from fda.merging.method import Method
+
+STARTS = {"pretrained": "Pretrained", "ta": "TA", "tsv": "TSV"}
+
+FDA_METHODS = tuple(
+    Method(
+        name=f"fda:{start}",
+        title=f"FDA ({title})",
+        idea=(
+            "Adapt the pretrained blocks on the anchors."
+            if start == "pretrained"
+            else f"Adapt element-wise coefficients of the task vectors of {title} on the anchors."
+        ),
+        paper="https://arxiv.org/abs/2510.21223",
+        year=2025,
+        needs="anchors",
+        start=start,
+    )
+    for start, title in STARTS.items()
+)

@@ -1,0 +1,32 @@
+"""All merging methods by name, found in the files of this package, in the order in which tables list them."""
+
+import importlib
+import pkgutil
+
+import fda.merging
+from fda.errors import UserError
+from fda.merging.method import Method
+
+_NEEDS_ORDER = ("nothing", "inputs", "labels", "anchors")
+
+
+def _discover() -> dict[str, Method]:
+    found = []
+    for module in pkgutil.iter_modules(fda.merging.__path__):
+        if module.name not in ("registry", "method", "merge"):
+            entries = vars(importlib.import_module(f"fda.merging.{module.name}")).values()
+            for entry in entries:
+                found += [entry] if isinstance(entry, Method) else []
+                found += [m for m in entry if isinstance(m, Method)] if isinstance(entry, tuple) else []
+    found.sort(key=lambda method: (_NEEDS_ORDER.index(method.needs), method.year))  # stable: then by file, then as written
+    return {method.name: method for method in found}
+
+
+METHODS: dict[str, Method] = _discover()
+
+
+def method(name: str) -> Method:
+    """The method called `name`; a UserError that suggests the nearest name if there is none."""
+    if name in METHODS:
+        return METHODS[name]
+    raise UserError(f"there is no merging method {name!r}: choose among {', '.join(METHODS)}.")

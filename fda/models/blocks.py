@@ -1,0 +1,52 @@
+"""A block of a model as a pure function of (parameters, anchors), and how to find the blocks of an open_clip model."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+
+@dataclass(frozen=True)
+class Block:
+    """One repeated block: φ(parameters, x) with x and the result of shape (n, tokens, d).
+
+    `prefix` stands before the block's tensor names in the checkpoint; `tokens` and `width` are what the model feeds it.
+    """
+
+    index: int
+    prefix: str
+    shapes: dict[str, tuple[int, ...]]
+    width: int
+    tokens: int
+    module: nn.Module = field(repr=False, compare=False)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the block's tensors below the prefix, in the module's order."""
+        return tuple(self.shapes)
+
+    def __call__(self, parameters: Mapping[str, Tensor], x: Tensor) -> Tensor:
+        return functional_call(self.module, dict(parameters), (x,))
+
+    def of(self, weights: Mapping[str, Tensor], device: str | torch.device = "cpu") -> dict[str, Tensor]:
+        """This block's tensors read from a checkpoint: name → float32 tensor on `device`."""
+        return {name: weights[self.prefix + name].to(device=device, dtype=torch.float32) for name in self.names}
+
+
+def open_clip_blocks(model: nn.Module) -> tuple[Block, ...]:
+    """The residual blocks of an open_clip vision tower, which take and give (n, tokens, d)."""
+    tower = model.visual
+    tokens, width = tower.positional_embedding.shape
+    return tuple(
+        Block(
+            index=index,
+            prefix=f"visual.transformer.resblocks.{index}.",
+            shapes={name: tuple(tensor.shape) for name, tensor in module.named_parameters()},
+            width=width,
+            tokens=tokens,
+            module=module.eval(),
+        )
+        for index, module in enumerate(tower.transformer.resblocks)
+    )

@@ -1,0 +1,138 @@
+"""Look into a zoo's files before anything starts: do the checkpoints fit together, and how do their task vectors lie?
+
+Compatibility is decided from headers alone; norms and cosines read one tensor of each checkpoint at a time.
+"""
+
+import difflib
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+
+from fda.errors import UserError
+from fda.models.checkpoints import Checkpoint
+from fda.models.vision import VisionModel, open_vision_model
+from fda.models.zoo import Zoo
+
+
+@dataclass(frozen=True)
+class OpenZoo:
+    """A zoo whose checkpoints were found to fit together."""
+
+    zoo: Zoo
+    model: VisionModel
+    base: Checkpoint
+    tasks: dict[str, Checkpoint]
+
+
+def open_zoo(zoo: Zoo, tasks: tuple[str, ...] | None = None) -> OpenZoo:
+    """Open the base and the named tasks' checkpoints. UserError with the first problem found."""
+    names = zoo.task_names if tasks is None else tasks
+    model, base = open_vision_model(zoo.base.model), Checkpoint(zoo.base.model)
+    finetuned = {name: Checkpoint(zoo.task(name).model) for name in names}
+    expected = Checkpoint(zoo.base.model).header
+    wrong = header_problem(
+        {name: tuple(tensor.shape) for name, tensor in model.module.state_dict().items()}, base, "the architecture"
+    )
+    for name, checkpoint in finetuned.items():
+        shapes = {key: info.shape for key, info in expected.items()}
+        wrong = wrong or header_problem(shapes, checkpoint, f"the base, so task {name!r} cannot be merged with it")
+    if wrong:
+        raise UserError(wrong)
+    return OpenZoo(zoo, model, base, finetuned)
+
+
+def header_problem(expected: dict[str, tuple[int, ...]], checkpoint: Checkpoint, whose: str) -> str | None:
+    """One sentence on the first tensor of `checkpoint` that does not fit the expected names and shapes, or None."""
+    header = checkpoint.header
+    for name, shape in expected.items():
+        if name not in header:
+            nearest = difflib.get_close_matches(name, header, n=1)
+            hint = f"; the nearest name there is {nearest[0]}" if nearest else ""
+            return f"{checkpoint.path} has no tensor {name} of {whose}{hint}: give a checkpoint of that architecture."
+        if header[name].shape != shape:
+            return (
+                f"{checkpoint.path}: tensor {name} has shape {list(header[name].shape)} but {list(shape)} in {whose}: "
+                "give a checkpoint finetuned from this base."
+            )
+    extra = next((name for name in header if name not in expected), None)
+    if extra:
+        return f"{checkpoint.path} has a tensor {extra} that is not in {whose}: give a checkpoint of that architecture."
+    return None
+
+
+def survey(zoo: Zoo, path: str) -> dict[str, Any]:
+    """Everything the Checkpoints page and `zoo show` tell of a zoo, as plain data."""
+    opened = open_zoo(zoo)
+    blocks = opened.model.blocks
+    header = opened.base.header
+    gram = torch.zeros(len(blocks) + 1, len(opened.tasks), len(opened.tasks), dtype=torch.float64)
+    for place, names in enumerate([*([b.prefix + n for n in b.names] for b in blocks), _outside(header, blocks)]):
+        for name in names:
+            theta0 = opened.base[name].double().flatten()
+            taus = torch.stack([c[name].double().flatten() - theta0 for c in opened.tasks.values()])
+            gram[place] += taus @ taus.T
+    norms = gram.diagonal(dim1=1, dim2=2).sqrt()  # (blocks + rest) × tasks
+    return {
+        "name": zoo.name,
+        "description": zoo.description,
+        "path": path,
+        "base": {
+            "model": zoo.base.model,
+            "kind": "open_clip",
+            "fingerprint": opened.base.fingerprint,
+            "parameters": sum(info.count for info in header.values()),
+            "bytes": opened.base.bytes,
+        },
+        "width": opened.model.width,
+        "tokens": opened.model.tokens,
+        "layout": opened.model.layout,
+        "blocks": [
+            {
+                "index": block.index,
+                "prefix": block.prefix,
+                "tensors": [{"name": name, **asdict(header[block.prefix + name])} for name in block.names],
+            }
+            for block in blocks
+        ],
+        "tasks": [
+            {
+                "name": task.name,
+                "title": task.title,
+                "description": task.description,
+                "model": task.model,
+                "bytes": opened.tasks[task.name].bytes,
+                "fingerprint": opened.tasks[task.name].fingerprint,
+                "classes": _classes(task.head),
+                "data": task.data and task.data.model_dump(),
+                "norms": norms[:-1, index].tolist(),
+                "norm_outside_blocks": norms[-1, index].item(),
+            }
+            for index, task in enumerate(zoo.tasks)
+        ],
+        "cosines": {
+            "tasks": list(zoo.task_names),
+            "all": cosine_matrix(gram.sum(0)),
+            "blocks": [cosine_matrix(one) for one in gram[:-1]],
+        },
+        "problems": [],
+    }
+
+
+def cosine_matrix(gram: torch.Tensor) -> list[list[float]]:
+    """Cosines from inner products; a vector of length zero has cosine 0 with all others and 1 with itself."""
+    norm = gram.diagonal().sqrt()
+    cosine = gram / torch.outer(norm, norm).clamp_min(torch.finfo(gram.dtype).tiny)
+    return cosine.clamp(-1, 1).fill_diagonal_(1.0).tolist()
+
+
+def _outside(header: dict[str, Any], blocks: tuple) -> list[str]:
+    inside = {block.prefix + name for block in blocks for name in block.names}
+    return [name for name, info in header.items() if name not in inside and info.dtype in ("F32", "F16", "BF16", "F64")]
+
+
+def _classes(head: Any) -> int | None:
+    if isinstance(head, str):
+        weight = Checkpoint(head).header.get("weight")
+        return weight.shape[0] if weight else None
+    return len(head.zero_shot.classes) if head else None

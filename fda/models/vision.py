@@ -1,0 +1,62 @@
+"""Open a CLIP model that open_clip can build: the architecture from its config, the blocks, and the image transform."""
+
+import json
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import open_clip
+from open_clip.transform import PreprocessCfg, image_transform_v2
+from PIL.Image import Image
+from torch import Tensor, nn
+
+from fda.errors import UserError
+from fda.models.blocks import Block, open_clip_blocks
+
+CONFIG = "open_clip_config.json"
+
+
+@dataclass(frozen=True)
+class VisionModel:
+    """An architecture without weights of its own: `load` puts a state dict into it, `features` embeds images."""
+
+    module: nn.Module
+    blocks: tuple[Block, ...]
+    transform: Callable[[Image], Tensor]
+    layout: str = "fused qkv"
+
+    @property
+    def width(self) -> int:
+        return self.blocks[0].width
+
+    @property
+    def tokens(self) -> int:
+        return self.blocks[0].tokens
+
+    def load(self, weights: Mapping[str, Tensor]) -> None:
+        """Put a whole state dict into the module; its names must be exactly the module's."""
+        self.module.load_state_dict(dict(weights), strict=True)
+
+    def features(self, images: Tensor) -> Tensor:
+        """(batch, 3, height, width) → (batch, embedding), after the visual projection, not normalised."""
+        return self.module.encode_image(images)
+
+
+def open_vision_model(model: str | Path) -> VisionModel:
+    """Build the architecture that a folder's open_clip config describes. UserError if it cannot be built."""
+    folder = Path(model)
+    if not (folder / CONFIG).is_file():
+        raise UserError(f"{folder} holds no {CONFIG}: give the folder of a model saved by open_clip.")
+    try:
+        json.loads((folder / CONFIG).read_text(encoding="utf-8"))["model_cfg"]
+    except (ValueError, KeyError, TypeError):
+        raise UserError(f"{folder / CONFIG} is not an open_clip config: it needs a `model_cfg`.") from None
+    logging.getLogger().setLevel(logging.ERROR)  # open_clip tells every load on the root logger
+    try:
+        module = open_clip.create_model(f"local-dir:{folder}", load_weights=False)
+    except (RuntimeError, TypeError, ValueError) as error:
+        raise UserError(f"open_clip cannot build {folder / CONFIG} ({error}): correct its `model_cfg`.") from None
+    module.eval().requires_grad_(False)
+    transform = image_transform_v2(PreprocessCfg(**module.visual.preprocess_cfg), is_train=False)
+    return VisionModel(module, open_clip_blocks(module), transform)

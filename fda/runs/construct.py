@@ -1,0 +1,135 @@
+"""Construct the units of a run one after the other: events into the store, anchors into files."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from fda.analysis.spectrum import normalised_spectrum, subspace_similarity, top_directions
+from fda.anchors.construct import Constructed, Snapshot, Step, construct, spaced_steps
+from fda.anchors.init import unit_seed
+from fda.models.survey import OpenZoo
+from fda.runs.files import anchors_file, save_tensors
+from fda.runs.spec import RunSpec
+from fda.runs.stopped import Stopped
+from fda.runs.store import Store, UnitKey
+from fda.tasks.data import load_split
+from fda.tasks.inputs import block_inputs
+
+REAL_IMAGES = 64  # images whose block inputs stand for "real data" in the subspace similarity
+
+
+def construct_units(
+    store: Store, run_id: str, spec: RunSpec, opened: OpenZoo, device: str, should_stop: Callable[[], bool]
+) -> None:
+    """Construct every unit that is not finished. A unit is finished when its row says so and its file is there."""
+    settings = spec.construct
+    chosen = spec.blocks or tuple(range(len(opened.model.blocks)))
+    units = [UnitKey("construct", task, block) for task in spec.tasks for block in chosen]
+    store.add_units(run_id, [(key, settings.steps) for key in units])
+    done = {unit.key for unit in store.units(run_id, "construct") if unit.state == "done"}
+    for task in spec.tasks:
+        todo = [
+            key
+            for key in units
+            if key.name == task
+            and not (key in done and anchors_file(store.run_dir(run_id), task, key.block).is_file())
+        ]
+        if todo:
+            real = real_directions(spec, opened, task, device)
+            for key in todo:
+                _construct_unit(store, run_id, spec, opened, key, device, real, should_stop)
+
+
+def real_directions(spec: RunSpec, opened: OpenZoo, task: str, device: str) -> list[Tensor] | None:
+    """Per block, the top directions of the inputs that images of the task give it in the finetuned model; None without data.
+
+    Images come from the training split if the zoo names one, else from validation, else from the test split.
+    """
+    data = spec.zoo.task(task).data
+    if data is None:
+        return None
+    split = load_split(spec.zoo.task(task), data.train_split or data.validation_split or data.split, opened.model.transform)
+    opened.model.load(opened.tasks[task])
+    opened.model.module.to(device)
+    return [top_directions(x).cpu() for x in block_inputs(opened.model, split.images(REAL_IMAGES).to(device))]
+
+
+def _construct_unit(
+    store: Store,
+    run_id: str,
+    spec: RunSpec,
+    opened: OpenZoo,
+    key: UnitKey,
+    device: str,
+    real: list[Tensor] | None,
+    should_stop: Callable[[], bool],
+) -> None:
+    settings = spec.construct
+    block = opened.model.blocks[key.block]
+    seed = unit_seed(settings.seed, key.name, key.block)
+    base, finetuned = block.of(opened.base, device), block.of(opened.tasks[key.name], device)
+    snapshot_steps = spaced_steps(settings.steps)
+    store.reset_unit(run_id, key)
+    store.update_unit(run_id, key, state="running", step=0, steps=settings.steps)
+    rows: list[tuple[str, int, float]] = []
+    for event in construct(block, base, finetuned, settings, seed=seed, snapshot_steps=snapshot_steps):
+        if should_stop():
+            store.reset_unit(run_id, key)
+            raise Stopped
+        if isinstance(event, Step):
+            rows += [("angle_loss", event.step, event.angle_loss), ("learning_rate", event.step, event.learning_rate)]
+            last = event
+            if len(rows) >= 20 or event.step == settings.steps - 1:
+                store.add_scalars(run_id, key, rows)
+                store.update_unit(run_id, key, step=event.step + 1, loss=event.angle_loss, seconds=event.seconds)
+                rows = []
+        elif isinstance(event, Snapshot):
+            store.add_snapshot(run_id, key, event.step, "spectrum", normalised_spectrum(event.anchors).cpu().numpy())
+            if real is not None:
+                similarity = subspace_similarity(top_directions(event.anchors).cpu(), real[key.block])
+                store.add_scalars(run_id, key, [("similarity", event.step, similarity)])
+        elif isinstance(event, Constructed):
+            _save(store, run_id, spec, opened, key, seed, event)
+            store.update_unit(
+                run_id, key, state="done", step=settings.steps, loss=event.angle_loss, best_step=event.step,
+                seconds=last.seconds,
+            )
+
+
+def _save(
+    store: Store, run_id: str, spec: RunSpec, opened: OpenZoo, key: UnitKey, seed: int, result: Constructed
+) -> None:
+    settings = spec.construct
+    save_tensors(
+        anchors_file(store.run_dir(run_id), key.name, key.block),
+        {"anchors": result.anchors},
+        {
+            "angle_loss": repr(result.angle_loss),
+            "step": result.step,
+            "init": settings.init,
+            "preset": settings.preset,
+            "distance": settings.distance,
+            "seed": settings.seed,
+            "unit_seed": seed,
+            "layout": opened.model.layout,
+            "live_tensors": ",".join(result.live),
+            "base_fingerprint": opened.base.fingerprint,
+            "checkpoint_fingerprint": opened.tasks[key.name].fingerprint,
+        },
+    )
+
+
+def anchors_of(
+    store: Store, source: str, opened: OpenZoo, tasks: tuple[str, ...], block: int, device: str | torch.device
+) -> list[Tensor]:
+    """The anchors of every task for one block, from run `source`, checked against the checkpoints in use."""
+    from fda.runs.files import load_anchors
+
+    return [
+        load_anchors(
+            store.run_dir(source), task, block,
+            base=opened.base.fingerprint, finetuned=opened.tasks[task].fingerprint,
+        ).to(device)
+        for task in tasks
+    ]

@@ -1,0 +1,1 @@
+"""Data, heads and evaluation of the tasks of a zoo."""

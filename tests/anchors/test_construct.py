@@ -1,0 +1,168 @@
+"""Construction against a plain port of the algorithm, and what its events promise."""
+
+import pytest
+import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.nn.functional import cosine_similarity
+
+from fda.anchors.construct import Constructed, Snapshot, Step, construct, learning_rate, spaced_steps
+from fda.anchors.init import initial_anchors, sample_rows, unit_seed, weight_rows
+from fda.anchors.loss import live_tensors
+from fda.anchors.settings import PAPER_CONSTRUCT, ConstructSettings
+from fda.errors import UserError
+from fda.models.survey import open_zoo
+from fda.models.zoo import load_zoo
+
+SMALL = PAPER_CONSTRUCT.model_copy(update={"anchors": 6, "steps": 20})
+
+
+@pytest.fixture(scope="module")
+def unit(tiny_zoo):
+    opened = open_zoo(load_zoo(tiny_zoo))
+    block = opened.model.blocks[1]
+    return block, block.of(opened.base), block.of(opened.tasks["red"])
+
+
+def plain_port(block, base, finetuned, start, steps):
+    """The paper's loop as one would write it down: AdamW on X, double backward, every tensor weighted 1."""
+    names = list(base)
+    theta0 = [base[name].clone().requires_grad_() for name in names]
+    taus = [finetuned[name] - base[name] for name in names]
+    x = start.clone().requires_grad_()
+    optimizer = torch.optim.AdamW([x], lr=1e-2)
+    losses, best, best_loss = [], None, float("inf")
+    for _ in range(steps):
+        with sdpa_kernel(SDPBackend.MATH):
+            ours = block.module_call(dict(zip(names, theta0, strict=True)), x)
+            theirs = block.module_call(finetuned, x)
+            score = cosine_similarity(ours.flatten(1), theirs.flatten(1)).mean()
+            gradients = torch.autograd.grad(score, theta0, create_graph=True)
+        terms = [1 - cosine_similarity(g.flatten(), t.flatten(), dim=0) for g, t in zip(gradients, taus, strict=True)]
+        loss = sum(terms)
+        losses.append(loss.item() / len(names))
+        if loss.item() < best_loss:
+            best, best_loss = x.detach().clone(), loss.item()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    return losses, best
+
+
+class Plain:
+    """A block called the ordinary way: a copy of its module with the weights loaded where no gradient is needed."""
+
+    def __init__(self, block):
+        self.block = block
+
+    def module_call(self, parameters, x):
+        return torch.func.functional_call(self.block.module, parameters, (x,))
+
+
+def test_paper_preset_follows_the_plain_port_step_by_step(unit):
+    block, base, finetuned = unit
+    start = initial_anchors(block, finetuned, SMALL, seed=5)
+    losses, best = plain_port(Plain(block), base, finetuned, start, 20)
+    events = list(construct(block, base, finetuned, SMALL, seed=5))
+    ours = [event.angle_loss for event in events if isinstance(event, Step)]
+    assert len(ours) == 20
+    assert ours == pytest.approx(losses, rel=1e-4)
+    assert events[-1].anchors == pytest.approx(best.numpy(), rel=1e-3, abs=1e-5)
+
+
+def test_the_best_anchors_are_kept_and_their_loss_is_theirs(unit):
+    block, base, finetuned = unit
+    settings = SMALL.model_copy(update={"learning_rate": 0.3})  # so large that the loss goes up and down
+    events = list(construct(block, base, finetuned, settings, seed=1, snapshot_steps=range(20)))
+    losses = [event.angle_loss for event in events if isinstance(event, Step)]
+    result = events[-1]
+    assert result.angle_loss == pytest.approx(min(losses), rel=1e-6)
+    assert result.step == losses.index(min(losses))
+    snapshot = next(event for event in events if isinstance(event, Snapshot) and event.step == result.step)
+    assert torch.equal(snapshot.anchors, result.anchors)
+
+
+def test_the_loss_goes_down_with_both_optimisers_and_both_starts(unit):
+    block, base, finetuned = unit
+    for optimizer, rate in (("adamw", 1e-2), ("muon", 2e-2)):
+        for init in ("weight", "gauss"):
+            settings = SMALL.model_copy(
+                update={"optimizer": optimizer, "learning_rate": rate, "init": init, "sigma": 0.1, "steps": 60}
+            )
+            events = list(construct(block, base, finetuned, settings, seed=1))
+            first, last = events[0], events[-1]
+            assert isinstance(first, Step) and isinstance(last, Constructed)
+            assert last.angle_loss < first.angle_loss - 0.05, (optimizer, init)
+
+
+def test_one_seed_one_result(unit):
+    block, base, finetuned = unit
+    one, same, other = (list(construct(block, base, finetuned, SMALL, seed=s))[-1].anchors for s in (3, 3, 4))
+    assert torch.equal(one, same)
+    assert not torch.equal(one, other)
+
+
+def test_dead_tensors_are_masked(unit):
+    block, base, finetuned = unit
+    assert live_tensors(block, base, finetuned) == block.names
+    frozen = finetuned | {"mlp.c_fc.bias": base["mlp.c_fc.bias"]}
+    assert set(block.names) - set(live_tensors(block, base, frozen)) == {"mlp.c_fc.bias"}
+    with pytest.raises(UserError, match="the same in the base"):
+        list(construct(block, base, base, SMALL, seed=0))
+
+
+def test_a_key_bias_has_no_gradient_and_is_masked(unit):
+    """With only the key third of the fused bias moved, the gradient lies wholly elsewhere, and its cosine is 0."""
+    block, base, finetuned = unit
+    width = block.width
+    gradient_zero = {}
+    from fda.anchors.loss import induced_gradient
+
+    x = torch.randn(4, block.tokens, width, generator=torch.Generator().manual_seed(0))
+    gradient = induced_gradient(block, base, finetuned, x)["attn.in_proj_bias"]
+    gradient_zero["key"] = gradient[width : 2 * width].abs().max().item()
+    assert gradient_zero["key"] < 1e-6 * gradient.abs().max().item()
+
+
+def test_weight_start_takes_rows_without_replacement_then_means_of_pairs(unit):
+    block, _, finetuned = unit
+    rows = weight_rows(finetuned, block.width)
+    assert rows.shape == (3 * 16 + 16 + 64, 16)  # in_proj, out_proj and c_fc have rows of width 16; c_proj has not
+    few = sample_rows(rows, 50, torch.Generator().manual_seed(0))
+    assert len({tuple(row.tolist()) for row in few}) == 50
+    many = sample_rows(rows, len(rows) + 10, torch.Generator().manual_seed(0))
+    assert {tuple(r.tolist()) for r in many[: len(rows)]} == {tuple(r.tolist()) for r in rows}
+    halves = (rows[:, None] + rows[None]) / 2
+    for row in many[len(rows) :]:
+        assert (halves - row).abs().amax(-1).min() < 1e-6
+
+
+def test_gauss_start_has_the_asked_scale(unit):
+    block, _, finetuned = unit
+    settings = ConstructSettings(init="gauss", sigma=0.01, anchors=500)
+    x = initial_anchors(block, finetuned, settings, seed=0)
+    assert x.shape == (500, block.tokens, block.width)
+    assert x.std().item() == pytest.approx(0.01, rel=0.02)
+
+
+def test_unit_seeds_differ_by_seed_task_and_block():
+    seeds = {unit_seed(s, t, b) for s in (0, 1) for t in ("a", "b") for b in (0, 1)}
+    assert len(seeds) == 8
+
+
+def test_numbers_that_are_not_numbers_are_told(unit):
+    block, base, finetuned = unit
+    broken = finetuned | {"ln_1.weight": torch.full_like(finetuned["ln_1.weight"], float("nan"))}
+    with pytest.raises(UserError, match=r"resblocks.1.ln_1.weight of the finetuned model .* not finite"):
+        list(construct(block, base, broken, SMALL, seed=0))
+    with pytest.raises(UserError, match="no longer a number at step 0"):
+        list(construct(block, base, finetuned, SMALL, seed=0, start=torch.full((2, 5, 16), float("inf"))))
+
+
+def test_schedules():
+    cosine = ConstructSettings(schedule="cosine", learning_rate=1.0, steps=100)
+    assert learning_rate(cosine, 0) == 1.0
+    assert learning_rate(cosine, 50) == pytest.approx(0.5)
+    assert learning_rate(PAPER_CONSTRUCT, 1199) == 1e-2
+    steps = spaced_steps(1200)
+    assert steps[0] == 0 and steps[-1] == 1200 and len(steps) == 20
+    assert steps[1] - steps[0] < steps[-1] - steps[-2]
