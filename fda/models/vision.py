@@ -55,7 +55,7 @@ def open_vision_model(model: str | Path) -> VisionModel:
     logging.getLogger().setLevel(logging.ERROR)  # open_clip tells every load on the root logger
     try:
         module = open_clip.create_model(f"local-dir:{folder}", load_weights=False)
-    except (RuntimeError, TypeError, ValueError) as error:
+    except (RuntimeError, TypeError, ValueError, KeyError) as error:
         raise UserError(f"open_clip cannot build {folder / CONFIG} ({error}): correct its `model_cfg`.") from None
     module.eval().requires_grad_(False)
     transform = image_transform_v2(PreprocessCfg(**module.visual.preprocess_cfg), is_train=False)

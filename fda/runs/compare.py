@@ -108,7 +108,7 @@ class _Comparison:
         """The merged state dict on the CPU."""
         if one.start is None:
             return merge(one, self.opened.base, [self.opened.tasks[name] for name in self.spec.tasks])
-        source = self.run_id if self.spec.construct is not None else self.spec.anchors_run
+        source = self.run_id if self.spec.construction is not None else self.spec.anchors_run
         if source is None:
             raise UserError(f"{one.name} needs anchors: name a finished construct run (--anchors RUN_ID).")
         state = {name: self.opened.base[name] for name in self.opened.base}

@@ -23,7 +23,7 @@ def construct_units(
     store: Store, run_id: str, spec: RunSpec, opened: OpenZoo, device: str, should_stop: Callable[[], bool]
 ) -> None:
     """Construct every unit that is not finished. A unit is finished when its row says so and its file is there."""
-    settings = spec.construct
+    settings = spec.construction
     chosen = spec.blocks or tuple(range(len(opened.model.blocks)))
     units = [UnitKey("construct", task, block) for task in spec.tasks for block in chosen]
     store.add_units(run_id, [(key, settings.steps) for key in units])
@@ -65,7 +65,7 @@ def _construct_unit(
     real: list[Tensor] | None,
     should_stop: Callable[[], bool],
 ) -> None:
-    settings = spec.construct
+    settings = spec.construction
     block = opened.model.blocks[key.block]
     seed = unit_seed(settings.seed, key.name, key.block)
     base, finetuned = block.of(opened.base, device), block.of(opened.tasks[key.name], device)
@@ -100,7 +100,7 @@ def _construct_unit(
 def _save(
     store: Store, run_id: str, spec: RunSpec, opened: OpenZoo, key: UnitKey, seed: int, result: Constructed
 ) -> None:
-    settings = spec.construct
+    settings = spec.construction
     save_tensors(
         anchors_file(store.run_dir(run_id), key.name, key.block),
         {"anchors": result.anchors},

@@ -24,7 +24,7 @@ def execute(store: Store, run_id: str, should_stop: Callable[[], bool]) -> None:
     device = resolve_device(spec.device)
     opened = open_zoo(spec.zoo, spec.tasks)
     check_spec(spec, opened)
-    if spec.construct is not None:
+    if spec.construction is not None:
         construct_units(store, run_id, spec, opened, device, should_stop)
     if spec.methods:
         compare_methods(store, run_id, spec, opened, device, should_stop)

@@ -37,7 +37,10 @@ class Unit:
 
 @dataclass(frozen=True)
 class Run:
-    """One run. `created` is its first moment, `queued` the moment it last entered the queue (start or resume)."""
+    """One run. `created` is its first moment, `queued` the moment it last entered the queue (start or resume).
+
+    `device` is the one in whose queue it waits; `spec.device` is what was asked for (perhaps `auto`).
+    """
 
     run_id: str
     kind: str

@@ -58,7 +58,7 @@ def make_spec(
         zoo_path=str(zoo_path(zoo)),
         tasks=chosen,
         blocks=tuple(sorted(set(blocks))),
-        construct=construct,
+        construction=construct,
         methods=names,
         anchors_run=anchors_run,
         device=device,

@@ -11,8 +11,8 @@ from fda.models.zoo import Zoo
 class RunSpec(BaseModel):
     """One run: construct anchors, or compare methods, or both one after the other.
 
-    `construct` is None for a run that only compares; `methods` is empty for a run that only constructs.
-    A comparing run without `construct` takes its anchors, if a method needs them, from `anchors_run`.
+    `construction` is None for a run that only compares; `methods` is empty for a run that only constructs.
+    A comparing run without `construction` takes its anchors, if a method needs them, from `anchors_run`.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -22,7 +22,7 @@ class RunSpec(BaseModel):
     zoo_path: str
     tasks: tuple[str, ...] = Field(min_length=1)
     blocks: tuple[int, ...] = ()
-    construct: ConstructSettings | None = None
+    construction: ConstructSettings | None = None
     methods: tuple[str, ...] = ()
     anchors_run: str | None = None
     device: str = "cpu"
@@ -32,6 +32,6 @@ class RunSpec(BaseModel):
     @property
     def kind(self) -> Literal["construct", "compare", "demo"]:
         """What the run is called in lists: `demo` constructs and compares in one go."""
-        if self.construct is None:
+        if self.construction is None:
             return "compare"
         return "demo" if self.methods else "construct"

@@ -19,6 +19,7 @@ Tables (also readable by other tools):
 """
 
 import os
+import platform
 import secrets
 import shutil
 import sqlite3
@@ -70,27 +71,34 @@ class Store(Numbers):
     def create_run(self, spec: RunSpec) -> str:
         """Queue a new run: its row, its folder and spec.json, or none of them."""
         now = time.time()
-        run_id = f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime(now))}-{secrets.token_hex(2)}"
-        folder = self.run_dir(run_id)
-        compact = spec.model_dump_json()
-        made = False
+        folder = None
         try:
             with self._transaction() as connection:
+                run_id = self._free_run_id(connection, now)
                 connection.execute(
                     "INSERT INTO runs (run_id, kind, state, spec, device, created, queued) "
                     "VALUES (?, ?, 'queued', ?, ?, ?, ?)",
-                    (run_id, spec.kind, compact, spec.device, now, now),
+                    (run_id, spec.kind, spec.model_dump_json(), queue_device(spec.device), now, now),
                 )
+                folder = self.run_dir(run_id)
                 folder.mkdir(parents=True)
-                made = True
                 unfinished = folder / "spec.json.tmp"
                 unfinished.write_text(spec.model_dump_json(indent=2) + "\n", encoding="utf-8")
                 os.replace(unfinished, folder / "spec.json")
         except BaseException:
-            if made:
+            if folder is not None:
                 shutil.rmtree(folder, ignore_errors=True)
             raise
         return run_id
+
+    def _free_run_id(self, connection: sqlite3.Connection, now: float) -> str:
+        """20261123-041500-ab12: UTC to the second, so that ids sort by age, and a suffix no other run has."""
+        moment = time.strftime("%Y%m%d-%H%M%S", time.gmtime(now))
+        while True:
+            run_id = f"{moment}-{secrets.token_hex(2)}"
+            taken = connection.execute("SELECT 1 FROM runs WHERE run_id = ?", (run_id,)).fetchone()
+            if not taken and not self.run_dir(run_id).exists():
+                return run_id
 
     def run(self, run_id: str) -> Run:
         with self._reading() as connection:
@@ -231,6 +239,18 @@ class Store(Numbers):
                 (time.time(), run),
             )
         return True
+
+
+def queue_device(name: str) -> str:
+    """The device in whose queue a run that asks for `name` waits: `auto` and `cuda` mean a device that has a name too.
+
+    A guess that needs no torch; wrong, it makes a run wait for another it need not have waited for.
+    """
+    if name == "auto":
+        if Path("/dev/nvidia0").exists():
+            return "cuda:0"
+        return "mps" if (platform.system(), platform.machine()) == ("Darwin", "arm64") else "cpu"
+    return "cuda:0" if name == "cuda" else name
 
 
 def _state(connection: sqlite3.Connection, run: int) -> State:

@@ -1,0 +1,34 @@
+# make demo   creates the environment and opens the dashboard on the embedded zoo
+# make test   creates the environment and runs linter, formatter check and all tests (a Chromium is needed: see below)
+# The environment is made once and made again only when requirements.txt changes.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+APT := $(if $(filter 0,$(shell id -u)),apt-get,sudo apt-get)
+
+.PHONY: demo test env chromium
+
+demo: env
+	$(BIN)/python -m streamlit run app.py
+
+test: env chromium
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/python -m pytest
+
+env: $(VENV)/.installed
+
+$(VENV)/.installed: requirements.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: make PYTHON=python3.11 …"; exit 1; }
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || $(APT) install -y python3-venv
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet -r requirements.txt
+	touch $@
+
+# The browser tests drive a real Chromium. Where apt-get is not the package manager, install one by hand.
+chromium:
+	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null \
+	  || { command -v apt-get >/dev/null && $(APT) update -qq && $(APT) install -y -qq --no-install-recommends chromium; } \
+	  || echo "no Chromium found: the browser tests will be skipped"

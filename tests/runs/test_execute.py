@@ -1,0 +1,171 @@
+"""The work of a run on the tiny zoo: files, numbers, stopping, resuming, and errors that stay with their method."""
+
+import json
+
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file
+from torch.func import functional_call
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from fda.errors import UserError
+from fda.models.survey import open_zoo
+from fda.models.zoo import load_zoo
+from fda.runs.execute import Stopped, execute, resolve_device
+from fda.runs.request import MAIN_METHODS, construct_settings, make_spec
+from fda.runs.store import Store, UnitKey
+from fda.runs.table import comparison
+from tests.conftest import make_zoo
+
+SETTINGS = construct_settings("fast", steps=6, anchors=4)
+
+
+def never() -> bool:
+    return False
+
+
+@pytest.fixture
+def store(fda_home) -> Store:
+    return Store(fda_home)
+
+
+def run(store, zoo, stop=never, **changes) -> str:
+    spec = make_spec(zoo, **({"construct": SETTINGS, "device": "cpu"} | changes))
+    run_id = store.create_run(spec)
+    execute(store, run_id, stop)
+    return run_id
+
+
+def test_a_run_leaves_anchors_numbers_and_scores(store, tiny_zoo):
+    run_id = run(store, tiny_zoo, methods=MAIN_METHODS)
+    folder = store.run_dir(run_id)
+    assert json.loads((folder / "spec.json").read_text())["tasks"] == ["red", "bright"]
+    anchors = load_file(folder / "anchors" / "red" / "1.safetensors")["anchors"]
+    assert anchors.shape == (4, 5, 16) and anchors.dtype == torch.float32
+    losses = store.scalars(run_id, "angle_loss")[UnitKey("construct", "red", 1)]
+    assert losses[0].tolist() == list(range(6))
+    unit = next(u for u in store.units(run_id) if u.key == UnitKey("construct", "red", 1))
+    assert unit.state == "done" and unit.loss == pytest.approx(losses[1].min(), rel=1e-6)
+    spectra = store.snapshots(run_id, "spectrum")[UnitKey("construct", "bright", 0)]
+    assert spectra[0][0] == 0 and spectra[0][-1] == 6 and spectra[1].shape[1] == 16
+    similarity = store.scalars(run_id, "similarity")[UnitKey("construct", "bright", 0)][1]
+    assert ((similarity >= 0) & (similarity <= 1)).all()
+    table = comparison("tiny", ("red", "bright"), *store.results(run_id))
+    assert [row["method"] for row in table["rows"]] == list(MAIN_METHODS)
+    assert all(row["average"] is not None and row["seconds"] > 0 and row["peak_bytes"] > 0 for row in table["rows"])
+    assert next(row for row in table["rows"] if row["method"] == "individual")["normalized"] == pytest.approx(1)
+    assert all(unit.state == "done" for unit in store.units(run_id))
+
+
+def test_the_angle_loss_of_a_file_is_the_loss_of_its_anchors(store, tiny_zoo):
+    """Recomputed by independent code from the file and the checkpoints: mean over tensors of 1 − cos(g, τ)."""
+    run_id = run(store, tiny_zoo)
+    opened = open_zoo(load_zoo(tiny_zoo))
+    for task in ("red", "bright"):
+        for index, block in enumerate(opened.model.blocks):
+            path = store.run_dir(run_id) / "anchors" / task / f"{index}.safetensors"
+            x = load_file(path)["anchors"]
+            with safe_open(path, framework="pt") as file:
+                metadata = file.metadata()
+            theta0 = {n: opened.base[block.prefix + n].clone().requires_grad_() for n in block.names}
+            theta = {n: opened.tasks[task][block.prefix + n] for n in block.names}
+            with sdpa_kernel(SDPBackend.MATH):
+                ours, theirs = (functional_call(block.module, p, (x,)).flatten(1) for p in (theta0, theta))
+                score = ((ours * theirs).sum(1) / ours.norm(dim=1) / theirs.norm(dim=1)).mean()
+                gradients = torch.autograd.grad(score, list(theta0.values()))
+            terms = []
+            for name, g in zip(theta0, gradients, strict=True):
+                tau = (theta[name] - theta0[name]).detach()
+                terms.append(1 - (g * tau).sum().item() / (g.norm() * tau.norm()).item())
+            assert float(metadata["angle_loss"]) == pytest.approx(sum(terms) / len(terms), rel=1e-4)
+            assert metadata["base_fingerprint"] == opened.base.fingerprint
+            assert metadata["layout"] == "fused qkv" and metadata["init"] == "weight"
+
+
+def test_a_stopped_run_resumes_to_the_same_bytes(store, tiny_zoo):
+    whole = run(store, tiny_zoo)
+    calls = iter(range(10**6))
+    spec = store.run(whole).spec
+    run_id = store.create_run(spec.model_copy(update={"device": "cpu"}))
+    with pytest.raises(Stopped):
+        execute(store, run_id, lambda: next(calls) > 25)
+    states = [unit.state for unit in store.units(run_id)]
+    assert "done" in states and "pending" in states and "running" not in states
+    execute(store, run_id, never)
+    for task in ("red", "bright"):
+        for block in (0, 1):
+            one, other = (store.run_dir(i) / "anchors" / task / f"{block}.safetensors" for i in (whole, run_id))
+            assert one.read_bytes() == other.read_bytes()
+
+
+def test_order_and_choice_of_units_change_nothing(store, tiny_zoo):
+    whole = run(store, tiny_zoo)
+    alone = run(store, tiny_zoo, tasks=("bright",), blocks=(1,))
+    files = list(store.run_dir(alone).rglob("anchors/*/*"))
+    assert [file.relative_to(store.run_dir(alone)).as_posix() for file in files] == ["anchors/bright/1.safetensors"]
+    assert files[0].read_bytes() == (store.run_dir(whole) / "anchors/bright/1.safetensors").read_bytes()
+
+
+def test_comparing_with_another_runs_anchors(store, tiny_zoo):
+    made = run(store, tiny_zoo)
+    run_id = run(store, tiny_zoo, construct=None, methods=("ta", "fda:ta"), anchors_run=made)
+    results, scores = store.results(run_id)
+    assert [(r.method, r.state) for r in results] == [(m, "done") for m in ("pretrained", "individual", "ta", "fda:ta")]
+    assert {s.task for s in scores} == {"red", "bright"}
+    merged = load_file(store.run_dir(run_id) / "merged" / "ta.safetensors")
+    opened = open_zoo(load_zoo(tiny_zoo))
+    name = "visual.transformer.resblocks.0.mlp.c_fc.weight"
+    taus = sum(checkpoint[name] - opened.base[name] for checkpoint in opened.tasks.values())
+    assert torch.allclose(merged[name], opened.base[name] + 0.3 * taus, atol=1e-6)
+
+
+def test_a_method_that_fails_says_why_and_the_others_go_on(store, tiny_zoo):
+    part = run(store, tiny_zoo, blocks=(0,))
+    run_id = run(store, tiny_zoo, construct=None, methods=("fda:ta", "ta"), anchors_run=part)
+    states = {result.method: (result.state, result.message) for result in store.results(run_id)[0]}
+    assert states["ta"][0] == "done"
+    assert states["fda:ta"][0] == "failed" and "has no anchors for task red, block 1" in states["fda:ta"][1]
+
+
+def test_anchors_of_other_checkpoints_are_refused(store, tmp_path):
+    zoo = make_zoo(tmp_path / "zoo")
+    made = run(store, zoo)
+    other = make_zoo(tmp_path / "other")
+    path = tmp_path / "other" / "red" / "open_clip_model.safetensors"
+    path.write_bytes((tmp_path / "other" / "bright" / "open_clip_model.safetensors").read_bytes())
+    run_id = run(store, other, construct=None, methods=("fda:ta",), anchors_run=made)
+    failed = next(result for result in store.results(run_id)[0] if result.method == "fda:ta")
+    assert "made from another checkpoint" in failed.message
+
+
+def test_a_finished_method_is_not_run_again(store, tiny_zoo):
+    run_id = run(store, tiny_zoo, construct=None, methods=("ta",))
+    stamp = (store.run_dir(run_id) / "merged" / "ta.safetensors").stat().st_mtime_ns
+    execute(store, run_id, never)
+    assert (store.run_dir(run_id) / "merged" / "ta.safetensors").stat().st_mtime_ns == stamp
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"tasks": ("rde",)}, "no task 'rde': did you mean red"),
+        ({"blocks": (-1,)}, "no block -1"),
+        ({"methods": ("tta",)}, "no merging method 'tta'"),
+        ({"construct": None, "methods": ("fda:ta",)}, "fda:ta needs anchors"),
+    ],
+)
+def test_requests_that_are_wrong(tiny_zoo, changes, sentence):
+    with pytest.raises(UserError, match=sentence):
+        make_spec(tiny_zoo, **({"construct": SETTINGS} | changes))
+
+
+def test_blocks_and_devices_that_are_not_there(store, tiny_zoo):
+    with pytest.raises(UserError, match="no block 2: this model has blocks 0 to 1"):
+        run(store, tiny_zoo, blocks=(2,))
+    with pytest.raises(UserError, match="no device 'cuda:9'"):
+        resolve_device("cuda:9")
+    with pytest.raises(UserError, match="--steps: input should be greater than or equal to 1"):
+        construct_settings("fast", steps=0)
+    with pytest.raises(UserError, match="no preset 'slow'"):
+        construct_settings("slow")
