@@ -50,7 +50,9 @@ def main() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 0
     except OSError as error:
-        code = _complain(f"{error.filename or 'a file'}: {error.strerror or error}: check the disk and the permissions.")
+        code = _complain(
+            f"{error.filename or 'a file'}: {error.strerror or error}: check the disk and the permissions."
+        )
     sys.exit(code if isinstance(code, int) else 0)
 
 
@@ -73,7 +75,9 @@ def zoo_list() -> None:
 
 
 @zoo_app.command("show")
-def zoo_show(zoo: str, as_json: Annotated[bool, typer.Option("--json", help="print everything as JSON")] = False) -> None:
+def zoo_show(
+    zoo: str, as_json: Annotated[bool, typer.Option("--json", help="print everything as JSON")] = False
+) -> None:
     """What is in a zoo: blocks, sizes, task-vector norms and cosines."""
     from fda.models.survey import survey
     from fda.models.zoo import load_zoo, zoo_path
@@ -84,8 +88,10 @@ def zoo_show(zoo: str, as_json: Annotated[bool, typer.Option("--json", help="pri
         return
     print(f"{found['name']}: {found['description'] or ''}")
     print(f"base: {found['base']['model']} ({found['base']['parameters']:,} parameters, {found['layout']})")
-    print(f"blocks: {len(found['blocks'])} of {len(found['blocks'][0]['tensors'])} tensors, width {found['width']}, "
-          f"{found['tokens']} tokens")
+    print(
+        f"blocks: {len(found['blocks'])} of {len(found['blocks'][0]['tensors'])} tensors, width {found['width']}, "
+        f"{found['tokens']} tokens"
+    )
     for task in found["tasks"]:
         norms = "  ".join(f"{norm:.3f}" for norm in task["norms"])
         print(f"  {task['name']:<12} {task['classes'] or '?':>4} classes   task-vector norm by block: {norms}")
@@ -150,7 +156,12 @@ def construct(
         preset, init=init, sigma=sigma, anchors=anchors, tokens=tokens, steps=steps, seed=seed
     )
     spec = make_spec(
-        zoo, tasks=split_list(tasks), blocks=split_blocks(blocks), construct=settings, device=device, engine=engine,
+        zoo,
+        tasks=split_list(tasks),
+        blocks=split_blocks(blocks),
+        construct=settings,
+        device=device,
+        engine=engine,
         seed=seed,
     )
     run_id = _run(spec)
@@ -173,8 +184,12 @@ def compare(
 
     chosen = split_list(methods) or tuple(m for m in MAIN_METHODS if anchors or METHODS[m].needs != "anchors")
     spec = make_spec(
-        zoo, tasks=split_list(tasks) or (_store().run(anchors).spec.tasks if anchors else ()), methods=chosen,
-        anchors_run=anchors, device=device, seed=seed,
+        zoo,
+        tasks=split_list(tasks) or (_store().run(anchors).spec.tasks if anchors else ()),
+        methods=chosen,
+        anchors_run=anchors,
+        device=device,
+        seed=seed,
     )
     _report(_run(spec), json_file)
 
@@ -265,7 +280,9 @@ def runs_list(as_json: Annotated[bool, typer.Option("--json")] = False) -> None:
     if not runs:
         print("no runs yet: `python -m fda demo` makes one.")
     for run in runs:
-        print(f"{run.run_id}  {run.state:<9} {run.kind:<9} {run.units_done}/{run.units_total} units  {run.spec.zoo.name}")
+        print(
+            f"{run.run_id}  {run.state:<9} {run.kind:<9} {run.units_done}/{run.units_total} units  {run.spec.zoo.name}"
+        )
 
 
 @runs_app.command("show")

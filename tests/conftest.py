@@ -52,7 +52,9 @@ def make_zoo(folder: Path) -> Path:
     for index, name in enumerate(TASKS):
         generator = torch.Generator().manual_seed(index + 1)
         moved = {
-            key: tensor + 0.05 * torch.randn(tensor.shape, generator=generator) if "visual.transformer" in key else tensor
+            key: tensor + 0.05 * torch.randn(tensor.shape, generator=generator)
+            if "visual.transformer" in key
+            else tensor
             for key, tensor in base.items()
         }
         save_model(folder / name, moved)

@@ -1,7 +1,8 @@
 """A block of a model as a pure function of (parameters, anchors), and how to find the blocks of an open_clip model."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from copy import deepcopy
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor, nn
@@ -29,6 +30,10 @@ class Block:
 
     def __call__(self, parameters: Mapping[str, Tensor], x: Tensor) -> Tensor:
         return functional_call(self.module, dict(parameters), (x,))
+
+    def copy(self) -> "Block":
+        """The same function with a module of its own: a module serves one thread at a time."""
+        return replace(self, module=deepcopy(self.module))
 
     def of(self, weights: Mapping[str, Tensor], device: str | torch.device = "cpu") -> dict[str, Tensor]:
         """This block's tensors read from a checkpoint: name → float32 tensor on `device`."""

@@ -60,7 +60,9 @@ class Checkpoint(Mapping[str, "Tensor"]):
                 slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
                 return {name: TensorInfo(tuple(s.get_shape()), s.get_dtype()) for name, s in slices.items()}
         except (SafetensorError, OSError) as error:
-            raise UserError(f"{self.path} is not a whole safetensors file ({error}): copy or download it again.") from None
+            raise UserError(
+                f"{self.path} is not a whole safetensors file ({error}): copy or download it again."
+            ) from None
 
     @cached_property
     def fingerprint(self) -> str:

@@ -132,7 +132,9 @@ def load_zoo(reference: str | Path, *, roots: list[Path] | None = None) -> Zoo:
     except OSError as error:
         raise UserError(f"{path} could not be read ({error.strerror}): check its permissions.") from None
     if not isinstance(content, dict):
-        raise UserError(f"{path} holds no fields: a zoo needs `name`, `base` and `tasks`, as assets/zoos/demo.yaml has.")
+        raise UserError(
+            f"{path} holds no fields: a zoo needs `name`, `base` and `tasks`, as assets/zoos/demo.yaml has."
+        )
     try:
         zoo = Zoo.model_validate(content)
     except ValidationError as error:
@@ -159,7 +161,9 @@ def _resolve(zoo: Zoo, folder: Path, roots: list[Path] | None) -> Zoo:
         if roots is not None:
             require_readable(path, roots)
         if not path.exists():
-            raise UserError(f"{field}: {value} does not exist beside the zoo file (looked for {path}): correct the path.")
+            raise UserError(
+                f"{field}: {value} does not exist beside the zoo file (looked for {path}): correct the path."
+            )
         return str(path)
 
     tasks = []

@@ -13,10 +13,11 @@ from fda.errors import UserError
 from fda.merging.merge import merge
 from fda.merging.method import Method
 from fda.merging.registry import METHODS, method
+from fda.models.blocks import Block
 from fda.models.survey import OpenZoo
-from fda.models.vision import VisionModel
 from fda.runs.construct import anchors_of
 from fda.runs.files import merged_file, save_tensors
+from fda.runs.lanes import run_lanes
 from fda.runs.meter import Meter
 from fda.runs.spec import RunSpec
 from fda.runs.stopped import Stopped
@@ -34,7 +35,9 @@ def compare_methods(
     finished = {result.method for result in store.results(run_id)[0] if result.state == "done"}
     todo = [m for m in methods if m.name not in finished]
     tasks = spec.tasks
-    splits = {name: load_split(spec.zoo.task(name), spec.zoo.task(name).data.split, opened.model.transform) for name in tasks}
+    splits = {
+        name: load_split(spec.zoo.task(name), spec.zoo.task(name).data.split, opened.model.transform) for name in tasks
+    }
     heads = {name: load_head(spec.zoo.task(name)) for name in tasks}
     work = _Comparison(store, run_id, spec, opened, device, should_stop, splits, heads)
     for one in todo:
@@ -81,7 +84,7 @@ class _Comparison:
                 merged = None if one.name == "individual" else self._merged(one)
             if merged is not None:
                 save_tensors(merged_file(self.store.run_dir(self.run_id), one.name), merged, {"method": one.name})
-            scores = list(self._scores(one, merged, key))
+            scores = self._scores(one, merged, key)
         except (UserError, torch.linalg.LinAlgError, torch.OutOfMemoryError) as error:
             message = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
             self.store.add_result(self.run_id, MethodResult(one.name, "failed", {}, None, None, message))
@@ -91,7 +94,7 @@ class _Comparison:
         self.store.add_result(self.run_id, result, scores)
         self.store.update_unit(self.run_id, key, state="done", step=len(self.spec.tasks))
 
-    def _blocks(self) -> list:
+    def _blocks(self) -> list[Block]:
         chosen = self.spec.blocks or tuple(range(len(self.opened.model.blocks)))
         return [self.opened.model.blocks[index] for index in chosen]
 
@@ -113,20 +116,38 @@ class _Comparison:
             raise UserError(f"{one.name} needs anchors: name a finished construct run (--anchors RUN_ID).")
         state = {name: self.opened.base[name] for name in self.opened.base}
         start = METHODS[one.start]
-        started = None if one.start in ("pretrained", "ta") else merge(start, self.opened.base, list(self.opened.tasks.values()))
-        for block in self._blocks():
-            for name, tensor in self._adapted(one, start, started, source, block).items():
-                full = block.prefix + name
-                state[full] = tensor.to(state[full].dtype).cpu()
+        started = (
+            None
+            if one.start in ("pretrained", "ta")
+            else merge(start, self.opened.base, list(self.opened.tasks.values()))
+        )
+
+        def piece(block: Block) -> Callable[[Callable[[], bool]], None]:
+            def adapt(should_stop: Callable[[], bool]) -> None:
+                for name, tensor in self._adapted(one, start, started, source, block, should_stop).items():
+                    full = block.prefix + name
+                    state[full] = tensor.to(state[full].dtype).cpu()
+
+            return adapt
+
+        run_lanes([piece(block.copy()) for block in self._blocks()], self.device, self.should_stop)
         return state
 
     def _adapted(
-        self, one: Method, start: Method, started: dict[str, Tensor] | None, source: str, block: Any
+        self,
+        one: Method,
+        start: Method,
+        started: dict[str, Tensor] | None,
+        source: str,
+        block: Block,
+        should_stop: Callable[[], bool],
     ) -> dict[str, Tensor]:
         """One block's tensors after adaptation on the anchors of all tasks."""
         base = block.of(self.opened.base, self.device)
         finetuned = [block.of(self.opened.tasks[name], self.device) for name in self.spec.tasks]
-        x, y = pool(block, finetuned, anchors_of(self.store, source, self.opened, self.spec.tasks, block.index, self.device))
+        x, y = pool(
+            block, finetuned, anchors_of(self.store, source, self.opened, self.spec.tasks, block.index, self.device)
+        )
         seed = unit_seed(self.spec.seed, "adapt", block.index)
         if one.start == "pretrained":
             events: Iterator[Epoch | Adapted] = adapt_weights(block, base, x, y, self.adapt, seed=seed)
@@ -143,7 +164,8 @@ class _Comparison:
                 self.store.add_scalars(self.run_id, key, rows)
                 self.store.update_unit(self.run_id, key, state="done", step=self.adapt.epochs, loss=rows[-1][2])
                 return event.parameters
-            self._pulse()
+            if should_stop():
+                raise Stopped
             rows.append(("adapt_loss", event.epoch, event.loss))
             if len(rows) >= 10:
                 self.store.add_scalars(self.run_id, key, rows)
@@ -151,17 +173,31 @@ class _Comparison:
                 rows = rows[-1:]
         raise AssertionError("adaptation ended without a result")
 
-    def _scores(self, one: Method, merged: dict[str, Tensor] | None, key: UnitKey) -> Iterator[Score]:
-        model: VisionModel = self.opened.model
-        for index, name in enumerate(self.spec.tasks):
-            if merged is None or index == 0:
-                model.load(self.opened.tasks[name] if merged is None else merged)
-                model.module.to(self.device)
-            split = self.splits[name]
-            accuracy = evaluate(model, self.heads[name], split, self.device, pulse=self._pulse)
-            yield Score(one.name, name, self.spec.zoo.task(name).data.split, "accuracy", accuracy.value, accuracy.count)
-            self.store.update_unit(self.run_id, key, step=index + 1)
+    def _scores(self, one: Method, merged: dict[str, Tensor] | None, key: UnitKey) -> list[Score]:
+        """Each task's score. Tasks that share a model are scored side by side; `individual` loads one after the other."""
+        model = self.opened.model
+        found: dict[str, Score] = {}
 
-    def _pulse(self) -> None:
-        if self.should_stop():
-            raise Stopped
+        def piece(name: str) -> Callable[[Callable[[], bool]], None]:
+            def score(should_stop: Callable[[], bool]) -> None:
+                def pulse() -> None:
+                    if should_stop():
+                        raise Stopped
+
+                accuracy = evaluate(model, self.heads[name], self.splits[name], self.device, pulse)
+                split = self.spec.zoo.task(name).data.split
+                found[name] = Score(one.name, name, split, "accuracy", accuracy.value, accuracy.count)
+                self.store.update_unit(self.run_id, key, step=len(found))
+
+            return score
+
+        groups = (
+            [(merged, self.spec.tasks)]
+            if merged is not None
+            else [(self.opened.tasks[name], (name,)) for name in self.spec.tasks]
+        )
+        for weights, names in groups:
+            model.load(weights)
+            model.module.to(self.device)
+            run_lanes([piece(name) for name in names], self.device, self.should_stop)
+        return [found[name] for name in self.spec.tasks]

@@ -1,15 +1,17 @@
-"""Construct the units of a run one after the other: events into the store, anchors into files."""
+"""Construct the units of a run: events into the store, anchors into files."""
 
 from collections.abc import Callable
 
 import torch
 from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from fda.analysis.spectrum import normalised_spectrum, subspace_similarity, top_directions
 from fda.anchors.construct import Constructed, Snapshot, Step, construct, spaced_steps
 from fda.anchors.init import unit_seed
 from fda.models.survey import OpenZoo
-from fda.runs.files import anchors_file, save_tensors
+from fda.runs.files import anchors_file, load_anchors, save_tensors
+from fda.runs.lanes import run_lanes
 from fda.runs.spec import RunSpec
 from fda.runs.stopped import Stopped
 from fda.runs.store import Store, UnitKey
@@ -28,17 +30,15 @@ def construct_units(
     units = [UnitKey("construct", task, block) for task in spec.tasks for block in chosen]
     store.add_units(run_id, [(key, settings.steps) for key in units])
     done = {unit.key for unit in store.units(run_id, "construct") if unit.state == "done"}
-    for task in spec.tasks:
-        todo = [
-            key
-            for key in units
-            if key.name == task
-            and not (key in done and anchors_file(store.run_dir(run_id), task, key.block).is_file())
-        ]
-        if todo:
-            real = real_directions(spec, opened, task, device)
-            for key in todo:
-                _construct_unit(store, run_id, spec, opened, key, device, real, should_stop)
+    folder = store.run_dir(run_id)
+    todo = [key for key in units if key not in done or not anchors_file(folder, key.name, key.block).is_file()]
+    real = {task: real_directions(spec, opened, task, device) for task in dict.fromkeys(key.name for key in todo)}
+
+    def piece(key: UnitKey) -> Callable[[Callable[[], bool]], None]:
+        return lambda stop: _construct_unit(store, run_id, spec, opened, key, device, real[key.name], stop)
+
+    with sdpa_kernel(SDPBackend.MATH):  # a switch of the whole process, so it is set before the lanes and stays
+        run_lanes([piece(key) for key in todo], device, should_stop)
 
 
 def real_directions(spec: RunSpec, opened: OpenZoo, task: str, device: str) -> list[Tensor] | None:
@@ -49,7 +49,9 @@ def real_directions(spec: RunSpec, opened: OpenZoo, task: str, device: str) -> l
     data = spec.zoo.task(task).data
     if data is None:
         return None
-    split = load_split(spec.zoo.task(task), data.train_split or data.validation_split or data.split, opened.model.transform)
+    split = load_split(
+        spec.zoo.task(task), data.train_split or data.validation_split or data.split, opened.model.transform
+    )
     opened.model.load(opened.tasks[task])
     opened.model.module.to(device)
     return [top_directions(x).cpu() for x in block_inputs(opened.model, split.images(REAL_IMAGES).to(device))]
@@ -66,7 +68,7 @@ def _construct_unit(
     should_stop: Callable[[], bool],
 ) -> None:
     settings = spec.construction
-    block = opened.model.blocks[key.block]
+    block = opened.model.blocks[key.block].copy()
     seed = unit_seed(settings.seed, key.name, key.block)
     base, finetuned = block.of(opened.base, device), block.of(opened.tasks[key.name], device)
     snapshot_steps = spaced_steps(settings.steps)
@@ -92,7 +94,12 @@ def _construct_unit(
         elif isinstance(event, Constructed):
             _save(store, run_id, spec, opened, key, seed, event)
             store.update_unit(
-                run_id, key, state="done", step=settings.steps, loss=event.angle_loss, best_step=event.step,
+                run_id,
+                key,
+                state="done",
+                step=settings.steps,
+                loss=event.angle_loss,
+                best_step=event.step,
                 seconds=last.seconds,
             )
 
@@ -124,12 +131,13 @@ def anchors_of(
     store: Store, source: str, opened: OpenZoo, tasks: tuple[str, ...], block: int, device: str | torch.device
 ) -> list[Tensor]:
     """The anchors of every task for one block, from run `source`, checked against the checkpoints in use."""
-    from fda.runs.files import load_anchors
-
     return [
         load_anchors(
-            store.run_dir(source), task, block,
-            base=opened.base.fingerprint, finetuned=opened.tasks[task].fingerprint,
+            store.run_dir(source),
+            task,
+            block,
+            base=opened.base.fingerprint,
+            finetuned=opened.tasks[task].fingerprint,
         ).to(device)
         for task in tasks
     ]

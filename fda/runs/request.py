@@ -96,7 +96,9 @@ def _need_data(zoo: Zoo, tasks: Sequence[str]) -> None:
         task = zoo.task(name)
         for what, value in (("data", task.data), ("head", task.head)):
             if value is None:
-                raise UserError(f"task {name!r} of zoo {zoo.name} has no `{what}`, so methods cannot be scored on it: add it.")
+                raise UserError(
+                    f"task {name!r} of zoo {zoo.name} has no `{what}`, so methods cannot be scored on it: add it."
+                )
 
 
 def _check_adapt(zoo: Zoo, where: str) -> None:

@@ -1,0 +1,46 @@
+"""Do independent pieces of work side by side: on a CPU one lane a core, each with one thread; on an accelerator one lane.
+
+One thread a lane is faster than many threads in one lane at these sizes, does not stall when something else uses a core,
+and makes a unit's result independent of how many cores there are.
+"""
+
+import os
+import threading
+from collections.abc import Callable, Iterable
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+
+import torch
+
+MOST_LANES = 8
+
+
+def lane_count(device: str) -> int:
+    """How many pieces run at once on a device."""
+    if device != "cpu":
+        return 1
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(cores, MOST_LANES)
+
+
+def run_lanes(
+    pieces: Iterable[Callable[[Callable[[], bool]], None]], device: str, should_stop: Callable[[], bool]
+) -> None:
+    """Call every piece with a `should_stop` of its own, which is also true once another piece has failed.
+
+    Raises the first failure after all lanes have come to rest.
+    """
+    failed = threading.Event()
+
+    def guarded(piece: Callable[[Callable[[], bool]], None]) -> None:
+        if not failed.is_set():
+            piece(lambda: failed.is_set() or should_stop())
+
+    torch.set_num_threads(1 if device == "cpu" else torch.get_num_threads())
+    with ThreadPoolExecutor(lane_count(device), initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        futures = [pool.submit(guarded, piece) for piece in pieces]
+        wait(futures, return_when=FIRST_EXCEPTION)
+        failing = [future for future in futures if future.done() and future.exception() is not None]
+        if failing:
+            failed.set()
+            wait(futures)
+            raise failing[0].exception()

@@ -1,0 +1,46 @@
+"""Which process is which, and whether it lives: what `jobs.py` asks of the operating system. Knows no store.
+
+A pid alone says little: a finished child stays as a zombie that `os.kill(pid, 0)` calls alive, and after a while its
+number belongs to another process. Hence the start time beside every pid.
+"""
+
+import contextlib
+import os
+import signal
+
+import psutil
+
+
+def start_time(pid: int) -> float:
+    """When the process began; the same number for its whole life. psutil.NoSuchProcess if there is none.
+
+    On Linux since boot, not since the epoch: psutil adds the boot time, which moves when the clock is set.
+    """
+    return psutil.Process(pid).create_time() - (psutil.boot_time() if psutil.LINUX else 0.0)
+
+
+def is_alive(pid: int | None, started: float | None) -> bool:
+    """Is there a process `pid` that began at `started` (see `start_time`) and has not ended? A zombie has ended."""
+    if pid is None or started is None:
+        return False
+    try:
+        return abs(start_time(pid) - started) < 0.05 and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def send_signal(pid: int, started: float, signum: signal.Signals) -> None:
+    """Signal a worker and all processes it made, if it is alive and not this very process.
+
+    A detached worker leads its session, so its process group is its own. One in the foreground shares its group with
+    whatever script called it: there only the worker and its descendants are meant.
+    """
+    if pid == os.getpid() or not is_alive(pid, started):
+        return
+    with contextlib.suppress(ProcessLookupError, psutil.NoSuchProcess):
+        if os.getsid(pid) == pid:
+            os.killpg(pid, signum)
+        else:
+            worker = psutil.Process(pid)
+            for process in [*worker.children(recursive=True), worker]:
+                process.send_signal(signum)

@@ -1,0 +1,157 @@
+"""The life of one run's process: `python -m fda.runs.worker RUN_ID`, or `run_here` in the foreground.
+
+Claim the run, beat, wait for the device, work, say how it ended. What the work is, `execute.py` knows; it is imported
+only when the device is free, for it brings torch along.
+"""
+
+import contextlib
+import errno
+import faulthandler
+import fcntl
+import os
+import signal
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterator
+
+from fda.errors import UserError
+from fda.runs.heart import Heart
+from fda.runs.jobs import reconcile
+from fda.runs.processes import start_time
+from fda.runs.stopped import Stopped
+from fda.runs.store import ACTIVE, State, Store
+
+Execute = Callable[[Store, str, Callable[[], bool]], None]
+
+QUEUE_SECONDS = 0.5  # how often a waiting worker looks whether it is its turn
+RECONCILE_SECONDS = 5.0  # and whether the run before it has died, with no page open to notice
+
+
+def main(run_id: str, *, execute: Execute | None = None) -> int:
+    """Carry out a queued run of FDA_HOME; the exit code: 0 done or stopped, 1 failed, 2 no such run."""
+    faulthandler.enable()
+    try:
+        return 0 if run_here(Store(), run_id, execute=execute) in ("done", "cancelled") else 1
+    except UserError as error:
+        print(error, file=sys.stderr)
+        return 2
+
+
+def run_here(store: Store, run_id: str, *, execute: Execute | None = None) -> State:
+    """Carry out a queued run in this process and return the state it ended in. Progress is in the store.
+
+    SIGTERM and Ctrl-C stop it as the store's flag does; a second Ctrl-C does not wait for the next step.
+    `execute` stands in for `fda.runs.execute.execute`.
+    """
+    store.claim_process(run_id, os.getpid(), start_time(os.getpid()))
+    stop = threading.Event()
+    with contextlib.ExitStack() as held:  # the device is let go last, after the final state is written
+        held.enter_context(store.held_open())
+        held.enter_context(_stop_on_signals(stop))
+        held.enter_context(Heart(store, run_id, stop))
+        state, message = _outcome(store, run_id, execute, stop, held)
+        _finish(store, run_id, state, message)
+    return store.run(run_id).state
+
+
+def _outcome(
+    store: Store, run_id: str, execute: Execute | None, stop: threading.Event, held: contextlib.ExitStack
+) -> tuple[State, str | None]:
+    """Wait for the device and work; the final state and its sentence, whatever happens."""
+    try:
+        held.enter_context(_device(store, run_id, stop))
+        if execute is None:
+            from fda.runs.execute import execute
+        if stop.is_set():
+            raise Stopped
+        execute(store, run_id, stop.is_set)
+    except (Stopped, KeyboardInterrupt):
+        return "cancelled", None
+    except UserError as error:
+        return "failed", str(error)
+    except BaseException as error:
+        _log(store, run_id, traceback.format_exc())
+        return "failed", _sentence(error, store)
+    return "done", None
+
+
+@contextlib.contextmanager
+def _device(store: Store, run_id: str, stop: threading.Event) -> Iterator[None]:
+    """Wait for this run's turn, mark it running and hold its device. Stopped if it is stopped while it waits."""
+    reconciled = time.monotonic()
+    with store.lock_file(f"device-{store.run(run_id).device}").open("w") as lock:
+        while not (store.queue_position(run_id) == 1 and _locked(lock.fileno())):
+            if stop.wait(QUEUE_SECONDS):
+                raise Stopped
+            if time.monotonic() - reconciled > RECONCILE_SECONDS:
+                reconcile(store)
+                reconciled = time.monotonic()
+        if not store.set_state(run_id, "running", only_from=("queued",)):
+            raise Stopped
+        yield
+
+
+def _locked(file: int) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _finish(store: Store, run_id: str, state: State, message: str | None) -> None:
+    """Write the final state, unless the run is another worker's by now. Tries again while the disk is full or locked."""
+    for wait in (1, 1, 2, 4, None):
+        try:
+            if store.beat(run_id, os.getpid()):
+                store.set_state(run_id, state, message, only_from=ACTIVE)
+            return
+        except UserError:
+            if wait is None:
+                raise
+            time.sleep(wait)
+
+
+def _sentence(error: BaseException, store: Store) -> str:
+    """An unexpected exception in words a user can act on."""
+    text = str(error)
+    if getattr(error, "errno", None) == errno.ENOSPC or "No space left on device" in text:
+        return f"the disk is full: free space in {store.home} and resume."
+    if type(error).__name__ == "OutOfMemoryError":  # torch's, by name: torch may not be imported
+        return "the device ran out of memory: choose fewer anchors or the cpu, or free the device and resume."
+    if isinstance(error, MemoryError) or "can't allocate memory" in text:
+        return "the machine ran out of memory: choose fewer anchors, or free some and resume."
+    first_line = text.partition("\n")[0]
+    return f"{type(error).__name__}: {first_line} (see log.txt)"
+
+
+def _log(store: Store, run_id: str, text: str) -> None:
+    """Append to the run's log.txt, which in a detached worker is stderr too. No reason to fail."""
+    with contextlib.suppress(OSError, UserError), (store.run_dir(run_id) / "log.txt").open("a") as log:
+        log.write(text)
+
+
+@contextlib.contextmanager
+def _stop_on_signals(stop: threading.Event) -> Iterator[None]:
+    """SIGTERM and SIGINT set `stop` while the body runs; a second SIGINT is a KeyboardInterrupt."""
+    if threading.current_thread() is not threading.main_thread():  # only the main thread may
+        yield
+        return
+
+    def handle(signum: int, _: object) -> None:
+        if signum == signal.SIGINT and stop.is_set():
+            raise KeyboardInterrupt
+        stop.set()
+
+    before = {signum: signal.signal(signum, handle) for signum in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for signum, handler in before.items():
+            signal.signal(signum, handler)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1]))
