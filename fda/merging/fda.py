@@ -2,7 +2,15 @@
 
 from fda.merging.method import Method
 
-STARTS = {"pretrained": "Pretrained", "ta": "TA", "tsv": "TSV"}
+STARTS = {
+    "pretrained": "Pretrained",
+    "ta": "TA",
+    "ties": "TIES",
+    "tsv": "TSV",
+    "wudi": "WUDI",
+    "iso_c": "Iso-C",
+    "iso_cts": "Iso-CTS",
+}
 
 FDA_METHODS = tuple(
     Method(

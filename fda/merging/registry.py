@@ -1,5 +1,6 @@
 """All merging methods by name, found in the files of this package, in the order in which tables list them."""
 
+import difflib
 import importlib
 import pkgutil
 
@@ -18,7 +19,9 @@ def _discover() -> dict[str, Method]:
             for entry in entries:
                 found += [entry] if isinstance(entry, Method) else []
                 found += [m for m in entry if isinstance(m, Method)] if isinstance(entry, tuple) else []
-    found.sort(key=lambda method: (_NEEDS_ORDER.index(method.needs), method.year))  # stable: then by file, then as written
+    found.sort(
+        key=lambda method: (_NEEDS_ORDER.index(method.needs), method.year)
+    )  # stable: then by file, then as written
     return {method.name: method for method in found}
 
 
@@ -29,4 +32,6 @@ def method(name: str) -> Method:
     """The method called `name`; a UserError that suggests the nearest name if there is none."""
     if name in METHODS:
         return METHODS[name]
-    raise UserError(f"there is no merging method {name!r}: choose among {', '.join(METHODS)}.")
+    near = difflib.get_close_matches(name.lower().replace("-", "_"), METHODS, n=1)
+    hint = f" (did you mean {near[0]}?)" if near else ""
+    raise UserError(f"there is no merging method {name!r}{hint}: choose among {', '.join(METHODS)}.")

@@ -43,10 +43,10 @@ def _orthogonal_sum(taus: list["Tensor"]) -> "Tensor":
     left = torch.cat([u[:, :keep] for u, _, _ in triples], dim=1)  # m × kT
     values = torch.cat([s[:keep] for _, s, _ in triples])
     right = torch.cat([vt[:keep] for _, _, vt in triples])  # kT × n
-    return _polar(left) @ torch.diag(values) @ _polar(right)
+    return polar(left) @ torch.diag(values) @ polar(right)
 
 
-def _polar(matrix: "Tensor") -> "Tensor":
+def polar(matrix: "Tensor") -> "Tensor":
     """The nearest matrix with orthonormal rows or columns: P Qᵀ of the SVD P Σ Qᵀ."""
     import torch
 

@@ -11,6 +11,7 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import TextIO
 
 from fda.errors import UserError
 from fda.home import fda_home
@@ -78,11 +79,12 @@ class Database:
         self.home = fda_home() if home is None else Path(home).expanduser().resolve()
         self.path = self.home / "fda.db"
 
-    def lock_file(self, name: str) -> Path:
-        """FDA_HOME/locks/NAME.lock, its folder made; characters of `name` that suit no file name become '_'."""
-        folder = self.home / "locks"
-        folder.mkdir(parents=True, exist_ok=True)
-        return folder / f"{re.sub(r'[^A-Za-z0-9.-]', '_', name)}.lock"
+    def open_lock(self, name: str) -> TextIO:
+        """FDA_HOME/locks/NAME.lock, to flock; characters of `name` that suit no file name become '_'."""
+        with self._readable_errors():
+            folder = self.home / "locks"
+            folder.mkdir(parents=True, exist_ok=True)
+            return (folder / f"{re.sub(r'[^A-Za-z0-9.-]', '_', name)}.lock").open("a")
 
     @contextmanager
     def held_open(self) -> Iterator[None]:
@@ -153,7 +155,7 @@ class Database:
         return connection
 
     def _create(self, connection: sqlite3.Connection) -> None:
-        with self.lock_file("store").open("w") as lock:  # SQLite's busy timeout does not cover the switch to WAL
+        with self.open_lock("store") as lock:  # SQLite's busy timeout does not cover the switch to WAL
             fcntl.flock(lock, fcntl.LOCK_EX)
             if connection.execute("PRAGMA user_version").fetchone()[0] == 0:
                 connection.execute("PRAGMA journal_mode = WAL")

@@ -40,9 +40,7 @@ class Heart:
             try:
                 if self._store.stop_requested(self._run_id):
                     self._stop.set()
-                if (
-                    abs(time.time() - last) >= BEAT_SECONDS
-                ):  # by the clock on the wall, which goes on in a sleeping laptop
+                if abs(time.time() - last) >= BEAT_SECONDS:  # by a clock that goes on while the machine sleeps
                     last = time.time()
                     if self._store.beat(self._run_id, os.getpid()):
                         self._measure()
@@ -62,8 +60,8 @@ class Heart:
             "memory_bytes": float(self._process.memory_info().rss),
             "cpu_cores": self._process.cpu_percent() / 100,
         }
-        torch = sys.modules.get("torch")  # never imported for this: the work does, when its turn has come
-        if run.device.startswith("cuda") and torch is not None and torch.cuda.is_initialized():
-            free, total = torch.cuda.mem_get_info(run.device)
+        cuda = sys.modules.get("torch.cuda")  # never imported for this: the work does, when its turn has come
+        if run.device.startswith("cuda") and hasattr(cuda, "is_initialized") and cuda.is_initialized():
+            free, total = cuda.mem_get_info(run.device)
             values |= {"device_bytes": float(total - free), "device_total_bytes": float(total)}
         self._store.add_system(self._run_id, values)

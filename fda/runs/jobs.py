@@ -33,7 +33,7 @@ def start(store: Store, spec: RunSpec) -> str:
     UserError if an active run has the very same spec: a second click on Start.
     """
     reconcile(store)
-    with store.lock_file("start").open("w") as lock:
+    with store.open_lock("start") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         for run in store.runs(states=ACTIVE):
             if run.spec == spec:
@@ -107,9 +107,9 @@ def reconcile(store: Store) -> None:
             _press(store, run)
         elif (message := _death(store, run)) is not None:
             store.set_state(run.run_id, "crashed", message, only_from=(run.state,))
-    over = set(_workers) - {run.run_id for run in active}
-    for run_id in over:
-        if _workers[run_id].poll() is not None:
+    still = {run.run_id for run in active}
+    for run_id, child in list(_workers.items()):
+        if child.poll() is not None and run_id not in still:
             _workers.pop(run_id, None)
 
 

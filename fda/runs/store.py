@@ -178,8 +178,14 @@ class Store(Numbers):
         return True
 
     def claim_process(self, run_id: str, pid: int, pid_started: float) -> None:
-        """The process `pid`, started at `pid_started` by psutil's clock, is the run's worker from now on."""
+        """The process `pid`, started at `pid_started` (see `processes.start_time`), is the run's worker from now on.
+
+        UserError unless the run is queued, or was taken for crashed because this took so long.
+        """
         with self._writing(run_id) as (connection, run):
+            state, started = connection.execute("SELECT state, started FROM runs WHERE id = ?", (run,)).fetchone()
+            if state != "queued" and (state, started) != ("crashed", None):
+                raise UserError(f"Run {run_id} is {state}, not queued: `python -m fda runs resume {run_id}` queues it.")
             connection.execute(
                 "UPDATE runs SET pid = ?, pid_started = ?, heartbeat = ? WHERE id = ?",
                 (int(pid), float(pid_started), time.time(), run),

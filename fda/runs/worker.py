@@ -47,7 +47,7 @@ def run_here(store: Store, run_id: str, *, execute: Execute | None = None) -> St
     """
     store.claim_process(run_id, os.getpid(), start_time(os.getpid()))
     stop = threading.Event()
-    with contextlib.ExitStack() as held:  # the device is let go last, after the final state is written
+    with contextlib.ExitStack() as held:  # all of it, the device above all, until the final state is written
         held.enter_context(store.held_open())
         held.enter_context(_stop_on_signals(stop))
         held.enter_context(Heart(store, run_id, stop))
@@ -81,7 +81,7 @@ def _outcome(
 def _device(store: Store, run_id: str, stop: threading.Event) -> Iterator[None]:
     """Wait for this run's turn, mark it running and hold its device. Stopped if it is stopped while it waits."""
     reconciled = time.monotonic()
-    with store.lock_file(f"device-{store.run(run_id).device}").open("w") as lock:
+    with store.open_lock(f"device-{store.run(run_id).device}") as lock:
         while not (store.queue_position(run_id) == 1 and _locked(lock.fileno())):
             if stop.wait(QUEUE_SECONDS):
                 raise Stopped
@@ -102,7 +102,7 @@ def _locked(file: int) -> bool:
 
 
 def _finish(store: Store, run_id: str, state: State, message: str | None) -> None:
-    """Write the final state, unless the run is another worker's by now. Tries again while the disk is full or locked."""
+    """Write the final state, unless the run is another worker's by now; again and again while the disk is full."""
     for wait in (1, 1, 2, 4, None):
         try:
             if store.beat(run_id, os.getpid()):

@@ -1,0 +1,1 @@
+"""Figures: numbers in, a plotly figure out. Pure functions; they know nothing of Streamlit, torch or files."""

@@ -1,0 +1,64 @@
+"""What lies in a zoo's checkpoints: size of the task vectors by block, and the angles between them."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import plotly.graph_objects as go
+
+from fda.figures.look import Theme, blank, diverging, sequential
+
+ROW_PIXELS = 38
+
+
+def norm_map(norms: np.ndarray, theme: Theme, *, tasks: Sequence[str], uirevision: str | None = None) -> go.Figure:
+    """`norms` (tasks, blocks): ‖τ‖ of each task vector restricted to a block."""
+    figure = blank("Task-vector norm by block", theme, height=110 + ROW_PIXELS * len(tasks), uirevision=uirevision)
+    figure.add_heatmap(
+        x=[str(block) for block in range(norms.shape[1])],
+        y=list(tasks),
+        z=norms.astype(np.float32),
+        zmin=0,
+        colorscale=sequential(),
+        showscale=False,
+        texttemplate="%{z:.2f}" if norms.shape[1] <= 14 else None,
+        textfont={"size": 11},
+        hovertemplate="<b>%{y}</b>, block %{x}<br>‖τ‖ = %{z:.4f}<extra></extra>",
+        xgap=2,
+        ygap=2,
+    )
+    figure.update_xaxes(title="block", type="category", showgrid=False, ticks="")
+    figure.update_yaxes(type="category", autorange="reversed", showgrid=False, ticks="")
+    return figure
+
+
+def cosine_map(
+    cosines: np.ndarray, theme: Theme, *, tasks: Sequence[str], where: str = "all blocks", uirevision: str | None = None
+) -> go.Figure:
+    """`cosines` (tasks, tasks) between task vectors. The diagonal is 1 by definition and left empty.
+
+    The scale ends at the largest |cosine| found off the diagonal: on a scale to 1 they would all look alike.
+    """
+    shown = np.array(cosines, np.float32)
+    np.fill_diagonal(shown, np.nan)
+    bound = max(0.01, float(np.nanmax(np.abs(shown), initial=0.0)))
+    figure = blank(
+        f"Cosine between task vectors, {where}", theme, height=130 + ROW_PIXELS * len(tasks), uirevision=uirevision
+    )
+    figure.add_heatmap(
+        x=list(tasks),
+        y=list(tasks),
+        z=shown,
+        zmin=-bound,
+        zmax=bound,
+        colorscale=diverging(theme),
+        showscale=False,
+        texttemplate="%{z:.2f}" if len(tasks) <= 14 else None,
+        textfont={"size": 11},
+        hovertemplate="<b>%{y}</b> and <b>%{x}</b><br>cosine %{z:.4f}<extra></extra>",
+        hoverongaps=False,
+        xgap=2,
+        ygap=2,
+    )
+    figure.update_xaxes(type="category", showgrid=False, ticks="", tickangle=-35 if len(tasks) > 5 else 0)
+    figure.update_yaxes(type="category", autorange="reversed", showgrid=False, ticks="")
+    return figure

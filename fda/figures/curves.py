@@ -1,0 +1,165 @@
+"""Curves over steps, one a unit: colour and marker tell the task, the dash tells the block."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import plotly.graph_objects as go
+
+from fda.figures.look import DASHES, PALETTES, SYMBOLS, Theme, blank, faint, series_colour
+from fda.figures.smooth import ema
+from fda.runs.records import UnitKey
+
+Series = Mapping[UnitKey, tuple[np.ndarray, np.ndarray]]  # (steps (S,), values (S,))
+RAW_CURVES = 40  # beyond this many units the raw curves would be a fog, so only the smoothed are drawn
+
+
+def loss_curves(
+    series: Series,
+    theme: Theme,
+    *,
+    tasks: Sequence[str],
+    smoothing: float = 0.6,
+    title: str = "Angle loss over steps",
+    y_title: str = "angle loss (mean over tensors)",
+    x_title: str = "optimiser step",
+    uirevision: str | None = None,
+) -> go.Figure:
+    """Raw values faint behind their bias-corrected moving average, on a log scale. `tasks` fixes each task's colour."""
+    figure = _frame(series, theme, title, x_title, y_title, uirevision)
+    raw = smoothing > 0 and len(series) <= RAW_CURVES
+    for key, (steps, values) in series.items() if raw else ():
+        figure.add_scatter(
+            x=_steps(steps),
+            y=values.astype(np.float32),
+            mode="lines",
+            line={"width": 1, "color": faint(_colour(key, tasks, theme), 0.28)},
+            legendgroup=key.name,
+            showlegend=False,
+            hoverinfo="skip",
+            uid=f"raw {key.name} {key.block}",
+        )
+    for key, (steps, values) in series.items():
+        _add_curve(figure, key, steps, ema(values, smoothing), tasks, theme, "%{y:.4f}")
+    _finish_legend(figure, series, tasks, theme)
+    figure.update_yaxes(type="log", exponentformat="none", minor={"showgrid": False}, dtick="D2")
+    return figure
+
+
+def similarity_curves(
+    series: Series, theme: Theme, *, tasks: Sequence[str], chance: float, uirevision: str | None = None
+) -> go.Figure:
+    """Similarity of anchors and real block inputs (paper, figure 4) against `chance` = k/d; 1 is the same subspace."""
+    figure = _frame(series, theme, "Subspace similarity with real data", "optimiser step", "similarity", uirevision)
+    for key, (steps, values) in series.items():
+        _add_curve(figure, key, steps, values, tasks, theme, "%{y:.3f}", markers=True)
+    _finish_legend(figure, series, tasks, theme)
+    palette = PALETTES[theme]
+    figure.add_hline(
+        y=chance,
+        line={"color": palette.ink, "width": 1.5, "dash": "2px,3px"},
+        annotation={
+            "text": f"chance k/d = {chance:.2f}",
+            "font": {"size": 11, "color": palette.ink},
+            "xanchor": "left",
+            "yanchor": "bottom",
+            "x": 0.01,
+        },
+    )
+    values = [chance, *(float(np.nanmax(values)) for _, values in series.values() if len(values))]
+    figure.update_yaxes(range=[0, min(1.0, max(values) * 1.15)], tickformat=".2f")
+    return figure
+
+
+def _frame(series: Series, theme: Theme, title: str, x_title: str, y_title: str, uirevision: str | None) -> go.Figure:
+    figure = blank(title, theme, height=430, uirevision=uirevision)
+    blocks = _blocks(series)
+    figure.update_layout(
+        margin={"t": 44 if len(blocks) < 2 else 74 if len(blocks) <= 6 else 96},
+        legend={"groupclick": "togglegroup"},
+        legend2={
+            "orientation": "h",
+            "x": 0,
+            "y": 1.0,
+            "yanchor": "bottom",
+            "font": {"size": 11},
+            "title": {"text": "block ", "side": "left"},
+            "itemclick": False,
+            "itemdoubleclick": False,
+            "entrywidth": 22,
+        },
+    )
+    figure.update_xaxes(title=x_title)
+    figure.update_yaxes(title=y_title)
+    return figure
+
+
+def _add_curve(
+    figure: go.Figure,
+    key: UnitKey,
+    steps: np.ndarray,
+    values: np.ndarray,
+    tasks: Sequence[str],
+    theme: Theme,
+    number: str,
+    markers: bool = False,
+) -> None:
+    colour = _colour(key, tasks, theme)
+    symbol = SYMBOLS[_index(key, tasks) % len(SYMBOLS)]
+    last = np.zeros(len(steps), int)
+    last[-1:] = 7
+    figure.add_scatter(
+        x=_steps(steps),
+        y=np.asarray(values, np.float32),
+        mode="lines+markers",
+        line={"width": 2, "color": colour, "dash": DASHES[max(key.block, 0) % len(DASHES)]},
+        marker={"symbol": symbol, "size": 5 if markers else last.tolist(), "color": colour},
+        name=key.name,
+        legendgroup=key.name,
+        showlegend=False,
+        hovertemplate=f"<b>{key.name}, block {key.block}</b><br>step %{{x}}: {number}<extra></extra>",
+        uid=f"curve {key.name} {key.block}",
+    )
+
+
+def _finish_legend(figure: go.Figure, series: Series, tasks: Sequence[str], theme: Theme) -> None:
+    """One entry a task, which hides all its curves, and a key of the dashes."""
+    for task in dict.fromkeys(key.name for key in series):
+        index = tasks.index(task) if task in tasks else 0
+        colour = series_colour(index, theme)
+        figure.add_scatter(
+            x=[None],
+            y=[None],
+            mode="lines+markers",
+            line={"width": 2, "color": colour},
+            marker={"symbol": SYMBOLS[index % len(SYMBOLS)], "size": 8, "color": colour},
+            name=task,
+            legendgroup=task,
+            uid=f"task {task}",
+        )
+    blocks = _blocks(series)
+    for block in blocks if len(blocks) > 1 else ():
+        figure.add_scatter(
+            x=[None],
+            y=[None],
+            mode="lines",
+            line={"width": 2, "color": PALETTES[theme].muted, "dash": DASHES[block % len(DASHES)]},
+            name=str(block),
+            legend="legend2",
+            uid=f"block {block}",
+        )
+
+
+def _blocks(series: Series) -> list[int]:
+    return sorted({key.block for key in series if key.block >= 0})
+
+
+def _index(key: UnitKey, tasks: Sequence[str]) -> int:
+    return tasks.index(key.name) if key.name in tasks else 0
+
+
+def _colour(key: UnitKey, tasks: Sequence[str], theme: Theme) -> str:
+    return series_colour(_index(key, tasks), theme)
+
+
+def _steps(steps: np.ndarray) -> np.ndarray:
+    return np.asarray(steps, np.int32)

@@ -1,0 +1,143 @@
+"""How every figure looks in the light and the dark theme: template, colours, dashes and symbols.
+
+Meaning is never in colour alone: a task has a colour and a symbol, a block a dash, a cell its text.
+"""
+
+from dataclasses import dataclass
+from functools import cache
+from typing import Literal
+
+import plotly.graph_objects as go
+from plotly.colors import get_colorscale, sample_colorscale
+
+Theme = Literal["light", "dark"]
+
+FONT = '"Source Sans", "Source Sans Pro", "Segoe UI", system-ui, sans-serif'
+DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
+SYMBOLS = ("circle", "square", "diamond", "triangle-up", "cross", "x", "star", "triangle-down", "pentagon", "hexagram")
+
+
+@dataclass(frozen=True)
+class Palette:
+    """Colours of one theme. `series` after Okabe and Ito (2008): told apart with any colour vision."""
+
+    ink: str
+    muted: str
+    grid: str
+    surface: str
+    page: str
+    accent: str
+    plain: str
+    series: tuple[str, ...]
+    low: str
+    high: str
+
+
+PALETTES: dict[Theme, Palette] = {
+    "light": Palette(
+        ink="#22303c",
+        muted="#5f6b76",
+        grid="#e4e2da",
+        surface="#f1efe8",
+        page="#fbfaf6",
+        accent="#0b6e6e",
+        plain="#a9b4b8",
+        series=("#0072b2", "#d55e00", "#009e73", "#b8478d", "#b07800", "#3a9bdc", "#6a4ba3", "#6b6b6b"),
+        low="#b35806",
+        high="#2166ac",
+    ),
+    "dark": Palette(
+        ink="#e6e9ec",
+        muted="#9aa6b1",
+        grid="#2a333d",
+        surface="#1b232c",
+        page="#11171d",
+        accent="#3fb3a9",
+        plain="#56636e",
+        series=("#56b4e9", "#f28a3c", "#2cc295", "#e79ac6", "#e6c229", "#8fa8ff", "#c4a3f5", "#b8b8b8"),
+        low="#f0a35c",
+        high="#5aa9e6",
+    ),
+}
+
+
+def series_colour(index: int, theme: Theme) -> str:
+    series = PALETTES[theme].series
+    return series[index % len(series)]
+
+
+def faint(colour: str, opacity: float) -> str:
+    """A #rrggbb colour at this opacity."""
+    red, green, blue = (int(colour[at : at + 2], 16) for at in (1, 3, 5))
+    return f"rgba({red},{green},{blue},{opacity})"
+
+
+def steps_colours(count: int, theme: Theme) -> list[str]:
+    """`count` colours of viridis from early to late, without the end that the background swallows."""
+    first, last = (0.0, 0.88) if theme == "light" else (0.22, 1.0)
+    at = [first + (last - first) * index / max(1, count - 1) for index in range(count)]
+    return sample_colorscale("Viridis", at)
+
+
+def steps_scale(theme: Theme) -> list[list]:
+    """The colour scale that `steps_colours` samples, for a colour bar."""
+    return [[index / 8, colour] for index, colour in enumerate(steps_colours(9, theme))]
+
+
+def sequential() -> list:
+    """Cividis: perceptually uniform, and the same to a colour-blind reader."""
+    return get_colorscale("Cividis")
+
+
+def progress_scale(theme: Theme) -> list[list]:
+    """From the theme's empty surface to its accent."""
+    palette = PALETTES[theme]
+    return [[0.0, palette.surface], [1.0, palette.accent]]
+
+
+def diverging(theme: Theme) -> list[list]:
+    """Orange below, the background at zero, blue above: safe for colour-blind readers in both themes."""
+    palette = PALETTES[theme]
+    return [[0.0, palette.low], [0.5, palette.surface], [1.0, palette.high]]
+
+
+@cache
+def template(theme: Theme) -> go.layout.Template:
+    palette = PALETTES[theme]
+    axis = {
+        "gridcolor": palette.grid,
+        "zeroline": False,
+        "linecolor": palette.grid,
+        "ticks": "outside",
+        "tickcolor": palette.grid,
+        "automargin": True,
+        "title": {"standoff": 10, "font": {"size": 12, "color": palette.muted}},
+    }
+    return go.layout.Template(
+        layout={
+            "font": {"family": FONT, "size": 12, "color": palette.ink},
+            "title": {"x": 0, "xref": "container", "xanchor": "left", "font": {"size": 15}, "pad": {"l": 4}},
+            "paper_bgcolor": palette.page,
+            "plot_bgcolor": "rgba(0,0,0,0)",
+            "colorway": list(palette.series),
+            "xaxis": axis,
+            "yaxis": axis,
+            "hoverlabel": {"bgcolor": palette.surface, "bordercolor": palette.muted, "font": {"color": palette.ink}},
+            "hovermode": "closest",
+            "modebar": {"bgcolor": "rgba(0,0,0,0)", "color": palette.muted, "activecolor": palette.accent},
+            "legend": {"orientation": "h", "yanchor": "top", "y": -0.2, "x": 0, "font": {"size": 11}},
+        }
+    )
+
+
+def blank(title: str, theme: Theme, *, height: int, uirevision: str | None = None) -> go.Figure:
+    """An empty figure in the theme. `uirevision`: while it stays the same, zoom and hidden curves survive an update."""
+    figure = go.Figure()
+    figure.update_layout(
+        template=template(theme),
+        title={"text": title, "y": 0.985, "yanchor": "top", "yref": "container"},
+        height=height,
+        margin={"l": 8, "r": 12, "t": 44, "b": 8},
+        uirevision=uirevision,
+    )
+    return figure

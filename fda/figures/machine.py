@@ -1,0 +1,38 @@
+"""What a run costs its machine, over time."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import plotly.graph_objects as go
+
+from fda.figures.look import DASHES, SYMBOLS, Theme, blank, series_colour
+
+CURVES = {"device_bytes": "device", "memory_bytes": "process"}
+GIB = 2**30
+
+
+def memory_curves(
+    readings: Sequence[tuple[float, str, float]], theme: Theme, *, uirevision: str | None = None
+) -> go.Figure:
+    """`readings` (time in s, key, value) as the store keeps them; GiB against seconds since the first of them."""
+    figure = blank("Memory in use", theme, height=260, uirevision=uirevision)
+    start = readings[0][0] if readings else 0.0
+    for index, (key, name) in enumerate(CURVES.items()):
+        own = [(time - start, value) for time, kind, value in readings if kind == key]
+        if own:
+            times, values = np.array(own, np.float32).T
+            figure.add_scatter(
+                x=times,
+                y=values / np.float32(GIB),
+                mode="lines+markers",
+                line={"width": 2, "color": series_colour(index, theme), "dash": DASHES[index]},
+                marker={"symbol": SYMBOLS[index], "size": 5},
+                name=name,
+                showlegend=True,
+                hovertemplate=f"{name}: %{{y:.2f}} GiB after %{{x:.0f}} s<extra></extra>",
+                uid=key,
+            )
+    figure.update_xaxes(title="seconds")
+    figure.update_yaxes(title="GiB", rangemode="tozero", tickformat=".2f")
+    figure.update_layout(legend={"y": -0.38})
+    return figure

@@ -1,0 +1,86 @@
+"""Progress of a run's units as a map: a row a task or method, a column a block, every cell with its state in words."""
+
+from collections.abc import Mapping, Sequence
+
+import plotly.graph_objects as go
+
+from fda.figures.look import PALETTES, Theme, blank, progress_scale
+from fda.runs.records import Unit
+
+MARKS = {"pending": "·", "running": "▸", "done": "✓", "failed": "✕"}
+ROW_PIXELS = 42
+WIDE = 14  # with more columns than this a cell has no room for its loss
+
+
+def progress_map(
+    units: Sequence[Unit],
+    theme: Theme,
+    *,
+    title: str,
+    rows: str = "task",
+    loss: str | None = "best angle loss",
+    titles: Mapping[str, str] | None = None,
+    uirevision: str | None = None,
+) -> go.Figure:
+    """`units` of any stages that share their names. `loss` names what `Unit.loss` is; `titles` are longer row names.
+
+    Block -1 (a unit that has no block) is the last column, called `score`.
+    """
+    names = list(dict.fromkeys(unit.key.name for unit in units))
+    blocks = sorted({unit.key.block for unit in units}, key=lambda block: (block < 0, block))
+    cells = {(unit.key.name, unit.key.block): unit for unit in units}
+    titles = titles or {}
+    compact = len(blocks) > WIDE
+    z, text, hover = [], [], []
+    for name in names:
+        row = [cells.get((name, block)) for block in blocks]
+        z.append([None if unit is None else fraction(unit) for unit in row])
+        text.append(["" if unit is None else _cell(unit, compact) for unit in row])
+        hover.append(["" if unit is None else _hover(unit, titles.get(name, name), loss) for unit in row])
+    figure = blank(title, theme, height=100 + ROW_PIXELS * max(1, len(names)), uirevision=uirevision)
+    figure.add_heatmap(
+        x=["score" if block < 0 else str(block) for block in blocks],
+        y=[titles.get(name, name) for name in names],
+        z=z,
+        text=text,
+        texttemplate="%{text}",
+        textfont={"size": 10 if compact else 11},
+        customdata=hover,
+        hovertemplate="%{customdata}<extra></extra>",
+        colorscale=progress_scale(theme),
+        zmin=0,
+        zmax=1,
+        showscale=False,
+        xgap=3,
+        ygap=3,
+    )
+    figure.update_xaxes(title="block", type="category", showgrid=False, ticks="")
+    figure.update_yaxes(autorange="reversed", type="category", showgrid=False, ticks="")
+    figure.update_layout(meta={"rows": rows}, plot_bgcolor=PALETTES[theme].page)
+    return figure
+
+
+def fraction(unit: Unit) -> float:
+    """How much of a unit is done, 0..1."""
+    return 1.0 if unit.state == "done" else min(1.0, unit.step / unit.steps) if unit.steps else 0.0
+
+
+def _cell(unit: Unit, compact: bool) -> str:
+    mark = MARKS[unit.state]
+    if unit.state == "running":
+        mark = f"{mark} {fraction(unit):.0%}"
+    if unit.loss is None or compact or unit.state in ("pending", "failed"):
+        return mark
+    return f"{mark}<br>{unit.loss:.3f}"
+
+
+def _hover(unit: Unit, name: str, loss: str | None) -> str:
+    where = name if unit.key.block < 0 else f"{name}, block {unit.key.block}"
+    lines = [f"<b>{where}</b>", f"{unit.state}: {unit.step} of {unit.steps} steps ({fraction(unit):.0%})"]
+    if unit.loss is not None and loss:
+        lines.append(f"{loss} {unit.loss:.4f}" + (f" at step {unit.best_step}" if unit.best_step is not None else ""))
+    if unit.seconds is not None:
+        lines.append(f"{unit.seconds:.1f} s")
+    if unit.message:
+        lines.append(unit.message)
+    return "<br>".join(lines)

@@ -1,0 +1,56 @@
+"""The spectrum of one unit's anchors as it evolves (paper, figure 3)."""
+
+import numpy as np
+import plotly.graph_objects as go
+
+from fda.figures.look import Theme, blank, steps_colours, steps_scale
+
+CURVES = 24  # more steps than this are thinned, the first and the last kept
+POINTS = 256  # of a longer spectrum every n-th value is drawn
+
+
+def spectrum_curves(
+    steps: np.ndarray, values: np.ndarray, theme: Theme, *, unit: str, uirevision: str | None = None
+) -> go.Figure:
+    """`values` (S, k): singular values divided by the largest, descending, at each of `steps` (S,).
+
+    One curve a step, coloured from the first (dark end, dotted) to the last (bright end, thick).
+    """
+    chosen = np.unique(np.linspace(0, len(steps) - 1, min(CURVES, len(steps))).round().astype(int))
+    stride = max(1, -(-values.shape[1] // POINTS))
+    index = np.arange(0, values.shape[1], stride, dtype=np.int32)
+    figure = blank(f"Spectrum of the anchors: {unit}", theme, height=400, uirevision=uirevision)
+    colours = steps_colours(len(chosen), theme)
+    for place, (at, colour) in enumerate(zip(chosen, colours, strict=True)):
+        newest, oldest = place == len(chosen) - 1, place == 0 and len(chosen) > 1
+        figure.add_scatter(
+            x=index + 1,
+            y=np.maximum(values[at, ::stride], 1e-8).astype(np.float32),
+            mode="lines",
+            line={"width": 3 if newest else 1.3, "color": colour, "dash": "dot" if oldest else "solid"},
+            name=f"step {steps[at]}",
+            showlegend=False,
+            hovertemplate=f"<b>step {steps[at]}</b><br>singular value %{{x}}: %{{y:.3g}} of the largest<extra></extra>",
+            uid=f"step {steps[at]}",
+        )
+    figure.add_scatter(
+        x=[None],
+        y=[None],
+        mode="markers",
+        marker={
+            "color": [int(steps[0])],
+            "cmin": int(steps[0]),
+            "cmax": max(int(steps[-1]), int(steps[0]) + 1),
+            "colorscale": steps_scale(theme),
+            "showscale": True,
+            "colorbar": {"title": {"text": "step", "side": "right"}, "thickness": 12, "outlinewidth": 0, "x": 1.0},
+        },
+        showlegend=False,
+        hoverinfo="skip",
+        uid="steps",
+    )
+    figure.update_xaxes(title="index of the singular value")
+    figure.update_yaxes(
+        title="singular value / largest", type="log", exponentformat="power", minor={"showgrid": False}, dtick=1
+    )
+    return figure

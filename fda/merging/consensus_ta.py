@@ -1,0 +1,45 @@
+"""Consensus task arithmetic."""
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Annotated
+
+from fda.merging.method import Hyper, Weights, all_weights, merging_method
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@merging_method(
+    name="consensus_ta",
+    title="Consensus TA",
+    idea="Task arithmetic on the entries that at least two tasks agree on.",
+    paper="https://arxiv.org/abs/2405.07813",
+    year=2024,
+)
+def consensus_ta(
+    base: Weights,
+    finetuned: Sequence[Weights],
+    *,
+    threshold: Annotated[
+        float,
+        Hyper(
+            "λ of the TALL masks", 0.0, 5.0, "0.4, the middle of 0.2 … 0.6 that Wang et al. 2024 sweep for each task"
+        ),
+    ] = 0.4,
+    used_by: Annotated[
+        int, Hyper("keep entries that at least this many tasks use", 0, None, "2 in Wang et al. 2024")
+    ] = 2,
+    scale: Annotated[
+        float,
+        Hyper("coefficient α of the masked sum", 0.0, 2.0, "0.3, task arithmetic's; Wang et al. 2024 sweep 0.1 … 1"),
+    ] = 0.3,
+) -> Iterator[tuple[str, "Tensor"]]:
+    """θ = θ0 + α · m ⊙ Σ τi, m = [#{i : |τi| > λ |Σ τj − τi|} ≥ used_by] (Wang et al. 2024, "Localizing task information").
+
+    Entries that one task uses ("selfish") or none ("catastrophic") stay the base's; so does everything if there are fewer
+    tasks than `used_by`. The authors choose λ for each task, and α, on validation data; here both are fixed.
+    """
+    for name, theta0, taus in all_weights(base, finetuned):
+        total = sum(taus)
+        users = sum((tau.abs() > threshold * (total - tau).abs()).int() for tau in taus)
+        yield name, theta0 + scale * (total * (users >= used_by))

@@ -1,0 +1,92 @@
+"""First step of the TA / TIES / DARE / DELLA / Breadcrumbs family: make one task vector sparse.
+
+The family is one pipeline: sparsify (here) × consensus (`fda.merging.consensus`) × scale. Random rules draw from a
+generator of their own for every (seed, task, tensor), so neither the order nor the number of passes changes a result.
+"""
+
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from fda.merging.method import Weights, all_weights
+from fda.merging.threshold import count_coarse, kth_smallest
+
+if TYPE_CHECKING:
+    from torch import Generator, Tensor
+
+ROWS_AT_ONCE = 1 << 22  # entries ranked at once by `magprune`: bounds the int64 ranks to 32 MB
+
+Sparsify = Callable[["Tensor", int, str], "Tensor"]
+
+
+def sparsified(
+    base: Weights, finetuned: Sequence[Weights], sparsify: Sparsify
+) -> Iterator[tuple[str, "Tensor", list["Tensor"]]]:
+    """`all_weights` with every task vector replaced by `sparsify(τ, task, name)`."""
+    for name, theta0, taus in all_weights(base, finetuned):
+        for task in range(len(taus)):
+            taus[task] = sparsify(taus[task], task, name)
+        yield name, theta0, taus
+
+
+def generator(seed: int, task: int, name: str) -> "Generator":
+    """The random generator of one tensor of one task."""
+    import torch
+
+    digest = hashlib.sha256(f"{seed}/{task}/{name}".encode()).digest()
+    return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
+
+
+def drop(tau: "Tensor", rate: float, random: "Generator") -> "Tensor":
+    """DARE: each entry is dropped with probability `rate`, the others divided by 1 − rate; the expectation is τ."""
+    import torch
+
+    if rate >= 1:
+        return torch.zeros_like(tau)
+    kept = torch.rand(tau.shape, generator=random) >= rate
+    return (tau * kept).div_(1 - rate)
+
+
+def magprune(tau: "Tensor", density: float, epsilon: float, random: "Generator") -> "Tensor":
+    """DELLA's MagPrune: keep an entry with a probability that grows with its magnitude's rank in its row.
+
+    The smallest of a row is kept with probability density − ε, the largest with density + ε, linearly in between; a kept
+    entry is divided by its probability, so the expectation is τ. Ties are ranked by position. A row is an index of the
+    first dimension; a vector is one row. A row of one entry is kept with probability density.
+    """
+    import torch
+
+    if density >= 1:
+        return tau
+    rows = tau.reshape(1, -1) if tau.ndim < 2 else tau.flatten(1)
+    width = rows.shape[1]
+    half = epsilon if width > 1 else 0.0
+    by_rank = torch.linspace(density - half, density + half, width)
+    pruned = []
+    for part in rows.split(max(1, ROWS_AT_ONCE // max(width, 1))):
+        order = part.abs().argsort(dim=1, stable=True)
+        keep = torch.empty_like(part).scatter_(1, order, by_rank.expand_as(part))
+        pruned.append((part * (torch.rand(part.shape, generator=random) < keep)).div_(keep))
+    return torch.cat(pruned).reshape(tau.shape)
+
+
+def crumbs(tau: "Tensor", density: float, outliers: float) -> "Tensor":
+    """Breadcrumbs: without the ⌊n·outliers⌋ largest of its n magnitudes, keep the ⌊n·density⌋ largest of the others.
+
+    Entries tied with the largest or the smallest that is kept are kept too. If the two fractions exceed 1, fewer
+    outliers are dropped, so that the density is right.
+    """
+    import torch
+
+    n = tau.numel()
+    keep = min(int(n * density), n)
+    top = min(int(n * outliers), n - keep)
+    if keep == 0:
+        return torch.zeros_like(tau)
+    if keep == n:
+        return tau
+    coarse = count_coarse(lambda: [[tau]], 1)
+    (high,) = kth_smallest(lambda: [[tau]], coarse, n - top)
+    (low,) = kth_smallest(lambda: [[tau]], coarse, n - top - keep + 1)
+    magnitude = tau.abs()
+    return tau * ((magnitude >= low) & (magnitude <= high))

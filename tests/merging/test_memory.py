@@ -1,0 +1,87 @@
+"""Eight checkpoints of 400 MB merge within 3 GB of peak memory, by every data-free method (issue 3, "Done when")."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from fda.merging.registry import METHODS
+
+TASKS = 8
+LIMIT = 3 * 10**9
+
+# 100 M parameters: one ViT-B block of matrices, what a SVD of 8 tasks can do in seconds, and the bulk in convolutions of
+# 100 MB, larger than the token embedding of ViT-L's text tower (49408 × 768 would be 152 MB, but cost minutes of SVD).
+SHAPES = {
+    **{f"{i}.mlp.c_fc.weight": (3072, 768) for i in range(3)},
+    **{f"{i}.mlp.c_proj.weight": (768, 3072) for i in range(2)},
+    **{f"{i}.attn.in_proj_weight": (2304, 768) for i in range(2)},
+    **{f"{i}.attn.out_proj.weight": (768, 768) for i in range(4)},
+    **{f"{i}.mlp.c_fc.bias": (3072,) for i in range(12)},
+    **{f"stem.{i}.weight": (1024, 1024, 5, 5) for i in range(3)},
+    "visual.conv1.weight": (768, 3, 32, 32),
+    "logit_scale": (),
+}
+
+# Memory does not depend on the number of Adam's steps, time does (300 steps: 20 s a matrix on one core).
+HYPERPARAMETERS = {"wudi": {"steps": 3}}
+PROCESSES = (
+    ("della", "tsv", "dare", "ta", "average", "model_stock", "pretrained"),
+    ("dare_ties", "iso_cts", "ties", "breadcrumbs", "iso_c", "consensus_ta", "magmax", "wudi", "slerp"),
+)
+
+
+@pytest.fixture
+def checkpoints(tmp_path: Path) -> Iterator[Path]:
+    """The folder of base.safetensors and task0 … task7.safetensors, removed afterwards."""
+    random = torch.Generator().manual_seed(0)
+    numbers = torch.randn(30_000_000, generator=random)
+    offset = 0
+    try:
+        for name in ("base", *(f"task{i}" for i in range(TASKS))):
+            state = {}
+            for key, shape in SHAPES.items():
+                count = torch.Size(shape).numel()
+                offset = (offset + 7_654_321) % (len(numbers) - count)
+                state[key] = numbers[offset : offset + count].reshape(shape).clone()
+            save_file(state, tmp_path / f"{name}.safetensors")
+        yield tmp_path
+    finally:
+        for path in tmp_path.glob("*.safetensors"):
+            path.unlink()
+
+
+@pytest.mark.memory
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="peak memory is read from Linux's /proc")
+def test_every_data_free_method_merges_eight_checkpoints_of_400_mb_within_3_gb(checkpoints: Path):
+    data_free = {name for name, method in METHODS.items() if method.needs == "nothing" and method.merge is not None}
+    assert data_free == {name for names in PROCESSES for name in names}
+    sizes = [path.stat().st_size for path in checkpoints.glob("task*.safetensors")]
+    assert len(sizes) == TASKS and min(sizes) >= 400 * 10**6
+
+    def job(name: str) -> list:
+        return [name, HYPERPARAMETERS.get(name, {}), 2 if name == "slerp" else TASKS]
+
+    running = [
+        subprocess.Popen(
+            [sys.executable, "-m", "tests.merging.peak", str(checkpoints), json.dumps([job(name) for name in names])],
+            stdout=subprocess.PIPE,
+            text=True,
+            cwd=Path(__file__).parents[2],
+        )
+        for names in PROCESSES
+    ]
+    try:
+        lines = [line for process in running for line in process.communicate()[0].splitlines()]
+    finally:
+        for process in running:
+            process.kill()
+    peaks = {name: peak for name, peak, _ in map(json.loads, lines)}
+    print("\n".join(f"{n:14} {peak / 1e9:.2f} GB  {seconds:5.1f} s" for n, peak, seconds in map(json.loads, lines)))
+    assert set(peaks) == data_free
+    assert {name: peak for name, peak in peaks.items() if peak > LIMIT} == {}

@@ -1,0 +1,96 @@
+"""What the tests of runs share: a spec without a zoo on disk, a patient look, and work that needs no torch."""
+
+import os
+import signal
+import sqlite3
+import time
+from collections.abc import Callable
+from contextlib import closing
+
+from fda.anchors.settings import FAST_CONSTRUCT
+from fda.errors import UserError
+from fda.runs.spec import RunSpec
+from fda.runs.stopped import Stopped
+from fda.runs.store import Store, UnitKey
+
+UNITS = [UnitKey("construct", "red", block) for block in range(6)]
+
+
+def spec(device: str = "cpu", seed: int = 0) -> RunSpec:
+    """A valid spec; another seed makes another request."""
+    zoo = {"name": "tiny", "base": {"model": "/base"}, "tasks": [{"name": "red", "model": "/red"}]}
+    return RunSpec.model_validate(
+        {
+            "zoo": zoo,
+            "zoo_path": "/zoo.yaml",
+            "tasks": ["red"],
+            "blocks": [0, 1],
+            "construction": FAST_CONSTRUCT,
+            "device": device,
+            "seed": seed,
+        }
+    )
+
+
+def sql(store: Store, query: str, *parameters: object) -> list[tuple]:
+    """A look past the store, at the file itself."""
+    with closing(sqlite3.connect(store.path, isolation_level=None)) as connection:
+        return connection.execute(query, parameters).fetchall()
+
+
+def wait_for(what: Callable[[], bool], seconds: float) -> float:
+    """Seconds until `what()` was true; fails the test when they are over."""
+    began = time.monotonic()
+    while not what():
+        assert time.monotonic() - began < seconds, f"not true within {seconds} s"
+        time.sleep(0.05)
+    return time.monotonic() - began
+
+
+def obedient(store: Store, run_id: str, should_stop: Callable[[], bool]) -> None:
+    """Works for ever, and looks at each step whether to stop."""
+    while not should_stop():
+        time.sleep(0.02)
+    raise Stopped
+
+
+def stubborn(store: Store, run_id: str, should_stop: Callable[[], bool]) -> None:
+    """Works for ever and hears nothing, neither the flag nor SIGTERM."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    while True:
+        time.sleep(1)
+
+
+def deaf(store: Store, run_id: str, should_stop: Callable[[], bool]) -> None:
+    """Works for ever, never looks at `should_stop`, ends by SIGTERM as any program does."""
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    while True:
+        time.sleep(1)
+
+
+def brief(store: Store, run_id: str, should_stop: Callable[[], bool]) -> None:
+    time.sleep(0.4)
+
+
+def units(store: Store, run_id: str, should_stop: Callable[[], bool]) -> None:
+    """Six units of ten steps; leaves out those that are done, as construction does."""
+    store.add_units(run_id, [(key, 10) for key in UNITS])
+    for unit in store.units(run_id):
+        if unit.state == "done":
+            continue
+        store.reset_unit(run_id, unit.key)
+        store.update_unit(run_id, unit.key, state="running")
+        for step in range(10):
+            if should_stop():
+                raise Stopped
+            time.sleep(0.02)
+            store.add_scalars(run_id, unit.key, [("angle_loss", step, os.getpid())])
+        store.update_unit(run_id, unit.key, state="done", step=10)
+
+
+def refused(store: Store, run_id: str, should_stop: Callable[[], bool]) -> None:
+    raise UserError("block 9 is not there: choose 0 to 1.")
+
+
+def vanishing(store: Store, run_id: str, should_stop: Callable[[], bool]) -> None:
+    os._exit(3)
