@@ -1,10 +1,8 @@
-"""The dashboard's frame: page config and navigation. Start it with `make demo` or `streamlit run app.py`."""
+"""The dashboard: `streamlit run app.py`. Page settings, the frame and navigation; everything else is in pages/."""
 
 import streamlit as st
 
-from fda.home import ASSETS
-from fda.ui.frame import PAGES, mark_framed
+from fda.ui.frame import ICON, frame
 
-st.set_page_config(page_title="Functional dual anchors", page_icon=str(ASSETS / "icon.png"), layout="wide")
-mark_framed()
-st.navigation(PAGES()).run()
+st.set_page_config(page_title="Functional dual anchors", page_icon=str(ICON), layout="wide")
+frame().run()

@@ -182,6 +182,7 @@ def compare(
     from fda.merging.registry import METHODS
     from fda.runs.request import MAIN_METHODS, make_spec, split_list
 
+    _require_folder(json_file)
     chosen = split_list(methods) or tuple(m for m in MAIN_METHODS if anchors or METHODS[m].needs != "anchors")
     spec = make_spec(
         zoo,
@@ -199,6 +200,7 @@ def demo(json_file: JsonOption = None, seed: SeedOption = 0, device: DeviceOptio
     """Construct anchors on the embedded zoo and compare eight methods: no network, no GPU."""
     from fda.runs.request import MAIN_METHODS, construct_settings, make_spec
 
+    _require_folder(json_file)
     settings = construct_settings("fast", seed=seed)
     _report(_run(make_spec("demo", construct=settings, methods=MAIN_METHODS, device=device, seed=seed)), json_file)
 
@@ -254,6 +256,12 @@ def _report(run_id: str, json_file: Path | None) -> None:
             normalized = f"{row['normalized']:7.1%}" if row["normalized"] is not None else f"{'':>7}"
             cells = " ".join(f"{row['accuracy'][task]:9.1%}" for task in spec.tasks)
             print(f"{row['method']:<16} {row['average']:7.1%} {normalized}  {cells}")
+
+
+def _require_folder(json_file: Path | None) -> None:
+    """UserError, before any work, if the rows could not be written in the end."""
+    if json_file is not None and not os.access(json_file.parent, os.W_OK):
+        raise UserError(f"{json_file} could not be written (no such folder, or no permission): choose another place.")
 
 
 def _write_whole(path: Path, text: str) -> None:

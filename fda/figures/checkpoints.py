@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import plotly.graph_objects as go
 
-from fda.figures.look import Theme, blank, diverging, sequential
+from fda.figures.look import PALETTES, Theme, blank, diverging, sequential
 
 ROW_PIXELS = 38
 
@@ -53,7 +53,7 @@ def cosine_map(
         colorscale=diverging(theme),
         showscale=False,
         texttemplate="%{z:.2f}" if len(tasks) <= 14 else None,
-        textfont={"size": 11},
+        textfont={"size": 12, "color": PALETTES[theme].ink},
         hovertemplate="<b>%{y}</b> and <b>%{x}</b><br>cosine %{z:.4f}<extra></extra>",
         hoverongaps=False,
         xgap=2,

@@ -10,6 +10,8 @@ from fda.figures.smooth import ema
 from fda.runs.records import UnitKey
 
 Series = Mapping[UnitKey, tuple[np.ndarray, np.ndarray]]  # (steps (S,), values (S,))
+TICKS = [digit * 10.0**power for power in range(-8, 3) for digit in (1, 2, 5)]  # plotly labels 0.2 with a bare 2
+TICK_TEXTS = [f"{tick:g}" for tick in TICKS]
 RAW_CURVES = 40  # beyond this many units the raw curves would be a fog, so only the smoothed are drawn
 
 
@@ -41,7 +43,9 @@ def loss_curves(
     for key, (steps, values) in series.items():
         _add_curve(figure, key, steps, ema(values, smoothing), tasks, theme, "%{y:.4f}")
     _finish_legend(figure, series, tasks, theme)
-    figure.update_yaxes(type="log", exponentformat="none", minor={"showgrid": False}, dtick="D2")
+    figure.update_yaxes(
+        type="log", exponentformat="none", minor={"showgrid": False}, tickvals=TICKS, ticktext=TICK_TEXTS
+    )
     return figure
 
 
@@ -60,9 +64,9 @@ def similarity_curves(
         annotation={
             "text": f"chance k/d = {chance:.2f}",
             "font": {"size": 11, "color": palette.ink},
-            "xanchor": "left",
-            "yanchor": "bottom",
-            "x": 0.01,
+            "xanchor": "right",
+            "yanchor": "top",
+            "x": 1.0,
         },
     )
     values = [chance, *(float(np.nanmax(values)) for _, values in series.values() if len(values))]

@@ -43,8 +43,8 @@ PALETTES: dict[Theme, Palette] = {
         accent="#0b6e6e",
         plain="#a9b4b8",
         series=("#0072b2", "#d55e00", "#009e73", "#b8478d", "#b07800", "#3a9bdc", "#6a4ba3", "#6b6b6b"),
-        low="#b35806",
-        high="#2166ac",
+        low="#eda766",
+        high="#7db4e3",
     ),
     "dark": Palette(
         ink="#e6e9ec",
@@ -55,8 +55,8 @@ PALETTES: dict[Theme, Palette] = {
         accent="#3fb3a9",
         plain="#56636e",
         series=("#56b4e9", "#f28a3c", "#2cc295", "#e79ac6", "#e6c229", "#8fa8ff", "#c4a3f5", "#b8b8b8"),
-        low="#f0a35c",
-        high="#5aa9e6",
+        low="#a8601a",
+        high="#2c75b3",
     ),
 }
 
@@ -96,7 +96,7 @@ def progress_scale(theme: Theme) -> list[list]:
 
 
 def diverging(theme: Theme) -> list[list]:
-    """Orange below, the background at zero, blue above: safe for colour-blind readers in both themes."""
+    """Orange below, the background at zero, blue above: safe for colour-blind readers, and text in ink stays readable."""
     palette = PALETTES[theme]
     return [[0.0, palette.low], [0.5, palette.surface], [1.0, palette.high]]
 

@@ -36,7 +36,8 @@ def method_bars(
             "pattern": {
                 "shape": ["/" if own else "" for own in ours],
                 "fgcolor": palette.page,
-                "fgopacity": 0.45,
+                "fgopacity": 0.3,
+                "fillmode": "overlay",
                 "size": 6,
             },
             "line": {"width": 0},
@@ -104,7 +105,7 @@ def accuracy_map(
         theme,
         number=".1f",
         unit="%",
-        colours={"colorscale": sequential(), "zmin": 0, "zmax": 100},
+        colours={"colorscale": sequential(), "zmin": _floor(rows), "zmax": 100},
         uirevision=uirevision,
     )
 
@@ -138,6 +139,7 @@ def difference_map(
         number="+.1f",
         unit="points",
         colours={"colorscale": diverging(theme), "zmin": -bound, "zmax": bound},
+        ink=PALETTES[theme].ink,
         uirevision=uirevision,
     )
 
@@ -145,6 +147,12 @@ def difference_map(
 def average(accuracy: Mapping[str, float], tasks: Sequence[str]) -> float:
     """The mean over all of `tasks`; NaN if one is missing, so that no average hides a gap."""
     return sum(accuracy.get(task, math.nan) for task in tasks) / max(1, len(tasks))
+
+
+def _floor(rows: list[list[float]]) -> float:
+    """The ten below the lowest number: a scale from 0 would make good methods look alike."""
+    known = [value for row in rows for value in row if not math.isnan(value)]
+    return 10 * math.floor(min(known, default=0.0) / 10)
 
 
 def _map(
@@ -158,14 +166,16 @@ def _map(
     unit: str,
     colours: dict,
     uirevision: str | None,
+    ink: str | None = None,
 ) -> go.Figure:
+    """`ink`: the colour of all text, where the colour scale is made for it; None: whichever contrasts, by cell."""
     figure = blank(title, theme, height=130 + ROW_PIXELS * max(1, len(rows)), uirevision=uirevision)
     figure.add_heatmap(
         x=columns,
         y=rows,
         z=z,
         texttemplate=f"%{{z:{number}}}",
-        textfont={"size": 11},
+        textfont={"size": 12, "color": ink},
         hovertemplate=f"<b>%{{y}}</b><br>%{{x}}: %{{z:{number}}} {unit}<extra></extra>",
         showscale=False,
         xgap=2,

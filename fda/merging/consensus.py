@@ -20,14 +20,14 @@ def elected_mean(taus: Sequence["Tensor"], tie: int) -> "Tensor":
 
     total = sum(taus)
     positive = total >= 0 if tie > 0 else total > 0
-    del total
-    mean = torch.zeros_like(taus[0])
-    count = torch.zeros_like(taus[0])
+    sign = total.fill_(-1).masked_fill_(positive, 1)
+    mean = torch.zeros_like(sign)
+    count = torch.zeros_like(sign)
     for tau in taus:
-        agrees = ((tau > 0) & positive) | ((tau < 0) & ~positive)
-        mean += tau * agrees
-        count += agrees
-    return mean.div_(count.clamp_(min=1))
+        agreeing = (tau * sign).clamp_(min=0)  # |τ| where it has the sign, else 0
+        mean += agreeing
+        count += agreeing > 0
+    return mean.div_(count.clamp_(min=1)).mul_(sign)
 
 
 def trim_elect_merge(weights: WeightsPass, tasks: int, density: float, scale: float) -> Iterator[tuple[str, "Tensor"]]:

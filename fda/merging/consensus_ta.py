@@ -39,7 +39,11 @@ def consensus_ta(
     Entries that one task uses ("selfish") or none ("catastrophic") stay the base's; so does everything if there are fewer
     tasks than `used_by`. The authors choose λ for each task, and α, on validation data; here both are fixed.
     """
+    import torch
+
     for name, theta0, taus in all_weights(base, finetuned):
         total = sum(taus)
-        users = sum((tau.abs() > threshold * (total - tau).abs()).int() for tau in taus)
+        users = torch.zeros(total.shape, dtype=torch.int16)
+        for tau in taus:
+            users += tau.abs() > (total - tau).abs_().mul_(threshold)
         yield name, theta0 + scale * (total * (users >= used_by))

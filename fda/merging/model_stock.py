@@ -1,7 +1,6 @@
 """Model Stock."""
 
 from collections.abc import Iterator, Sequence
-from itertools import combinations
 from typing import TYPE_CHECKING
 
 from fda.errors import UserError
@@ -9,6 +8,8 @@ from fda.merging.method import Weights, all_weights, merging_method
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+CHUNK = 1 << 18  # entries of each task vector multiplied at once: keeps the float64 copies small
 
 
 @merging_method(
@@ -36,10 +37,14 @@ def model_stock(base: Weights, finetuned: Sequence[Weights]) -> Iterator[tuple[s
 
 
 def _mean_cosine(taus: Sequence["Tensor"]) -> float:
-    """The mean cosine over all pairs; computed in float64, where the norms of small tensors do not underflow."""
-    norms = [float(tau.double().norm()) for tau in taus]
-    cosines = []
-    for (a, norm_a), (b, norm_b) in combinations(zip(taus, norms, strict=True), 2):
-        product = norm_a * norm_b
-        cosines.append(float((a.double() * b.double()).sum()) / product if product else 0.0)
-    return sum(cosines) / len(cosines)
+    """The mean cosine over all pairs; in float64, where the norms of small tensors do not underflow."""
+    import torch
+
+    tasks = len(taus)
+    gram = torch.zeros(tasks, tasks, dtype=torch.float64)
+    for parts in zip(*(tau.reshape(-1).split(CHUNK) for tau in taus), strict=True):
+        block = torch.stack(parts).double()  # T × chunk
+        gram += block @ block.T
+    norms = gram.diagonal().sqrt()
+    cosines = (gram / torch.outer(norms, norms)).nan_to_num_(0.0)
+    return float(cosines.triu(diagonal=1).sum()) / (tasks * (tasks - 1) / 2)

@@ -1,1 +1,1 @@
-"""The only package that imports streamlit: what the pages share."""
+"""What the pages are made of. The only package that imports streamlit; imports no torch."""

@@ -1,74 +1,158 @@
-"""A Plotly chart that is redrawn in place: zoom and hidden curves survive each update.
+"""What the Watch page draws each second: read from the store only when the run has changed, drawn in place."""
 
-`st.plotly_chart` mounts its chart anew at every change of data. Here one component loads plotly.js from the installed
-package once a page load, and a second one hands each new figure to `Plotly.react`.
-"""
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
 
-from functools import cache
-from pathlib import Path
-from typing import Any
-
-import plotly
+import numpy as np
+import pandas as pd
 import plotly.graph_objects as go
-import streamlit as st
 
-from fda.figures.export import to_json
+from fda.figures.curves import Series, loss_curves, similarity_curves
+from fda.figures.machine import memory_curves
+from fda.figures.progress import progress_map
+from fda.figures.spectrum import spectrum_curves
+from fda.merging.registry import METHODS
+from fda.runs.records import Run, Unit, UnitKey
+from fda.runs.store import Store
+from fda.ui.plot import to_json
+from fda.ui.theme import Theme
 
-CONFIG = {"responsive": True, "displaylogo": False, "showSendToCloud": False, "scrollZoom": False}
-
-_LOADER = """
-export default function () {{
-  if (window.Plotly || window.fdaPlotlyLoading) return;
-  window.fdaPlotlyLoading = true;
-  (function (module, exports, define) {{
-{library}
-  }}).call(window, undefined, undefined, undefined);
-  window.dispatchEvent(new Event("fda-plotly"));
-}}
-"""
-
-_CHART = """
-export default function ({ data, parentElement }) {
-  const chart = parentElement.querySelector(".fda-chart");
-  chart.style.minHeight = data.height + "px";
-  chart.setAttribute("aria-label", data.alt);
-  chart.latest = data;
-  chart.draw = () => {
-    if (!window.Plotly || !chart.isConnected) return;
-    const { figure, config } = chart.latest;
-    const { data: traces, layout } = JSON.parse(figure);
-    window.Plotly.react(chart, traces, layout, config);
-  };
-  if (window.Plotly) chart.draw();
-  else window.addEventListener("fda-plotly", chart.draw, { once: true });
-  return () => {
-    window.removeEventListener("fda-plotly", chart.draw);
-    if (window.Plotly) window.Plotly.purge(chart);
-  };
-}
-"""
+POINTS = 300  # a curve: more than its pixels on a phone, and 24 curves stay under 150 KB an update
+LOG_BYTES = 12_000
+TOP_FRACTION = 0.2  # k of the subspace similarity is 20 % of d (paper, figure 4)
 
 
-@cache
-def _components() -> tuple[Any, Any]:
-    library = (Path(plotly.__file__).parent / "package_data" / "plotly.min.js").read_text(encoding="utf-8")
-    loader = st.components.v2.component("fda_plotly", html="<span></span>", js=_LOADER.format(library=library))
-    chart = st.components.v2.component(
-        "fda_chart", html='<div class="fda-chart" role="img"></div>', css=".fda-chart { width: 100%; }", js=_CHART,
-        isolate_styles=False,
-    )  # fmt: skip
-    return loader, chart
+@dataclass(frozen=True)
+class View:
+    """What the reader chose to see of a run. Empty tuples: everything."""
+
+    tasks: tuple[str, ...]
+    blocks: tuple[int, ...]
+    smoothing: float
+    unit: UnitKey | None  # whose spectrum; None follows the unit at work
+    theme: Theme
 
 
-def load_plotly() -> None:
-    """Call once on a page that has live charts, outside the part that is redrawn."""
-    _components()[0](key="fda_plotly", height=1)
+@dataclass(frozen=True)
+class Picture:
+    """The figures of one moment as JSON, by name; those with nothing to show yet are missing."""
+
+    moment: tuple
+    units: list[Unit]
+    unit: UnitKey | None
+    figures: dict[str, str]
 
 
-def live_chart(figure: go.Figure, key: str, *, alt: str, keep: str = "") -> None:
-    """Draw or redraw a figure in place. `keep`: zoom and hidden curves are kept as long as it stays the same."""
-    figure.update_layout(uirevision=keep or key)
-    height = int(figure.layout.height or 420)
-    _components()[1](
-        key=key, height="content", data={"figure": to_json(figure), "config": CONFIG, "height": height, "alt": alt}
-    )
+def picture(store: Store, run: Run, view: View, last: Picture | None) -> Picture:
+    """The run as it is now; `last` itself if neither the run nor the view has changed since."""
+    moment = (run.run_id, store.version(run.run_id), view)
+    if last is not None and last.moment == moment:
+        return last
+    units = store.units(run.run_id)
+    unit = view.unit or at_work(units)
+    drawn = figures(store, run, view, units, unit)
+    return Picture(moment, units, unit, {name: to_json(figure) for name, figure in drawn.items()})
+
+
+def figures(store: Store, run: Run, view: View, units: Sequence[Unit], unit: UnitKey | None) -> dict[str, go.Figure]:
+    """Every figure that has something to show: progress, methods, loss, similarity, spectrum, memory."""
+    shared = {"theme": view.theme, "uirevision": run.run_id}
+    chosen = {"names": view.tasks or None, "blocks": view.blocks or None}
+    drawn: dict[str, go.Figure] = {}
+    construct = [one for one in units if one.key.stage == "construct"]
+    methods = [one for one in units if one.key.stage != "construct"]
+    if construct:
+        drawn["progress"] = progress_map(construct, title="Construction: tasks × blocks", **shared)
+    if methods:
+        titles = {name: method.title for name, method in METHODS.items()}
+        drawn["methods"] = progress_map(
+            methods, title="Methods: adaptation by block, then the score", titles=titles, loss="last loss", **shared
+        )
+    if loss := store.scalars(run.run_id, "angle_loss", points=POINTS, **chosen):
+        drawn["loss"] = loss_curves(loss, tasks=run.spec.tasks, smoothing=view.smoothing, **shared)
+    spectra = store.snapshots(run.run_id, "spectrum", names=[unit.name], blocks=[unit.block]) if unit else {}
+    if similarity := store.scalars(run.run_id, "similarity", points=POINTS, **chosen):
+        drawn["similarity"] = similarity_curves(similarity, tasks=run.spec.tasks, chance=_chance(spectra), **shared)
+    if unit in spectra:
+        steps, values = spectra[unit]
+        drawn["spectrum"] = spectrum_curves(
+            steps,
+            values,
+            view.theme,
+            unit=f"{unit.name}, block {unit.block}",
+            uirevision=f"{run.run_id} {unit.name} {unit.block}",
+        )
+    if readings := store.system(run.run_id):
+        drawn["memory"] = memory_curves(readings, **shared)
+    return drawn
+
+
+def at_work(units: Sequence[Unit]) -> UnitKey | None:
+    """The construct unit at work; else the last that is finished."""
+    construct = [unit for unit in units if unit.key.stage == "construct"]
+    running = [unit.key for unit in construct if unit.state == "running" and unit.step > 0]
+    done = [unit.key for unit in construct if unit.state == "done"]
+    return running[0] if running else done[-1] if done else None
+
+
+def scalars_table(store: Store, run_id: str, name: str, value: str) -> pd.DataFrame:
+    """Every value of a series, unthinned: columns task, block, step and `value`."""
+    series: Series = store.scalars(run_id, name, points=None)
+    parts = [
+        pd.DataFrame({"task": key.name, "block": key.block, "step": steps, value: values})
+        for key, (steps, values) in series.items()
+    ]
+    return pd.concat(parts) if parts else pd.DataFrame(columns=["task", "block", "step", value])
+
+
+def spectrum_table(store: Store, run_id: str, unit: UnitKey | None) -> pd.DataFrame:
+    """The spectra of one unit: a row an index, a column a step."""
+    spectra = store.snapshots(run_id, "spectrum", names=[unit.name], blocks=[unit.block]) if unit else {}
+    if unit not in spectra:
+        return pd.DataFrame(columns=["index"])
+    steps, values = spectra[unit]
+    return pd.DataFrame(values.T, columns=[f"step {step}" for step in steps]).rename_axis("index").reset_index()
+
+
+def units_table(units: Sequence[Unit]) -> pd.DataFrame:
+    rows = [
+        {
+            "stage": unit.key.stage,
+            "name": unit.key.name,
+            "block": unit.key.block if unit.key.block >= 0 else None,
+            "state": unit.state,
+            "step": unit.step,
+            "steps": unit.steps,
+            "loss": unit.loss,
+            "best_step": unit.best_step,
+            "seconds": unit.seconds,
+        }
+        for unit in units
+    ]
+    return pd.DataFrame(rows)
+
+
+def log_tail(store: Store, run_id: str) -> str:
+    """The last lines of the worker's log; empty if there are none."""
+    path = store.run_dir(run_id) / "log.txt"
+    try:
+        with path.open("rb") as log:
+            log.seek(0, 2)
+            log.seek(max(0, log.tell() - LOG_BYTES))
+            text = log.read().decode("utf-8", "replace")
+    except OSError:
+        return ""
+    return "\n".join(text.splitlines()[-60:])
+
+
+def seconds_silent(run: Run) -> float | None:
+    """Since the worker's last sign of life."""
+    return None if run.heartbeat is None else max(0.0, time.time() - run.heartbeat)
+
+
+def _chance(spectra: dict[UnitKey, tuple[np.ndarray, np.ndarray]]) -> float:
+    """k/d. d is the length of a spectrum, where one is known (k is a whole number of directions)."""
+    for _, values in spectra.values():
+        return max(1, round(TOP_FRACTION * values.shape[1])) / values.shape[1]
+    return TOP_FRACTION

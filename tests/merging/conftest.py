@@ -4,4 +4,6 @@ import pytest
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "memory: writes 3.6 GB of checkpoints and measures the peak memory of every method")
+    config.addinivalue_line(
+        "markers", "memory: writes 3.6 GB of checkpoints and measures the peak memory of every method"
+    )

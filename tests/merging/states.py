@@ -85,7 +85,10 @@ def flat(state: State) -> Tensor:
 
 def unflat(vector: Tensor, like: State) -> State:
     parts = vector.split([tensor.numel() for _, tensor in sorted(floats(like).items())])
-    return {name: part.reshape(like[name].shape) for (name, _), part in zip(sorted(floats(like).items()), parts, strict=True)}
+    return {
+        name: part.reshape(like[name].shape)
+        for (name, _), part in zip(sorted(floats(like).items()), parts, strict=True)
+    }
 
 
 def task_vectors(base: State, finetuned: Sequence[State]) -> Tensor:

@@ -20,7 +20,7 @@ LIMIT = 3 * 10**9
 SHAPES = {
     **{f"{i}.mlp.c_fc.weight": (3072, 768) for i in range(3)},
     **{f"{i}.mlp.c_proj.weight": (768, 3072) for i in range(2)},
-    **{f"{i}.attn.in_proj_weight": (2304, 768) for i in range(2)},
+    **{f"{i}.attn.in_proj_weight": (2304, 768) for i in range(3)},
     **{f"{i}.attn.out_proj.weight": (768, 768) for i in range(4)},
     **{f"{i}.mlp.c_fc.bias": (3072,) for i in range(12)},
     **{f"stem.{i}.weight": (1024, 1024, 5, 5) for i in range(3)},

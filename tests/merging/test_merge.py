@@ -84,7 +84,9 @@ def test_the_file_has_the_header_that_the_library_writes_and_is_aligned(tmp_path
     save_file(merge(METHODS["ta"], base, finetuned), tmp_path / "theirs", metadata={"method": "ta"})
     ours, theirs = (tmp_path / "ours").read_bytes(), (tmp_path / "theirs").read_bytes()
     assert len(ours) == len(theirs)
-    assert sorted(Checkpoint(tmp_path / "ours").header.items()) == sorted(Checkpoint(tmp_path / "theirs").header.items())
+    assert sorted(Checkpoint(tmp_path / "ours").header.items()) == sorted(
+        Checkpoint(tmp_path / "theirs").header.items()
+    )
     (length,) = struct.unpack("<Q", ours[:8])
     entries = json.loads(ours[8 : 8 + length])
     entries.pop("__metadata__")
@@ -96,7 +98,9 @@ def test_the_file_has_the_header_that_the_library_writes_and_is_aligned(tmp_path
 
 
 def test_every_dtype_survives_the_file(tmp_path):
-    base = {name: torch.tensor([0, 1, 1]).to(dtype) for dtype, name in DTYPE_NAMES.items()} | {"empty": torch.zeros(0, 3)}
+    base = {name: torch.tensor([0, 1, 1]).to(dtype) for dtype, name in DTYPE_NAMES.items()} | {
+        "empty": torch.zeros(0, 3)
+    }
     merge_to_file(METHODS["pretrained"], base, [], tmp_path / "merged", {})
     loaded = load_file(tmp_path / "merged")
     for name, tensor in base.items():

@@ -72,7 +72,8 @@ def test_linear_weights_are_those_of_blocks(name, linear):
 
 
 @pytest.mark.parametrize(
-    ("dtype", "floating"), [("F64", True), ("BF16", True), ("F8_E4M3", True), ("BOOL", False), ("U8", False), ("I32", False)]
+    ("dtype", "floating"),
+    [("F64", True), ("BF16", True), ("F8_E4M3", True), ("BOOL", False), ("U8", False), ("I32", False)],
 )
 def test_dtypes_of_headers(dtype, floating):
     assert (treatment("w", TensorInfo((2, 2), dtype)) == "matrix") is floating

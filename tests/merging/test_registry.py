@@ -37,7 +37,9 @@ def test_an_entry_says_what_it_is(name):
 
 
 @pytest.mark.parametrize(
-    ("name", "hyper"), [(m.name, h) for m in METHODS.values() for h in m.hyperparameters], ids=lambda v: getattr(v, "name", v)
+    ("name", "hyper"),
+    [(m.name, h) for m in METHODS.values() for h in m.hyperparameters],
+    ids=lambda v: getattr(v, "name", v),
 )
 def test_a_hyperparameter_has_a_default_in_its_range_and_a_source(name, hyper):
     assert isinstance(hyper.default, hyper.type), name

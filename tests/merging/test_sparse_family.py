@@ -127,7 +127,9 @@ def crumbs_of(tau, density, outliers):
 
 
 @pytest.mark.parametrize("tasks", TASKS)
-@pytest.mark.parametrize(("density", "outliers"), [(0.15, 0.006), (0.5, 0.1), (0.9, 0.3), (0.3, 0.0), (0.0, 0.1), (1.0, 0.0)])
+@pytest.mark.parametrize(
+    ("density", "outliers"), [(0.15, 0.006), (0.5, 0.1), (0.9, 0.3), (0.3, 0.0), (0.0, 0.1), (1.0, 0.0)]
+)
 def test_breadcrumbs_cut_both_tails_of_every_tensor(tasks, density, outliers):
     base, finetuned = random_states(tasks)
     expected = {}

@@ -23,7 +23,9 @@ def test_every_rank_is_the_sorted_magnitude(name):
     coarse = count_coarse(lambda: parts, 1)
     magnitudes = vector.abs().sort().values
     for rank in {1, 2, len(vector) // 3 + 1, len(vector) - 1, len(vector)} - {0}:
-        assert kth_smallest(lambda: parts, coarse, min(rank, len(vector))) == [float(magnitudes[min(rank, len(vector)) - 1])]
+        assert kth_smallest(lambda: parts, coarse, min(rank, len(vector))) == [
+            float(magnitudes[min(rank, len(vector)) - 1])
+        ]
 
 
 @pytest.mark.parametrize("density", [0.0, 0.01, 0.2, 0.5, 0.999, 1.0])

@@ -291,10 +291,9 @@ def test_the_start_time_does_not_move_with_the_clock(monkeypatch):
 
 
 def test_a_signal_reaches_a_foreground_worker_and_not_the_script_around_it():
-    script = "import subprocess, sys; subprocess.run([sys.executable, '-c', 'input()']); print('unharmed')"
-    outer = subprocess.Popen(
-        [sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True
-    )
+    sleep = "import time; time.sleep(60)"
+    script = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {sleep!r}]); print('unharmed')"
+    outer = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True, start_new_session=True)
     wait_for(lambda: len(psutil.Process(outer.pid).children()) == 1, 10)
     (inner,) = psutil.Process(outer.pid).children()
     send_signal(inner.pid, start_time(inner.pid) - 1, signal.SIGKILL)  # another process of that number

@@ -118,13 +118,16 @@ def test_a_run_that_is_not_queued_is_refused(store, run_id):
 
 
 def test_a_worker_whose_run_was_given_to_another_stops_and_keeps_silent(store, run_id):
+    waits = []
+
     def execute(store, run_id, should_stop):
         store.set_state(run_id, "crashed", "suspended")
         store.requeue(run_id)
-        wait_for(should_stop, 5)
+        waits.append(wait_for(should_stop, 5))
         raise Stopped
 
     run_here(store, run_id, execute=execute)
+    assert len(waits) == 1  # it was told
     assert (store.run(run_id).state, store.run(run_id).attempt) == ("queued", 2)
 
 

@@ -1,0 +1,34 @@
+"""How long a run has taken and will take, from what its units say. Imports no streamlit."""
+
+from collections.abc import Sequence
+
+from fda.runs.records import Run, Stage, Unit
+
+
+def elapsed(run: Run, now: float) -> float | None:
+    """Seconds since the run (or its last resume) began to run; None while it waits."""
+    if run.started is None:
+        return None
+    return (run.finished or now) - run.started
+
+
+def time_left(units: Sequence[Unit]) -> float | None:
+    """Seconds until the units of one stage are done; None until one of them has told its pace.
+
+    Steps left × seconds a step (of all units that have told both) / units side by side.
+    """
+    timed = [unit for unit in units if unit.seconds and unit.step]
+    steps = sum(unit.step for unit in timed)
+    left = sum(unit.steps - unit.step for unit in units if unit.state not in ("done", "failed"))
+    if not steps or any(unit.steps <= 0 for unit in units):
+        return None
+    lanes = max(1, sum(unit.state == "running" for unit in units))
+    return left * sum(unit.seconds for unit in timed) / steps / lanes
+
+
+def current_stage(units: Sequence[Unit]) -> Stage | None:
+    """The stage at work: the first that is not finished."""
+    for stage in ("construct", "adapt", "evaluate"):
+        if any(unit.key.stage == stage and unit.state in ("pending", "running") for unit in units):
+            return stage
+    return None

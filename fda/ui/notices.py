@@ -1,0 +1,52 @@
+"""What a page says when something cannot be done: one sentence, never a traceback."""
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import streamlit as st
+
+from fda.errors import UserError
+
+_KEPT = "notice"
+
+
+@contextmanager
+def noticed(*, stop: bool = False) -> Iterator[None]:
+    """Show a UserError raised inside as a notice, and go on after the block (or end the page if `stop`)."""
+    try:
+        yield
+    except UserError as error:
+        problem(str(error))
+        if stop:
+            st.stop()
+
+
+def problem(sentence: str) -> None:
+    st.error(_sentence(sentence), icon=":material/error:")
+
+
+def empty(sentence: str) -> None:
+    """An empty state: says what to do next."""
+    st.info(_sentence(sentence), icon=":material/arrow_forward:")
+
+
+def keep_problem(sentence: str) -> None:
+    """From a callback: show this on the run of the page that follows."""
+    st.session_state[_KEPT] = sentence
+
+
+def show_kept() -> None:
+    """At the top of a page whose callbacks may `keep_problem`."""
+    if (sentence := st.session_state.pop(_KEPT, None)) is not None:
+        problem(sentence)
+
+
+def _sentence(text: str) -> str:
+    """With a capital and a full stop; what Markdown would take for markup is kept as it is, `code` excepted."""
+    text = text.strip()
+    text = text[:1].upper() + text[1:]
+    text = text if text.endswith((".", "?", "!")) else f"{text}."
+    parts = text.split("`")
+    parts[::2] = [re.sub(r"([\\*_\[\]$~<:#])", r"\\\1", part) for part in parts[::2]]
+    return "`".join(parts)

@@ -1,0 +1,121 @@
+"""Plotly figures that update in place. `st.plotly_chart` remounts at each change and loses zoom and hidden curves.
+
+Two components: one loads plotly.js, from the installed wheel, once per page load; the other calls `Plotly.react`.
+Figures keep what the reader did to them while their `uirevision` stays the same.
+"""
+
+from importlib.resources import files
+
+import plotly.graph_objects as go
+import streamlit as st
+
+READY = "fda-plotly-ready"
+CONFIG = {
+    "responsive": True,
+    "displaylogo": False,
+    "showSendToCloud": False,
+    "modeBarButtonsToRemove": ["select2d", "lasso2d", "autoScale2d"],
+}
+
+# The library is a UMD bundle: `module` is shadowed so that it takes the branch for a browser.
+_LOADER = """
+if (!window.Plotly) {
+  (function () {
+    var module, exports, define;
+    %s
+  }).call(window);
+  window.dispatchEvent(new Event("%s"));
+}
+export default function () {}
+"""
+
+# Runs at each change of data. The newest figure wins; none is drawn while the tab is hidden (no animation frames
+# there), while plotly.js is not there yet, or while the reader drags on the chart.
+_REACT = """
+const states = new WeakMap();
+
+function draw(state) {
+  state.asked = false;
+  if (!state.next || !state.root.isConnected) return;
+  if (!window.Plotly) {
+    window.addEventListener("%s", () => ask(state), { once: true });
+    return;
+  }
+  if (state.root._dragging) {
+    setTimeout(() => ask(state), 150);
+    return;
+  }
+  const { data, layout, config } = state.next;
+  state.next = null;
+  if (window.matchMedia("(pointer: coarse)").matches) layout.dragmode = false;
+  window.Plotly.react(state.root, data, layout, config);
+}
+
+function ask(state) {
+  if (state.asked) return;
+  state.asked = true;
+  requestAnimationFrame(() => draw(state));
+}
+
+export default function ({ data, parentElement }) {
+  const root = parentElement.querySelector(".fda-figure");
+  let state = states.get(root);
+  if (!state) {
+    state = { root, shown: null, next: null, asked: false };
+    state.observer = new ResizeObserver(() => {
+      if (root._fullLayout && window.Plotly && root.offsetWidth) window.Plotly.Plots.resize(root);
+    });
+    state.observer.observe(root);
+    states.set(root, state);
+  }
+  if (data.figure !== state.shown) {
+    state.shown = data.figure;
+    state.next = { ...JSON.parse(data.figure), config: data.config };
+    root.style.height = state.next.layout.height + "px";
+    root.setAttribute("aria-label", data.alt);
+    ask(state);
+  }
+  return () => {
+    state.observer.disconnect();
+    state.next = null;
+    if (window.Plotly && root._fullLayout) window.Plotly.purge(root);
+    states.delete(root);
+  };
+}
+"""
+
+_loader = st.components.v2.component(
+    "fda.plotly",
+    js=_LOADER
+    % (
+        files("plotly").joinpath("package_data/plotly.min.js").read_text(encoding="utf-8"),
+        READY,
+    ),
+    isolate_styles=False,
+)
+_figure = st.components.v2.component(
+    "fda.figure",
+    html='<div class="fda-figure" role="img" style="width: 100%"></div>\n',
+    js=_REACT % READY,
+    isolate_styles=False,
+)
+
+
+def load_plotly() -> None:
+    """Once in the frame. Its message never changes, so the browser gets it once a page load."""
+    _loader(key="plotly-js", data={})
+
+
+def plot(figure: go.Figure | str, *, key: str, alt: str) -> None:
+    """Show a figure (or its JSON, see `to_json`), filling the width; `key` is its identity over updates.
+
+    `alt` says what it shows to who cannot see it.
+    """
+    spec = figure if isinstance(figure, str) else to_json(figure)
+    image = {"toImageButtonOptions": {"format": "png", "scale": 2, "filename": key}}
+    _figure(key=key, data={"figure": spec, "alt": alt, "config": CONFIG | image})
+
+
+def to_json(figure: go.Figure) -> str:
+    """The figure as `plot` takes it: worth keeping when the same figure is shown again."""
+    return figure.to_json(validate=False)

@@ -1,0 +1,132 @@
+"""Runs as pages show them: which one is looked at, its badge, its buttons, its line in a list."""
+
+import time
+
+import streamlit as st
+
+from fda.errors import UserError
+from fda.runs import jobs
+from fda.runs.records import Run
+from fda.runs.store import Store
+from fda.ui import frame, notices
+from fda.ui.clock import elapsed
+from fda.ui.format import ago, duration, plural
+
+BADGES = {
+    "queued": ("hourglass_empty", "gray"),
+    "running": ("play_circle", "blue"),
+    "stopping": ("pending", "orange"),
+    "done": ("check_circle", "green"),
+    "failed": ("error", "red"),
+    "cancelled": ("cancel", "gray"),
+    "crashed": ("heart_broken", "red"),
+}
+RESUMABLE = ("cancelled", "crashed", "failed")
+_LOOKED_AT = "run"
+
+
+def store() -> Store:
+    """The store of this FDA_HOME, with the states of its runs made true. UserError if it cannot be used."""
+    opened = Store()
+    jobs.reconcile(opened)
+    return opened
+
+
+def badge(run: Run) -> None:
+    icon, colour = BADGES[run.state]
+    st.badge(run.state, icon=f":material/{icon}:", color=colour)
+
+
+def label(run: Run) -> str:
+    return f"{run.run_id} · {run.kind} · {run.spec.zoo.name} · {run.state}"
+
+
+def pick_run(runs: list[Run], known: Store, *, key: str, wrong: str) -> Run | None:
+    """The run in the URL (`?run=`), else the one last looked at, else the newest active, else the newest.
+
+    Pins the choice in the URL and offers the others. For an id that is not among `runs`, says why and returns None;
+    `wrong` is what to say of a run that exists but cannot be shown here.
+    """
+    ids = [run.run_id for run in runs]
+    asked = st.query_params.get("run") or st.session_state.get(_LOOKED_AT)
+    if asked is None or (asked not in ids and "run" not in st.query_params):
+        asked = next((run.run_id for run in runs if run.active), ids[0])
+    found = asked in ids
+    titles = {run.run_id: label(run) for run in runs}
+
+    def choose() -> None:
+        if st.session_state[key]:
+            st.query_params["run"] = st.session_state[_LOOKED_AT] = st.session_state[key]
+
+    st.session_state[key] = asked if found else None
+    st.selectbox("Run", ids, index=None, format_func=titles.get, key=key, on_change=choose, placeholder="choose a run")
+    if not found:
+        try:
+            known.run(asked)
+            notices.problem(wrong.format(run=asked))
+        except UserError as error:
+            notices.problem(str(error).rstrip(".") + ": choose one of the list above.")
+        return None
+    st.query_params["run"] = st.session_state[_LOOKED_AT] = asked
+    return next(run for run in runs if run.run_id == asked)
+
+
+def stop(run_id: str) -> None:
+    """Callback: ask a run to stop."""
+    try:
+        jobs.stop(Store(), run_id)
+    except UserError as error:
+        notices.keep_problem(str(error))
+
+
+def resume(run_id: str) -> None:
+    """Callback: go on with a run that ended early."""
+    try:
+        jobs.resume(Store(), run_id)
+    except UserError as error:
+        notices.keep_problem(str(error))
+
+
+def delete(run_id: str) -> None:
+    """Callback: remove a run with its files."""
+    try:
+        Store().delete_run(run_id)
+    except UserError as error:
+        notices.keep_problem(str(error))
+
+
+def run_line(run: Run, position: int | None) -> None:
+    """One run in a list: state, what it is, how far, and where to go from here."""
+    with st.container(border=True, key=f"line-{run.run_id}"):
+        with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+            badge(run)
+            st.markdown(
+                f"**{run.spec.zoo.name}** · {run.kind} · {plural(len(run.spec.tasks), 'task')}", width="content"
+            )
+            st.caption(f"`{run.run_id}` {_when(run, position)}", width="stretch")
+        if run.units_total and run.state != "done":
+            st.progress(run.units_done / run.units_total, f"{run.units_done} of {run.units_total} units")
+        if run.message and run.state not in ("done", "queued"):
+            st.caption(run.message)
+        with st.container(horizontal=True, vertical_alignment="center"):
+            st.page_link(frame.WATCH, label="Watch", icon=":material/monitoring:", query_params={"run": run.run_id})
+            if run.spec.methods:
+                st.page_link(
+                    frame.COMPARE, label="Compare", icon=":material/leaderboard:", query_params={"run": run.run_id}
+                )
+            if run.state in RESUMABLE:
+                st.button("Resume", key=f"resume-{run.run_id}", on_click=resume, args=(run.run_id,), type="tertiary")
+            if not run.active:
+                with st.popover("Delete", type="tertiary", key=f"delete-{run.run_id}"):
+                    st.write("Its anchors, merged models and numbers go with it.")
+                    st.button("Delete for good", key=f"sure-{run.run_id}", on_click=delete, args=(run.run_id,))
+
+
+def _when(run: Run, position: int | None) -> str:
+    now = time.time()
+    if run.state == "queued":
+        return f"number {position} in the queue of {run.device}" if position else "queued"
+    took = elapsed(run, now)
+    if run.active:
+        return f"for {duration(took)} on {run.device}"
+    return f"{ago(run.finished or run.created, now)}" + (f", took {duration(took)}" if took is not None else "")

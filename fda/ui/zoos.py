@@ -1,0 +1,30 @@
+"""Choosing a zoo: a shipped one, or the path of a zoo file below the model roots. The choice is in the URL."""
+
+import streamlit as st
+
+from fda.models.zoo import list_zoos
+
+OWN = "a zoo file of mine"
+
+
+def choose_zoo() -> str | None:
+    """The name or path chosen; None while the reader has not yet given a path. Shared by the pages through `?zoo=`."""
+    shipped = list(list_zoos())
+    asked = st.query_params.get("zoo") or st.session_state.get("zoo_looked_at") or "demo"
+    options = [*shipped, OWN]
+    if "zoo_choice" not in st.session_state:
+        st.session_state["zoo_choice"] = asked if asked in shipped else OWN
+        st.session_state["zoo_path"] = "" if asked in shipped else asked
+    choice = st.segmented_control("Zoo", options, key="zoo_choice", required=True)
+    chosen: str | None = choice
+    if choice == OWN:
+        chosen = st.text_input(
+            "Path of the zoo file",
+            key="zoo_path",
+            placeholder="zoos/mine.yaml",
+            help="A YAML file that names a base model and the tasks finetuned from it; assets/zoos/demo.yaml is an "
+            "example. It must lie below the folders in FDA_MODEL_ROOTS.",
+        ).strip()
+    if chosen:
+        st.query_params["zoo"] = st.session_state["zoo_looked_at"] = chosen
+    return chosen or None

@@ -1,0 +1,164 @@
+"""Checkpoints: what is in a zoo. Blocks, tensors, sizes, and how the task vectors lie to each other."""
+
+import numpy as np
+import pandas as pd
+import streamlit as st
+
+from fda.errors import UserError
+from fda.figures.checkpoints import cosine_map, norm_map
+from fda.ui import frame, notices
+from fda.ui.command import command_box
+from fda.ui.exports import export_menu
+from fda.ui.format import number, plural, size
+from fda.ui.frame import guard
+from fda.ui.plot import plot
+from fda.ui.survey import survey
+from fda.ui.theme import theme
+from fda.ui.zoos import choose_zoo
+
+guard()
+
+WHOLE = "all blocks"
+
+st.title("Checkpoints", anchor=False)
+st.caption("What each finetuning changed, and where: task vectors that point apart are the ones that merge badly.")
+
+reference = choose_zoo()
+if reference is None:
+    notices.empty("Give the path of a zoo file: copy assets/zoos/demo.yaml and name your own models in it.")
+    st.stop()
+try:
+    with st.spinner("Reading the checkpoints…"):
+        found = survey(reference)
+except UserError as error:
+    notices.problem(str(error))
+    command_box([f"python -m fda zoo check {reference}"])
+    st.stop()
+
+for problem in found["problems"]:
+    notices.problem(problem)
+if found["description"]:
+    st.markdown(found["description"])
+
+tasks, blocks = found["tasks"], found["blocks"]
+names = [task["name"] for task in tasks]
+total = found["base"]["bytes"] + sum(task["bytes"] for task in tasks)
+tensors = sum(len(block["tensors"]) for block in blocks)
+facts = {
+    "Tasks": str(len(tasks)),
+    "Blocks": str(len(blocks)),
+    "Parameters": number(found["base"]["parameters"]),
+    "On disk": size(total),
+    "Width × tokens": f"{found['width']} × {found['tokens']}",
+    "Layout": found["layout"],
+}
+with st.container(horizontal=True, gap="medium"):
+    for label, value in facts.items():
+        st.metric(label, value, width="content")
+
+norms = np.array([task["norms"] for task in tasks], float)
+places = [WHOLE, *(f"block {block['index']}" for block in blocks)]
+where = st.session_state.get("where", WHOLE)
+
+
+def cosines(where: str) -> np.ndarray:
+    chosen = found["cosines"]["all"] if where == WHOLE else found["cosines"]["blocks"][places.index(where) - 1]
+    return np.array(chosen, float)
+
+
+left, right = st.columns(2, gap="medium")
+with left:
+    where = st.selectbox("Cosines of", places, key="where", bind="query-params")
+    plot(
+        cosine_map(cosines(where), theme(), tasks=names, where=where, uirevision=found["path"]),
+        key="cosines",
+        alt=f"Cosine between the task vectors of {', '.join(names)}",
+    )
+with right:
+    st.selectbox("Norms of", ["every block"], disabled=True, help="The norm of each task vector within a block.")
+    plot(
+        norm_map(norms, theme(), tasks=names, uirevision=found["path"]),
+        key="norms",
+        alt="Norm of each task vector in each block",
+    )
+
+
+def task_table() -> pd.DataFrame:
+    rows = [
+        {
+            "task": task["name"],
+            "title": task["title"] or task["name"],
+            "classes": task["classes"],
+            "data": (task["data"] or {}).get("path"),
+            "splits": _splits(task["data"]),
+            "checkpoint": task["model"],
+            "MiB": task["bytes"] / 2**20,
+            "‖τ‖ in blocks": float(np.sqrt(np.square(task["norms"]).sum())),
+            "‖τ‖ elsewhere": task.get("norm_outside_blocks"),
+            "about": task["description"],
+        }
+        for task in tasks
+    ]
+    return pd.DataFrame(rows)
+
+
+def _splits(data: dict | None) -> str:
+    if not data:
+        return "no data"
+    named = {"train": data["train_split"], "validation": data["validation_split"], "test": data["split"]}
+    return ", ".join(f"{use}: {split}" for use, split in named.items() if split)
+
+
+def tensor_table() -> pd.DataFrame:
+    rows = [
+        {
+            "block": block["index"],
+            "tensor": block["prefix"] + tensor["name"],
+            "shape": " × ".join(map(str, tensor["shape"])) or "scalar",
+            "dtype": tensor["dtype"],
+        }
+        for block in blocks
+        for tensor in block["tensors"]
+    ]
+    return pd.DataFrame(rows)
+
+
+def cosine_table() -> pd.DataFrame:
+    return pd.DataFrame(cosines(where), index=names, columns=names).rename_axis("task").reset_index()
+
+
+def norm_table() -> pd.DataFrame:
+    columns = [f"block {block['index']}" for block in blocks]
+    return pd.DataFrame(norms, index=names, columns=columns).rename_axis("task").reset_index()
+
+
+st.subheader("Tasks", anchor=False)
+st.dataframe(
+    task_table(),
+    hide_index=True,
+    alt="Tasks of the zoo with their data and checkpoints",
+    column_config={
+        "MiB": st.column_config.NumberColumn(format="%.1f"),
+        "‖τ‖ in blocks": st.column_config.NumberColumn(format="%.3f"),
+        "‖τ‖ elsewhere": st.column_config.NumberColumn(format="%.3f"),
+    },
+)
+with st.expander(f"{plural(tensors, 'tensor')} in {plural(len(blocks), 'block')}", icon=":material/view_list:"):
+    st.dataframe(tensor_table(), hide_index=True, alt="Tensors of every block with shape and type")
+
+with st.container(horizontal=True, vertical_alignment="center"):
+    st.page_link(frame.CONSTRUCT, label="Construct anchors", icon=":material/tune:", query_params={"zoo": reference})
+    export_menu(
+        f"fda-{found['name']}",
+        tables={
+            "Tasks": task_table,
+            "Tensors": tensor_table,
+            "Cosines": cosine_table,
+            "Norms": norm_table,
+        },
+        figures={
+            "Cosine map": lambda: cosine_map(cosines(where), theme(), tasks=names, where=where),
+            "Norm map": lambda: norm_map(norms, theme(), tasks=names),
+        },
+    )
+command_box([f"python -m fda zoo show {reference}", f"python -m fda zoo check {reference}"])

@@ -1,0 +1,82 @@
+"""Home: what this is, in a picture; the demo in one click; the runs there are."""
+
+import streamlit as st
+
+from fda.errors import UserError
+from fda.runs import jobs
+from fda.runs.request import MAIN_METHODS, construct_settings, make_spec
+from fda.ui import frame, notices
+from fda.ui.command import command_box
+from fda.ui.explain import picture
+from fda.ui.frame import guard
+from fda.ui.runs import run_line, store
+
+guard()
+
+RECENT = 8
+
+
+def start_demo() -> None:
+    try:
+        spec = make_spec("demo", construct=construct_settings("fast"), methods=MAIN_METHODS, device="auto")
+        st.session_state["go"] = jobs.start(store(), spec)
+    except UserError as error:
+        notices.keep_problem(str(error))
+
+
+def more() -> None:
+    st.session_state["home_shown"] = st.session_state.get("home_shown", RECENT) + RECENT
+
+
+if run_id := st.session_state.pop("go", None):
+    st.switch_page(frame.WATCH, query_params={"run": run_id})
+
+st.title("Functional dual anchors", anchor=False)
+st.markdown(
+    "Models finetuned from the same base can be merged into one without their data: synthetic inputs, the *anchors*, "
+    "are made to stand for what each of them learned. Construct them here, watch it happen, and compare the merged "
+    "model with what other methods make of the same checkpoints."
+)
+picture()
+notices.show_kept()
+
+with notices.noticed(stop=True):
+    known = store()
+    runs = known.runs()
+
+active_demo = next((run for run in runs if run.active and run.kind == "demo" and run.spec.zoo.name == "demo"), None)
+with st.container(horizontal=True, vertical_alignment="center"):
+    if active_demo is None:
+        st.button("Start the demo", type="primary", icon=":material/play_arrow:", on_click=start_demo)
+        st.caption("Real checkpoints that come with this program: about two minutes, no network, no GPU.")
+    else:
+        if st.button("Watch the demo run", type="primary", icon=":material/monitoring:"):
+            st.switch_page(frame.WATCH, query_params={"run": active_demo.run_id})
+        st.caption("The demo is running.")
+
+
+def show_runs() -> None:
+    with notices.noticed():
+        known = store()
+        runs = known.runs()
+        active = [run for run in runs if run.active]
+        ended = [run for run in runs if not run.active]
+        if sorted(run.run_id for run in active) != sorted(expected):
+            st.rerun()
+        if active:
+            st.subheader("In progress", anchor=False)
+            for run in active:
+                run_line(run, known.queue_position(run.run_id))
+        st.subheader("Recent runs", anchor=False)
+        if not ended:
+            notices.empty("No run has ended yet: start the demo above, or choose your own checkpoints on Construct.")
+        shown = st.session_state.get("home_shown", RECENT)
+        for run in ended[:shown]:
+            run_line(run, None)
+        if len(ended) > shown:
+            st.button(f"Show more ({len(ended) - shown})", on_click=more, type="tertiary")
+
+
+expected = [run.run_id for run in runs if run.active]
+st.fragment(show_runs, run_every=2.0 if expected else None)()
+command_box(["python -m fda demo", "python -m fda runs list"])

@@ -1,0 +1,166 @@
+"""Watch: a run as it happens. Progress, loss, similarity, spectrum, memory and log, each second."""
+
+import time
+from functools import partial
+
+import plotly.graph_objects as go
+import streamlit as st
+
+from fda.runs.records import Run, Unit
+from fda.runs.store import Store
+from fda.ui import frame, live, notices
+from fda.ui.clock import current_stage, elapsed, time_left
+from fda.ui.command import command_box, run_commands
+from fda.ui.exports import export_menu
+from fda.ui.format import duration
+from fda.ui.frame import guard
+from fda.ui.plot import plot
+from fda.ui.runs import RESUMABLE, badge, pick_run, resume, stop, store
+from fda.ui.theme import theme
+
+guard()
+
+TICK = 1.0
+FOLLOW = "the unit at work"
+STAGES = {"construct": "constructing anchors", "adapt": "adapting blocks", "evaluate": "scoring methods"}
+ALTS = {
+    "progress": "Map of construction progress, tasks by blocks",
+    "methods": "Map of progress of the merging methods",
+    "loss": "Angle loss over steps, a curve for each task and block",
+    "similarity": "Subspace similarity of anchors and real inputs over steps, with the chance line",
+    "spectrum": "Singular values of the anchors at several steps",
+    "memory": "Memory in use over time",
+}
+MANY_UNITS = 32
+
+st.title("Watch", anchor=False)
+st.caption("Anchors as they are constructed: whether the loss falls, and whether their space turns towards real data.")
+notices.show_kept()
+
+with notices.noticed(stop=True):
+    known = store()
+    runs = known.runs()
+if not runs and "run" not in st.query_params:
+    notices.empty("There is no run yet: start the demo on Home, or choose checkpoints and settings on Construct.")
+    st.page_link(frame.HOME, label="Home", icon=":material/home:")
+    st.stop()
+run = pick_run(
+    runs, known, key="watch_run", wrong="Run {run} is not among the newest 200: `python -m fda runs show` has it"
+)
+if run is None:
+    st.stop()
+
+with st.container(horizontal=True, vertical_alignment="center", key="actions"):
+    if run.state in ("queued", "running"):
+        st.button("Stop", icon=":material/stop_circle:", on_click=stop, args=(run.run_id,), key="stop")
+    elif run.state == "stopping":
+        st.button("Stopping…", icon=":material/pending:", disabled=True, key="stop")
+    elif run.state in RESUMABLE:
+        st.button("Resume", type="primary", icon=":material/resume:", on_click=resume, args=(run.run_id,), key="resume")
+    if run.spec.methods:
+        label = "Compare the methods" if run.state == "done" else "Compare so far"
+        query = {"run": run.run_id}
+        st.page_link(frame.COMPARE, label=label, icon=":material/leaderboard:", query_params=query)
+
+
+def show_status(run: Run, picture: live.Picture) -> None:
+    now = time.time()
+    units = picture.units
+    done = sum(unit.state == "done" for unit in units)
+    stage = current_stage(units) if run.active else None
+    with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+        badge(run)
+        parts = [f"**{run.spec.zoo.name}** on {run.device}"]
+        if run.state == "queued":
+            position = known.queue_position(run.run_id)
+            parts.append(f"number {position} in the queue" if position else "in the queue")
+        if (took := elapsed(run, now)) is not None:
+            parts.append(f"{duration(took)} {'so far' if run.active else 'in all'}")
+        if run.state == "stopping" and run.stop_requested:
+            parts.append(f"stopping for {duration(now - run.stop_requested)}")
+        if run.state == "running" and stage:
+            parts.append(STAGES[stage])
+            left = time_left([unit for unit in units if unit.key.stage == stage])
+            if left is not None:
+                parts.append(f"about {duration(left)} left for this")
+        st.markdown(" · ".join(parts), width="stretch")
+    if units:
+        st.progress(done / len(units), f"{done} of {len(units)} units")
+    if run.message and run.state in RESUMABLE:
+        notices.problem(run.message)
+
+
+def choose_view(run: Run, units: list[Unit]) -> live.View:
+    """The filters. Inside the fragment, so that a choice redraws the figures alone."""
+    construct = [unit.key for unit in units if unit.key.stage == "construct"]
+    blocks = sorted({key.block for key in construct})
+    shown = blocks
+    if len(construct) > MANY_UNITS and len(blocks) > 3:  # at most a few blocks until the reader asks for others
+        shown = [blocks[0], blocks[len(blocks) // 2], blocks[-1]]
+    with st.expander("Choose curves", icon=":material/filter_alt:", key="choose"):
+        tasks = st.pills(
+            "Tasks", run.spec.tasks, selection_mode="multi", key="tasks", bind="query-params", help="none chosen: all"
+        )
+        picked = st.pills(
+            "Blocks", blocks, selection_mode="multi", key="blocks", bind="query-params", help="none chosen: "
+            + ("all" if shown == blocks else ", ".join(map(str, shown))),
+        )  # fmt: skip
+        smoothing = st.slider("Smoothing", 0.0, 0.98, 0.6, 0.02, key="smoothing", bind="query-params")
+        names = {f"{key.name}/{key.block}": key for key in construct}
+        unit = st.selectbox("Spectrum of", [FOLLOW, *names], key="unit", bind="query-params")
+    chosen = tuple(picked) or (() if shown == blocks else tuple(shown))
+    return live.View(tuple(tasks), chosen, smoothing, names.get(unit), theme())
+
+
+def show() -> None:
+    with notices.noticed():
+        known = store()
+        now = known.run(run.run_id)
+        if now.state != run.state:
+            st.rerun()
+        last = st.session_state.get("picture")
+        above, between = st.container(), st.container()
+        view = choose_view(now, known.units(now.run_id))
+        picture = live.picture(known, now, view, last)
+        st.session_state["picture"] = picture
+        with above:
+            show_status(now, picture)
+        with between:
+            for name in ("progress", "methods"):
+                if name in picture.figures:
+                    plot(picture.figures[name], key=f"watch-{name}", alt=ALTS[name])
+        if not picture.units:
+            waiting = "The worker is starting: figures appear with the first steps." if now.active else (
+                "This run ended before its first step: the log below says why."
+            )  # fmt: skip
+            notices.empty(waiting)
+        left, right = st.columns(2, gap="medium")
+        for column, names in ((left, ("loss", "spectrum")), (right, ("similarity", "memory"))):
+            with column:
+                for name in names:
+                    if name in picture.figures:
+                        plot(picture.figures[name], key=f"watch-{name}", alt=ALTS[name])
+        with st.expander("Log", icon=":material/subject:", key="log"):
+            st.code(live.log_tail(known, now.run_id) or "(empty)", language=None, height=260)
+        export(known, now, picture, view)
+
+
+def export(known: Store, run: Run, picture: live.Picture, view: live.View) -> None:
+    def redraw(name: str) -> go.Figure:
+        return live.figures(known, run, view, picture.units, picture.unit)[name]
+
+    export_menu(
+        f"fda-{run.run_id}",
+        tables={
+            "Units": lambda: live.units_table(known.units(run.run_id)),
+            "Angle loss": lambda: live.scalars_table(known, run.run_id, "angle_loss", "angle_loss"),
+            "Similarity": lambda: live.scalars_table(known, run.run_id, "similarity", "similarity"),
+            "Spectrum": lambda: live.spectrum_table(known, run.run_id, picture.unit),
+        },
+        figures={name.capitalize(): partial(redraw, name) for name in picture.figures},
+    )
+
+
+st.fragment(show, run_every=TICK if run.active else None)()
+commands, note = run_commands(run.spec, run.run_id)
+command_box([*commands, f"python -m fda runs show {run.run_id}"], note)
