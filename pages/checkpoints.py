@@ -1,5 +1,7 @@
 """Checkpoints: what is in a zoo. Blocks, tensors, sizes, and how the task vectors lie to each other."""
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import streamlit as st
@@ -58,7 +60,6 @@ with st.container(horizontal=True, gap="medium"):
 
 norms = np.array([task["norms"] for task in tasks], float)
 places = [WHOLE, *(f"block {block['index']}" for block in blocks)]
-where = st.session_state.get("where", WHOLE)
 
 
 def cosines(where: str) -> np.ndarray:
@@ -66,16 +67,16 @@ def cosines(where: str) -> np.ndarray:
     return np.array(chosen, float)
 
 
+with st.container(width=280):
+    where = st.selectbox("Cosines of", places, key="where", bind="query-params")
 left, right = st.columns(2, gap="medium")
 with left:
-    where = st.selectbox("Cosines of", places, key="where", bind="query-params")
     plot(
         cosine_map(cosines(where), theme(), tasks=names, where=where, uirevision=found["path"]),
         key="cosines",
         alt=f"Cosine between the task vectors of {', '.join(names)}",
     )
 with right:
-    st.selectbox("Norms of", ["every block"], disabled=True, help="The norm of each task vector within a block.")
     plot(
         norm_map(norms, theme(), tasks=names, uirevision=found["path"]),
         key="norms",
@@ -89,17 +90,23 @@ def task_table() -> pd.DataFrame:
             "task": task["name"],
             "title": task["title"] or task["name"],
             "classes": task["classes"],
-            "data": (task["data"] or {}).get("path"),
-            "splits": _splits(task["data"]),
-            "checkpoint": task["model"],
             "MiB": task["bytes"] / 2**20,
             "‖τ‖ in blocks": float(np.sqrt(np.square(task["norms"]).sum())),
             "‖τ‖ elsewhere": task.get("norm_outside_blocks"),
+            "splits": _splits(task["data"]),
             "about": task["description"],
+            "data": _beside((task["data"] or {}).get("path")),
+            "checkpoint": _beside(task["model"]),
         }
         for task in tasks
     ]
     return pd.DataFrame(rows)
+
+
+def _beside(path: str | None) -> str | None:
+    """A path as the zoo file may name it."""
+    folder = f"{Path(found['path']).parent}/"
+    return path and path.removeprefix(folder)
 
 
 def _splits(data: dict | None) -> str:

@@ -75,6 +75,7 @@ def show_results(run: Run) -> None:
             key="methods",
             bind="query-params",
             help="none chosen: all",
+            wrap=True,
         )
     shown = found.only(methods)
     with right:

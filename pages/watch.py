@@ -126,8 +126,9 @@ def show() -> None:
         with above:
             show_status(now, picture)
         with between:
-            for name in ("progress", "methods"):
-                if name in picture.figures:
+            maps = [name for name in ("progress", "methods") if name in picture.figures]
+            for column, name in zip(st.columns(len(maps), gap="medium") if maps else (), maps, strict=True):
+                with column:
                     plot(picture.figures[name], key=f"watch-{name}", alt=ALTS[name])
         if not picture.units:
             waiting = "The worker is starting: figures appear with the first steps." if now.active else (

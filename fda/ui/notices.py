@@ -22,27 +22,27 @@ def noticed(*, stop: bool = False) -> Iterator[None]:
             st.stop()
 
 
-def problem(sentence: str) -> None:
-    st.error(_sentence(sentence), icon=":material/error:")
+def problem(message: str) -> None:
+    st.error(sentence(message), icon=":material/error:")
 
 
-def empty(sentence: str) -> None:
+def empty(message: str) -> None:
     """An empty state: says what to do next."""
-    st.info(_sentence(sentence), icon=":material/arrow_forward:")
+    st.info(sentence(message), icon=":material/arrow_forward:")
 
 
-def keep_problem(sentence: str) -> None:
+def keep_problem(message: str) -> None:
     """From a callback: show this on the run of the page that follows."""
-    st.session_state[_KEPT] = sentence
+    st.session_state[_KEPT] = message
 
 
 def show_kept() -> None:
     """At the top of a page whose callbacks may `keep_problem`."""
-    if (sentence := st.session_state.pop(_KEPT, None)) is not None:
-        problem(sentence)
+    if (message := st.session_state.pop(_KEPT, None)) is not None:
+        problem(message)
 
 
-def _sentence(text: str) -> str:
+def sentence(text: str) -> str:
     """With a capital and a full stop; what Markdown would take for markup is kept as it is, `code` excepted."""
     text = text.strip()
     text = text[:1].upper() + text[1:]

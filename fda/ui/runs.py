@@ -21,6 +21,7 @@ BADGES = {
     "cancelled": ("cancel", "gray"),
     "crashed": ("heart_broken", "red"),
 }
+KINDS = {"demo": "anchors and comparison", "construct": "anchors", "compare": "comparison"}
 RESUMABLE = ("cancelled", "crashed", "failed")
 _LOOKED_AT = "run"
 
@@ -38,7 +39,7 @@ def badge(run: Run) -> None:
 
 
 def label(run: Run) -> str:
-    return f"{run.run_id} · {run.kind} · {run.spec.zoo.name} · {run.state}"
+    return f"{run.run_id} · {run.spec.zoo.name} · {KINDS[run.kind]} · {run.state}"
 
 
 def pick_run(runs: list[Run], known: Store, *, key: str, wrong: str) -> Run | None:
@@ -59,7 +60,15 @@ def pick_run(runs: list[Run], known: Store, *, key: str, wrong: str) -> Run | No
             st.query_params["run"] = st.session_state[_LOOKED_AT] = st.session_state[key]
 
     st.session_state[key] = asked if found else None
-    st.selectbox("Run", ids, index=None, format_func=titles.get, key=key, on_change=choose, placeholder="choose a run")
+    st.selectbox(
+        "Run",
+        ids,
+        index=0 if found else None,
+        format_func=titles.get,
+        key=key,
+        on_change=choose,
+        placeholder="choose a run",
+    )
     if not found:
         try:
             known.run(asked)
@@ -100,26 +109,28 @@ def run_line(run: Run, position: int | None) -> None:
     with st.container(border=True, key=f"line-{run.run_id}"):
         with st.container(horizontal=True, vertical_alignment="center", gap="small"):
             badge(run)
-            st.markdown(
-                f"**{run.spec.zoo.name}** · {run.kind} · {plural(len(run.spec.tasks), 'task')}", width="content"
-            )
-            st.caption(f"`{run.run_id}` {_when(run, position)}", width="stretch")
+            st.markdown(f"**{run.spec.zoo.name}** · {KINDS[run.kind]}", width="content")
+            tasks = plural(len(run.spec.tasks), "task")
+            st.caption(f"`{run.run_id}` · {tasks} · {_when(run, position)}", width="stretch")
+            _links(run)
         if run.units_total and run.state != "done":
             st.progress(run.units_done / run.units_total, f"{run.units_done} of {run.units_total} units")
         if run.message and run.state not in ("done", "queued"):
-            st.caption(run.message)
-        with st.container(horizontal=True, vertical_alignment="center"):
-            st.page_link(frame.WATCH, label="Watch", icon=":material/monitoring:", query_params={"run": run.run_id})
-            if run.spec.methods:
-                st.page_link(
-                    frame.COMPARE, label="Compare", icon=":material/leaderboard:", query_params={"run": run.run_id}
-                )
-            if run.state in RESUMABLE:
-                st.button("Resume", key=f"resume-{run.run_id}", on_click=resume, args=(run.run_id,), type="tertiary")
-            if not run.active:
-                with st.popover("Delete", type="tertiary", key=f"delete-{run.run_id}"):
-                    st.write("Its anchors, merged models and numbers go with it.")
-                    st.button("Delete for good", key=f"sure-{run.run_id}", on_click=delete, args=(run.run_id,))
+            st.caption(notices.sentence(run.message))
+
+
+def _links(run: Run) -> None:
+    """Horizontal containers take them up beside the text, or below it on a narrow screen."""
+    here = {"run": run.run_id}
+    st.page_link(frame.WATCH, label="Watch", icon=":material/monitoring:", query_params=here)
+    if run.spec.methods:
+        st.page_link(frame.COMPARE, label="Compare", icon=":material/leaderboard:", query_params=here)
+    if run.state in RESUMABLE:
+        st.button("Resume", key=f"resume-{run.run_id}", on_click=resume, args=(run.run_id,), type="tertiary")
+    if not run.active:
+        with st.popover("Delete", type="tertiary", key=f"delete-{run.run_id}"):
+            st.write("Its anchors, merged models and numbers go with it.")
+            st.button("Delete for good", key=f"sure-{run.run_id}", on_click=delete, args=(run.run_id,))
 
 
 def _when(run: Run, position: int | None) -> str:

@@ -6,6 +6,7 @@ import math
 import multiprocessing
 import os
 import re
+import shutil
 import sqlite3
 import threading
 import time
@@ -56,7 +57,9 @@ def test_run_ids_are_distinct_sortable_file_names(store, monkeypatch):
     monkeypatch.setattr("fda.runs.store.secrets.token_hex", lambda _: next(suffixes))
     moments = iter([1.8e9, 1.8e9, 1.8e9 + 1])
     monkeypatch.setattr("fda.runs.store.time.time", lambda: next(moments))
-    made = [store.create_run(spec()) for _ in range(3)]
+    made = [store.create_run(spec())]
+    shutil.rmtree(store.run_dir(made[0]))  # by hand: its id is still taken
+    made += [store.create_run(spec()) for _ in range(2)]
     assert made == ["20270115-080000-aaaa", "20270115-080000-bbbb", "20270115-080001-aaaa"]
     assert [run.run_id for run in store.runs()] == made[::-1]
 

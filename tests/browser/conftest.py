@@ -1,0 +1,117 @@
+"""A real server and a real Chromium. Skipped where there is no Chromium, but never in continuous integration."""
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import BrowserContext, Page, sync_playwright
+
+from fda.home import REPO
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+             "--disable-component-update", "--disable-sync"]  # fmt: skip
+
+
+class Server:
+    """The dashboard on a loopback port; it can be ended and started again."""
+
+    def __init__(self, home: Path) -> None:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = probe.getsockname()[1]
+        self.home = home
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.process: subprocess.Popen | None = None
+
+    def start(self) -> None:
+        command = [sys.executable, "-m", "streamlit", "run", "app.py", "--server.port", str(self.port)]
+        environment = os.environ | {"FDA_HOME": str(self.home)}
+        with (self.home / "server.log").open("ab") as log:
+            self.process = subprocess.Popen(
+                [*command, "--server.headless", "true"], cwd=REPO, env=environment, stdout=log, stderr=log
+            )
+        deadline = time.monotonic() + 60
+        while True:
+            try:
+                urllib.request.urlopen(f"{self.url}/_stcore/health", timeout=1)
+                return
+            except OSError:
+                assert time.monotonic() < deadline and self.process.poll() is None, "the server did not start"
+                time.sleep(0.2)
+
+    def stop(self) -> None:
+        if self.process is not None:
+            self.process.send_signal(signal.SIGTERM)
+            self.process.wait(timeout=20)
+            self.process = None
+
+
+class Visit:
+    """A browser window that remembers what must not happen: console errors, and requests to other machines."""
+
+    def __init__(self, context: BrowserContext, server: Server) -> None:
+        self.page: Page = context.new_page()
+        self.server = server
+        self.errors: list[str] = []
+        self.outside: list[str] = []
+        self.lenient = False  # while the server is away, connection errors are expected
+        self.page.on("console", lambda m: self._said(m.text) if m.type == "error" else None)
+        self.page.on("pageerror", lambda error: self._said(str(error)))
+        self.page.on("request", lambda request: self._asked(request.url))
+
+    def _said(self, text: str) -> None:
+        # probing of base paths by Streamlit itself gives harmless 404s on deep links
+        if not self.lenient and "404" not in text:
+            self.errors.append(text)
+
+    def _asked(self, url: str) -> None:
+        if not url.startswith((self.server.url, self.server.url.replace("http", "ws"), "data:", "blob:")):
+            self.outside.append(url)
+
+    def open(self, path: str) -> Page:
+        self.page.goto(self.server.url + path)
+        self.settle()
+        return self.page
+
+    def settle(self) -> None:
+        """Wait until a page stands and no script runs."""
+        self.page.wait_for_selector("[data-testid=stMain] h1", timeout=30_000)
+        self.page.wait_for_function(
+            "document.querySelector('[data-testid=stApp]')?.dataset.testScriptState !== 'running'", timeout=30_000
+        )
+
+    def check(self) -> None:
+        """Nothing went wrong on this page, and no traceback shows."""
+        assert self.errors == [] and self.outside == []
+        text = self.page.inner_text("body")
+        assert "Traceback" not in text and "Error:" not in text, text
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    if CHROMIUM is None:
+        if os.environ.get("CI"):
+            pytest.fail("there is no Chromium: `make test` installs one with apt-get")
+        pytest.skip("there is no Chromium")
+    one = Server(tmp_path_factory.mktemp("home"))
+    one.start()
+    yield one
+    one.stop()
+
+
+@pytest.fixture
+def visit(server: Server) -> Iterator[Visit]:
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+        context = browser.new_context(viewport={"width": 1400, "height": 1000})
+        yield Visit(context, server)
+        browser.close()

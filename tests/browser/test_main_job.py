@@ -1,0 +1,133 @@
+"""The main job as a stranger does it: start the demo from Home, watch, zoom, reload, stop, resume, compare."""
+
+import os
+import re
+import signal
+import time
+import urllib.parse
+
+import psutil
+import pytest
+
+from fda.runs.request import MAIN_METHODS
+from fda.runs.store import Store
+
+pytestmark = pytest.mark.browser
+
+LOSS = ".st-key-watch-loss .fda-figure"
+
+
+def points(visit) -> int:
+    """How many points the loss chart shows."""
+    script = f"(document.querySelector('{LOSS}')?._fullData ?? []).reduce((n, t) => n + (t.x?.length ?? 0), 0)"
+    return visit.page.evaluate(script)
+
+
+def wait_for(visit, condition, seconds: float):
+    """Poll while the browser goes on; the value of `condition` once it is true."""
+    deadline = time.monotonic() + seconds
+    while not (found := condition()):
+        assert time.monotonic() < deadline, "waited in vain"
+        visit.page.wait_for_timeout(200)
+    return found
+
+
+def state(visit) -> str:
+    """The run's state as the page says it."""
+    badges = visit.page.locator("[data-testid=stBadge], .stBadge, [data-testid=stMarkdownBadge]").all_inner_texts()
+    words = "queued|running|stopping|done|failed|cancelled|crashed"
+    text = " ".join(badges) or visit.page.inner_text("[data-testid=stMain]")
+    found = re.search(rf"\b({words})\b", text)
+    return found.group(1) if found else ""
+
+
+def test_the_main_job(visit, server):
+    page, store = visit.page, Store(server.home)
+    visit.open("/")
+    page.get_by_role("button", name="Start the demo").click()
+    page.wait_for_url("**/watch?run=*", timeout=15_000)
+    run_id = urllib.parse.parse_qs(urllib.parse.urlparse(page.url).query)["run"][0]
+    before = wait_for(visit, lambda: points(visit), 60)
+    wait_for(visit, lambda: points(visit) > before, 30)
+
+    # zoom by dragging over the chart, and see it stay
+    page.locator(LOSS).scroll_into_view_if_needed()
+    box = page.locator(f"{LOSS} .nsewdrag").first.bounding_box()
+    page.mouse.move(box["x"] + 0.2 * box["width"], box["y"] + 0.3 * box["height"])
+    page.mouse.down()
+    page.mouse.move(box["x"] + 0.6 * box["width"], box["y"] + 0.7 * box["height"], steps=8)
+    page.mouse.up()
+    page.wait_for_timeout(500)
+    zoomed = page.evaluate(f"document.querySelector('{LOSS}')._fullLayout.xaxis.range")
+    for _ in range(3):
+        seen = points(visit)
+        wait_for(visit, lambda seen=seen: points(visit) != seen, 30)
+    assert page.evaluate(f"document.querySelector('{LOSS}')._fullLayout.xaxis.range") == pytest.approx(zoomed)
+    assert page.evaluate(f"document.querySelector('{LOSS}')._fullLayout.xaxis.autorange") is False
+    visit.check()
+
+    # a reload is a new session: the run is still there
+    page.reload()
+    visit.settle()
+    assert run_id in page.url
+    wait_for(visit, lambda: points(visit), 30)
+    visit.check()
+
+    # the server ends and starts again while the run goes on
+    visit.lenient = True
+    server.stop()
+    assert psutil.pid_exists(store.run(run_id).pid) and store.run(run_id).state == "running"
+    server.start()
+    visit.open(f"/watch?run={run_id}")
+    visit.lenient = False
+    wait_for(visit, lambda: points(visit), 30)
+
+    # Stop stops
+    began = time.monotonic()
+    page.get_by_role("button", name="Stop").click()
+    wait_for(visit, lambda: "cancelled" in page.inner_text("[data-testid=stMain]"), 10)
+    assert time.monotonic() - began < 5 and store.run(run_id).state == "cancelled"
+
+    # resume, lose the worker, see it crashed, resume again
+    page.get_by_role("button", name="Resume").click()
+    wait_for(visit, lambda: store.run(run_id).state == "running" and any(u.step for u in store.units(run_id)), 60)
+    os.kill(store.run(run_id).pid, signal.SIGKILL)
+    began = time.monotonic()
+    wait_for(visit, lambda: "crashed" in page.inner_text("[data-testid=stMain]"), 15)
+    assert time.monotonic() - began < 15
+    page.get_by_role("button", name="Resume").click()
+    wait_for(visit, lambda: store.run(run_id).state == "done", 240)
+    visit.check()
+
+    visit.open(f"/compare?run={run_id}")
+    wait_for(visit, lambda: page.locator(".fda-figure").count() > 0, 20)
+    shown = page.evaluate(
+        "[...document.querySelectorAll('.fda-figure')].flatMap(f => (f._fullData ?? []).flatMap(t => [...(t.y ?? [])]))"
+    )
+    results = {result.method: result.state for result in store.results(run_id)[0]}
+    assert results == {method: "done" for method in MAIN_METHODS}
+    assert len({str(label) for label in shown}) >= len(MAIN_METHODS)
+    visit.check()
+
+
+@pytest.mark.parametrize("path", ["/", "/checkpoints", "/construct", "/watch", "/compare"])
+def test_every_page_opens_cold_with_its_frame(visit, server, path):
+    server.stop()
+    server.start()
+    visit.open(path)
+    assert visit.page.get_by_role("link", name="Compare").count() >= 1
+    wait_for(visit, lambda: len(visit.page.inner_text("[data-testid=stMain]")) > 100, 20)
+    visit.check()
+
+
+@pytest.mark.parametrize("path", ["/watch?run=../../etc", "/watch?run=20200101-000000-zzzz", "/compare?run=nope"])
+def test_an_unknown_run_is_told(visit, path):
+    visit.open(path)
+    wait_for(visit, lambda: "There is no run" in visit.page.inner_text("[data-testid=stMain]"), 15)
+    visit.check()
+
+
+def test_the_server_stays_small(visit, server):
+    for path in ("/", "/checkpoints", "/construct", "/watch", "/compare"):
+        visit.open(path)
+    assert psutil.Process(server.process.pid).memory_info().rss < 300e6
