@@ -337,11 +337,10 @@ def runs_stop(run_id: str) -> None:
 @runs_app.command("resume")
 def runs_resume(run_id: str) -> None:
     """Go on with a stopped, crashed or failed run from its finished units."""
-    from fda.runs.jobs import may_resume
+    from fda.runs.jobs import reopen
 
     store = _store()
-    may_resume(store, run_id)
-    store.requeue(run_id)
+    reopen(store, run_id)
     _carry_out(run_id)
     if store.run(run_id).spec.methods:
         _report(run_id, None)

@@ -117,6 +117,7 @@ with right:
         format_func=lambda name: METHODS[name].title,
         key="with_methods",
         bind="query-params",
+        wrap=True,
         help="None: only construct. The pretrained and the individual models are always added to a comparison.",
     )
 

@@ -87,7 +87,7 @@ def show_status(run: Run, picture: live.Picture) -> None:
     if units:
         st.progress(done / len(units), f"{done} of {len(units)} units")
     if run.message and run.state in RESUMABLE:
-        notices.problem(run.message)
+        (notices.empty if run.state == "cancelled" else notices.problem)(run.message)
 
 
 def choose_view(run: Run, units: list[Unit]) -> live.View:
@@ -135,10 +135,11 @@ def show() -> None:
                 "This run ended before its first step: the log below says why."
             )  # fmt: skip
             notices.empty(waiting)
-        left, right = st.columns(2, gap="medium")
-        for column, names in ((left, ("loss", "spectrum")), (right, ("similarity", "memory"))):
-            with column:
-                for name in names:
+        if picture.units and "loss" not in picture.figures and (view.tasks or view.blocks):
+            notices.empty("No unit of this choice has begun: choose other tasks or blocks above, or wait for it.")
+        for pair in (("loss", "similarity"), ("spectrum", "memory")):
+            for column, name in zip(st.columns(2, gap="medium"), pair, strict=True):
+                with column:
                     if name in picture.figures:
                         plot(picture.figures[name], key=f"watch-{name}", alt=ALTS[name])
         with st.expander("Log", icon=":material/subject:", key="log"):

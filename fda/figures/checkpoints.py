@@ -5,9 +5,10 @@ from collections.abc import Sequence
 import numpy as np
 import plotly.graph_objects as go
 
-from fda.figures.look import PALETTES, Theme, blank, diverging, sequential
+from fda.figures.look import Theme, add_cell_text, blank, diverging, sequential
 
 ROW_PIXELS = 38
+WIDE = 14  # with more columns than this a cell has no room for its number
 
 
 def norm_map(norms: np.ndarray, theme: Theme, *, tasks: Sequence[str], uirevision: str | None = None) -> go.Figure:
@@ -20,12 +21,13 @@ def norm_map(norms: np.ndarray, theme: Theme, *, tasks: Sequence[str], uirevisio
         zmin=0,
         colorscale=sequential(),
         showscale=False,
-        texttemplate="%{z:.2f}" if norms.shape[1] <= 14 else None,
-        textfont={"size": 11},
         hovertemplate="<b>%{y}</b>, block %{x}<br>‖τ‖ = %{z:.4f}<extra></extra>",
         xgap=2,
         ygap=2,
     )
+    if norms.shape[1] <= WIDE:
+        columns = [str(block) for block in range(norms.shape[1])]
+        _add_numbers(figure, columns, tasks, norms, norms / max(float(norms.max(initial=0.0)), 1e-30), sequential())
     figure.update_xaxes(title="block", type="category", showgrid=False, ticks="")
     figure.update_yaxes(type="category", autorange="reversed", showgrid=False, ticks="")
     return figure
@@ -52,13 +54,19 @@ def cosine_map(
         zmax=bound,
         colorscale=diverging(theme),
         showscale=False,
-        texttemplate="%{z:.2f}" if len(tasks) <= 14 else None,
-        textfont={"size": 12, "color": PALETTES[theme].ink},
         hovertemplate="<b>%{y}</b> and <b>%{x}</b><br>cosine %{z:.4f}<extra></extra>",
         hoverongaps=False,
         xgap=2,
         ygap=2,
     )
+    if len(tasks) <= WIDE:
+        _add_numbers(figure, tasks, tasks, shown, (shown / bound + 1) / 2, diverging(theme))
     figure.update_xaxes(type="category", showgrid=False, ticks="", tickangle=-35 if len(tasks) > 5 else 0)
     figure.update_yaxes(type="category", autorange="reversed", showgrid=False, ticks="")
     return figure
+
+
+def _add_numbers(
+    figure: go.Figure, columns: Sequence[str], rows: Sequence[str], values: np.ndarray, at: np.ndarray, scale: list
+) -> None:
+    add_cell_text(figure, columns, rows, [[f"{value:.2f}" for value in row] for row in values], at, scale)

@@ -3,10 +3,12 @@
 Meaning is never in colour alone: a task has a colour and a symbol, a block a dash, a cell its text.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Literal
 
+import numpy as np
 import plotly.graph_objects as go
 from plotly.colors import get_colorscale, sample_colorscale
 
@@ -43,8 +45,8 @@ PALETTES: dict[Theme, Palette] = {
         accent="#0b6e6e",
         plain="#a9b4b8",
         series=("#0072b2", "#d55e00", "#009e73", "#b8478d", "#b07800", "#3a9bdc", "#6a4ba3", "#6b6b6b"),
-        low="#eda766",
-        high="#7db4e3",
+        low="#b35806",
+        high="#2166ac",
     ),
     "dark": Palette(
         ink="#e6e9ec",
@@ -55,8 +57,8 @@ PALETTES: dict[Theme, Palette] = {
         accent="#3fb3a9",
         plain="#56636e",
         series=("#56b4e9", "#f28a3c", "#2cc295", "#e79ac6", "#e6c229", "#8fa8ff", "#c4a3f5", "#b8b8b8"),
-        low="#a8601a",
-        high="#2c75b3",
+        low="#f0a35c",
+        high="#5aa9e6",
     ),
 }
 
@@ -96,9 +98,39 @@ def progress_scale(theme: Theme) -> list[list]:
 
 
 def diverging(theme: Theme) -> list[list]:
-    """Orange below, the background at zero, blue above: safe for colour-blind readers, and text in ink stays readable."""
+    """Orange below, the background at zero, blue above: safe for colour-blind readers in both themes."""
     palette = PALETTES[theme]
     return [[0.0, palette.low], [0.5, palette.surface], [1.0, palette.high]]
+
+
+def add_cell_text(
+    figure: go.Figure, columns: Sequence[str], rows: Sequence[str], text: list[list[str]], at: np.ndarray, scale: list
+) -> None:
+    """Text over a heatmap's cells, white or near black, whichever reads better on that cell.
+
+    `at` (rows, columns): where each cell lies on `scale`, 0..1; a NaN has no text. (Plotly's own choice is a mid grey.)
+    """
+    places = [
+        (row, column) for row in range(len(rows)) for column in range(len(columns)) if np.isfinite(at[row, column])
+    ]
+    shades = sample_colorscale(scale, [float(np.clip(at[place], 0, 1)) for place in places])
+    figure.add_scatter(
+        x=[columns[column] for _, column in places],
+        y=[rows[row] for row, _ in places],
+        text=[text[row][column] for row, column in places],
+        mode="text",
+        textfont={"size": 11, "color": [_readable(shade) for shade in shades]},
+        hoverinfo="skip",
+        showlegend=False,
+        uid="cell text",
+    )
+
+
+def _readable(shade: str) -> str:
+    """White or near black, by contrast with an "rgb(r, g, b)" (relative luminance as in WCAG 2)."""
+    parts = [float(part) / 255 for part in shade[4:-1].split(",")]
+    red, green, blue = (part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts)
+    return "#ffffff" if 0.2126 * red + 0.7152 * green + 0.0722 * blue < 0.2 else "#101820"
 
 
 @cache

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import plotly.graph_objects as go
 
-from fda.figures.look import PALETTES, SYMBOLS, Theme, blank, diverging, sequential, series_colour
+from fda.figures.look import PALETTES, SYMBOLS, Theme, add_cell_text, blank, diverging, sequential, series_colour
 
 Accuracies = Mapping[str, Mapping[str, float]]  # method → task → 0..1
 ROW_PIXELS = 38
@@ -139,7 +139,6 @@ def difference_map(
         number="+.1f",
         unit="points",
         colours={"colorscale": diverging(theme), "zmin": -bound, "zmax": bound},
-        ink=PALETTES[theme].ink,
         uirevision=uirevision,
     )
 
@@ -166,22 +165,21 @@ def _map(
     unit: str,
     colours: dict,
     uirevision: str | None,
-    ink: str | None = None,
 ) -> go.Figure:
-    """`ink`: the colour of all text, where the colour scale is made for it; None: whichever contrasts, by cell."""
     figure = blank(title, theme, height=130 + ROW_PIXELS * max(1, len(rows)), uirevision=uirevision)
     figure.add_heatmap(
         x=columns,
         y=rows,
         z=z,
-        texttemplate=f"%{{z:{number}}}",
-        textfont={"size": 12, "color": ink},
         hovertemplate=f"<b>%{{y}}</b><br>%{{x}}: %{{z:{number}}} {unit}<extra></extra>",
         showscale=False,
         xgap=2,
         ygap=2,
         **colours,
     )
+    low, high = colours["zmin"], colours["zmax"]
+    text = [[f"{value:{number}}" for value in row] for row in z]
+    add_cell_text(figure, columns, rows, text, (z - low) / (high - low), colours["colorscale"])
     figure.add_vline(x=len(columns) - 1.5, line={"color": PALETTES[theme].ink, "width": 1.5})
     figure.update_xaxes(type="category", showgrid=False, ticks="", tickangle=-35 if len(columns) > 5 else 0)
     figure.update_yaxes(type="category", autorange="reversed", showgrid=False, ticks="")

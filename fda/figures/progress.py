@@ -2,9 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 
+import numpy as np
 import plotly.graph_objects as go
 
-from fda.figures.look import PALETTES, Theme, blank, progress_scale
+from fda.figures.look import Theme, add_cell_text, blank, progress_scale
 from fda.runs.records import Unit
 
 MARKS = {"pending": "·", "running": "▸", "done": "✓", "failed": "✕"}
@@ -17,7 +18,6 @@ def progress_map(
     theme: Theme,
     *,
     title: str,
-    rows: str = "task",
     loss: str | None = "best angle loss",
     titles: Mapping[str, str] | None = None,
     uirevision: str | None = None,
@@ -37,14 +37,13 @@ def progress_map(
         z.append([None if unit is None else fraction(unit) for unit in row])
         text.append(["" if unit is None else _cell(unit, compact) for unit in row])
         hover.append(["" if unit is None else _hover(unit, titles.get(name, name), loss) for unit in row])
+    columns = ["score" if block < 0 else str(block) for block in blocks]
+    rows = [titles.get(name, name) for name in names]
     figure = blank(title, theme, height=100 + ROW_PIXELS * max(1, len(names)), uirevision=uirevision)
     figure.add_heatmap(
-        x=["score" if block < 0 else str(block) for block in blocks],
-        y=[titles.get(name, name) for name in names],
+        x=columns,
+        y=rows,
         z=z,
-        text=text,
-        texttemplate="%{text}",
-        textfont={"size": 10 if compact else 11},
         customdata=hover,
         hovertemplate="%{customdata}<extra></extra>",
         colorscale=progress_scale(theme),
@@ -54,19 +53,21 @@ def progress_map(
         xgap=3,
         ygap=3,
     )
+    add_cell_text(figure, columns, rows, text, np.array(z, float).reshape(len(rows), -1), progress_scale(theme))
     figure.update_xaxes(title="block", type="category", showgrid=False, ticks="")
     figure.update_yaxes(autorange="reversed", type="category", showgrid=False, ticks="")
-    figure.update_layout(meta={"rows": rows}, plot_bgcolor=PALETTES[theme].page)
     return figure
 
 
 def fraction(unit: Unit) -> float:
-    """How much of a unit is done, 0..1."""
-    return 1.0 if unit.state == "done" else min(1.0, unit.step / unit.steps) if unit.steps else 0.0
+    """How much of a unit is done, 0..1. A pending unit begins at 0, also where a stop cut an attempt short."""
+    if unit.state in ("done", "pending") or not unit.steps:
+        return float(unit.state == "done")
+    return min(1.0, unit.step / unit.steps)
 
 
 def _cell(unit: Unit, compact: bool) -> str:
-    mark = MARKS[unit.state]
+    mark = f"<b>{MARKS[unit.state]}</b>"
     if unit.state == "running":
         mark = f"{mark} {fraction(unit):.0%}"
     if unit.loss is None or compact or unit.state in ("pending", "failed"):

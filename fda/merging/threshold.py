@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from torch import Tensor
 
-CHUNK = 1 << 22  # entries counted at once: temporaries of 16 MB, and no slower than whole tensors
+CHUNK = 1 << 18  # entries counted at once: temporaries of 1 MB stay in the cache
 BUCKETS = 1 << 15  # the sign bit of a magnitude is 0
 FINE = 1 << 16
 

@@ -34,8 +34,11 @@ def wudi(
     is not the result: an entry moves by at most lr · steps, so these two are the regulariser, and scaled checkpoints
     give another result. A zero task vector has no say; without any the tensor stays the base's.
     """
-    for name, theta0, taus in all_weights(base, finetuned):
-        yield name, theta0 + least_interference(taus, lr, steps) if is_linear(name, theta0) else theta0
+    for name, theta0, _ in all_weights(base, ()):
+        if is_linear(name, theta0):
+            taus = [weights[name].float() - theta0 for weights in finetuned]
+            theta0 = theta0 + least_interference(taus, lr, steps)
+        yield name, theta0
 
 
 def least_interference(taus: Sequence["Tensor"], lr: float, steps: int) -> "Tensor":

@@ -119,7 +119,7 @@ def _merged(palette: Palette) -> str:
         f'stroke="{palette.accent}" stroke-width="2.8"/>'
     )
     parts += [_dot(*START, palette.ink, 6), _text(START[0] - 4, START[1] + 19, "θ₀", palette.ink)]
-    parts += [_dot(*MERGED, palette.accent, 9), _text(MERGED[0] + 14, MERGED[1] + 24, "merged θ", palette.accent)]
+    parts += [_dot(*MERGED, palette.accent, 9), _text(MERGED[0] + 42, MERGED[1] + 40, "merged θ", palette.accent)]
     return _svg("One model moved from the pretrained one to a place between the finetuned ones", parts)
 
 

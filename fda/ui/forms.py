@@ -22,11 +22,9 @@ def field_input(name: str, field: FieldInfo, default: Any, *, disabled: bool = F
     if kinds[0] is int:
         empty = NoneType in get_args(field.annotation)
         placeholder = "the model's" if empty else None
-        return st.number_input(
-            label, low, high, default, 1, format="%d", placeholder=placeholder, required=not empty, **shared
-        )
+        return st.number_input(label, low, high, default, 1, format="%d", placeholder=placeholder, **shared)
     low, high = (None if limit is None else float(limit) for limit in (low, high))
-    return st.number_input(label, low, high, default, step=None, format="%g", required=True, **shared)
+    return st.number_input(label, low, high, default, step=None, format="%g", **shared)
 
 
 def limits(field: FieldInfo) -> tuple[Any, Any]:

@@ -26,6 +26,7 @@ _PAGES = (
 
 def frame() -> StreamlitPage:
     """For app.py: draw what every page shares and return the page that was asked for."""
+    _settings()
     st.session_state[FRAMED] = True
     page = st.navigation(_pages())
     st.logo(str(ICON), size="large")
@@ -40,8 +41,14 @@ def guard() -> None:
     app.py makes. Calling `st.navigation` switches the server away from that mode; the rerun then goes through app.py.
     """
     if not st.session_state.get(FRAMED):
+        _settings()
         st.navigation(_pages(), position="hidden")
         st.rerun()
+
+
+def _settings() -> None:
+    """Before navigation: a tab's icon that is set here is not fetched from fonts.gstatic.com by the page's icon name."""
+    st.set_page_config(page_title="Functional dual anchors", page_icon=str(ICON), layout="wide")
 
 
 def _pages() -> list[StreamlitPage]:

@@ -4,6 +4,7 @@ Two components: one loads plotly.js, from the installed wheel, once per page loa
 Figures keep what the reader did to them while their `uirevision` stays the same.
 """
 
+import re
 from importlib.resources import files
 
 import plotly.graph_objects as go
@@ -84,13 +85,15 @@ export default function ({ data, parentElement }) {
 }
 """
 
+def _plotly_js() -> str:
+    """plotly.js in ASCII: its few other characters would double the memory of every copy that the server keeps."""
+    text = files("plotly").joinpath("package_data/plotly.min.js").read_text(encoding="utf-8")
+    return re.sub(r"[^\x00-\x7f]", lambda found: f"\\u{ord(found[0]):04x}", text)
+
+
 _loader = st.components.v2.component(
     "fda.plotly",
-    js=_LOADER
-    % (
-        files("plotly").joinpath("package_data/plotly.min.js").read_text(encoding="utf-8"),
-        READY,
-    ),
+    js=_LOADER % (_plotly_js(), READY),
     isolate_styles=False,
 )
 _figure = st.components.v2.component(

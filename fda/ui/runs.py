@@ -10,7 +10,7 @@ from fda.runs.records import Run
 from fda.runs.store import Store
 from fda.ui import frame, notices
 from fda.ui.clock import elapsed
-from fda.ui.format import ago, duration, plural
+from fda.ui.format import ago, duration
 
 BADGES = {
     "queued": ("hourglass_empty", "gray"),
@@ -110,8 +110,7 @@ def run_line(run: Run, position: int | None) -> None:
         with st.container(horizontal=True, vertical_alignment="center", gap="small"):
             badge(run)
             st.markdown(f"**{run.spec.zoo.name}** · {KINDS[run.kind]}", width="content")
-            tasks = plural(len(run.spec.tasks), "task")
-            st.caption(f"`{run.run_id}` · {tasks} · {_when(run, position)}", width="stretch")
+            st.caption(f"`{run.run_id}` · {_when(run, position)}", width="stretch")
             _links(run)
         if run.units_total and run.state != "done":
             st.progress(run.units_done / run.units_total, f"{run.units_done} of {run.units_total} units")

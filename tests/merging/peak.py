@@ -1,7 +1,7 @@
 """Merge checkpoints in a process of its own and report each method's peak memory: what the memory test starts.
 
 `python -m tests.merging.peak FOLDER JOBS`: FOLDER holds base.safetensors and task*.safetensors, JOBS is a JSON list of
-[method, hyperparameters, number of tasks]. Prints one JSON line a method: name, peak bytes, seconds. The peak is the
+[method, hyperparameters, number of tasks]. Prints one JSON line a method: name, peak bytes, CPU seconds. The peak is the
 resident set's high-water mark (VmHWM), Python, torch and mapped pages of checkpoints included; Linux only.
 """
 
@@ -32,10 +32,10 @@ def main(folder: Path, jobs: list) -> None:
     finetuned = [Checkpoint(path) for path in sorted(folder.glob("task*.safetensors"))]
     for name, hyperparameters, tasks in jobs:
         reset_peak()
-        start = time.perf_counter()
+        start = time.process_time()
         merged = folder / f"merged-{name}.safetensors"
         merge_to_file(METHODS[name], base, finetuned[:tasks], merged, {"method": name}, **hyperparameters)
-        print(json.dumps([name, peak_bytes(), time.perf_counter() - start]), flush=True)
+        print(json.dumps([name, peak_bytes(), time.process_time() - start]), flush=True)
         merged.unlink()
 
 

@@ -1,4 +1,4 @@
-"""Methods that work entry by entry, or tensor by tensor, without sparsifying: average, TA, MagMax, Consensus TA, and two more."""
+"""Methods without sparsifying or SVD: average, TA, MagMax, Consensus TA, Model Stock, SLERP."""
 
 import math
 

@@ -464,6 +464,26 @@ def test_processes_create_and_fill_one_store_together(fda_home):
         assert steps.tolist() == list(range(400)) and set(values) == {number}
 
 
+def test_many_may_be_the_first_to_open_a_store(tmp_path):
+    failures = []
+    for attempt in range(5):
+        together = threading.Barrier(8)
+
+        def first(home: Path, together: threading.Barrier = together) -> None:
+            together.wait()
+            try:
+                Store(home).runs()
+            except Exception as error:
+                failures.append(error)
+
+        threads = [threading.Thread(target=first, args=(tmp_path / str(attempt),)) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert failures == []
+
+
 def test_threads_share_one_store_object(store, run_id):
     failures = []
 
