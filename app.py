@@ -1,5 +1,5 @@
 """The dashboard: `streamlit run app.py`. The frame and navigation; everything else is in pages/."""
 
-from fda.ui.frame import frame
+from fda.ui import frame
 
-frame().run()
+frame.run()

@@ -1,5 +1,6 @@
 """Watch: a run as it happens. Progress, loss, similarity, spectrum, memory and log, each second."""
 
+import math
 import time
 from functools import partial
 
@@ -82,7 +83,7 @@ def show_status(run: Run, picture: live.Picture) -> None:
             parts.append(STAGES[stage])
             left = time_left([unit for unit in units if unit.key.stage == stage])
             if left is not None:
-                parts.append(f"about {duration(left)} left for this")
+                parts.append(f"about {duration(math.ceil(left / 5) * 5)} left for this")
         st.markdown(" · ".join(parts), width="stretch")
     if units:
         st.progress(done / len(units), f"{done} of {len(units)} units")

@@ -1,7 +1,7 @@
 """Adaptation: train a block on the anchors of all tasks until it answers them as the finetuned blocks do.
 
 From the pretrained model the block's weights are trained; from a merged model, element-wise coefficients of task vectors
-(paper, section 3.3). A generator of events, like construction.
+(paper, adaptation). A generator of events, like construction.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence

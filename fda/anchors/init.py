@@ -1,4 +1,4 @@
-"""Where anchors start: rows of the finetuned weights, or a small Gaussian (paper, section 3.2, initialisation principle)."""
+"""Where anchors start: rows of the finetuned weights, or a small Gaussian (paper, initialisation principle)."""
 
 import hashlib
 

@@ -27,7 +27,7 @@ def similarity(outputs: Tensor, targets: Tensor, distance: Distance) -> Tensor:
 def induced_gradient(
     block: Block, base: Parameters, finetuned: Parameters, x: Tensor, distance: Distance = "cos"
 ) -> dict[str, Tensor]:
-    """g_p = ∂ s(θ, X) / ∂ θ_p at θ = θ0 for every tensor p of the block, differentiable in x (paper, section 3.2).
+    """g_p = ∂ s(θ, X) / ∂ θ_p at θ = θ0 for every tensor p of the block, differentiable in x (paper, anchor construction).
 
     x: (n, tokens, d). Needs the math attention kernel, the only one with a second derivative.
     """

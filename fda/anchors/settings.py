@@ -12,7 +12,7 @@ Preset = Literal["paper", "fast"]
 
 
 class ConstructSettings(BaseModel):
-    """How one unit (task × block) of anchors is constructed. Paper: arXiv 2510.21223, section 4 and appendix."""
+    """How one unit (task × block) of anchors is constructed. Source: arXiv 2510.21223, anchor construction."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -31,7 +31,7 @@ class ConstructSettings(BaseModel):
 
 
 class AdaptSettings(BaseModel):
-    """How a model is adapted on anchors, block by block, with Adam (paper, equation of section 3.3 and appendix)."""
+    """How a model is adapted on anchors, block by block, with Adam (arXiv 2510.21223, adaptation)."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

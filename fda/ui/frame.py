@@ -24,14 +24,16 @@ _PAGES = (
 )
 
 
-def frame() -> StreamlitPage:
-    """For app.py: draw what every page shares and return the page that was asked for."""
+def run() -> None:
+    """For app.py: draw what every page shares, and within it the page that was asked for."""
     _settings()
     st.session_state[FRAMED] = True
     page = st.navigation(_pages())
     st.logo(str(ICON), size="large")
-    load_plotly()
-    return page
+    library = st.container()
+    page.run()
+    with library:  # last, so that the words of a page are there before 5 MB of plotly.js
+        load_plotly()
 
 
 def guard() -> None:

@@ -85,6 +85,7 @@ export default function ({ data, parentElement }) {
 }
 """
 
+
 def _plotly_js() -> str:
     """plotly.js in ASCII: its few other characters would double the memory of every copy that the server keeps."""
     text = files("plotly").joinpath("package_data/plotly.min.js").read_text(encoding="utf-8")

@@ -43,7 +43,8 @@ def label(run: Run) -> str:
 
 
 def pick_run(runs: list[Run], known: Store, *, key: str, wrong: str) -> Run | None:
-    """The run in the URL (`?run=`), else the one last looked at, else the newest active, else the newest.
+    """The run in the URL (`?run=`), else the one last looked at, else the newest at work or waiting, else the
+    newest.
 
     Pins the choice in the URL and offers the others. For an id that is not among `runs`, says why and returns None;
     `wrong` is what to say of a run that exists but cannot be shown here.
@@ -51,7 +52,9 @@ def pick_run(runs: list[Run], known: Store, *, key: str, wrong: str) -> Run | No
     ids = [run.run_id for run in runs]
     asked = st.query_params.get("run") or st.session_state.get(_LOOKED_AT)
     if asked is None or (asked not in ids and "run" not in st.query_params):
-        asked = next((run.run_id for run in runs if run.active), ids[0])
+        at_work = [run for run in runs if run.active]
+        at_work.sort(key=lambda run: run.state == "queued")
+        asked = at_work[0].run_id if at_work else ids[0]
     found = asked in ids
     titles = {run.run_id: label(run) for run in runs}
 

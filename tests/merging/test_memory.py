@@ -31,9 +31,9 @@ SHAPES = {
 
 # Memory does not depend on the number of Adam's steps, time does (300 steps: 20 s a matrix on one core).
 HYPERPARAMETERS = {"wudi": {"steps": 3}}
-PROCESSES = (
-    ("della", "tsv", "breadcrumbs", "dare", "ta", "average", "model_stock", "pretrained"),
-    ("dare_ties", "iso_cts", "ties", "iso_c", "consensus_ta", "magmax", "wudi", "slerp"),
+PROCESSES = (  # about 100 s of CPU each
+    ("della", "tsv", "iso_cts", "breadcrumbs", "dare", "ta", "average", "model_stock", "pretrained"),
+    ("dare_ties", "ties", "iso_c", "consensus_ta", "magmax", "wudi", "slerp"),
 )
 
 

@@ -1,0 +1,420 @@
+"""Every page on a real store: what it shows, its empty states, its notices, what it starts. No page may raise."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from streamlit.testing.v1 import AppTest
+
+from fda.anchors.settings import FAST_CONSTRUCT
+from fda.home import REPO
+from fda.runs import jobs
+from fda.runs.processes import start_time
+from fda.runs.records import MethodResult, Score, UnitKey
+from fda.runs.request import make_spec
+from fda.runs.spec import RunSpec
+from fda.runs.store import Store
+from fda.ui import survey
+from fda.ui.frame import FRAMED
+
+PAGES = ("home", "checkpoints", "construct", "watch", "compare")
+UNKNOWN = "20260101-000000-dead"
+
+
+@pytest.fixture
+def zoo(tmp_path, monkeypatch) -> Path:
+    """A zoo file whose checkpoints are named but empty: all that pages themselves read."""
+    monkeypatch.setenv("FDA_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("FDA_MODEL_ROOTS", str(tmp_path))
+    tasks = []
+    for name in ("digits", "faces"):
+        (tmp_path / name).mkdir()
+        (tmp_path / f"{name}.safetensors").touch()
+        data = {"path": name, "split": "test"}
+        tasks.append({"name": name, "model": name, "head": f"{name}.safetensors", "data": data})
+    (tmp_path / "base").mkdir()
+    path = tmp_path / "zoo.yaml"
+    path.write_text(yaml.safe_dump({"name": "mine", "base": {"model": "base"}, "tasks": tasks}))
+    return path
+
+
+@pytest.fixture
+def store(zoo) -> Store:
+    return Store()
+
+
+@pytest.fixture
+def started(monkeypatch) -> list[RunSpec]:
+    """The specs that pages start; no worker runs."""
+    specs: list[RunSpec] = []
+
+    def start(store: Store, spec: RunSpec) -> str:
+        specs.append(spec)
+        return store.create_run(spec)
+
+    monkeypatch.setattr(jobs, "start", start)
+    return specs
+
+
+def page(name: str, **query: str) -> AppTest:
+    """The page as a browser that came through app.py sees it."""
+    at = AppTest.from_file(str(REPO / "app.py"), default_timeout=60)
+    at.session_state[FRAMED] = True
+    for key, value in query.items():
+        at.query_params[key] = value
+    at.switch_page(f"pages/{name}.py").run()
+    assert not at.exception, at.exception
+    return at
+
+
+def at_work(store: Store, zoo: Path) -> str:
+    """A run whose worker is this very process: one unit finished, one at work."""
+    spec = make_spec(zoo, construct=FAST_CONSTRUCT, methods=("ta", "fda:ta"), device="cpu")
+    run_id = store.create_run(spec)
+    store.claim_process(run_id, os.getpid(), start_time(os.getpid()))
+    store.set_state(run_id, "running")
+    keys = [UnitKey("construct", name, block) for name in spec.tasks for block in range(2)]
+    store.add_units(run_id, [(key, 60) for key in keys])
+    for key in keys[:2]:
+        store.add_scalars(run_id, key, [("angle_loss", step, 1 / (1 + step)) for step in range(60)])
+        store.add_scalars(run_id, key, [("similarity", step, 0.25) for step in (0, 30, 59)])
+        for step in (0, 30, 59):
+            store.add_snapshot(run_id, key, step, "spectrum", np.linspace(1, 0.1, 20))
+    store.update_unit(run_id, keys[0], state="done", step=60, loss=0.02, seconds=3.0)
+    store.update_unit(run_id, keys[1], state="running", step=30, loss=0.04, seconds=1.5)
+    store.add_system(run_id, {"memory_bytes": 1e9})
+    return run_id
+
+
+def finished(store: Store, zoo: Path) -> str:
+    run_id = at_work(store, zoo)
+    for index, method in enumerate(("pretrained", "individual", "ta")):
+        scores = [Score(method, task, "test", "accuracy", 0.5 + 0.1 * index, 50) for task in ("digits", "faces")]
+        store.add_result(run_id, MethodResult(method, "done", {"selection": "fixed"}, 1.0, 2**20, None), scores)
+    store.add_result(run_id, MethodResult("fda:ta", "failed", {}, None, None, "the anchors of [digits] are missing"))
+    store.set_state(run_id, "done")
+    return run_id
+
+
+def figures(at: AppTest) -> dict[str, dict]:
+    """Every figure on the page by its alternative text, as plotly's JSON."""
+    found = {}
+    for element in at.get("bidi_component"):
+        data = json.loads(element.proto.json) if element.proto.json else {}
+        if "figure" in data:
+            found[data["alt"]] = json.loads(data["figure"])
+    return found
+
+
+def text(at: AppTest) -> str:
+    parts = [*at.markdown, *at.caption, *at.error, *at.info, *at.title, *at.subheader, *at.code]
+    return "\n".join(str(part.value) for part in parts)
+
+
+def press(at: AppTest, key: str) -> AppTest:
+    at.button(key=key).click().run()
+    assert not at.exception, at.exception
+    return at
+
+
+# every page --------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_every_page_opens_on_an_empty_store(name, store, monkeypatch):
+    monkeypatch.setattr(survey.subprocess, "run", refuse("no checkpoints here: build the demo zoo."))
+    at = page(name)
+    assert at.title[0].value
+    assert at.caption[0].value or at.markdown[0].value, "one line that says what it shows"
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_a_store_that_cannot_be_used_is_a_notice_and_loses_no_page(name, zoo, tmp_path, monkeypatch):
+    (tmp_path / "home").write_text("a file where a folder should be")
+    monkeypatch.setattr(survey.subprocess, "run", refuse("no checkpoints here."))
+    at = page(name)
+    assert at.error and "raceback" not in text(at)
+
+
+@pytest.mark.parametrize("name", ["watch", "compare"])
+def test_an_unknown_run_in_the_url_is_a_notice_that_says_what_to_do(name, store, zoo):
+    finished(store, zoo)
+    at = page(name, run=UNKNOWN)
+    assert UNKNOWN in text(at) and "hoose one of the list above" in text(at)
+
+
+@pytest.mark.parametrize("name", ["watch", "compare"])
+@pytest.mark.parametrize("wrong", ["../../etc/passwd", "<script>", UNKNOWN])
+def test_a_run_id_that_is_none_is_a_notice_even_on_an_empty_store(name, wrong, store):
+    assert page(name, run=wrong).error
+
+
+def test_no_page_loads_torch(zoo, store):
+    run_id = finished(store, zoo)
+    code = f"""
+import sys
+from streamlit.testing.v1 import AppTest
+for name in {PAGES!r}:
+    at = AppTest.from_file({str(REPO / "app.py")!r}, default_timeout=60)
+    at.session_state[{FRAMED!r}] = True
+    at.query_params["run"] = {run_id!r}
+    at.query_params["zoo"] = {str(zoo)!r}
+    at.switch_page(f"pages/{{name}}.py").run()
+    assert not at.exception, (name, at.exception)
+print("heavy:", [name for name in ("torch", "transformers", "open_clip", "datasets") if name in sys.modules])
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=REPO, timeout=200)
+    assert "heavy: []" in done.stdout, done.stdout + done.stderr
+
+
+# home --------------------------------------------------------------------------------------------------------------------
+
+
+def test_home_lists_runs_with_what_can_be_done_with_them(store, zoo):
+    run_id = at_work(store, zoo)
+    store.set_state(run_id, "cancelled")
+    at = page("home")
+    assert run_id in text(at) and "1 of 4 units" in [bar.proto.text for bar in at.get("progress")]
+    assert at.button(key=f"resume-{run_id}") and at.button(key=f"sure-{run_id}")
+
+
+def test_home_deletes_a_run(store, zoo):
+    run_id = finished(store, zoo)
+    press(page("home"), f"sure-{run_id}")
+    assert store.runs() == []
+
+
+def test_a_running_run_cannot_be_deleted_from_home(store, zoo):
+    run_id = at_work(store, zoo)
+    at = page("home")
+    assert not [button for button in at.button if button.key == f"sure-{run_id}"]
+
+
+def test_home_starts_the_demo(store, started, monkeypatch):
+    monkeypatch.setattr("fda.models.zoo.PRESET_ZOOS", REPO / "assets" / "zoos")
+    monkeypatch.setenv("FDA_MODEL_ROOTS", str(REPO))
+    at = page("home")
+    button = next(button for button in at.button if button.label == "Start the demo")
+    button.click().run()
+    assert not at.exception
+    (spec,) = started
+    assert spec.zoo.name == "demo" and spec.construction.preset == "fast" and len(spec.methods) == 8
+
+
+# checkpoints -------------------------------------------------------------------------------------------------------------
+
+
+def refuse(sentence: str) -> Callable:
+    def run(command: list[str], **_: object) -> subprocess.CompletedProcess:
+        return subprocess.CompletedProcess(command, 2, "", f"fda: {sentence}\n")
+
+    return run
+
+
+def test_checkpoints_shows_what_was_found(zoo, monkeypatch):
+    tensor = {"name": "ln.weight", "shape": [16], "dtype": "F32"}
+    found = {
+        "name": "mine",
+        "description": None,
+        "path": str(zoo),
+        "base": {"model": "base", "kind": "open_clip", "fingerprint": "x", "parameters": 567_000, "bytes": 2**20},
+        "width": 16,
+        "tokens": 5,
+        "layout": "fused qkv",
+        "blocks": [{"index": index, "prefix": f"b.{index}.", "tensors": [tensor]} for index in range(2)],
+        "tasks": [
+            {"name": name, "title": None, "description": None, "model": name, "bytes": 2**20, "fingerprint": "y",
+             "classes": 10, "data": None, "norms": [1.0, 2.0], "norm_outside_blocks": 0.0}
+            for name in ("digits", "faces")
+        ],
+        "cosines": {"tasks": ["digits", "faces"], "all": [[1, 0.1], [0.1, 1]], "blocks": [[[1, 0.3], [0.3, 1]]] * 2},
+        "problems": [],
+    }  # fmt: skip
+    done = subprocess.CompletedProcess([], 0, "a warning\n" + json.dumps(found), "")
+    monkeypatch.setattr(survey.subprocess, "run", lambda *_, **__: done)
+    at = page("checkpoints", zoo=str(zoo))
+    assert {metric.label: metric.value for metric in at.metric}["Layout"] == "fused qkv"
+    cosines = next(figure for alt, figure in figures(at).items() if alt.startswith("Cosine"))
+    assert "0.10" in cosines["data"][1]["text"]
+    at.selectbox(key="where").set_value("block 1").run()
+    cosines = next(figure for alt, figure in figures(at).items() if alt.startswith("Cosine"))
+    assert "0.30" in cosines["data"][1]["text"] and "block 1" in cosines["layout"]["title"]["text"]
+    assert list(at.dataframe[0].value["task"]) == ["digits", "faces"]
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        ("name: [", "not YAML"),
+        ("name: mine\ntasks: []\n", "`base` is missing"),
+        ("name: mine\nbase: {model: nowhere}\ntasks: [{name: a, model: digits}]\n", "does not exist"),
+    ],
+)
+@pytest.mark.parametrize("name", ["checkpoints", "construct"])
+def test_a_bad_zoo_file_is_one_sentence(name, content, says, zoo):
+    zoo.write_text(content)
+    at = page(name, zoo=str(zoo))
+    assert len(at.error) == 1 and says in at.error[0].value.replace("\\", "")
+
+
+@pytest.mark.parametrize("name", ["checkpoints", "construct"])
+def test_a_zoo_that_is_not_there_or_not_allowed_is_one_sentence(name, zoo, tmp_path):
+    assert "neither a zoo file" in page(name, zoo=str(tmp_path / "none.yaml")).error[0].value
+    assert "outside the folders" in page(name, zoo="/etc/hostname").error[0].value
+
+
+def test_checkpoints_that_do_not_fit_are_one_sentence(zoo, monkeypatch):
+    monkeypatch.setattr(survey.subprocess, "run", refuse("digits: tensor x has shape [3] but [4] in the base: …"))
+    at = page("checkpoints", zoo=str(zoo))
+    assert len(at.error) == 1 and "has shape" in at.error[0].value
+
+
+# construct ---------------------------------------------------------------------------------------------------------------
+
+
+def test_construct_starts_what_the_form_says(zoo, started):
+    at = page("construct", zoo=str(zoo))
+    at.number_input(key="steps").set_value(7)
+    at.selectbox(key="init").set_value("gauss").run()
+    at.multiselect(key="with_methods").set_value(["tsv"]).run()
+    press(at, "start")
+    (spec,) = started
+    assert (spec.construction.steps, spec.construction.init, spec.construction.anchors) == (7, "gauss", 32)
+    assert spec.methods == ("pretrained", "individual", "tsv") and spec.tasks == ("digits", "faces")
+
+
+def test_a_preset_fills_the_form(zoo, started):
+    at = page("construct", zoo=str(zoo))
+    at.button_group(key="preset").set_value("paper").run()
+    assert at.number_input(key="steps").value == 1200 and at.selectbox(key="optimizer").value == "adamw"
+    press(at, "start")
+    assert started[0].construction.preset == "paper" and started[0].construction.steps == 1200
+
+
+def test_a_link_with_a_preset_fills_the_form_and_keeps_what_it_names(zoo):
+    at = page("construct", zoo=str(zoo), preset="paper", anchors="16")
+    assert at.number_input(key="steps").value == 1200 and at.number_input(key="anchors").value == 16
+
+
+def test_the_form_has_every_setting_and_its_command(zoo):
+    at = page("construct", zoo=str(zoo), steps="9")
+    keys = {widget.key for widget in [*at.number_input, *at.selectbox]}
+    assert set(FAST_CONSTRUCT.model_fields_set | {"tokens", "distance", "init"}) - {"preset"} <= keys
+    assert "--steps 9" in text(at) and "compare" in text(at)
+
+
+@pytest.mark.parametrize(("blocks", "says"), [("one", "not a block number"), ("-1", "not a block number")])
+def test_blocks_that_are_none_are_one_sentence(zoo, blocks, says):
+    at = page("construct", zoo=str(zoo), with_blocks=blocks)
+    assert len(at.error) == 1 and says in at.error[0].value
+
+
+def test_a_block_that_the_model_lacks_is_one_sentence_and_starts_nothing(zoo, started, monkeypatch):
+    monkeypatch.setattr(survey, "_survey", lambda *_: {"blocks": [{}, {}]})
+    at = press(page("construct", zoo=str(zoo), with_blocks="0,9"), "start")
+    assert "there is no block 9" in at.error[0].value.lower() and not started
+
+
+def test_a_second_start_of_the_same_is_one_sentence(zoo, monkeypatch):
+    monkeypatch.setattr(jobs, "_spawn", lambda *_: None)
+    press(page("construct", zoo=str(zoo)), "start")
+    at = press(page("construct", zoo=str(zoo)), "start")
+    assert "does exactly this already" in at.error[0].value
+    assert len(Store().runs()) == 1
+
+
+def test_a_busy_device_tells_the_place_in_the_queue(zoo, store):
+    at_work(store, zoo)
+    assert "queue" in text(page("construct", zoo=str(zoo), device="cpu"))
+
+
+# watch -------------------------------------------------------------------------------------------------------------------
+
+
+def test_watch_shows_every_part_of_a_running_run(store, zoo):
+    run_id = at_work(store, zoo)
+    at = page("watch", run=run_id)
+    drawn = figures(at)
+    starts = ("Map of construction", "Angle loss", "Subspace similarity", "Singular values", "Memory")
+    assert all(any(alt.startswith(start) for alt in drawn) for start in starts)
+    assert {figure["layout"]["uirevision"] for figure in drawn.values()} <= {run_id, f"{run_id} digits 1"}
+    assert at.get("progress")[0].proto.text == "1 of 4 units"
+    assert "left for this" in text(at) and "running" in text(at)
+
+
+def test_watch_takes_the_active_run_when_none_is_named_and_pins_it(store, zoo):
+    run_id = at_work(store, zoo)
+    store.create_run(make_spec(zoo, methods=("ta",), device="cpu"))
+    at = page("watch")
+    assert at.selectbox(key="watch_run").value == run_id, "the one at work, not the newer one that waits"
+    assert at.query_params["run"] == run_id
+
+
+def test_stop_asks_the_run_to_stop_and_says_so(store, zoo):
+    run_id = at_work(store, zoo)
+    at = press(page("watch", run=run_id), "stop")
+    assert store.run(run_id).state == "stopping"
+    assert "stopping" in text(at) and at.button(key="stop").disabled
+
+
+@pytest.mark.parametrize("state", ["cancelled", "crashed", "failed"])
+def test_a_run_that_ended_early_can_be_resumed(state, store, zoo, monkeypatch):
+    run_id = at_work(store, zoo)
+    store.set_state(run_id, state, "it ended; resume continues.")
+    resumed = []
+    monkeypatch.setattr(jobs, "resume", lambda store, run: resumed.append(run))
+    press(page("watch", run=run_id), "resume")
+    assert resumed == run_id
+
+
+def test_watch_of_a_finished_run_leads_on_to_compare(store, zoo):
+    at = page("watch", run=finished(store, zoo))
+    labels = [link.proto.label for link in at.get("page_link")]
+    assert "Compare the methods" in labels and not [button for button in at.button if button.key == "stop"]
+
+
+def test_a_queued_run_has_its_place(store, zoo):
+    run_id = store.create_run(make_spec(zoo, methods=("ta",), device="cpu"))
+    assert "number 1 in the queue" in text(page("watch", run=run_id))
+
+
+def test_a_choice_without_curves_says_so(store, zoo):
+    at = page("watch", run=at_work(store, zoo), tasks="faces")
+    assert "No unit of this choice has begun" in text(at)
+
+
+# compare -----------------------------------------------------------------------------------------------------------------
+
+
+def test_compare_shows_methods_and_failures(store, zoo):
+    at = page("compare", run=finished(store, zoo))
+    drawn = figures(at)
+    bars = drawn["Average accuracy of each method, with a marker for each task"]
+    assert bars["data"][0]["y"] == ["Pretrained", "Individual", "Task arithmetic"]
+    assert any("Task arithmetic" in alt for alt in drawn), "differences to task arithmetic by default"
+    assert list(at.dataframe[0].value["average"]) == pytest.approx([50, 60, 70])
+    assert "the anchors of \\[digits\\] are missing" in at.error[0].value
+
+
+def test_the_baseline_and_the_methods_are_in_the_url(store, zoo):
+    run_id = finished(store, zoo)
+    at = page("compare", run=run_id, baseline="Pretrained", methods="Task arithmetic")
+    drawn = figures(at)
+    assert "Differences in accuracy to Pretrained" in drawn
+    assert list(at.dataframe[0].value["method"]) == ["Task arithmetic"]
+
+
+def test_compare_before_the_first_score_says_what_comes(store, zoo):
+    assert "No method has been scored yet" in text(page("compare", run=at_work(store, zoo)))
+
+
+def test_compare_of_a_run_without_methods_says_why(store, zoo):
+    finished(store, zoo)
+    run_id = store.create_run(make_spec(zoo, construct=FAST_CONSTRUCT, device="cpu"))
+    assert "compares no methods" in text(page("compare", run=run_id))

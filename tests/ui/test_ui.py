@@ -1,0 +1,341 @@
+"""What pages are made of: words for numbers, the clock, notices, forms, the command line, exports, the live picture."""
+
+import ast
+import re
+import shlex
+import subprocess
+import sys
+import tomllib
+
+import numpy as np
+import pytest
+
+from fda.anchors.settings import FAST_CONSTRUCT, PAPER_CONSTRUCT, ConstructSettings
+from fda.errors import UserError
+from fda.figures.look import PALETTES
+from fda.figures.methods import method_bars
+from fda.home import REPO
+from fda.runs.records import MethodResult, Score, Unit, UnitKey
+from fda.runs.spec import RunSpec
+from fda.runs.store import Store
+from fda.ui import clock, command, comparison, forms, live, notices
+from fda.ui.exports import standalone_html
+from fda.ui.format import ago, duration, number, plural, size
+
+PAGES = sorted((REPO / "pages").glob("*.py"))
+
+
+def make_spec(**changes: object) -> RunSpec:
+    """A valid spec without a zoo on disk."""
+    tasks = [{"name": name, "model": f"/{name}"} for name in ("digits", "faces")]
+    zoo = {"name": "mine", "base": {"model": "/base"}, "tasks": tasks}
+    fields = {"zoo": zoo, "zoo_path": "/zoos/mine.yaml", "tasks": ["digits", "faces"], "construction": FAST_CONSTRUCT}
+    return RunSpec.model_validate(fields | changes)
+
+
+def unit(state: str, step: int, seconds: float | None, stage: str = "construct", name: str = "digits") -> Unit:
+    return Unit(UnitKey(stage, name, 0), state, step, 100, None, None, seconds, None)
+
+
+# words -------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [(None, "–"), (0.42, "0.4 s"), (12.3, "12 s"), (185, "3 min 05 s"), (7620, "2 h 07 min"), (273600, "3 d 4 h")],
+)
+def test_durations(seconds, words):
+    assert duration(seconds) == words
+
+
+@pytest.mark.parametrize(
+    ("count", "words"), [(None, "–"), (0, "0 B"), (1023, "1023 B"), (1536, "1.5 KiB"), (5 * 2**30, "5 GiB")]
+)
+def test_sizes(count, words):
+    assert size(count) == words
+
+
+def test_ages_counts_and_plurals():
+    assert [ago(0, now) for now in (5, 61, 7200, 200000)] == ["just now", "1 min ago", "2 h ago", "2 d ago"]
+    assert [number(count) for count in (940, 567_000, 86_400_000)] == ["940", "567 k", "86.4 M"]
+    assert plural(1, "task") == "1 task" and plural(6, "task") == "6 tasks"
+
+
+def test_a_notice_is_a_sentence_and_keeps_its_characters():
+    assert notices.sentence("there is no run a_b*c: choose `x_y`") == r"There is no run a\_b\*c\: choose `x_y`."
+
+
+# clock -------------------------------------------------------------------------------------------------------------------
+
+
+def test_time_left_is_the_steps_left_at_the_pace_so_far():
+    units = [unit("done", 100, 50.0), unit("running", 50, 25.0), unit("pending", 0, None)]
+    assert clock.time_left(units) == pytest.approx(150 * 0.5)
+
+
+def test_units_side_by_side_share_the_time_left():
+    units = [unit("done", 100, 50.0), unit("running", 50, 25.0), unit("running", 50, 25.0)]
+    assert clock.time_left(units) == pytest.approx(100 * 0.5 / 2)
+
+
+def test_no_pace_no_time_left():
+    assert clock.time_left([unit("pending", 0, None), unit("running", 3, None)]) is None
+    assert clock.time_left([]) is None
+
+
+def test_the_stage_at_work_is_the_first_unfinished():
+    units = [unit("done", 100, 1.0), unit("running", 1, None, "adapt"), unit("pending", 0, None, "evaluate")]
+    assert clock.current_stage(units) == "adapt"
+    assert clock.current_stage([unit("done", 100, 1.0), unit("failed", 0, None, "evaluate")]) is None
+
+
+# forms -------------------------------------------------------------------------------------------------------------------
+
+
+def test_limits_of_a_field_are_the_models():
+    found = {name: forms.limits(field) for name, field in ConstructSettings.model_fields.items()}
+    assert found["sigma"] == (0, 100) and found["tokens"] == (1, 4096)
+    assert found["seed"] == (0, 2**31 - 1) and found["init"] == (None, None)
+
+
+# the command line --------------------------------------------------------------------------------------------------------
+
+
+def test_a_plain_run_is_two_commands_with_nothing_but_what_differs():
+    spec = make_spec(methods=["pretrained", "individual", "ta"], device="cpu")
+    lines, note = command.run_commands(spec, "20261123-041500-ab12")
+    assert lines == [
+        "python -m fda construct --zoo /zoos/mine.yaml --device cpu --preset fast",
+        "python -m fda compare --zoo /zoos/mine.yaml --device cpu --anchors 20261123-041500-ab12 "
+        "--methods pretrained,individual,ta",
+    ]
+    assert note is None
+
+
+def test_changes_are_options_and_what_has_none_is_said():
+    settings = FAST_CONSTRUCT.model_copy(update={"steps": 7, "learning_rate": 0.5})
+    lines, note = command.run_commands(make_spec(construction=settings, tasks=["faces"], blocks=[0, 2]))
+    assert "--tasks faces" in lines[0] and "--blocks 0,2" in lines[0] and "--steps 7" in lines[0]
+    assert "learning rate" in note and "steps" not in note
+
+
+def test_options_are_those_of_the_command_line():
+    usage = subprocess.run(
+        [sys.executable, "-m", "fda", "construct", "--help"], capture_output=True, text=True, cwd=REPO, timeout=120
+    ).stdout
+    for option in (*command.OPTIONS, "zoo", "tasks", "blocks", "preset", "device"):
+        assert f"--{option}" in usage, option
+
+
+def test_a_path_with_blanks_is_quoted():
+    lines, _ = command.run_commands(make_spec(zoo_path="/my zoos/a.yaml"))
+    assert shlex.split(lines[0])[5] == "/my zoos/a.yaml"
+
+
+def test_changes_are_counted_from_the_presets():
+    assert command.changes(PAPER_CONSTRUCT) == {}
+    assert command.changes(PAPER_CONSTRUCT.model_copy(update={"seed": 3})) == {"seed": 3}
+
+
+# the live picture --------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def store(tmp_path) -> Store:
+    return Store(tmp_path)
+
+
+def fill(store: Store) -> str:
+    """A run at work: one unit done, one running, three methods of which one failed."""
+    spec = make_spec(methods=["ta", "fda:ta", "tsv"])
+    run_id = store.create_run(spec)
+    store.set_state(run_id, "running")
+    keys = [UnitKey("construct", name, block) for name in spec.tasks for block in range(2)]
+    store.add_units(run_id, [(key, 50) for key in keys])
+    for key in keys[:2]:
+        store.add_scalars(run_id, key, [("angle_loss", step, 1 / (1 + step)) for step in range(50)])
+        store.add_scalars(run_id, key, [("similarity", step, 0.2 + step / 500) for step in (0, 25, 49)])
+        for step in (0, 25, 49):
+            store.add_snapshot(run_id, key, step, "spectrum", np.linspace(1, 0.1, 15))
+    store.update_unit(run_id, keys[0], state="done", step=50, loss=0.02, seconds=4.0)
+    store.update_unit(run_id, keys[1], state="running", step=20, loss=0.05, seconds=2.0)
+    store.add_system(run_id, {"memory_bytes": 2.0**30})
+    store.add_result(
+        run_id,
+        MethodResult("ta", "done", {"scale": 0.3, "selection": "fixed"}, 1.0, 2**20, None),
+        [Score("ta", task, "test", "accuracy", value, 100) for task, value in (("digits", 0.7), ("faces", 0.8))],
+    )
+    store.add_result(run_id, MethodResult("tsv", "failed", {}, None, None, "the SVD did not converge"))
+    return run_id
+
+
+def everything(**changes: object) -> live.View:
+    return live.View(**({"tasks": (), "blocks": (), "smoothing": 0.6, "unit": None, "theme": "light"} | changes))
+
+
+def test_a_picture_has_every_figure_there_are_numbers_for(store):
+    run_id = fill(store)
+    picture = live.picture(store, store.run(run_id), everything(), None)
+    assert set(picture.figures) == {"progress", "loss", "similarity", "spectrum", "memory"}
+    assert picture.unit == UnitKey("construct", "digits", 1), "the unit at work"
+
+
+def test_an_unchanged_run_is_not_drawn_again_and_a_changed_one_is(store):
+    run_id = fill(store)
+    run = store.run(run_id)
+    first = live.picture(store, run, everything(), None)
+    assert live.picture(store, run, everything(), first) is first
+    assert live.picture(store, run, everything(smoothing=0.0), first) is not first
+    store.update_unit(run_id, UnitKey("construct", "digits", 1), step=30)
+    assert live.picture(store, run, everything(), first) is not first
+
+
+def test_filters_choose_the_curves(store):
+    run = store.run(fill(store))
+    drawn = live.figures(store, run, everything(blocks=(0,)), [], None)
+    assert {trace.uid for trace in drawn["loss"].data if trace.uid.startswith("curve")} == {"curve digits 0"}
+
+
+def test_chance_is_k_over_d(store):
+    run_id = fill(store)
+    unit = UnitKey("construct", "digits", 0)
+    drawn = live.figures(store, store.run(run_id), everything(), [], unit)
+    assert drawn["similarity"].layout.shapes[0].y0 == pytest.approx(3 / 15)
+
+
+def test_a_run_that_has_not_begun_has_an_empty_picture(store):
+    run = store.run(store.create_run(make_spec()))
+    assert live.picture(store, run, everything(), None).figures == {}
+    assert live.log_tail(store, run.run_id) == ""
+
+
+def test_tables_hold_every_number(store):
+    run_id = fill(store)
+    assert len(live.scalars_table(store, run_id, "angle_loss", "angle_loss")) == 100
+    assert list(live.spectrum_table(store, run_id, UnitKey("construct", "digits", 0)).columns) == [
+        "index",
+        "step 0",
+        "step 25",
+        "step 49",
+    ]
+    assert len(live.units_table(store.units(run_id))) == 4
+    assert len(live.scalars_table(store, run_id, "nothing", "nothing")) == 0
+
+
+# comparisons -------------------------------------------------------------------------------------------------------------
+
+
+def test_results_keep_failed_and_missing_methods_apart(store):
+    run = store.run(fill(store))
+    found = comparison.results(store, run)
+    assert list(found.accuracies) == ["ta"]
+    assert found.failed == {"tsv": "the SVD did not converge"}
+    assert found.missing == ["fda:ta"]
+    assert (found.split, found.count) == ("test", 200)
+
+
+def test_the_table_reads_in_percent_and_exports_as_the_command_line(store):
+    run = store.run(fill(store))
+    found = comparison.results(store, run)
+    read = comparison.table(found, run.spec.tasks, [], percent=True).iloc[0]
+    raw = comparison.table(found, run.spec.tasks, [], percent=False).iloc[0]
+    assert read["method"] == "Task arithmetic" and read["average"] == pytest.approx(75.0)
+    assert raw["method"] == "ta" and raw["average"] == pytest.approx(0.75)
+    assert read["settings"] == "scale 0.3" and read["chosen"] == "fixed"
+
+
+def test_the_baseline_is_task_arithmetic_where_there_is_one():
+    assert comparison.default_baseline(["pretrained", "ta", "tsv"]) == "ta"
+    assert comparison.default_baseline(["tsv"]) == "tsv"
+    assert comparison.default_baseline([]) is None
+
+
+# exports -----------------------------------------------------------------------------------------------------------------
+
+
+def test_an_exported_figure_asks_nothing_of_the_network():
+    html = standalone_html(method_bars({"ta": {"digits": 0.5}}, "dark", tasks=["digits"], titles={}))
+    assert not re.search(r'<(script|link)[^>]+(src|href)="http', html)
+    assert "Plotly.newPlot" in html and PALETTES["dark"].page in html
+    assert '"showSendToCloud": false' in html
+
+
+# the house ---------------------------------------------------------------------------------------------------------------
+
+
+def test_below_ui_nothing_imports_streamlit():
+    for path in (REPO / "fda").rglob("*.py"):
+        if path.parent.name != "ui":
+            names = {
+                name.split(".")[0]
+                for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+                for name in _imported(node)
+            }
+            assert "streamlit" not in names, path
+
+
+def _imported(node: ast.AST) -> list[str]:
+    if isinstance(node, ast.Import):
+        return [alias.name for alias in node.names]
+    return [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.stem)
+def test_the_guard_is_the_first_statement_of_a_page(path):
+    statements = ast.parse(path.read_text(encoding="utf-8")).body
+    first = next(
+        one for one in statements[1:] if not isinstance(one, ast.Import | ast.ImportFrom)
+    )  # statements[0] is the docstring
+    assert ast.unparse(first) == "guard()"
+
+
+def test_app_py_is_short():
+    assert len((REPO / "app.py").read_text(encoding="utf-8").splitlines()) < 60
+
+
+def test_the_ui_and_what_pages_import_load_no_torch():
+    names = {
+        name
+        for path in [*PAGES, *(REPO / "fda" / "ui").glob("*.py")]
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        for name in _imported(node)
+        if name
+    }
+    heavy = ("torch", "transformers", "open_clip", "datasets")
+    code = f"import sys, {', '.join(sorted(names))}; print([name for name in {heavy!r} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=REPO, timeout=120)
+    assert done.stdout.strip().splitlines()[-1:] == ["[]"], done.stderr
+
+
+def test_exported_figures_look_like_the_page():
+    config = tomllib.loads((REPO / ".streamlit" / "config.toml").read_text(encoding="utf-8"))
+    for name, palette in PALETTES.items():
+        assert config["theme"][name]["backgroundColor"] == palette.page
+        assert config["theme"][name]["textColor"] == palette.ink
+
+
+def test_the_server_stays_on_this_machine_and_shows_no_traceback():
+    config = tomllib.loads((REPO / ".streamlit" / "config.toml").read_text(encoding="utf-8"))
+    assert config["server"]["address"] == "127.0.0.1"
+    assert config["browser"]["gatherUsageStats"] is False
+    assert config["client"]["showErrorDetails"] == "none"
+
+
+# the survey --------------------------------------------------------------------------------------------------------------
+
+
+def test_a_survey_tells_the_sentence_of_the_command_line():
+    from fda.ui.survey import _told
+
+    assert _told("warning\nfda: z.yaml: the field `base` is missing: add it.\n", 2, "z.yaml").startswith("z.yaml: the")
+    assert "exit code 1" in _told("Traceback…", 1, "z.yaml")
+
+
+def test_a_zoo_outside_the_roots_is_refused(tmp_path, monkeypatch):
+    from fda.ui.survey import read_zoo
+
+    monkeypatch.setenv("FDA_MODEL_ROOTS", str(tmp_path / "allowed"))
+    zoo = tmp_path / "zoo.yaml"
+    zoo.write_text("name: mine\n")
+    with pytest.raises(UserError, match="FDA_MODEL_ROOTS"):
+        read_zoo(str(zoo))
