@@ -23,6 +23,7 @@ from fda.ui.zoos import choose_zoo
 
 guard()
 
+ABREAST = 4
 FIELDS = tuple(name for name in ConstructSettings.model_fields if name != "preset")
 FIRST = ("init", "sigma", "anchors", "steps", "seed")  # the others wait in an expander
 SOURCES = {
@@ -85,9 +86,9 @@ st.caption(SOURCES[preset])
 def inputs(names: tuple[str, ...]) -> dict[str, object]:
     """The widgets of these fields, four abreast. A field in the URL is one that differs from the fast preset."""
     values = {}
-    columns = st.columns(min(4, len(names)), gap="medium")
-    for index, name in enumerate(names):
-        with columns[index % len(columns)]:
+    columns = [column for _ in range(0, len(names), ABREAST) for column in st.columns(ABREAST, gap="medium")]
+    for column, name in zip(columns, names, strict=False):
+        with column:
             unused = name == "sigma" and st.session_state.get("init", PRESETS[preset].init) != "gauss"
             default = getattr(PRESETS["fast"], name)
             values[name] = forms.field_input(name, ConstructSettings.model_fields[name], default, disabled=unused)
@@ -103,7 +104,13 @@ st.subheader("What and where", anchor=False)
 left, right = st.columns(2, gap="medium")
 with left:
     tasks = st.pills(
-        "Tasks", zoo.task_names, selection_mode="multi", key="with_tasks", bind="query-params", help="none chosen: all"
+        "Tasks",
+        zoo.task_names,
+        selection_mode="multi",
+        key="with_tasks",
+        bind="query-params",
+        wrap=True,
+        help="none chosen: all",
     )
     block_text = st.text_input(
         "Blocks", key="with_blocks", bind="query-params", placeholder="all", help="numbers from 0, such as 0,1"

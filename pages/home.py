@@ -48,7 +48,7 @@ active_demo = next((run for run in runs if run.active and run.kind == "demo" and
 with st.container(horizontal=True, vertical_alignment="center"):
     if active_demo is None:
         st.button("Start the demo", type="primary", icon=":material/play_arrow:", on_click=start_demo)
-        st.caption("Real checkpoints that come with this program: about two minutes, no network, no GPU.")
+        st.caption("Real checkpoints that come with this program: a matter of minutes, without network or GPU.")
     else:
         if st.button("Watch the demo run", type="primary", icon=":material/monitoring:"):
             st.switch_page(frame.WATCH, query_params={"run": active_demo.run_id})

@@ -100,13 +100,19 @@ def choose_view(run: Run, units: list[Unit]) -> live.View:
         shown = [blocks[0], blocks[len(blocks) // 2], blocks[-1]]
     with st.expander("Choose curves", icon=":material/filter_alt:", key="choose"):
         tasks = st.pills(
-            "Tasks", run.spec.tasks, selection_mode="multi", key="tasks", bind="query-params", help="none chosen: all"
+            "Tasks",
+            run.spec.tasks,
+            selection_mode="multi",
+            key="tasks",
+            bind="query-params",
+            wrap=True,
+            help="none chosen: all",
         )
         picked = st.pills(
             "Blocks", blocks, selection_mode="multi", key="blocks", bind="query-params", help="none chosen: "
             + ("all" if shown == blocks else ", ".join(map(str, shown))),
         )  # fmt: skip
-        smoothing = st.slider("Smoothing", 0.0, 0.98, 0.6, 0.02, key="smoothing", bind="query-params")
+        smoothing = st.slider("Smoothing", 0.0, 0.98, 0.3, 0.02, key="smoothing", bind="query-params")
         names = {f"{key.name}/{key.block}": key for key in construct}
         unit = st.selectbox("Spectrum of", [FOLLOW, *names], key="unit", bind="query-params")
     chosen = tuple(picked) or (() if shown == blocks else tuple(shown))

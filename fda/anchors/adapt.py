@@ -74,9 +74,9 @@ def adapt_coefficients(
 
 
 def distances(outputs: Tensor, targets: Tensor, settings: AdaptSettings) -> Tensor:
-    """Dist summed over the anchors of a batch: −cos of the flattened outputs, squared error, or absolute error."""
+    """Dist summed over the anchors of a batch: 1 − cos of the flattened outputs, squared error, or absolute error."""
     if settings.distance == "cos":
-        return -torch.nn.functional.cosine_similarity(outputs.flatten(1), targets.flatten(1)).sum()
+        return (1 - torch.nn.functional.cosine_similarity(outputs.flatten(1), targets.flatten(1))).sum()
     if settings.distance == "mse":
         return torch.nn.functional.mse_loss(outputs, targets, reduction="sum")
     return torch.nn.functional.l1_loss(outputs, targets, reduction="sum")

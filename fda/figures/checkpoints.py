@@ -69,4 +69,9 @@ def cosine_map(
 def _add_numbers(
     figure: go.Figure, columns: Sequence[str], rows: Sequence[str], values: np.ndarray, at: np.ndarray, scale: list
 ) -> None:
-    add_cell_text(figure, columns, rows, [[f"{value:.2f}" for value in row] for row in values], at, scale)
+    add_cell_text(figure, columns, rows, [[_two_digits(value) for value in row] for row in values], at, scale)
+
+
+def _two_digits(value: float) -> str:
+    """0.02, and no minus before a zero."""
+    return f"{value:.2f}".replace("-0.00", "0.00")

@@ -5,13 +5,11 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import plotly.graph_objects as go
 
-from fda.figures.look import DASHES, PALETTES, SYMBOLS, Theme, blank, faint, series_colour
+from fda.figures.look import DASHES, PALETTES, SYMBOLS, Theme, blank, faint, log_ticks, series_colour
 from fda.figures.smooth import ema
 from fda.runs.records import UnitKey
 
 Series = Mapping[UnitKey, tuple[np.ndarray, np.ndarray]]  # (steps (S,), values (S,))
-TICKS = [digit * 10.0**power for power in range(-8, 3) for digit in (1, 2, 5)]  # plotly labels 0.2 with a bare 2
-TICK_TEXTS = [f"{tick:g}" for tick in TICKS]
 RAW_CURVES = 40  # beyond this many units the raw curves would be a fog, so only the smoothed are drawn
 
 
@@ -43,9 +41,7 @@ def loss_curves(
     for key, (steps, values) in series.items():
         _add_curve(figure, key, steps, ema(values, smoothing), tasks, theme, "%{y:.4f}")
     _finish_legend(figure, series, tasks, theme)
-    figure.update_yaxes(
-        type="log", exponentformat="none", minor={"showgrid": False}, tickvals=TICKS, ticktext=TICK_TEXTS
-    )
+    figure.update_yaxes(type="log", exponentformat="none", minor={"showgrid": False}, **log_ticks())
     return figure
 
 

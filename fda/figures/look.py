@@ -103,6 +103,12 @@ def diverging(theme: Theme) -> list[list]:
     return [[0.0, palette.low], [0.5, palette.surface], [1.0, palette.high]]
 
 
+def log_ticks(*, fine: bool = True) -> dict:
+    """Ticks of a log axis with their whole numbers (plotly labels 0.2 with a bare 2); `fine`: 1, 2, 5; else decades."""
+    ticks = [digit * 10.0**power for power in range(-8, 4) for digit in ((1, 2, 5) if fine else (1,))]
+    return {"tickvals": ticks, "ticktext": [f"{tick:g}" for tick in ticks]}
+
+
 def add_cell_text(
     figure: go.Figure, columns: Sequence[str], rows: Sequence[str], text: list[list[str]], at: np.ndarray, scale: list
 ) -> None:

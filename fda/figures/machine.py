@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import plotly.graph_objects as go
 
-from fda.figures.look import DASHES, SYMBOLS, Theme, blank, series_colour
+from fda.figures.look import DASHES, Theme, blank, series_colour
 
 CURVES = {"device_bytes": "device", "memory_bytes": "process"}
 GIB = 2**30
@@ -24,9 +24,8 @@ def memory_curves(
             figure.add_scatter(
                 x=times,
                 y=values / np.float32(GIB),
-                mode="lines+markers",
+                mode="lines",
                 line={"width": 2, "color": series_colour(index, theme), "dash": DASHES[index]},
-                marker={"symbol": SYMBOLS[index], "size": 5},
                 name=name,
                 showlegend=True,
                 hovertemplate=f"{name}: %{{y:.2f}} GiB after %{{x:.0f}} s<extra></extra>",

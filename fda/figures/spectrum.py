@@ -3,7 +3,7 @@
 import numpy as np
 import plotly.graph_objects as go
 
-from fda.figures.look import Theme, blank, steps_colours, steps_scale
+from fda.figures.look import Theme, blank, log_ticks, steps_colours, steps_scale
 
 CURVES = 24  # more steps than this are thinned, the first and the last kept
 POINTS = 256  # of a longer spectrum every n-th value is drawn
@@ -50,7 +50,8 @@ def spectrum_curves(
         uid="steps",
     )
     figure.update_xaxes(title="index of the singular value")
+    decades = float(values.min()) < 1e-2
     figure.update_yaxes(
-        title="singular value / largest", type="log", exponentformat="power", minor={"showgrid": False}, dtick=1
+        title="singular value / largest", type="log", minor={"showgrid": False}, **log_ticks(fine=not decades)
     )
     return figure

@@ -67,7 +67,11 @@ def figures(store: Store, run: Run, view: View, units: Sequence[Unit], unit: Uni
     if methods:
         titles = {name: method.title for name, method in METHODS.items()}
         drawn["methods"] = progress_map(
-            methods, title="Methods: adaptation by block, then the score", titles=titles, loss="last loss", **shared
+            methods,
+            title="Methods: adaptation by block, then the score",
+            titles=titles,
+            loss="last adaptation loss",
+            **shared,
         )
     if loss := store.scalars(run.run_id, "angle_loss", points=POINTS, **chosen):
         drawn["loss"] = loss_curves(loss, tasks=run.spec.tasks, smoothing=view.smoothing, **shared)

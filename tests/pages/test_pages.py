@@ -370,7 +370,7 @@ def test_a_run_that_ended_early_can_be_resumed(state, store, zoo, monkeypatch):
     resumed = []
     monkeypatch.setattr(jobs, "resume", lambda store, run: resumed.append(run))
     press(page("watch", run=run_id), "resume")
-    assert resumed == run_id
+    assert resumed == [run_id]
 
 
 def test_watch_of_a_finished_run_leads_on_to_compare(store, zoo):
