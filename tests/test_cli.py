@@ -18,7 +18,9 @@ FAST = ("--steps", "3", "--anchors", "2", "--device", "cpu")
 
 
 def fda(home: Path, *words: object, **options) -> subprocess.CompletedProcess:
-    return subprocess.run(command(*words), env=environment(home), capture_output=True, text=True, timeout=120, **options)
+    return subprocess.run(
+        command(*words), env=environment(home), capture_output=True, text=True, timeout=120, **options
+    )
 
 
 def command(*words: object) -> list[str]:
@@ -104,7 +106,19 @@ def test_a_column_that_is_not_there_is_named(fda_home, tmp_path):
 
 
 def test_an_interrupted_run_goes_on_where_it_stopped(fda_home, tiny_zoo):
-    words = ("construct", "--zoo", tiny_zoo, "--steps", "4000", "--anchors", "8", "--device", "cpu", "--preset", "paper")
+    words = (
+        "construct",
+        "--zoo",
+        tiny_zoo,
+        "--steps",
+        "4000",
+        "--anchors",
+        "8",
+        "--device",
+        "cpu",
+        "--preset",
+        "paper",
+    )
     process = subprocess.Popen(command(*words), env=environment(fda_home), stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 90
     from fda.runs.store import Store
