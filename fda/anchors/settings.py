@@ -44,6 +44,6 @@ class AdaptSettings(BaseModel):
 
 PAPER_CONSTRUCT = ConstructSettings(preset="paper")
 FAST_CONSTRUCT = ConstructSettings(
-    preset="fast", anchors=32, steps=60, optimizer="muon", learning_rate=0.1, weight_decay=0.0, schedule="cosine"
+    preset="fast", anchors=32, steps=250, optimizer="muon", learning_rate=0.1, weight_decay=0.0, schedule="cosine"
 )
 PRESETS: dict[str, ConstructSettings] = {"paper": PAPER_CONSTRUCT, "fast": FAST_CONSTRUCT}
