@@ -1,7 +1,6 @@
 """The main job as a stranger does it: start the demo from Home, watch, zoom, reload, stop, resume, compare."""
 
 import os
-import re
 import signal
 import time
 import urllib.parse
@@ -12,7 +11,7 @@ import pytest
 from fda.runs.request import MAIN_METHODS
 from fda.runs.store import Store
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(900)]
 
 LOSS = ".st-key-watch-loss .fda-figure"
 
@@ -30,15 +29,6 @@ def wait_for(visit, condition, seconds: float):
         assert time.monotonic() < deadline, "waited in vain"
         visit.page.wait_for_timeout(200)
     return found
-
-
-def state(visit) -> str:
-    """The run's state as the page says it."""
-    badges = visit.page.locator("[data-testid=stBadge], .stBadge, [data-testid=stMarkdownBadge]").all_inner_texts()
-    words = "queued|running|stopping|done|failed|cancelled|crashed"
-    text = " ".join(badges) or visit.page.inner_text("[data-testid=stMain]")
-    found = re.search(rf"\b({words})\b", text)
-    return found.group(1) if found else ""
 
 
 def test_the_main_job(visit, server):
@@ -96,7 +86,7 @@ def test_the_main_job(visit, server):
     wait_for(visit, lambda: "crashed" in page.inner_text("[data-testid=stMain]"), 15)
     assert time.monotonic() - began < 15
     page.get_by_role("button", name="Resume").click()
-    wait_for(visit, lambda: store.run(run_id).state == "done", 240)
+    wait_for(visit, lambda: store.run(run_id).state == "done", 600)
     visit.check()
 
     visit.open(f"/compare?run={run_id}")
