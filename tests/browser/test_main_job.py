@@ -8,6 +8,7 @@ import urllib.parse
 import psutil
 import pytest
 
+from fda.merging.registry import METHODS
 from fda.runs.request import MAIN_METHODS
 from fda.runs.store import Store
 
@@ -89,15 +90,23 @@ def test_the_main_job(visit, server):
     wait_for(visit, lambda: store.run(run_id).state == "done", 600)
     visit.check()
 
-    visit.open(f"/compare?run={run_id}")
-    wait_for(visit, lambda: page.locator(".fda-figure").count() > 0, 20)
-    shown = page.evaluate(
-        "[...document.querySelectorAll('.fda-figure')].flatMap(f => (f._fullData ?? []).flatMap(t => [...(t.y ?? [])]))"
-    )
     results = {result.method: result.state for result in store.results(run_id)[0]}
     assert results == {method: "done" for method in MAIN_METHODS}
-    assert len({str(label) for label in shown}) >= len(MAIN_METHODS)
+    visit.open(f"/compare?run={run_id}")
+    wait_for(visit, lambda: set(map(title, MAIN_METHODS)) <= labels(visit), 30)
     visit.check()
+
+
+def title(name: str) -> str:
+    return METHODS[name].title
+
+
+def labels(visit) -> set[str]:
+    """The names along the vertical axes of all figures on the page."""
+    script = (
+        "[...document.querySelectorAll('.fda-figure')].flatMap(f => (f._fullData ?? []).flatMap(t => [...(t.y ?? [])]))"
+    )
+    return set(map(str, visit.page.evaluate(script)))
 
 
 @pytest.mark.parametrize("path", ["/", "/checkpoints", "/construct", "/watch", "/compare"])
