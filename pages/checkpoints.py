@@ -16,6 +16,7 @@ from fda.ui.format import number, plural, size
 from fda.ui.frame import guard
 from fda.ui.plot import plot
 from fda.ui.survey import survey
+from fda.ui.teaching import what_am_i_seeing
 from fda.ui.theme import theme
 from fda.ui.zoos import choose_zoo
 
@@ -30,6 +31,7 @@ RULE = (
 
 st.title("Checkpoints", anchor=False)
 st.caption("What each finetuning changed, and where: task vectors that point apart are the ones that merge badly.")
+what_am_i_seeing("checkpoints")
 
 reference = choose_zoo()
 if reference is None:

@@ -19,6 +19,7 @@ from fda.ui.format import plural
 from fda.ui.frame import guard
 from fda.ui.plot import plot
 from fda.ui.runs import badge, pick_run, store
+from fda.ui.teaching import what_am_i_seeing
 from fda.ui.theme import theme
 
 guard()
@@ -49,6 +50,7 @@ COLUMNS = {
 more_methods.go_on()
 st.title("Compare", anchor=False)
 st.caption("What each way of merging the same checkpoints is worth on every task, and what the anchors add to it.")
+what_am_i_seeing("compare")
 notices.show_kept()
 
 with notices.noticed(stop=True):

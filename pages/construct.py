@@ -34,6 +34,7 @@ from fda.ui.format import plural
 from fda.ui.frame import guard
 from fda.ui.runs import store
 from fda.ui.survey import read_zoo, survey
+from fda.ui.teaching import what_am_i_seeing
 from fda.ui.zoos import choose_zoo
 
 guard()
@@ -87,6 +88,7 @@ if run_id := st.session_state.pop("go", None):
 
 st.title("Construct", anchor=False)
 st.caption("Make anchors for every task and block, then compare what is merged with them; each value has its source.")
+what_am_i_seeing("construct")
 notices.show_kept()
 
 reference = choose_zoo()

@@ -10,6 +10,7 @@ from fda.ui.command import command_box
 from fda.ui.explain import picture
 from fda.ui.frame import guard
 from fda.ui.runs import run_line, store
+from fda.ui.teaching import what_am_i_seeing
 
 guard()
 
@@ -38,6 +39,7 @@ st.markdown(
     "model with what other methods make of the same checkpoints."
 )
 picture()
+what_am_i_seeing("home")
 notices.show_kept()
 
 with notices.noticed(stop=True):

@@ -8,7 +8,6 @@ import streamlit as st
 from fda.analysis.settings import LandscapeSettings
 from fda.errors import UserError
 from fda.figures.landscape import METRICS, TITLES, mark
-from fda.home import ASSETS
 from fda.runs import jobs
 from fda.runs.landscape_record import FDA_PATHS, MEAN, TA, LandscapeMap
 from fda.runs.landscape_request import CHOICES, landscape_spec
@@ -20,13 +19,13 @@ from fda.ui.exports import export_menu
 from fda.ui.frame import guard
 from fda.ui.plot import plot
 from fda.ui.runs import RESUMABLE, badge, label, pick_run, resume, stop, store
+from fda.ui.teaching import what_am_i_seeing
 from fda.ui.theme import theme
 
 guard()
 
 TICK = 1.5
 PATHS = (*FDA_PATHS, TA)
-TEXT = ASSETS / "texts" / "landscape.md"
 ALTS = {
     landscape.MAP: "Filled contours over a plane of weights, with the paths of task arithmetic and FDA and where they end",
     landscape.CURVES: "Loss or accuracy along the paths against the distance from the pretrained model",
@@ -79,6 +78,7 @@ st.title("Landscape", anchor=False)
 st.caption(
     "Whether anchors lead the model somewhere better than task arithmetic can: the loss around it, and every path."
 )
+what_am_i_seeing("landscape")
 notices.show_kept()
 
 with notices.noticed(stop=True):
@@ -212,8 +212,6 @@ def export(run: Run, picture: landscape.Picture, view: landscape.View) -> None:
 
 
 st.fragment(show, run_every=TICK if run.active else None)()
-with st.expander("What am I seeing?", icon=":material/help:"):
-    st.markdown(TEXT.read_text(encoding="utf-8"))
 if candidates:
     with st.expander("Compute another landscape", icon=":material/add_chart:", key="another"):
         form(candidates)

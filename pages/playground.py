@@ -11,9 +11,10 @@ from fda.analysis.playground import Setting
 from fda.ui import playground
 from fda.ui.exports import export_menu
 from fda.ui.frame import guard
-from fda.ui.playground import ALTS, CHOICES, TEXTS, Lesson
+from fda.ui.playground import ALTS, CHOICES, Lesson
 from fda.ui.plot import plot
 from fda.ui.slider import slider
+from fda.ui.teaching import what_am_i_seeing
 from fda.ui.theme import theme
 
 guard()
@@ -131,6 +132,7 @@ st.title("Playground", anchor=False)
 st.caption(
     "What an anchor is and how to start it, in one linear layer that is small enough to watch while you change it."
 )
+what_am_i_seeing("playground")
 part = playground.part_of(st.query_params.get("part"))
 choose("Lesson", list(TITLES), "part", part, format_func=TITLES.get, label_visibility="collapsed", wrap=True)
 lesson = LESSONS[part - 1]
@@ -139,5 +141,3 @@ with left:
     show_lesson(lesson)
 with right:
     st.fragment(show)(lesson)
-with st.expander("What am I seeing?", icon=":material/help:"):
-    st.markdown((TEXTS / "playground.md").read_text(encoding="utf-8"))

@@ -17,6 +17,7 @@ from fda.ui.format import duration
 from fda.ui.frame import guard
 from fda.ui.plot import plot
 from fda.ui.runs import RESUMABLE, badge, pick_run, resume, stop, store
+from fda.ui.teaching import what_am_i_seeing
 from fda.ui.theme import theme
 
 guard()
@@ -41,6 +42,7 @@ MANY_UNITS = 32
 
 st.title("Watch", anchor=False)
 st.caption("Anchors as they are constructed: whether the loss falls, and whether their space turns towards real data.")
+what_am_i_seeing("watch")
 notices.show_kept()
 
 with notices.noticed(stop=True):

@@ -43,7 +43,7 @@ class Palette:
 
 PALETTES: dict[Theme, Palette] = {
     "light": Palette(
-        ink="#22303c",
+        ink="#0b1318",
         muted="#5f6b76",
         grid="#e4e2da",
         surface="#f1efe8",
@@ -60,7 +60,7 @@ PALETTES: dict[Theme, Palette] = {
         grid="#2a333d",
         surface="#1b232c",
         page="#11171d",
-        accent="#3fb3a9",
+        accent="#45bdb2",
         plain="#56636e",
         series=("#56b4e9", "#f28a3c", "#2cc295", "#e79ac6", "#e6c229", "#8fa8ff", "#c4a3f5", "#b8b8b8"),
         low="#f0a35c",

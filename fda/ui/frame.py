@@ -3,8 +3,10 @@
 import streamlit as st
 from streamlit.navigation.page import StreamlitPage
 
+from fda.figures.look import PALETTES
 from fda.home import ASSETS, REPO
 from fda.ui.plot import load_plotly
+from fda.ui.theme import theme
 
 ICON = ASSETS / "icon.png"
 FRAMED = "framed"
@@ -13,15 +15,22 @@ HOME = "pages/home.py"
 CHECKPOINTS = "pages/checkpoints.py"
 CONSTRUCT = "pages/construct.py"
 WATCH = "pages/watch.py"
+ANCHORS = "pages/anchors.py"
 COMPARE = "pages/compare.py"
 LANDSCAPE = "pages/landscape.py"
 PLAYGROUND = "pages/playground.py"
+
+# Streamlit writes white on the primary colour, which in the dark theme is light so that it can be read on the dark page.
+_INK_ON_PRIMARY = """<style>
+[data-testid="stBaseButton-primary"] *, [data-testid="stBaseButton-primaryFormSubmit"] *, [data-tag] * { color: %s; }
+</style>"""
 
 _PAGES = (
     (HOME, "Home", ":material/home:", "What this is, and the runs so far"),
     (CHECKPOINTS, "Checkpoints", ":material/deployed_code:", "What is in a zoo of checkpoints"),
     (CONSTRUCT, "Construct", ":material/tune:", "Choose settings and start a run"),
     (WATCH, "Watch", ":material/monitoring:", "A run as it happens"),
+    (ANCHORS, "Anchors", ":material/anchor:", "What the anchors became, and which real inputs they are near"),
     (COMPARE, "Compare", ":material/leaderboard:", "Merging methods side by side"),
     (LANDSCAPE, "Landscape", ":material/landscape:", "Loss over a plane of weights, and the paths through it"),
     (PLAYGROUND, "Playground", ":material/science:", "Anchors of one linear layer, while you watch"),
@@ -33,6 +42,8 @@ def run() -> None:
     _settings()
     st.session_state[FRAMED] = True
     page = st.navigation(_pages())
+    if theme() == "dark":
+        st.html(_INK_ON_PRIMARY % PALETTES["dark"].page)
     st.logo(str(ICON), size="large")
     library = st.container()
     page.run()

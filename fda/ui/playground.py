@@ -18,7 +18,7 @@ from fda.figures import playground as figures
 from fda.figures.look import Theme
 from fda.home import ASSETS
 
-TEXTS = ASSETS / "texts"
+LESSONS = ASSETS / "texts" / "playground" / "lessons.yaml"
 DEFAULT = Setting()
 
 # What each control may say, by its name in the URL. Bounds keep the largest course below 60 ms.
@@ -70,7 +70,7 @@ class Lesson(BaseModel):
 
 @lru_cache
 def lessons() -> tuple[Lesson, ...]:
-    content = yaml.safe_load((TEXTS / "playground" / "lessons.yaml").read_text(encoding="utf-8"))
+    content = yaml.safe_load(LESSONS.read_text(encoding="utf-8"))
     return tuple(Lesson.model_validate(one) for one in content)
 
 

@@ -98,7 +98,7 @@ _loader = st.components.v2.component(
 )
 _figure = st.components.v2.component(
     "fda.figure",
-    html='<div class="fda-figure" role="img" style="width: 100%"></div>\n',
+    html='<div class="fda-figure" role="figure" style="width: 100%"></div>\n',
     js=_REACT % READY,
     isolate_styles=False,
 )

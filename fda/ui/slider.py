@@ -10,7 +10,7 @@ from typing import TypeVar
 import streamlit as st
 
 # The track is drawn here: browsers would draw theirs white in a dark page. `--fill` is how far the thumb has come.
-_CSS = """
+CSS = """
 .fda-slider { --thumb: 14px; --on: var(--st-primary-color); --off: var(--st-border-color);
   font-family: var(--st-font); color: var(--st-text-color); font-size: 0.875rem; line-height: 1.4; }
 .fda-slider label { display: flex; justify-content: space-between; gap: 0.5rem; }
@@ -95,7 +95,7 @@ export default function ({ data, parentElement, setTriggerValue }) {
 
 Choice = TypeVar("Choice")
 
-_slider = st.components.v2.component("fda.slider", html=_HTML, css=_CSS, js=_JS)
+_slider = st.components.v2.component("fda.slider", html=_HTML, css=CSS, js=_JS)
 
 
 def slider(

@@ -23,7 +23,7 @@ from fda.runs.store import Store
 from fda.ui import survey
 from fda.ui.frame import FRAMED
 
-PAGES = ("home", "checkpoints", "construct", "watch", "compare", "landscape", "playground")
+PAGES = ("home", "checkpoints", "construct", "watch", "anchors", "compare", "landscape", "playground")
 UNKNOWN = "20260101-000000-dead"
 
 

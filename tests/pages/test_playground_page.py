@@ -75,11 +75,6 @@ def test_every_lesson_is_short_has_one_equation_and_an_exercise_with_an_answer()
         assert lesson.task and lesson.answer and lesson.set_up
 
 
-def test_what_am_i_seeing_is_short_and_has_the_equation():
-    content = (playground.TEXTS / "playground.md").read_text(encoding="utf-8")
-    assert words(content) <= 120 and "$$" in content
-
-
 def test_what_exercises_set_can_be_set_and_what_they_draw_is_there():
     for lesson in playground.lessons():
         assert {*lesson.figures, *lesson.instead.values()} <= set(playground.ALTS)

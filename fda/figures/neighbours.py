@@ -1,0 +1,94 @@
+"""Anchors and real inputs of one unit on one map, and the way from an anchor to the real inputs nearest to it."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from fda.figures.look import PALETTES, Theme, blank, series_colour
+from fda.figures.scrub import Scrubbed
+
+ANCHOR = "anchor"  # the dial
+ANCHORS, REAL = "anchors", "real-inputs"  # uids of the traces that can be pointed at
+TEXT_LETTERS = 60  # of a text, in a hover
+
+
+def neighbour_map(
+    anchors: np.ndarray,
+    real: np.ndarray,
+    nearest: np.ndarray,
+    names: Sequence[str],
+    theme: Theme,
+    *,
+    title: str,
+    uirevision: str | None = None,
+) -> Scrubbed:
+    """`anchors` (n, 2) and `real` (m, 2) in the first two principal components of both together; `nearest` (n, k) are
+    places among the real inputs, nearest first. `names` (m,) say what each real input is. Follows the dial `anchor`.
+
+    Rays lead to the nearest in the space of the inputs themselves, which need not be near on the map.
+    """
+    palette = PALETTES[theme]
+    figure = blank(title, theme, height=480, uirevision=uirevision)
+    scrubbed = Scrubbed(figure)
+    rays = [_rays(anchors[place], real[nearest[place]]) for place in range(len(anchors))]
+    figure.add_scatter(
+        x=rays[0][0],
+        y=rays[0][1],
+        mode="lines",
+        line={"width": 1.3, "color": palette.muted, "dash": "dot"},
+        hoverinfo="skip",
+        showlegend=False,
+        uid="rays",
+    )
+    figure.add_scatter(
+        x=real[:, 0].astype(np.float32),
+        y=real[:, 1].astype(np.float32),
+        text=[name if len(name) <= TEXT_LETTERS else name[: TEXT_LETTERS - 1] + "…" for name in names],
+        mode="markers",
+        marker={"symbol": "circle-open", "size": 8, "color": series_colour(1, theme), "line": {"width": 1.5}},
+        name="real inputs",
+        hovertemplate="real input: %{text}<extra></extra>",
+        uid=REAL,
+    )
+    figure.add_scatter(
+        x=anchors[:, 0].astype(np.float32),
+        y=anchors[:, 1].astype(np.float32),
+        text=[f"anchor {place}" for place in range(len(anchors))],
+        mode="markers",
+        marker={"symbol": "diamond", "size": 8, "color": series_colour(0, theme), "opacity": 0.8},
+        name="anchors",
+        hovertemplate="%{text}: click to see its nearest<extra></extra>",
+        uid=ANCHORS,
+    )
+    figure.add_scatter(
+        x=[float(anchors[0, 0])],
+        y=[float(anchors[0, 1])],
+        text=["anchor 0"],
+        mode="markers+text",
+        textposition="top center",
+        textfont={"size": 12, "color": palette.ink},
+        marker={"symbol": "diamond-open", "size": 17, "color": palette.ink, "line": {"width": 2.5}},
+        hoverinfo="skip",
+        showlegend=False,
+        uid="chosen",
+    )
+    scrubbed.move_trace(ANCHOR, "rays", x=[ray[0] for ray in rays], y=[ray[1] for ray in rays])
+    scrubbed.move_trace(
+        ANCHOR,
+        "chosen",
+        x=anchors[:, :1].tolist(),
+        y=anchors[:, 1:].tolist(),
+        text=[[f"anchor {place}"] for place in range(len(anchors))],
+    )
+    figure.update_xaxes(title="first principal component")
+    figure.update_yaxes(title="second principal component")
+    return scrubbed
+
+
+def _rays(start: np.ndarray, ends: np.ndarray) -> tuple[list, list]:
+    """From `start` (2,) to each of `ends` (k, 2), with gaps between: x and y."""
+    x, y = [], []
+    for end in ends:
+        x += [float(start[0]), float(end[0]), None]
+        y += [float(start[1]), float(end[1]), None]
+    return x, y

@@ -1,0 +1,89 @@
+"""The numbers of the Anchors page as tables: everything that its figures draw, of every run shown, and not thinned."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+
+from fda.figures.anchors import Record
+from fda.runs.store import Store
+from fda.ui.anchors import COSINE, MEASURES, SHARES, UnitRecord
+from fda.ui.anchors_real import Neighbours
+
+
+def measures_table(store: Store, runs: Mapping[str, str], task: str, block: int) -> pd.DataFrame:
+    """A row a run and step, a column a measure. `runs`: run id → its name."""
+    parts = []
+    for run_id, name in runs.items():
+        columns = {}
+        names = store.scalar_names(run_id)
+        for measure in (*MEASURES, *(one for one in names if one.startswith(COSINE))):
+            for steps, values in store.scalars(run_id, measure, names=[task], blocks=[block], points=None).values():
+                columns[measure] = pd.Series(values, index=steps)
+        table = pd.DataFrame(columns).rename_axis("step").reset_index()
+        table.insert(0, "name", name)
+        table.insert(0, "run", run_id)
+        parts.append(table)
+    return pd.concat(parts, ignore_index=True)
+
+
+def snapshots_table(records: Sequence[UnitRecord], kind: str) -> pd.DataFrame:
+    """A row a run and step of `spectrum`, `similarity_by_share` or `angles`; a column an index from 1, or a share of d."""
+    parts = []
+    for one in records:
+        if (found := one.snapshots.get(kind)) is not None:
+            columns = SHARES if kind == "similarity_by_share" else range(1, found.values.shape[1] + 1)
+            parts.append(_rows(found, [str(column) for column in columns]))
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=["name", "step"])
+
+
+def across_table(store: Store, run_id: str, *, names: list[str] | None, blocks: list[int] | None) -> pd.DataFrame:
+    """The spectra of several units of one run: a row a unit and step."""
+    parts = []
+    for key, (steps, values) in store.snapshots(run_id, "spectrum", names=names, blocks=blocks).items():
+        table = _rows(Record(key.name, steps, values), [str(index) for index in range(1, values.shape[1] + 1)])
+        table.insert(1, "block", key.block)
+        parts.append(table.rename(columns={"name": "task"}))
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=["task", "block", "step"])
+
+
+def nearest_table(found: Neighbours) -> pd.DataFrame:
+    """A row an anchor and one of its nearest real inputs."""
+    count, near = found.nearest.shape
+    places = found.nearest.ravel()
+    table = pd.DataFrame(
+        {
+            "anchor": np.repeat(np.arange(count), near),
+            "rank": np.tile(np.arange(1, near + 1), count),
+            "sample": [found.samples.places[place] for place in places],
+            "split": found.samples.split,
+            "label": [found.samples.labels[place] for place in places],
+            "cosine": found.cosines.ravel(),
+        }
+    )
+    if found.samples.texts is not None:
+        table["text"] = [found.samples.texts[place] for place in places]
+    return table
+
+
+def map_table(found: Neighbours) -> pd.DataFrame:
+    """A row a point of the map."""
+    samples = found.samples
+    kinds = ["anchor"] * len(found.anchors) + ["real"] * len(found.real)
+    both = np.concatenate([found.anchors, found.real])
+    return pd.DataFrame(
+        {
+            "kind": kinds,
+            "number": [*range(len(found.anchors)), *samples.places],
+            "label": [""] * len(found.anchors) + list(samples.labels),
+            "x": both[:, 0],
+            "y": both[:, 1],
+        }
+    )
+
+
+def _rows(record: Record, columns: Sequence[str]) -> pd.DataFrame:
+    table = pd.DataFrame(record.values, columns=list(columns))
+    table.insert(0, "step", record.steps)
+    table.insert(0, "name", record.run)
+    return table

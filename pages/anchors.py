@@ -1,0 +1,315 @@
+"""Anchors: what became of them, step by step; runs side by side with one pinned; which real inputs they are near."""
+
+from collections.abc import Callable, Mapping
+from functools import partial
+
+import plotly.graph_objects as go
+import streamlit as st
+
+from fda.figures.anchors import SHARE, STEP
+from fda.figures.neighbours import ANCHOR
+from fda.figures.ridge import SHAPES
+from fda.figures.scrub import Scrubbed
+from fda.runs.ablation import other_starts
+from fda.runs.records import Run
+from fda.ui import anchors, anchors_figures, anchors_real, anchors_tables, frame, notices
+from fda.ui.anchors_ablation import ablation_form, show_together
+from fda.ui.command import command_box, run_commands
+from fda.ui.exports import export_menu
+from fda.ui.format import plural
+from fda.ui.frame import guard
+from fda.ui.runs import badge, pick_run, store
+from fda.ui.scrubber import scrubber, scrubber_spec
+from fda.ui.teaching import what_am_i_seeing
+from fda.ui.theme import theme
+
+guard()
+
+TICK = 2.0
+SPECTRUM, ALIGNMENT, ACROSS, REAL = VIEWS = ("Spectrum", "Alignment", "Across units", "Real inputs")
+USUAL_SHARE = anchors.SHARES.tolist().index(anchors_figures.PAPER_SHARE)
+PAGE = "anchors"  # begins the keys of this page
+
+st.title("Anchors", anchor=False)
+st.caption(
+    "What the anchors became: scrub through the steps, lay runs over one another, see which real inputs they are near."
+)
+what_am_i_seeing("anchors")
+notices.show_kept()
+
+with notices.noticed(stop=True):
+    known = store()
+    all_runs = known.runs()
+runs = anchors.constructs(all_runs)
+if not runs and "run" not in st.query_params:
+    notices.empty("No run has anchors yet: start the demo on Home, or compare initialisations here.")
+    st.page_link(frame.HOME, label="Home", icon=":material/home:")
+    ablation_form(known, runs)
+    st.stop()
+run = pick_run(
+    runs, known, key="anchors_run", wrong="run {run} constructs no anchors: choose one of the list above, or Watch it."
+)
+if run is None:
+    st.stop()
+
+
+def choose_unit() -> tuple[str, int] | None:
+    """Task and block, in the URL; None while nothing is recorded."""
+    with notices.noticed(stop=True):
+        units = anchors.units_of(known, run.run_id)
+    if not units:
+        return None
+    tasks = list(dict.fromkeys(key.name for key in units))
+    task = st.selectbox("Task", tasks, key="task", bind="query-params", width=150)
+    blocks = sorted({key.block for key in units if key.name == task})
+    return task, st.selectbox("Block", blocks, key="block", bind="query-params", width=100)
+
+
+def choose_beside(task: str) -> list[Run]:
+    """The runs shown: that of the URL first, then up to four others that have the task. In the URL as `runs`."""
+    others = {one.run_id: one for one in runs if one.run_id != run.run_id and task in one.spec.tasks}
+    asked = [one for one in (st.query_params.get("runs") or "").split(",") if one]
+    unknown = [one for one in asked if one not in others and one != run.run_id]
+    st.session_state["anchors_beside"] = [one for one in asked if one in others][: anchors.MOST_BESIDE]
+
+    def choose() -> None:
+        _in_url("runs", ",".join(st.session_state["anchors_beside"]))
+
+    beside = st.multiselect(
+        "Beside it",
+        list(others),
+        format_func=lambda one: f"{anchors.start_name(others[one].spec.construction)} · {one}",
+        key="anchors_beside",
+        max_selections=anchors.MOST_BESIDE,
+        placeholder="up to four other runs" if others else "no other run has this task",
+        on_change=choose,
+        wrap=True,
+    )
+    if unknown:
+        notices.problem(f"run {unknown[0]} cannot be laid beside this one: it is gone, or it has no anchors of {task}.")
+    return [run, *(others[one] for one in beside)]
+
+
+def choose_pin(shown: Mapping[str, str]) -> str:
+    """The run id of the reference: that of `?pin=`, else the first."""
+    asked = st.query_params.get("pin")
+    st.session_state["anchors_pin"] = asked if asked in shown else next(iter(shown))
+
+    def choose() -> None:
+        pinned = st.session_state["anchors_pin"]
+        _in_url("pin", "" if pinned == run.run_id else pinned)
+
+    return st.selectbox(
+        "Reference", list(shown), format_func=shown.get, key="anchors_pin", on_change=choose, width=220,
+        help="Drawn thick and solid; numbers in brackets are differences to it",
+    )  # fmt: skip
+
+
+def _in_url(name: str, text: str) -> None:
+    if text:
+        st.query_params[name] = text
+    else:
+        st.query_params.pop(name, None)
+
+
+with st.container(horizontal=True, vertical_alignment="bottom", gap="small", key="unit"):
+    unit = choose_unit()
+    if unit is not None:
+        shown = choose_beside(unit[0])
+        names = anchors.run_names(shown)
+        pinned = choose_pin(names) if len(shown) > 1 else run.run_id
+if unit is None:
+    shown, names, pinned = [run], {}, run.run_id
+else:
+    task, block = unit
+    starts = other_starts(runs, run) if len(shown) == 1 else []
+    if starts:
+        ids = [run.run_id, *(one.run_id for one in starts)][: 1 + anchors.MOST_BESIDE]
+        st.button(
+            f"Lay its {plural(len(ids) - 1, 'other start')} over it",
+            icon=":material/layers:",
+            on_click=show_together,
+            args=(ids,),
+            key="lay-over",
+        )
+
+
+def wait() -> None:
+    """Until the first numbers are there."""
+    with notices.noticed():
+        now = known.run(run.run_id)
+        if now.state != run.state or anchors.units_of(known, run.run_id):
+            st.rerun()
+        with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+            badge(now)
+            position = known.queue_position(run.run_id)
+            st.markdown(f"number {position} in the queue of {now.device}" if position else run.spec.zoo.name)
+        notices.empty(
+            "Nothing is recorded yet: figures appear here with the first steps."
+            if now.active
+            else "This run ended before its first step: resume it on Watch."
+        )
+        st.page_link(frame.WATCH, label="Watch", icon=":material/monitoring:", query_params={"run": run.run_id})
+
+
+def settle(steps: tuple[int, ...], positions: dict[str, int]) -> None:
+    """Callback: where the reader let go, into the URL; what is usual needs no word there."""
+    if (place := positions.get(STEP)) is not None and 0 <= place < len(steps):
+        _in_url("step", "" if place == len(steps) - 1 else str(steps[place]))
+    if (place := positions.get(SHARE)) is not None and 0 <= place < len(anchors.SHARES):
+        _in_url("share", "" if place == USUAL_SHARE else f"{anchors.SHARES[place]:g}")
+    if (place := positions.get(ANCHOR)) is not None and place >= 0:
+        _in_url("anchor", str(place) if place else "")
+
+
+def positions(steps: tuple[int, ...], count: int = 0) -> dict[str, int]:
+    """Where the dials stand, as the URL says; the last step, 20 % and the first anchor without a word."""
+    asked = {name: st.query_params.get(name, "") for name in ("step", "share", "anchor")}
+    shares = [f"{share:g}" for share in anchors.SHARES]
+    texts = [str(step) for step in steps]
+    return {
+        STEP: texts.index(asked["step"]) if asked["step"] in texts else max(0, len(steps) - 1),
+        SHARE: shares.index(asked["share"]) if asked["share"] in shares else USUAL_SHARE,
+        ANCHOR: int(asked["anchor"]) if asked["anchor"].isdigit() and int(asked["anchor"]) < count else 0,
+    }
+
+
+Shown = tuple[str | None, tuple[int, ...], int, dict[str, Scrubbed]]
+
+
+def kept(moment: tuple, make: Callable[[], Shown]) -> Shown:
+    """What `make` made of this moment: a slider that is let go of changes nothing else."""
+    last = st.session_state.get("anchors_shown")
+    if last is None or last[0] != moment:
+        last = st.session_state["anchors_shown"] = (moment, make())
+    return last[1]
+
+
+def drawn(found: anchors_figures.Drawn, dials: dict, steps: tuple[int, ...], count: int = 0, **parts: object) -> Shown:
+    """(JSON of the scrubber or None, steps of its dial, number of anchors, figures)."""
+    spec = scrubber_spec(dials, found, **parts) if found else None
+    return spec, steps, count, {name: figure for name, (figure, _) in found.items()}
+
+
+def show() -> None:
+    with notices.noticed():
+        now = [known.run(one.run_id) for one in shown]
+        if any(one.state != before.state for one, before in zip(now, shown, strict=True)):
+            st.rerun()
+        show_status(now)
+        tabs = dict(zip(VIEWS, st.tabs(VIEWS, key="view", bind="query-params", on_change="rerun"), strict=True))
+        opened = next(name for name, tab in tabs.items() if tab.open)
+        with tabs[opened]:
+            show_view(opened, now)
+
+
+def show_status(now: list[Run]) -> None:
+    with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+        badge(now[0])
+        told = f"**{run.spec.zoo.name}** · {task}, block {block}"
+        waiting = [names[one.run_id] for one in now if one.active]
+        if len(now) > 1 and waiting:
+            told += f" · still at work or waiting: {', '.join(waiting)}"
+        st.markdown(told, width="stretch")
+        st.page_link(frame.WATCH, label="Watch", icon=":material/monitoring:", query_params={"run": run.run_id})
+
+
+def show_view(opened: str, now: list[Run]) -> None:
+    controls = st.container(horizontal=True, vertical_alignment="bottom", gap="small", key="anchors_controls")
+    log, over, shape = True, "steps", SHAPES[0]
+    with controls:
+        if opened == ACROSS:
+            chosen = {"required": True, "bind": "query-params"}
+            over = st.segmented_control("Over", anchors_figures.OVERS, default="steps", key="over", **chosen)
+            shape = st.segmented_control("As", SHAPES, default=SHAPES[0], key="shape", **chosen)
+        if opened in (SPECTRUM, ACROSS):
+            log = st.toggle("Log", True, key="anchors_log", bind="query-params", help="Logarithmic values or colours")
+    view = anchors_figures.View(tuple(names[one.run_id] for one in now), names[pinned], task, block, log, theme())
+    versions = tuple((one.run_id, known.version(one.run_id)) for one in now)
+    identity = f"{'-'.join(names)} {task} {block}"
+    records = [anchors.read_unit(known, one.run_id, names[one.run_id], task, block) for one in now]
+    records = [one for one in records if one.snapshots or one.measures]
+    neighbours = None
+    if opened == REAL:
+        neighbours = anchors_real.read_neighbours(known, pinned, task, block)
+
+    def make() -> Shown:
+        if opened == REAL:
+            if neighbours is None:
+                return drawn({}, {}, ())
+            dials, cards, points = anchors_real.parts(neighbours)
+            figure = anchors_real.map_figure(neighbours, theme(), unit=view.unit, uirevision=identity)
+            alt = "Map of anchors and real inputs in their first two principal components, rays to the nearest of one anchor"
+            return drawn({"Map": (figure, alt)}, dials, (), len(neighbours.anchors), cards=cards, points=points)
+        if opened == ACROSS:
+            found, steps = anchors_figures.across_view(known, pinned, view, over=over, shape=shape, identity=identity)
+            return drawn(found, {STEP: anchors_figures.step_dial(steps)} if steps else {}, steps)
+        if view.pinned not in {one.run for one in records}:
+            return drawn({}, {}, ())
+        make_view = anchors_figures.spectrum_view if opened == SPECTRUM else anchors_figures.alignment_view
+        found, steps = make_view(records, view, identity), anchors_figures.steps_of(records)
+        dials = anchors_figures.dials(found, steps, anchors_figures.width_of(records))
+        return drawn(found, dials, steps, readings=anchors_figures.readings(records, view))
+
+    spec, steps, count, figures = kept((versions, view, opened, over, shape), make)
+    at = positions(steps, count)
+    if spec is None:
+        notices.empty(nothing(opened, now))
+    else:
+        if opened == ALIGNMENT and (told := anchors.finding(records, view.pinned, anchors_figures.chance_of(records))):
+            st.markdown(told)
+        scrubber(spec, at, key=f"scrubber-{opened}", on_settle=partial(settle, steps))
+    if opened in (SPECTRUM, ALIGNMENT) and (told := anchors.lacking(records)):
+        st.caption(told)
+    with controls:
+        export(records, neighbours, figures, at, over)
+
+
+def nothing(opened: str, now: list[Run]) -> str:
+    own = next(one for one in now if one.run_id == pinned)
+    if own.active:
+        return f"The reference has not come to {task}, block {block}, yet: it appears here with its first snapshot."
+    if opened == REAL:
+        return (
+            f"This run kept no real inputs of {task}: it is older, or the task has no data. "
+            "Construct again, from a zoo whose tasks name their data."
+        )
+    return "Nothing was recorded of this unit: choose another task or block, or resume the run on Watch."
+
+
+def export(
+    records: list[anchors.UnitRecord],
+    neighbours: anchors_real.Neighbours | None,
+    figures: dict[str, Scrubbed],
+    at: dict[str, int],
+    over: str,
+) -> None:
+    """Numbers of all runs shown, whichever view is open; figures as they stand where the reader let go."""
+
+    def as_shown(name: str) -> go.Figure:
+        return figures[name].at(at)
+
+    spread = {"tasks": (None, [block]), "blocks": ([task], None)}.get(over, ([task], [block]))
+    tables = {
+        "Measures": partial(anchors_tables.measures_table, known, names, task, block),
+        "Spectra": partial(anchors_tables.snapshots_table, records, "spectrum"),
+        "Similarity by share": partial(anchors_tables.snapshots_table, records, "similarity_by_share"),
+        "Principal angles": partial(anchors_tables.snapshots_table, records, "angles"),
+    }
+    if over != "steps":
+        names_, blocks_ = spread
+        tables[f"Spectra over {over}"] = partial(
+            anchors_tables.across_table, known, pinned, names=names_, blocks=blocks_
+        )
+    if neighbours is not None:
+        tables |= {
+            "Nearest": partial(anchors_tables.nearest_table, neighbours),
+            "Map": partial(anchors_tables.map_table, neighbours),
+        }
+    export_menu(f"fda-{run.run_id}", tables=tables, figures={name: partial(as_shown, name) for name in figures})
+
+
+st.fragment(wait if unit is None else show, run_every=TICK if any(one.active for one in shown) else None)()
+with st.expander("Compare initialisations", icon=":material/compare_arrows:", key="ablation"):
+    ablation_form(known, runs, run)
+command_box([*run_commands(run.spec, run.run_id), f"python -m fda runs show {run.run_id}"])

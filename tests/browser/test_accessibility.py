@@ -1,0 +1,49 @@
+"""Every page in both themes, checked by axe: nothing that it calls serious or critical."""
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+
+from fda.home import REPO
+from fda.runs.execute import execute
+from fda.runs.request import construct_settings, make_spec
+from fda.runs.store import Store
+
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(180)]
+
+PAGES = sorted(path.stem for path in (REPO / "pages").glob("*.py"))
+OF_A_RUN = ("watch", "anchors", "compare")
+READY = "document.querySelectorAll('.fda-figure .main-svg').length > 0"
+
+
+@pytest.fixture(scope="module")
+def run_id(server, tiny_zoo):
+    """A finished run of the tiny zoo, for the pages that show one."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FDA_HOME", str(server.home))
+        store = Store(server.home)
+        spec = make_spec(
+            tiny_zoo,
+            construct=construct_settings("fast", steps=6, anchors=4),
+            methods=("pretrained", "individual", "ta", "fda:ta"),
+            device="cpu",
+        )
+        made = store.create_run(spec)
+        execute(store, made, lambda: False)
+        store.set_state(made, "done")
+    return made
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_no_page_has_a_serious_finding(theme, visit, run_id):
+    visit.page.emulate_media(color_scheme=theme)
+    axe = Axe()
+    found = []
+    for name in PAGES:
+        page = visit.open(f"/{'' if name == 'home' else name}" + (f"?run={run_id}" if name in OF_A_RUN else ""))
+        if name in (*OF_A_RUN, "playground"):
+            page.wait_for_function(READY, timeout=20_000)
+        for one in axe.run(page).response["violations"]:
+            if one["impact"] in ("serious", "critical"):
+                found += [f"{name}: {one['id']} at {node['html'][:120]}" for node in one["nodes"]]
+        visit.check()
+    assert found == []

@@ -1,0 +1,125 @@
+"""Anchors as a reader uses it: scrub without the server, lay runs over one another, look at real inputs, send the link."""
+
+import json
+import re
+
+import pandas as pd
+import pytest
+
+from fda.runs.execute import execute
+from fda.runs.request import construct_settings, make_spec
+from fda.runs.store import Store
+from tests.ui.made_anchors import made_run
+
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
+
+STEPS = 30
+TITLES = "JSON.stringify([...document.querySelectorAll('.fda-figure')].map(f => f.layout?.title?.text))"
+SPECTRUM = "JSON.stringify(Array.from(document.querySelector('.fda-figure')._fullData.at(-1).y).slice(0, 12))"
+COUNT_MESSAGES = """window.messages = 0;
+const send = WebSocket.prototype.send;
+WebSocket.prototype.send = function (data) { window.messages += 1; return send.call(this, data); };"""
+READINGS = "document.querySelector('.fda-scrubber tbody')?.innerText"
+
+
+@pytest.fixture(scope="module")
+def run_ids(server, tiny_zoo):
+    """Two real runs of the tiny zoo from different starts, and one with generated numbers that kept its real inputs."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FDA_HOME", str(server.home))
+        store, made = Store(server.home), []
+        for start in ({"init": "weight"}, {"init": "gauss", "sigma": 1.0}):
+            settings = construct_settings("fast", steps=STEPS, anchors=4, **start)
+            run_id = store.create_run(make_spec(tiny_zoo, construct=settings, device="cpu"))
+            execute(store, run_id, lambda: False)
+            store.set_state(run_id, "done")
+            made.append(run_id)
+        yield [*made, made_run(store, tiny_zoo)]
+
+
+def wait_for_figures(page, count: int = 1) -> None:
+    page.wait_for_function(
+        f"document.querySelectorAll('.fda-scrubber .main-svg').length >= {2 * count}", timeout=20_000
+    )
+
+
+def shown(page) -> tuple:
+    return json.loads(page.evaluate(TITLES)), json.loads(page.evaluate(SPECTRUM)), page.evaluate(READINGS)
+
+
+def test_scrub_pin_look_at_real_inputs_export_and_send_the_link(visit, run_ids, tmp_path):
+    weight, _, made = run_ids
+    visit.page.add_init_script(COUNT_MESSAGES)
+    page = visit.open(f"/anchors?run={weight}")
+    wait_for_figures(page)
+    main = page.locator("[data-testid=stMain]")
+
+    # scrub: the server hears nothing while the slider moves, and the URL says where it was let go
+    last = shown(page)
+    assert last[0][0] == f"Spectrum at step {STEPS}"
+    step = main.get_by_label("Step: ")
+    heard = page.evaluate("window.messages")
+    step.evaluate("e => { e.value = 0; e.dispatchEvent(new Event('input')); }")
+    page.wait_for_function("document.querySelector('.fda-figure').layout.title.text === 'Spectrum at step 0'")
+    first = shown(page)
+    assert first[1] != last[1] and first[2] != last[2]
+    assert page.evaluate("window.messages") == heard > 0 and "step=" not in page.evaluate("location.search")
+    step.evaluate("e => e.dispatchEvent(new Event('change'))")
+    page.wait_for_function("location.search.includes('step=0')", timeout=10_000)
+    visit.settle()
+    assert shown(page) == first, "letting go redraws nothing"
+
+    # play runs to the end by itself
+    main.get_by_role("button", name="Play or pause").click()
+    page.wait_for_function(
+        f"document.querySelector('.fda-figure').layout.title.text === 'Spectrum at step {STEPS}'", timeout=20_000
+    )
+    page.wait_for_function("!location.search.includes('step=')", timeout=10_000)
+
+    # another start over it, then pinned
+    main.get_by_role("button", name="Lay its 1 other start over it").click()
+    page.wait_for_function(f"{READINGS}?.includes('weight (reference)')", timeout=15_000)
+    assert re.search(r"gauss σ 1\s.*\([+−]", page.evaluate(READINGS)), "differences as numbers"
+    main.get_by_role("combobox", name="Reference").click()
+    page.get_by_role("option", name="gauss σ 1").click()
+    page.wait_for_function(f"{READINGS}?.includes('gauss σ 1 (reference)')", timeout=15_000)
+
+    # take the numbers home
+    main.get_by_role("button", name="Export").click()
+    with page.expect_download() as got:
+        page.get_by_role("button", name="Measures (CSV)").click()
+    got.value.save_as(tmp_path / "measures.csv")
+    table = pd.read_csv(tmp_path / "measures.csv")
+    assert set(table["name"]) == {"weight", "gauss σ 1"} and table["step"].max() == STEPS
+    with page.expect_download() as got:
+        page.get_by_role("button", name="Spectrum (HTML)").click()
+    got.value.save_as(tmp_path / "spectrum.html")
+    assert f"Spectrum at step {STEPS}" in (tmp_path / "spectrum.html").read_text(encoding="utf-8")
+    page.keyboard.press("Escape")
+
+    # the same URL shows the same
+    step = main.get_by_label("Step: ")
+    step.focus()
+    page.keyboard.press("ArrowLeft")
+    page.wait_for_function("location.search.includes('step=')", timeout=10_000)
+    visit.settle()
+    before, address = shown(page), page.evaluate("location.pathname + location.search")
+    page = visit.open(address)
+    wait_for_figures(page)
+    page.wait_for_function(f"{READINGS}?.includes('(reference)')")
+    assert shown(page) == before
+
+    # spectra of all steps, which follow no slider
+    main.get_by_role("tab", name="Across units").click()
+    main.get_by_text("heatmap", exact=True).click()
+    page.wait_for_function("document.querySelector('.fda-figure')?._fullData?.[0]?.type === 'heatmap'", timeout=15_000)
+
+    # the real inputs nearest to an anchor
+    page = visit.open(f"/anchors?run={made}&view=Real+inputs")
+    wait_for_figures(page)
+    main.get_by_role("img", name="cosine 0.900 · even (no. 0)").wait_for()
+    main.get_by_label("Anchor: ").focus()
+    page.keyboard.press("ArrowRight")
+    main.get_by_role("img", name="cosine 0.900 · odd (no. 3)").wait_for()
+    page.wait_for_function("location.search.includes('anchor=1')", timeout=10_000)
+    visit.check()

@@ -1,0 +1,40 @@
+"""What every page teaches: one short text with its equation, and the same texts are all that lie in the folder."""
+
+import re
+import subprocess
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from fda.home import REPO
+from fda.ui import survey
+from fda.ui.frame import FRAMED
+from fda.ui.teaching import TEXTS
+
+PAGES = sorted(path.stem for path in (REPO / "pages").glob("*.py"))
+WORDS = 120
+
+
+def test_there_is_a_text_for_every_page_and_none_beside():
+    assert sorted(path.stem for path in TEXTS.glob("*.md")) == PAGES
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_text_is_short_and_has_an_equation(page):
+    content = (TEXTS / f"{page}.md").read_text(encoding="utf-8")
+    equations = re.findall(r"\$\$.+?\$\$", content, re.DOTALL)
+    assert equations and all(one.count("{") == one.count("}") for one in equations)
+    assert len(re.sub(r"\$\$.+?\$\$", "", content, flags=re.DOTALL).split()) <= WORDS
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_page_shows_its_text_even_when_there_is_nothing_else_to_show(page, tmp_path, monkeypatch):
+    monkeypatch.setenv("FDA_HOME", str(tmp_path))
+    monkeypatch.setattr(
+        survey.subprocess, "run", lambda *_, **__: subprocess.CompletedProcess([], 2, "", "fda: nothing\n")
+    )
+    app = AppTest.from_file(str(REPO / "pages" / f"{page}.py"), default_timeout=30)
+    app.session_state[FRAMED] = True
+    app.run()
+    (box,) = [one for one in app.expander if one.label == "What am I seeing?"]
+    assert box.markdown[0].value == (TEXTS / f"{page}.md").read_text(encoding="utf-8").strip()
