@@ -85,6 +85,23 @@ def convert(
     print(f"{made.path}: {made.tensors} tensors, {made.bytes / 2**20:.1f} MiB, from a {made.what}")
 
 
+@app.command("report")
+def report_run(
+    run_id: Annotated[str, typer.Argument(help="a run, as `python -m fda runs list` names it")],
+    out: Annotated[Path, typer.Option(help="the .html file to write")],
+    dark: Annotated[bool, typer.Option("--dark", help="in the dark theme")] = False,
+) -> None:
+    """Write a run as one HTML file that opens offline: scores, figures, numbers, settings, how to repeat it."""
+    from fda.cli_report import require_folder, write_whole
+    from fda.runs.store import Store
+    from fda.ui.run_report import run_report
+
+    require_folder(out)
+    store = Store()
+    write_whole(out, run_report(store, store.run(run_id), "dark" if dark else "light"))
+    print(f"{out}: {out.stat().st_size / 2**20:.1f} MiB")
+
+
 # zoos ------------------------------------------------------------------------------------------------------------------
 
 

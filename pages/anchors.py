@@ -15,7 +15,7 @@ from fda.runs.records import Run
 from fda.ui import anchors, anchors_figures, anchors_real, anchors_tables, frame, notices
 from fda.ui.anchors_ablation import ablation_form, show_together
 from fda.ui.command import command_box, run_commands
-from fda.ui.exports import export_menu
+from fda.ui.exports import export_menu, run_report_file
 from fda.ui.format import plural
 from fda.ui.frame import guard
 from fda.ui.runs import badge, pick_run, store
@@ -306,7 +306,12 @@ def export(
             "Nearest": partial(anchors_tables.nearest_table, neighbours),
             "Map": partial(anchors_tables.map_table, neighbours),
         }
-    export_menu(f"fda-{run.run_id}", tables=tables, figures={name: partial(as_shown, name) for name in figures})
+    export_menu(
+        f"fda-{run.run_id}",
+        tables=tables,
+        texts=[run_report_file(run.run_id, theme())],
+        figures={name: partial(as_shown, name) for name in figures},
+    )
 
 
 st.fragment(wait if unit is None else show, run_every=TICK if any(one.active for one in shown) else None)()

@@ -15,7 +15,7 @@ from fda.runs.records import Run
 from fda.runs.spec import RunSpec
 from fda.ui import forms, frame, landscape, notices
 from fda.ui.command import command_box, run_commands
-from fda.ui.exports import export_menu
+from fda.ui.exports import export_menu, run_report_file
 from fda.ui.frame import guard
 from fda.ui.plot import plot
 from fda.ui.runs import RESUMABLE, badge, label, pick_run, resume, stop, store
@@ -207,6 +207,7 @@ def export(run: Run, picture: landscape.Picture, view: landscape.View) -> None:
             "Plane": lambda: landscape.grid_table(picture.found, picture.numbers),
             "Models": lambda: landscape.paths_table(picture.found, picture.numbers, run.spec.tasks),
         },
+        texts=[run_report_file(run.run_id, theme())],
         figures={name: partial(redraw, name) for name in picture.figures},
     )
 

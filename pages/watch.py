@@ -12,7 +12,7 @@ from fda.runs.store import Store
 from fda.ui import frame, live, notices
 from fda.ui.clock import current_stage, elapsed, time_left
 from fda.ui.command import command_box, run_commands
-from fda.ui.exports import export_menu
+from fda.ui.exports import export_menu, run_report_file
 from fda.ui.format import duration
 from fda.ui.frame import guard
 from fda.ui.plot import plot
@@ -65,6 +65,9 @@ with st.container(horizontal=True, vertical_alignment="center", key="actions"):
         st.button("Stopping…", icon=":material/pending:", disabled=True, key="stop")
     elif run.state in RESUMABLE:
         st.button("Resume", type="primary", icon=":material/resume:", on_click=resume, args=(run.run_id,), key="resume")
+    if run.spec.construction is not None:
+        query = {"run": run.run_id}
+        st.page_link(frame.ANCHORS, label="Anchors", icon=":material/anchor:", query_params=query)
     if run.spec.methods:
         label = "Compare the methods" if run.state == "done" else "Compare so far"
         query = {"run": run.run_id}
@@ -176,6 +179,7 @@ def export(known: Store, run: Run, picture: live.Picture, view: live.View) -> No
             "Similarity": lambda: live.scalars_table(known, run.run_id, "similarity", "similarity"),
             "Spectrum": lambda: live.spectrum_table(known, run.run_id, picture.unit),
         },
+        texts=[run_report_file(run.run_id, theme())],
         figures={name.capitalize(): partial(redraw, name) for name in picture.figures},
     )
 

@@ -20,6 +20,7 @@ from fda.figures.anchors import (
 from fda.figures.look import Theme
 from fda.figures.ridge import Shape, spectra
 from fda.figures.scrub import Scrubbed
+from fda.figures.spectrum import spectrum_curves
 from fda.runs.records import UnitKey
 from fda.runs.store import Store
 from fda.ui.anchors import SHARES, UnitRecord
@@ -150,6 +151,16 @@ def across_view(
     shared = {"shape": shape, "log": view.log, "uirevision": f"{identity} {over} {shape}"}
     if over == "steps":
         steps, values = found[UnitKey("construct", view.task, view.block)]
+        if shape == "curves":
+            curves = spectrum_curves(steps, values, view.theme, unit=view.unit, uirevision=shared["uirevision"])
+            if not view.log:
+                curves.update_yaxes(type="linear", tickvals=None, ticktext=None)
+            return {
+                "Spectra": (
+                    Scrubbed(curves),
+                    "Spectra of the anchors at several steps, the first dotted, the last thick",
+                )
+            }, ()
         rows, title = [f"step {step}" for step in steps], [f"Spectra over steps: {view.unit}"]
         figure = spectra(rows, values[None], view.theme, title=title, row_title="", ordered=True, **shared)
         return {"Spectra": (figure, "Spectra of the anchors at every recorded step")}, ()

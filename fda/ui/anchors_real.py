@@ -79,7 +79,7 @@ def read_samples(folder: Path, task: str) -> RealSamples | None:
 def _labels(labels: list[int] | None, classes: list[str] | None, count: int) -> tuple[str, ...]:
     if labels is None:
         return ("",) * count
-    return tuple(str(classes[label]) if classes else str(label) for label in labels)
+    return tuple(str(classes[label]) if classes else f"label {label}" for label in labels)
 
 
 def read_neighbours(store: Store, run_id: str, task: str, block: int) -> Neighbours | None:

@@ -4,13 +4,13 @@ from collections.abc import Mapping
 
 from fda.runs.records import Run
 from fda.ui.cited import Cited
-from fda.ui.command import run_commands
 from fda.ui.comparison import ALWAYS, Results, titles
 from fda.ui.comparison_figures import Drawing, View, cited_sentence
 from fda.ui.comparison_tables import raw_table, reading_table
-from fda.ui.exports import TextFile, export_menu
+from fda.ui.exports import TextFile, export_menu, run_report_file
 from fda.ui.markup import to_latex, to_markdown
 from fda.ui.report import report
+from fda.ui.run_report import facts
 from fda.ui.theme import Theme
 
 NOT_IN_PRINT = ["settings", "chosen", "peak MiB"]  # too wide for a page of paper
@@ -46,7 +46,8 @@ def comparison_menu(
         texts=[
             TextFile("Table (Markdown)", lambda: to_markdown(table()), "md", "text/markdown"),
             TextFile("Table (LaTeX)", lambda: latex(run, found, view, averages), "tex", "text/x-tex"),
-            TextFile("Everything (HTML)", whole, "html", "text/html", ":material/article:"),
+            TextFile("What is shown (HTML)", whole, "html", "text/html", ":material/article:"),
+            run_report_file(run.run_id, theme),
         ],
         figures={name: one.make for name, one in drawn.items() if one.make},
     )
@@ -63,24 +64,3 @@ def latex(run: Run, found: Results, view: View, averages: Mapping[str, float] | 
         never_best=[titles(ALWAYS)["individual"]],
         caption=f"{run.spec.zoo.name}: {found.metric} on the {found.split} split with 95 % bootstrap intervals.",
     )
-
-
-def facts(run: Run, found: Results) -> dict[str, str]:
-    """What was run, in words."""
-    spec = run.spec
-    known = {
-        "Run": run.run_id,
-        "Zoo": spec.zoo.name + (f": {spec.zoo.description}" if spec.zoo.description else ""),
-        "Tasks": ", ".join(spec.tasks),
-        "Scores": f"{found.metric} on {found.count:,} {found.split} samples",
-        "Device": run.device,
-        "Seed": str(spec.seed),
-    }
-    if spec.construction is not None:
-        anchors = ", ".join(
-            f"{name} {value}" for name, value in spec.construction.model_dump().items() if value is not None
-        )
-        known["Anchors"] = anchors
-    elif spec.anchors_run:
-        known["Anchors"] = f"of run {spec.anchors_run}"
-    return known | {"Command": "; ".join(run_commands(spec, run.run_id))}

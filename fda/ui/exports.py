@@ -7,7 +7,10 @@ import pandas as pd
 import plotly.graph_objects as go
 import streamlit as st
 
+from fda.figures.look import Theme
 from fda.ui.report import standalone_html
+from fda.ui.run_report import run_report
+from fda.ui.runs import store
 
 
 @dataclass(frozen=True)
@@ -19,6 +22,16 @@ class TextFile:
     ending: str
     mime: str
     icon: str = ":material/description:"
+
+
+def run_report_file(run_id: str, theme: Theme) -> TextFile:
+    """The whole run as one file: scores, every figure, the numbers behind them, and how to repeat it."""
+
+    def make() -> str:
+        known = store()
+        return run_report(known, known.run(run_id), theme)
+
+    return TextFile("Report of the run (HTML)", make, "report.html", "text/html", ":material/article:")
 
 
 def export_menu(

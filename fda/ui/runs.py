@@ -130,6 +130,8 @@ def _links(run: Run) -> None:
     """Horizontal containers take them up beside the text, or below it on a narrow screen."""
     here = {"run": run.run_id}
     st.page_link(frame.WATCH, label="Watch", icon=":material/monitoring:", query_params=here)
+    if run.spec.construction is not None:
+        st.page_link(frame.ANCHORS, label="Anchors", icon=":material/anchor:", query_params=here)
     if run.spec.methods:
         st.page_link(frame.COMPARE, label="Compare", icon=":material/leaderboard:", query_params=here)
     if run.kind == "landscape":

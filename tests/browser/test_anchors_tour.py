@@ -19,6 +19,13 @@ SPECTRUM = "JSON.stringify(Array.from(document.querySelector('.fda-figure')._ful
 COUNT_MESSAGES = """window.messages = 0;
 const send = WebSocket.prototype.send;
 WebSocket.prototype.send = function (data) { window.messages += 1; return send.call(this, data); };"""
+PLACE = """([uid, n]) => {
+  const figure = document.querySelector('.fda-figure'), { xaxis, yaxis } = figure._fullLayout;
+  const trace = figure._fullData.find(one => one.uid === uid);
+  figure.scrollIntoView({ block: 'center' });
+  const { left, top } = figure.getBoundingClientRect();
+  return [left + xaxis._offset + xaxis.l2p(trace.x[n]), top + yaxis._offset + yaxis.l2p(trace.y[n])];
+}"""
 READINGS = "document.querySelector('.fda-scrubber tbody')?.innerText"
 
 
@@ -122,4 +129,9 @@ def test_scrub_pin_look_at_real_inputs_export_and_send_the_link(visit, run_ids, 
     page.keyboard.press("ArrowRight")
     main.get_by_role("img", name="cosine 0.900 · odd (no. 3)").wait_for()
     page.wait_for_function("location.search.includes('anchor=1')", timeout=10_000)
+    page.mouse.click(*page.evaluate(PLACE, ["anchors", 7]))
+    page.wait_for_function("location.search.includes('anchor=7')", timeout=10_000)
+    main.get_by_role("img", name="cosine 0.900 · odd (no. 21)").wait_for()
+    page.mouse.move(*page.evaluate(PLACE, ["real-inputs", 4]))
+    main.get_by_role("img", name="pointed at: even (no. 12)").wait_for()
     visit.check()

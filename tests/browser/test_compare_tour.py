@@ -89,7 +89,7 @@ def test_pin_filter_export_and_send_the_link(visit, run_id, tmp_path):
     # every format
     files = {}
     page.get_by_role("button", name="Export").click()
-    for name in ("Results (CSV)", "Table (Markdown)", "Table (LaTeX)", "Everything (HTML)", "Bars (HTML)"):
+    for name in ("Results (CSV)", "Table (Markdown)", "Table (LaTeX)", "What is shown (HTML)", "Bars (HTML)"):
         with page.expect_download(timeout=30_000) as download:
             page.get_by_role("button", name=name).click()
         target = tmp_path / download.value.suggested_filename
@@ -104,7 +104,7 @@ def test_pin_filter_export_and_send_the_link(visit, run_id, tmp_path):
     markdown = files["Table (Markdown)"].read_text()
     assert "| Task arithmetic" in markdown and f"{100 * row['average']:.1f}" in markdown
     assert "\\toprule" in files["Table (LaTeX)"].read_text() and "\\%" in files["Table (LaTeX)"].read_text()
-    for name in ("Everything (HTML)", "Bars (HTML)"):
+    for name in ("What is shown (HTML)", "Bars (HTML)"):
         text = files[name].read_text()
         assert "Plotly.newPlot" in text and not re.search(r"<(script|link|img)[^>]+(src|href)=[\"']https?:", text)
     page.keyboard.press("Escape")
