@@ -21,6 +21,14 @@ def normalised_spectrum(x: Tensor) -> Tensor:
     return values / values[0].clamp_min(torch.finfo(values.dtype).tiny)
 
 
+def decomposed(x: Tensor) -> tuple[Tensor, Tensor]:
+    """(spectrum, directions): `normalised_spectrum` and every `top_directions` (d, d), at the cost of one."""
+    matrix = as_matrix(x)
+    values, vectors = torch.linalg.eigh(matrix.T @ matrix)
+    values = values.clamp_min(0).sqrt().flip(0)[: min(matrix.shape)]
+    return values / values[0].clamp_min(torch.finfo(values.dtype).tiny), vectors
+
+
 def top_directions(x: Tensor, k: int | None = None) -> Tensor:
     """The k right singular vectors of largest singular value, as columns: (d, k). Default k: 20 % of d."""
     matrix = as_matrix(x)

@@ -24,6 +24,16 @@ def similarities(x: Tensor, others: Tensor, shares: tuple[float, ...]) -> list[f
     return [subspace_similarity(directions[:, -k:], real[:, -k:]) for k in (top_count(width, s) for s in shares)]
 
 
+def similarity_by_count(directions: Tensor, others: Tensor) -> Tensor:
+    """The similarity at every k = 1 … d of two orthonormal bases (d, d) with the largest direction last; shape (d,).
+
+    One product of the bases serves all k: ‖V_aᵀ V_r‖_F² of the top k is the sum of the k × k corner of its squares.
+    """
+    squares = (directions.T @ others).square().flip(0, 1)
+    corners = squares.cumsum(0).cumsum(1).diagonal()
+    return corners / torch.arange(1, len(corners) + 1, dtype=corners.dtype, device=corners.device)
+
+
 def chance(width: int, share: float = TOP_FRACTION) -> float:
     """k/d: the expected similarity of two random k-dimensional subspaces of ℝᵈ (paper, figure 4, its dashed line)."""
     return top_count(width, share) / width

@@ -34,10 +34,11 @@ class Step:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """The anchors at a step, before its update: (n, tokens, d), detached, on the device."""
+    """The anchors at a step, before its update: (n, tokens, d), detached, on the device. `live`: what the cosines are of."""
 
     step: int
     anchors: Tensor
+    live: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,7 @@ class Constructed:
 
     anchors: Tensor
     angle_loss: float
+    cosines: tuple[float, ...]
     step: int
     live: tuple[str, ...]
 
@@ -95,7 +97,7 @@ def construct(
 
     for step in range(settings.steps):
         if step in snapshot_steps:
-            yield Snapshot(step, matrix.detach().reshape(shape).clone())
+            yield Snapshot(step, matrix.detach().reshape(shape).clone(), live)
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(settings, step)
         matrix.grad, cosine = step_function(matrix)
@@ -113,10 +115,10 @@ def construct(
             pending, flushed = [], time.perf_counter()
 
     if settings.steps in snapshot_steps:
-        yield Snapshot(settings.steps, best.reshape(shape))
+        yield Snapshot(settings.steps, best.reshape(shape), live)
     _, cosine = plain_step(block, base, finetuned, live, shape, settings.distance)(best)
     loss = (1 - cosine).mean().item()
-    yield Constructed(best.reshape(shape).float().cpu(), loss, int(best_step.item()), live)
+    yield Constructed(best.reshape(shape).float().cpu(), loss, tuple(cosine.tolist()), int(best_step.item()), live)
 
 
 def _flush(pending: list[tuple[int, Tensor, float]], block: int, seconds: float) -> Iterator[Step]:

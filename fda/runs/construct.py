@@ -6,19 +6,24 @@ import torch
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from fda.analysis.spectrum import normalised_spectrum, subspace_similarity, top_directions
 from fda.anchors.construct import Constructed, Snapshot, Step, construct, spaced_steps
 from fda.anchors.init import unit_seed
+from fda.anchors.loss import Parameters
+from fda.merging.registry import METHODS
+from fda.models.blocks import Block
 from fda.models.survey import OpenZoo
 from fda.runs.arithmetic import Steps, steps_of
 from fda.runs.files import anchors_file, load_anchors, save_tensors
 from fda.runs.lanes import run_lanes
-from fda.runs.real_inputs import real_block_inputs
+from fda.runs.measures import Measures
+from fda.runs.real_inputs import RealBlockInputs, real_block_inputs
+from fda.runs.real_samples import write_real_samples
+from fda.runs.request import adapt_settings
 from fda.runs.stopped import Stopped
 from fda.runs.store import Store, UnitKey
 from fda.runs.work import Work
 
-REAL_IMAGES = 64  # images whose block inputs stand for "real data" in the subspace similarity
+REAL_SAMPLES = 64  # samples whose block inputs stand for "real data"
 
 
 def construct_units(work: Work) -> None:
@@ -28,7 +33,7 @@ def construct_units(work: Work) -> None:
     store.add_units(run_id, [(key, work.spec.construction.steps) for key in units])
     done = {unit.key for unit in store.units(run_id, "construct") if unit.state == "done"}
     todo = [key for key in units if key not in done or not anchors_file(work.folder, key.name, key.block).is_file()]
-    real = {task: real_directions(work, task) for task in dict.fromkeys(key.name for key in todo)}
+    real = {task: real_inputs(work, task) for task in dict.fromkeys(key.name for key in todo)}
     steps = steps_of(work)
 
     def piece(key: UnitKey) -> Callable[[Callable[[], bool]], None]:
@@ -38,49 +43,76 @@ def construct_units(work: Work) -> None:
         run_lanes([piece(key) for key in todo], work.device, work.should_stop)
 
 
-def real_directions(work: Work, task: str) -> dict[int, Tensor] | None:
-    """By block, the top directions of the inputs that images of the task give it in the finetuned model; None without data.
+def real_inputs(work: Work, task: str) -> RealBlockInputs | None:
+    """By block, the inputs that samples of the task give it in the finetuned model; None without data.
 
-    Images come from the training split if the zoo names one, else from validation, else from the test split.
+    Samples come from the training split if the zoo names one, else from validation, else from the test split; they are kept
+    in the run's folder to be shown.
     """
     data = work.spec.zoo.task(task).data
     if data is None:
         return None
-    real = real_block_inputs(work, task, data.train_split or data.validation_split or data.split, REAL_IMAGES)
-    return {block.index: top_directions(real[block.index]) for block in work.blocks}
+    split = data.train_split or data.validation_split or data.split
+    write_real_samples(work, task, split, REAL_SAMPLES)
+    return real_block_inputs(work, task, split, REAL_SAMPLES)
+
+
+def _measures(
+    work: Work, key: UnitKey, block: Block, base: Parameters, finetuned: Parameters, real: RealBlockInputs | None
+) -> Measures:
+    """The unit's recorder. Its merged model is task arithmetic of the run's tasks at the usual λ."""
+    scale = METHODS["ta"].defaults["scale"]
+    merged = {name: (1 - scale * len(work.finetuned)) * tensor for name, tensor in base.items()}
+    for weights in work.finetuned:
+        for name, tensor in block.of(weights, work.device).items():
+            merged[name] += scale * tensor
+    return Measures(
+        work.store,
+        work.run_id,
+        key,
+        block,
+        base,
+        finetuned,
+        merged,
+        None if real is None else real[key.block].to(work.device),
+        spaced_steps(work.spec.construction.steps),
+        adapt_settings(work.spec.zoo, work.spec.adaptation),
+    )
 
 
 def _construct_unit(
-    work: Work, key: UnitKey, real: dict[int, Tensor] | None, steps: Steps, should_stop: Callable[[], bool]
+    work: Work, key: UnitKey, real: RealBlockInputs | None, steps: Steps, should_stop: Callable[[], bool]
 ) -> None:
     store, run_id, opened, device = work.store, work.run_id, work.opened, work.device
     settings = work.spec.construction
     block = opened.model.blocks[key.block].copy()
     seed = unit_seed(settings.seed, key.name, key.block)
     base, finetuned = block.of(opened.base, device), block.of(opened.tasks[key.name], device)
-    snapshot_steps = spaced_steps(settings.steps)
+    measures = _measures(work, key, block, base, finetuned, real)
+    live: tuple[str, ...] = ()
     store.reset_unit(run_id, key)
     store.update_unit(run_id, key, state="running", step=0, steps=settings.steps)
     rows: list[tuple[str, int, float]] = []
     for event in construct(
-        block, base, finetuned, settings, seed=seed, snapshot_steps=snapshot_steps, make_step=steps.make
+        block, base, finetuned, settings, seed=seed, snapshot_steps=measures.steps, make_step=steps.make
     ):
         if should_stop():
             store.reset_unit(run_id, key)
             raise Stopped
         if isinstance(event, Step):
             rows += [("angle_loss", event.step, event.angle_loss), ("learning_rate", event.step, event.learning_rate)]
+            if event.step in measures.steps:
+                rows += measures.cosines(event.step, live, event.cosines)
             last = event
             if len(rows) >= 20 or event.step == settings.steps - 1:
                 store.add_scalars(run_id, key, rows)
                 store.update_unit(run_id, key, step=event.step + 1, loss=event.angle_loss, seconds=event.seconds)
                 rows = []
         elif isinstance(event, Snapshot):
-            store.add_snapshot(run_id, key, event.step, "spectrum", normalised_spectrum(event.anchors).cpu().numpy())
-            if real is not None:
-                similarity = subspace_similarity(top_directions(event.anchors).cpu(), real[key.block])
-                store.add_scalars(run_id, key, [("similarity", event.step, similarity)])
+            live = event.live
+            measures.at(event)
         elif isinstance(event, Constructed):
+            store.add_scalars(run_id, key, measures.cosines(settings.steps, event.live, event.cosines))
             _save(work, key, seed, steps, event)
             store.update_unit(
                 run_id,

@@ -7,7 +7,8 @@ import pytest
 import scipy.linalg
 import torch
 
-from fda.analysis.subspace import chance, principal_angles, similarities, similarity
+from fda.analysis.spectrum import subspace_similarity, top_directions
+from fda.analysis.subspace import chance, principal_angles, similarities, similarity, similarity_by_count
 
 
 def random(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -73,3 +74,11 @@ def test_angles_are_scipys_and_explain_the_similarity():
     x, y = spread([6, 5, 4, 3, 2, 1], 5), spread([1, 2, 6, 5, 4, 3], 6)
     tops = [torch.linalg.svd(z.reshape(-1, 6).double())[2][:3].T for z in (x, y)]
     assert principal_angles(*tops).cos().square().mean().item() == pytest.approx(similarity(x, y, 0.5))
+
+
+def test_every_count_at_once_agrees_with_one_at_a_time():
+    x, others = random(30, 4, 12, seed=1), random(50, 4, 12, seed=2)
+    by_count = similarity_by_count(top_directions(x, 12), top_directions(others, 12))
+    one_by_one = [subspace_similarity(top_directions(x, k), top_directions(others, k)) for k in range(1, 13)]
+    assert by_count.tolist() == pytest.approx(one_by_one, abs=1e-12)
+    assert by_count[-1] == pytest.approx(1, abs=1e-12), "all directions are one space"
