@@ -35,6 +35,9 @@ ALTS = {
     "methods": "Map of progress of the merging methods",
     "loss": "Angle loss over steps, a curve for each task and block",
     "similarity": "Subspace similarity of anchors and real inputs over steps, with the chance line",
+    "projection": "Projection energy of the anchors' updates over steps, with the line of held-out real data",
+    "tail": "Tail energy of the anchors' spectra over steps",
+    "cosines": "Cosine of the induced gradient with the task vector, by tensor",
     "spectrum": "Singular values of the anchors at several steps",
     "memory": "Memory in use over time",
 }
@@ -127,9 +130,21 @@ def choose_view(run: Run, units: list[Unit]) -> live.View:
         )  # fmt: skip
         smoothing = st.slider("Smoothing", 0.0, 0.98, 0.3, 0.02, key="smoothing", bind="query-params")
         names = {f"{key.name}/{key.block}": key for key in construct}
-        unit = st.selectbox("Spectrum of", [FOLLOW, *names], key="unit", bind="query-params")
+        unit = st.selectbox("Spectrum and cosines of", [FOLLOW, *names], key="unit", bind="query-params")
+        share = st.slider(
+            "k of the similarity", 2, 100, 20, 2, format="%d %% of d", key="k", bind="query-params",
+            help="Of how many top directions the similarity is taken; the paper takes 20 % of d",
+        )  # fmt: skip
+        at = st.segmented_control(
+            "Projection energy at",
+            ["θ₀", "the merged model"],
+            default="θ₀",
+            required=True,
+            key="at",
+            bind="query-params",
+        )
     chosen = tuple(picked) or (() if shown == blocks else tuple(shown))
-    return live.View(tuple(tasks), chosen, smoothing, names.get(unit), theme())
+    return live.View(tuple(tasks), chosen, smoothing, names.get(unit), theme(), share / 100, at != "θ₀")
 
 
 def show() -> None:
@@ -157,8 +172,8 @@ def show() -> None:
             notices.empty(waiting)
         if picture.units and "loss" not in picture.figures and (view.tasks or view.blocks):
             notices.empty("No unit of this choice has begun: choose other tasks or blocks above, or wait for it.")
-        for pair in (("loss", "similarity"), ("spectrum", "memory")):
-            for column, name in zip(st.columns(2, gap="medium"), pair, strict=True):
+        for pair in (("loss", "similarity"), ("spectrum", "projection"), ("tail", "cosines"), ("memory",)):
+            for column, name in zip(st.columns(len(pair), gap="medium"), pair, strict=True):
                 with column:
                     if name in picture.figures:
                         plot(picture.figures[name], key=f"watch-{name}", alt=ALTS[name])
@@ -177,6 +192,10 @@ def export(known: Store, run: Run, picture: live.Picture, view: live.View) -> No
             "Units": lambda: live.units_table(known.units(run.run_id)),
             "Angle loss": lambda: live.scalars_table(known, run.run_id, "angle_loss", "angle_loss"),
             "Similarity": lambda: live.scalars_table(known, run.run_id, "similarity", "similarity"),
+            "Tail energy": lambda: live.scalars_table(known, run.run_id, "tail_energy", "tail_energy"),
+            "Projection energy": lambda: live.scalars_table(
+                known, run.run_id, "projection_energy", "projection_energy"
+            ),
             "Spectrum": lambda: live.spectrum_table(known, run.run_id, picture.unit),
         },
         texts=[run_report_file(run.run_id, theme())],

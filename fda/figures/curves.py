@@ -49,24 +49,80 @@ def similarity_curves(
     series: Series, theme: Theme, *, tasks: Sequence[str], chance: float, uirevision: str | None = None
 ) -> go.Figure:
     """Similarity of anchors and real block inputs (paper, figure 4) against `chance` = k/d; 1 is the same subspace."""
-    figure = _frame(series, theme, "Subspace similarity with real data", "optimiser step", "similarity", uirevision)
+    return share_curves(
+        series,
+        theme,
+        tasks=tasks,
+        title="Subspace similarity with real data",
+        y_title="similarity",
+        line=(chance, f"chance k/d = {chance:.2f}"),
+        uirevision=uirevision,
+    )
+
+
+def share_curves(
+    series: Series,
+    theme: Theme,
+    *,
+    tasks: Sequence[str],
+    title: str,
+    y_title: str,
+    line: tuple[float, str] | None = None,
+    uirevision: str | None = None,
+) -> go.Figure:
+    """Curves of values in 0..1, with a marker at each: they are few. `line`: a level to compare with, and its name."""
+    figure = _frame(series, theme, title, "optimiser step", y_title, uirevision)
     for key, (steps, values) in series.items():
         _add_curve(figure, key, steps, values, tasks, theme, "%{y:.3f}", markers=True)
     _finish_legend(figure, series, tasks, theme)
+    highest = [float(np.nanmax(values)) for _, values in series.values() if len(values)]
+    if line is not None:
+        level, name = line
+        palette = PALETTES[theme]
+        figure.add_hline(
+            y=level,
+            line={"color": palette.ink, "width": 1.5, "dash": "2px,3px"},
+            annotation={
+                "text": name,
+                "font": {"size": 11, "color": palette.ink},
+                "xanchor": "right",
+                "yanchor": "top",
+                "x": 1.0,
+            },
+        )
+        highest.append(level)
+    figure.update_yaxes(range=[0, min(1.0, max(highest, default=1.0) * 1.15)], tickformat=".2f")
+    return figure
+
+
+def cosine_bars(
+    names: Sequence[str], first: np.ndarray, last: np.ndarray, theme: Theme, *, unit: str, uirevision: str | None = None
+) -> go.Figure:
+    """Cosine of the induced gradient with the task vector, a bar a tensor, beside where it was at the first step (mark)."""
+    figure = blank(f"Cosine by tensor: {unit}", theme, height=160 + 24 * len(names), uirevision=uirevision)
     palette = PALETTES[theme]
-    figure.add_hline(
-        y=chance,
-        line={"color": palette.ink, "width": 1.5, "dash": "2px,3px"},
-        annotation={
-            "text": f"chance k/d = {chance:.2f}",
-            "font": {"size": 11, "color": palette.ink},
-            "xanchor": "right",
-            "yanchor": "top",
-            "x": 1.0,
-        },
+    figure.add_bar(
+        y=list(names),
+        x=last.astype(np.float32),
+        orientation="h",
+        marker={"color": palette.accent},
+        name="now",
+        hovertemplate="<b>%{y}</b><br>now: %{x:.3f}<extra></extra>",
+        uid="now",
     )
-    values = [chance, *(float(np.nanmax(values)) for _, values in series.values() if len(values))]
-    figure.update_yaxes(range=[0, min(1.0, max(values) * 1.15)], tickformat=".2f")
+    figure.add_scatter(
+        y=list(names),
+        x=first.astype(np.float32),
+        mode="markers",
+        marker={"symbol": "line-ns-open", "size": 16, "color": palette.ink, "line": {"width": 2}},
+        name="at the start",
+        hovertemplate="<b>%{y}</b><br>at the start: %{x:.3f}<extra></extra>",
+        uid="start",
+    )
+    figure.update_xaxes(
+        title="cosine of induced gradient and task vector", range=[min(0.0, float(np.nanmin(first))), 1]
+    )
+    figure.update_yaxes(autorange="reversed", type="category", automargin=True)
     return figure
 
 

@@ -1,7 +1,7 @@
 """The real samples that stand behind "real data" in a run, kept so that pages can show them: small images, or texts.
 
 `real/TASK.json`: task, split, kind (image or text), places in the split, labels, classes, texts.
-`real/TASK.safetensors`: tensor `images`, uint8 (m, height, width, 3), of at most 64 pixels. `fda/ui/anchors_real.py` reads them.
+`real/TASK.safetensors`: tensor `images`, uint8 (m, height, width, 3), of at most 64 pixels; `fda/ui/anchors_real.py` reads it.
 """
 
 import json

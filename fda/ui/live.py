@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from fda.figures.curves import Series, loss_curves, similarity_curves
+from fda.figures.curves import Series, cosine_bars, loss_curves, share_curves, similarity_curves
 from fda.figures.machine import memory_curves
 from fda.figures.progress import progress_map
 from fda.figures.spectrum import spectrum_curves
@@ -21,6 +21,8 @@ from fda.ui.theme import Theme
 POINTS = 300  # a curve: more than its pixels on a phone, and 24 curves stay under 150 KB an update
 LOG_BYTES = 12_000
 TOP_FRACTION = 0.2  # k of the subspace similarity is 20 % of d (paper, figure 4)
+SHARES = 50  # of d, at which `similarity_by_share` is recorded: 2 %, 4 %, …
+COSINE = "cosine/"  # begins the scalars of the tensors
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,8 @@ class View:
     smoothing: float
     unit: UnitKey | None  # whose spectrum; None follows the unit at work
     theme: Theme
+    share: float = TOP_FRACTION  # k of the similarity, as a share of d
+    merged: bool = False  # projection energy at the merged model, not at θ0
 
 
 @dataclass(frozen=True)
@@ -56,7 +60,7 @@ def picture(store: Store, run: Run, view: View, last: Picture | None) -> Picture
 
 
 def figures(store: Store, run: Run, view: View, units: Sequence[Unit], unit: UnitKey | None) -> dict[str, go.Figure]:
-    """Every figure that has something to show: progress, methods, loss, similarity, spectrum, memory."""
+    """Every figure that has something to show: how far the run is, its curves, and the unit `unit` looked at closely."""
     shared = {"theme": view.theme, "uirevision": run.run_id}
     chosen = {"names": view.tasks or None, "blocks": view.blocks or None}
     drawn: dict[str, go.Figure] = {}
@@ -76,8 +80,38 @@ def figures(store: Store, run: Run, view: View, units: Sequence[Unit], unit: Uni
     if loss := store.scalars(run.run_id, "angle_loss", points=POINTS, **chosen):
         drawn["loss"] = loss_curves(loss, tasks=run.spec.tasks, smoothing=view.smoothing, **shared)
     spectra = store.snapshots(run.run_id, "spectrum", names=[unit.name], blocks=[unit.block]) if unit else {}
-    if similarity := store.scalars(run.run_id, "similarity", points=POINTS, **chosen):
-        drawn["similarity"] = similarity_curves(similarity, tasks=run.spec.tasks, chance=_chance(spectra), **shared)
+    if similarity := _similarity(store, run.run_id, view.share, chosen):
+        drawn["similarity"] = similarity_curves(
+            similarity, tasks=run.spec.tasks, chance=_chance(spectra, view.share), **shared
+        )
+    if tail := store.scalars(run.run_id, "tail_energy", points=POINTS, **chosen):
+        drawn["tail"] = share_curves(
+            tail,
+            tasks=run.spec.tasks,
+            title="Tail energy of the spectrum",
+            y_title="energy beyond the top 20 % of d",
+            **shared,
+        )
+    name = "projection_energy_merged" if view.merged else "projection_energy"
+    if projection := store.scalars(run.run_id, name, points=POINTS, **chosen):
+        real = [values[-1] for _, values in store.scalars(run.run_id, f"{name}_real", points=1, **chosen).values()]
+        drawn["projection"] = share_curves(
+            projection,
+            tasks=run.spec.tasks,
+            title=f"Projection energy at {'the merged model' if view.merged else 'θ₀'}",
+            y_title="share of the update in the cone of real data",
+            line=(float(np.mean(real)), f"held-out real data: {np.mean(real):.2f}") if real else None,
+            **shared,
+        )
+    if unit and (cosines := _cosines(store, run.run_id, unit)):
+        drawn["cosines"] = cosine_bars(
+            list(cosines),
+            np.array([values[0] for values in cosines.values()]),
+            np.array([values[-1] for values in cosines.values()]),
+            view.theme,
+            unit=f"{unit.name}, block {unit.block}",
+            uirevision=f"{run.run_id} {unit.name} {unit.block}",
+        )
     if unit in spectra:
         steps, values = spectra[unit]
         drawn["spectrum"] = spectrum_curves(
@@ -155,8 +189,28 @@ def seconds_silent(run: Run) -> float | None:
     return None if run.heartbeat is None else max(0.0, time.time() - run.heartbeat)
 
 
-def _chance(spectra: dict[UnitKey, tuple[np.ndarray, np.ndarray]]) -> float:
+def _chance(spectra: dict[UnitKey, tuple[np.ndarray, np.ndarray]], share: float) -> float:
     """k/d. d is the length of a spectrum, where one is known (k is a whole number of directions)."""
     for _, values in spectra.values():
-        return max(1, round(TOP_FRACTION * values.shape[1])) / values.shape[1]
-    return TOP_FRACTION
+        return max(1, round(share * values.shape[1])) / values.shape[1]
+    return share
+
+
+def _similarity(store: Store, run_id: str, share: float, chosen: dict[str, Sequence | None]) -> Series:
+    """At k = `share` of d; runs of older versions know only 20 %."""
+    recorded = store.snapshots(run_id, "similarity_by_share", **chosen)
+    if not recorded:
+        return store.scalars(run_id, "similarity", points=POINTS, **chosen) if share == TOP_FRACTION else {}
+    place = round(share * SHARES) - 1
+    return {key: (steps, values[:, place]) for key, (steps, values) in recorded.items()}
+
+
+def _cosines(store: Store, run_id: str, unit: UnitKey) -> dict[str, np.ndarray]:
+    """Tensor → its cosines at the recorded steps."""
+    found = {}
+    for name in store.scalar_names(run_id):
+        if name.startswith(COSINE):
+            series = store.scalars(run_id, name, names=[unit.name], blocks=[unit.block], points=None)
+            if unit in series:
+                found[name.removeprefix(COSINE)] = series[unit][1]
+    return found

@@ -34,6 +34,9 @@ SENTENCES = {
     "loss": "Angle loss of each unit: 0 where the anchors' gradient points along the task vector.",
     "similarity": "Subspace similarity of anchors and real block inputs; the dashed line is chance (paper, figure 4).",
     "spectrum": "Singular values of one unit's anchors over the steps (paper, figure 3).",
+    "projection": "How much of the update that anchors induce real batches could have induced (paper, figure 5).",
+    "tail": "Energy of the spectra beyond the top 20 % of the directions.",
+    "cosines": "Of one unit, tensor by tensor: the loss is 1 minus their mean.",
     "memory": "Memory while the run was at work.",
 }
 
