@@ -54,13 +54,9 @@ def starts(
 ) -> None:
     """FDA from every start against the start itself, over seeds, with 95 % intervals."""
     from fda.bench.starts import bench_starts
-    from fda.runs.request import split_list
 
     require_folder(json_file)
-    wrong = [part for part in split_list(seeds) if not part.isdigit()]
-    if wrong or not split_list(seeds):
-        raise UserError(f"--seeds {seeds}: give whole numbers separated by commas, such as 0,1,2.")
-    found = bench_starts(zoo, seeds=[int(part) for part in split_list(seeds)], device=device)
+    found = bench_starts(zoo, seeds=_seeds(seeds), device=device)
     print(f"{'start':<11} {'start %':>16} {'FDA %':>16} {'difference':>10}  95 % interval")
     for row in found["rows"]:
         own, fda = (" ".join(f"{value:.1%}"[:-1] for value in row[key]) for key in ("averages", "fda"))
@@ -70,6 +66,43 @@ def starts(
         )
     if json_file is not None:
         write_whole(json_file, json.dumps(found, indent=2))
+
+
+@bench_app.command()
+def observations(
+    zoo: Annotated[str, typer.Option(help="a shipped zoo's name, or the path of a zoo file")] = "demo",
+    seeds: Annotated[str, typer.Option(help="seeds, separated by commas")] = "0,1,2",
+    preset: Annotated[str, typer.Option(help="fast or paper")] = "fast",
+    blocks: Annotated[str | None, typer.Option(help="block numbers, separated by commas; default: all")] = None,
+    device: DeviceOption = "auto",
+    json_file: JsonOption = None,
+) -> None:
+    """The paper's observations of spectrum, similarity and projection energy, from weight and from gauss, over seeds."""
+    from fda.bench.observations import bench_observations
+    from fda.runs.request import split_blocks
+
+    require_folder(json_file)
+    found = bench_observations(zoo, seeds=_seeds(seeds), preset=preset, blocks=split_blocks(blocks), device=device)
+    print(f"{'start':<7} {'measure':<25} {'first':>8} {'last':>8}  {'over seeds':<17} {'rose in':>8} {'real data':>9}")
+    for row in found["rows"]:
+        last = row["last"]
+        spread = f"{min(last):.4f} to {max(last):.4f}"
+        real = "" if row["real"] is None else f"{row['real']:.3f}"
+        first, end = (sum(row[name]) / len(row[name]) for name in ("first", "last"))
+        print(
+            f"{row['init']:<7} {row['measure']:<25} {first:>8.4f} {end:>8.4f}  {spread:<17} {row['rose']:>8.0%} {real:>9}"
+        )
+    if json_file is not None:
+        write_whole(json_file, json.dumps(found, indent=2))
+
+
+def _seeds(text: str) -> list[int]:
+    from fda.runs.request import split_list
+
+    parts = split_list(text)
+    if not parts or any(not part.isdigit() for part in parts):
+        raise UserError(f"--seeds {text}: give whole numbers separated by commas, such as 0,1,2.")
+    return [int(part) for part in parts]
 
 
 def _print_construct(result: dict[str, Any]) -> None:
