@@ -6,14 +6,14 @@ from functools import partial
 import plotly.graph_objects as go
 import streamlit as st
 
-from fda.figures.anchors import SHARE, STEP
-from fda.figures.neighbours import ANCHOR
+from fda.figures.anchors import STEP
 from fda.figures.ridge import SHAPES
 from fda.figures.scrub import Scrubbed
 from fda.runs.ablation import other_starts
 from fda.runs.records import Run
 from fda.ui import anchors, anchors_figures, anchors_real, anchors_tables, frame, notices
 from fda.ui.anchors_ablation import ablation_form, show_together
+from fda.ui.anchors_address import in_url, positions, settle
 from fda.ui.command import command_box, run_commands
 from fda.ui.exports import export_menu, run_report_file
 from fda.ui.format import plural
@@ -27,7 +27,6 @@ guard()
 
 TICK = 2.0
 SPECTRUM, ALIGNMENT, ACROSS, REAL = VIEWS = ("Spectrum", "Alignment", "Across units", "Real inputs")
-USUAL_SHARE = anchors.SHARES.tolist().index(anchors_figures.PAPER_SHARE)
 PAGE = "anchors"  # begins the keys of this page
 
 st.title("Anchors", anchor=False)
@@ -73,7 +72,7 @@ def choose_beside(task: str) -> list[Run]:
     st.session_state["anchors_beside"] = [one for one in asked if one in others][: anchors.MOST_BESIDE]
 
     def choose() -> None:
-        _in_url("runs", ",".join(st.session_state["anchors_beside"]))
+        in_url("runs", ",".join(st.session_state["anchors_beside"]))
 
     beside = st.multiselect(
         "Beside it",
@@ -97,19 +96,12 @@ def choose_pin(shown: Mapping[str, str]) -> str:
 
     def choose() -> None:
         pinned = st.session_state["anchors_pin"]
-        _in_url("pin", "" if pinned == run.run_id else pinned)
+        in_url("pin", "" if pinned == run.run_id else pinned)
 
     return st.selectbox(
         "Reference", list(shown), format_func=shown.get, key="anchors_pin", on_change=choose, width=220,
         help="Drawn thick and solid; numbers in brackets are differences to it",
     )  # fmt: skip
-
-
-def _in_url(name: str, text: str) -> None:
-    if text:
-        st.query_params[name] = text
-    else:
-        st.query_params.pop(name, None)
 
 
 with st.container(horizontal=True, vertical_alignment="bottom", gap="small", key="unit"):
@@ -152,28 +144,6 @@ def wait() -> None:
         st.page_link(frame.WATCH, label="Watch", icon=":material/monitoring:", query_params={"run": run.run_id})
 
 
-def settle(steps: tuple[int, ...], positions: dict[str, int]) -> None:
-    """Callback: where the reader let go, into the URL; what is usual needs no word there."""
-    if (place := positions.get(STEP)) is not None and 0 <= place < len(steps):
-        _in_url("step", "" if place == len(steps) - 1 else str(steps[place]))
-    if (place := positions.get(SHARE)) is not None and 0 <= place < len(anchors.SHARES):
-        _in_url("share", "" if place == USUAL_SHARE else f"{anchors.SHARES[place]:g}")
-    if (place := positions.get(ANCHOR)) is not None and place >= 0:
-        _in_url("anchor", str(place) if place else "")
-
-
-def positions(steps: tuple[int, ...], count: int = 0) -> dict[str, int]:
-    """Where the dials stand, as the URL says; the last step, 20 % and the first anchor without a word."""
-    asked = {name: st.query_params.get(name, "") for name in ("step", "share", "anchor")}
-    shares = [f"{share:g}" for share in anchors.SHARES]
-    texts = [str(step) for step in steps]
-    return {
-        STEP: texts.index(asked["step"]) if asked["step"] in texts else max(0, len(steps) - 1),
-        SHARE: shares.index(asked["share"]) if asked["share"] in shares else USUAL_SHARE,
-        ANCHOR: int(asked["anchor"]) if asked["anchor"].isdigit() and int(asked["anchor"]) < count else 0,
-    }
-
-
 Shown = tuple[str | None, tuple[int, ...], int, dict[str, Scrubbed]]
 
 
@@ -197,7 +167,7 @@ def show() -> None:
         if any(one.state != before.state for one, before in zip(now, shown, strict=True)):
             st.rerun()
         show_status(now)
-        tabs = dict(zip(VIEWS, st.tabs(VIEWS, key="view", bind="query-params", on_change="rerun"), strict=True))
+        tabs = dict(zip(VIEWS, st.tabs(VIEWS, key="tab", bind="query-params", on_change="rerun"), strict=True))
         opened = next(name for name, tab in tabs.items() if tab.open)
         with tabs[opened]:
             show_view(opened, now)

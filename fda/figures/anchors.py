@@ -1,7 +1,7 @@
 """One unit's anchors over the steps, in one run or several side by side: figures that follow a step and a share of d.
 
 A run is told by colour, dash and symbol; the pinned reference is thick, solid, in the colour of the text, and named so.
-Spectra of many units at once are in `ridge.py`.
+How anchors lie to real data is drawn in `anchors_alignment.py`, the spectra of many units at once in `ridge.py`.
 """
 
 from collections.abc import Callable, Sequence
@@ -28,7 +28,6 @@ POINTS = 256  # of a longer spectrum every n-th value is drawn
 TRAIL = 24  # faint curves of other steps behind the one at hand
 FLOOR = 1e-8  # singular values below are rounding
 HEIGHT = 360
-HATCHES = ("", "/", "x", ".", "\\", "|")
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,114 +118,6 @@ def spectrum_at(records: Sequence[Record], scene: Scene, *, log: bool = True) ->
     return scrubbed
 
 
-def angles_at(records: Sequence[Record], scene: Scene) -> Scrubbed:
-    """Principal angles between the top 20 % subspaces of anchors and real inputs, at the step of the dial; `values` radians."""
-    figure = scene.blank("")
-    scrubbed = Scrubbed(figure)
-    for record in records:
-        drawn = scene.over_dial(record, np.degrees)
-        figure.add_scatter(
-            x=1 + np.arange(record.values.shape[1], dtype=np.int32),
-            y=drawn[0].astype(np.float32),
-            mode="lines+markers",
-            line=scene.line(record.run),
-            marker=scene.marker(record.run) | {"size": 4},
-            name=scene.named(record.run),
-            hovertemplate=f"<b>{record.run}</b><br>angle %{{x}}: %{{y:.1f}}°<extra></extra>",
-            uid=f"at-{record.run}",
-        )
-        scrubbed.move_trace(STEP, f"at-{record.run}", y=drawn)
-    scrubbed.move_layout(STEP, "title.text", scene.titles("Principal angles to real data"))
-    figure.update_xaxes(title="direction, smallest angle first")
-    figure.update_yaxes(title="angle", range=[0, 92], ticksuffix="°", dtick=30)
-    return scrubbed
-
-
-def cosines_at(records: Sequence[Record], scene: Scene, *, tensors: Sequence[str]) -> Scrubbed:
-    """Cosine of the induced gradient of each tensor with its task vector, at the step of the dial; `values` (S, tensors)."""
-    figure = scene.blank("")
-    scrubbed = Scrubbed(figure)
-    for record in records:
-        drawn = scene.over_dial(record, lambda one: one)
-        figure.add_bar(
-            x=drawn[0].astype(np.float32),
-            y=list(tensors),
-            orientation="h",
-            marker={
-                "color": scene.colour(record.run),
-                "pattern": {"shape": HATCHES[scene.runs.index(record.run) % len(HATCHES)], "fillmode": "overlay"},
-            },
-            name=scene.named(record.run),
-            hovertemplate=f"<b>{record.run}</b><br>%{{y}}: %{{x:.3f}}<extra></extra>",
-            uid=f"at-{record.run}",
-        )
-        scrubbed.move_trace(STEP, f"at-{record.run}", x=drawn)
-    scrubbed.move_layout(STEP, "title.text", scene.titles("Gradient and task vector, by tensor"))
-    lowest = min(0.0, min(float(np.nanmin(record.values)) for record in records))
-    figure.update_xaxes(title="cosine", range=[1.05 * lowest, 1.0])
-    figure.update_yaxes(autorange="reversed", ticks="")
-    figure.update_layout(barmode="group", bargap=0.25)
-    figure.layout.height = max(figure.layout.height, 110 + len(tensors) * (10 + 9 * len(records)))
-    return scrubbed
-
-
-def similarity_over_steps(
-    records: Sequence[Record], scene: Scene, *, shares: np.ndarray, chance: np.ndarray
-) -> Scrubbed:
-    """Subspace similarity with real data over steps (paper, figure 4) at the share of the dial, beside its chance line.
-
-    `values` (S, shares); `chance` (shares,) is k/d.
-    """
-    figure = scene.blank("")
-    scrubbed = Scrubbed(figure)
-    for record in records:
-        _add_course(figure, scene, record, record.values[:, 0], "similarity %{y:.3f}")
-        scrubbed.move_trace(SHARE, f"over-{record.run}", y=list(record.values.T))
-    _add_chance(scrubbed, scene, chance)
-    _add_cursor(scrubbed, scene)
-    shown = [f"Similarity with real data, top {share:.0%} of d" for share in shares]
-    scrubbed.move_layout(SHARE, "title.text", shown)
-    highest = np.nanmax(np.concatenate([chance[None], *(record.values for record in records)]), axis=0)
-    scrubbed.move_layout(SHARE, "yaxis.range", [[0, _top(high, 1.02)] for high in highest])
-    figure.update_yaxes(title="subspace similarity")
-    return scrubbed
-
-
-def similarity_by_share(records: Sequence[Record], scene: Scene, *, shares: np.ndarray, chance: np.ndarray) -> Scrubbed:
-    """The same over the share of d at the step of the dial: chance is the diagonal, and all of d is the same space."""
-    figure = scene.blank("")
-    scrubbed = Scrubbed(figure)
-    palette = PALETTES[scene.theme]
-    figure.add_scatter(
-        x=shares.astype(np.float32),
-        y=chance.astype(np.float32),
-        mode="lines",
-        line={"width": 1.5, "color": palette.ink, "dash": "2px,3px"},
-        name="chance k/d",
-        hovertemplate="chance %{y:.2f}<extra></extra>",
-        uid="chance",
-    )
-    for record in records:
-        drawn = scene.over_dial(record, lambda one: one)
-        figure.add_scatter(
-            x=shares.astype(np.float32),
-            y=drawn[0].astype(np.float32),
-            mode="lines",
-            line=scene.line(record.run),
-            name=scene.named(record.run),
-            hovertemplate=f"<b>{record.run}</b><br>top %{{x:.0%}}: %{{y:.3f}}<extra></extra>",
-            uid=f"at-{record.run}",
-        )
-        scrubbed.move_trace(STEP, f"at-{record.run}", y=drawn)
-    figure.update_layout(showlegend=True, shapes=[_vertical(float(shares[0]), palette.accent)])
-    for end in ("x0", "x1"):
-        scrubbed.move_layout(SHARE, f"shapes[0].{end}", shares)
-    scrubbed.move_layout(STEP, "title.text", scene.titles("Similarity by share of d"))
-    figure.update_xaxes(title="share of the d directions", tickformat=".0%", range=[0, 1.02])
-    figure.update_yaxes(title="subspace similarity", range=[0, 1.02])
-    return scrubbed
-
-
 def measure_over_steps(
     records: Sequence[Record],
     scene: Scene,
@@ -243,7 +134,7 @@ def measure_over_steps(
     figure = scene.blank(title)
     scrubbed = Scrubbed(figure)
     for record in records:
-        _add_course(figure, scene, record, record.values, f"%{{y:{number}}}")
+        add_course(figure, scene, record, record.values, f"%{{y:{number}}}")
     palette = PALETTES[scene.theme]
     for place, (name, level) in enumerate(levels):
         figure.add_hline(
@@ -257,17 +148,17 @@ def measure_over_steps(
             }
             | {"x": 1.0, "bgcolor": faint(palette.page, 0.7)},
         )
-    _add_cursor(scrubbed, scene)
+    add_cursor(scrubbed, scene)
     figure.update_yaxes(title=y_title)
     if log:
         figure.update_yaxes(type="log", exponentformat="none", minor={"showgrid": False}, **log_ticks())
     elif limit is not None:
         highest = max([level for _, level in levels] + [float(np.nanmax(record.values)) for record in records])
-        figure.update_yaxes(range=[0, _top(highest, limit)])
+        figure.update_yaxes(range=[0, axis_top(highest, limit)])
     return scrubbed
 
 
-def _top(highest: float, limit: float) -> float:
+def axis_top(highest: float, limit: float) -> float:
     """The upper end of an axis from 0."""
     return min(limit, 1.2 * float(highest)) if highest > 0 else limit
 
@@ -289,7 +180,7 @@ def _add_trail(figure: go.Figure, record: Record, stride: int, theme: Theme) -> 
         )
 
 
-def _add_course(figure: go.Figure, scene: Scene, record: Record, values: np.ndarray, number: str) -> None:
+def add_course(figure: go.Figure, scene: Scene, record: Record, values: np.ndarray, number: str) -> None:
     dense = len(record.steps) > 60
     figure.add_scatter(
         x=record.steps.astype(np.int32),
@@ -303,35 +194,16 @@ def _add_course(figure: go.Figure, scene: Scene, record: Record, values: np.ndar
     )
 
 
-def _add_chance(scrubbed: Scrubbed, scene: Scene, chance: np.ndarray) -> None:
-    """A level that follows the share."""
-    figure, palette = scrubbed.figure, PALETTES[scene.theme]
-    ends = [scene.steps[0], max(scene.steps[-1], scene.steps[0] + 1)]
-    figure.add_scatter(
-        x=ends,
-        y=[float(chance[0])] * 2,
-        mode="lines",
-        line={"width": 1.5, "color": palette.ink, "dash": "2px,3px"},
-        name="chance k/d",
-        hovertemplate="chance k/d = %{y:.2f}<extra></extra>",
-        uid="chance",
-    )
-    figure.update_layout(showlegend=True)
-    scrubbed.move_trace(SHARE, "chance", y=[[level, level] for level in chance], name=[
-        f"chance k/d = {level:.2f}" for level in chance
-    ])  # fmt: skip
-
-
-def _add_cursor(scrubbed: Scrubbed, scene: Scene) -> None:
+def add_cursor(scrubbed: Scrubbed, scene: Scene) -> None:
     """A vertical line at the dial's step; horizontal lines of the figure are shapes that stand before it."""
     figure = scrubbed.figure
     place = len(figure.layout.shapes)
-    figure.add_shape(_vertical(scene.steps[0], PALETTES[scene.theme].accent))
+    figure.add_shape(vertical_line(scene.steps[0], PALETTES[scene.theme].accent))
     for end in ("x0", "x1"):
         scrubbed.move_layout(STEP, f"shapes[{place}].{end}", scene.steps)
     figure.update_xaxes(title="optimiser step")
 
 
-def _vertical(x: float, colour: str) -> dict:
+def vertical_line(x: float, colour: str) -> dict:
     line = {"color": colour, "width": 2, "dash": "dot"}
     return {"type": "line", "x0": x, "x1": x, "y0": 0, "y1": 1, "yref": "paper", "line": line}

@@ -73,7 +73,7 @@ def _curves(scrubbed, rows, index, drawn, theme, *, log, lowest, ordered, row_ti
     colours = _colours(len(rows), theme, ordered)
     for place, (row, colour) in enumerate(zip(rows, colours, strict=True)):
         edge = ordered and place in (0, len(rows) - 1)
-        dash = ("dot" if place == 0 and len(rows) > 1 else "solid") if ordered else DASHES[place % len(DASHES)]
+        dash = DASHES[place % len(DASHES)]
         values = np.maximum(drawn[:, place], FLOOR)
         figure.add_scatter(
             x=index,

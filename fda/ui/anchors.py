@@ -76,8 +76,9 @@ def read_unit(store: Store, run_id: str, name: str, task: str, block: int) -> Un
     key, chosen = UnitKey("construct", task, block), {"names": [task], "blocks": [block]}
     snapshots, measures, columns = {}, {}, {}
     for kind in SNAPSHOTS:
-        if key in (found := store.snapshots(run_id, kind, **chosen)):
-            snapshots[kind] = Record(name, *found[key])
+        found = store.snapshots(run_id, kind, **chosen).get(key)
+        if found is not None and (kind != "similarity_by_share" or found[1].shape[1] == len(SHARES)):
+            snapshots[kind] = Record(name, *found)
     for measure in MEASURES:
         if key in (found := store.scalars(run_id, measure, points=LOSS_POINTS, **chosen)):
             measures[measure] = Record(name, *found[key])

@@ -5,18 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fda.figures.anchors import (
-    SHARE,
-    STEP,
-    Record,
-    Scene,
-    angles_at,
-    cosines_at,
-    measure_over_steps,
-    similarity_by_share,
-    similarity_over_steps,
-    spectrum_at,
-)
+from fda.figures.anchors import SHARE, STEP, Record, Scene, measure_over_steps, spectrum_at
+from fda.figures.anchors_alignment import angles_at, cosines_at, similarity_by_share, similarity_over_steps
 from fda.figures.look import Theme
 from fda.figures.ridge import Shape, spectra
 from fda.figures.scrub import Scrubbed

@@ -42,7 +42,7 @@ def export_menu(
     texts: Sequence[TextFile] = (),
 ) -> None:
     """A menu of downloads. Everything is made when it is asked for; `name` begins the file names."""
-    with st.popover("Export", icon=":material/download:", help="Figures as HTML or PNG, numbers as CSV"):
+    with st.popover("Export", icon=":material/download:", help="Figures as HTML, numbers as CSV"):
         for title, table in tables.items():
             st.download_button(
                 f"{title} (CSV)",
@@ -74,7 +74,7 @@ def export_menu(
                 icon=":material/insert_chart:",
             )
         if figures:
-            st.caption("PNG: the camera at the top right of each figure.")
+            st.caption("PNG and SVG: the camera and the disk at the top right of each figure.")
 
 
 def _slug(title: str) -> str:

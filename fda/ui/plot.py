@@ -45,6 +45,12 @@ function draw(state) {
   const { data, layout, config } = state.next;
   state.next = null;
   if (window.matchMedia("(pointer: coarse)").matches) layout.dragmode = false;
+  config.modeBarButtonsToAdd = [{
+    name: "toSvg",
+    title: "Download plot as an SVG",
+    icon: window.Plotly.Icons.disk,
+    click: (figure) => window.Plotly.downloadImage(figure, { format: "svg", filename: config.toImageButtonOptions.filename }),
+  }];
   window.Plotly.react(state.root, data, layout, config);
 }
 

@@ -9,6 +9,7 @@ import pytest
 from fda.runs.execute import execute
 from fda.runs.request import construct_settings, make_spec
 from fda.runs.store import Store
+from fda.ui.anchors_real import read_neighbours
 from tests.ui.made_anchors import made_run
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
@@ -31,7 +32,7 @@ READINGS = "document.querySelector('.fda-scrubber tbody')?.innerText"
 
 @pytest.fixture(scope="module")
 def run_ids(server, tiny_zoo):
-    """Two real runs of the tiny zoo from different starts, and one with generated numbers that kept its real inputs."""
+    """Two real runs of the tiny zoo from different starts, and one with generated numbers, whose map is known."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("FDA_HOME", str(server.home))
         store, made = Store(server.home), []
@@ -121,14 +122,21 @@ def test_scrub_pin_look_at_real_inputs_export_and_send_the_link(visit, run_ids, 
     main.get_by_text("heatmap", exact=True).click()
     page.wait_for_function("document.querySelector('.fda-figure')?._fullData?.[0]?.type === 'heatmap'", timeout=15_000)
 
-    # the real inputs nearest to an anchor
-    page = visit.open(f"/anchors?run={made}&view=Real+inputs")
+    # the real inputs nearest to an anchor, by keyboard
+    near = read_neighbours(Store(visit.server.home), weight, "red", 0)
+    page = visit.open(f"/anchors?run={weight}&tab=Real+inputs")
+    wait_for_figures(page)
+    for anchor in (0, 1):
+        caption = f"cosine {near.cosines[anchor, 0]:.3f} · {near.samples.names[near.nearest[anchor, 0]]}"
+        main.get_by_role("img", name=caption).first.wait_for()
+        main.get_by_label("Anchor: ").focus()
+        page.keyboard.press("ArrowRight")
+        page.wait_for_function(f"location.search.includes('anchor={anchor + 1}')", timeout=10_000)
+
+    # and by pointing at the map
+    page = visit.open(f"/anchors?run={made}&tab=Real+inputs")
     wait_for_figures(page)
     main.get_by_role("img", name="cosine 0.900 · even (no. 0)").wait_for()
-    main.get_by_label("Anchor: ").focus()
-    page.keyboard.press("ArrowRight")
-    main.get_by_role("img", name="cosine 0.900 · odd (no. 3)").wait_for()
-    page.wait_for_function("location.search.includes('anchor=1')", timeout=10_000)
     page.mouse.click(*page.evaluate(PLACE, ["anchors", 7]))
     page.wait_for_function("location.search.includes('anchor=7')", timeout=10_000)
     main.get_by_role("img", name="cosine 0.900 · odd (no. 21)").wait_for()

@@ -108,6 +108,13 @@ def test_pin_filter_export_and_send_the_link(visit, run_id, tmp_path):
         text = files[name].read_text()
         assert "Plotly.newPlot" in text and not re.search(r"<(script|link|img)[^>]+(src|href)=[\"']https?:", text)
     page.keyboard.press("Escape")
+    page.locator(CHART).first.hover()
+    with page.expect_download(timeout=30_000) as download:
+        page.locator("[data-title='Download plot as an SVG']").first.click()
+    download.value.save_as(tmp_path / "bars.svg")
+    assert "Task arithmetic" in (tmp_path / "bars.svg").read_text() and download.value.suggested_filename.endswith(
+        ".svg"
+    )
     visit.check()
 
     # the link shows the same in a new window

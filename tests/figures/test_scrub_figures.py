@@ -3,18 +3,8 @@
 import numpy as np
 import pytest
 
-from fda.figures.anchors import (
-    SHARE,
-    STEP,
-    Record,
-    Scene,
-    angles_at,
-    cosines_at,
-    measure_over_steps,
-    similarity_by_share,
-    similarity_over_steps,
-    spectrum_at,
-)
+from fda.figures.anchors import SHARE, STEP, Record, Scene, measure_over_steps, spectrum_at
+from fda.figures.anchors_alignment import angles_at, cosines_at, similarity_by_share, similarity_over_steps
 from fda.figures.neighbours import ANCHOR, neighbour_map
 from fda.figures.ridge import MOVING_POINTS, SHAPES, spectra
 from fda.figures.scrub import Scrubbed, compact

@@ -73,7 +73,7 @@ def test_the_spectrum_and_what_sums_it_up_are_there_and_the_dial_stands_at_the_l
 
 
 def test_alignment_has_every_measure_with_the_lines_to_read_them_against(made):
-    at = page("anchors", run=made[2][0], view="Alignment")
+    at = page("anchors", run=made[2][0], tab="Alignment")
     spec, places = scrubbed(at)
     assert names(at) == [
         "Similarity",
@@ -91,10 +91,10 @@ def test_alignment_has_every_measure_with_the_lines_to_read_them_against(made):
 
 
 def test_where_the_dials_stand_is_in_the_url(made):
-    at = page("anchors", run=made[2][0], view="Alignment", step=str(STEPS[3]), share="0.5", task="faces", block="1")
+    at = page("anchors", run=made[2][0], tab="Alignment", step=str(STEPS[3]), share="0.5", task="faces", block="1")
     assert (scrubbed(at)[1]["step"], scrubbed(at)[1]["share"]) == (3, 24)
     assert "faces, block 1" in text(at)
-    at = page("anchors", run=made[2][0], step="7.5", share="x", anchor="-1", task="nobody", block="99", view="nowhere")
+    at = page("anchors", run=made[2][0], step="7.5", share="x", anchor="-1", task="nobody", block="99", tab="nowhere")
     assert scrubbed(at)[1] == {"step": len(STEPS) - 1, "share": 9, "anchor": 0} and not at.error
 
 
@@ -113,7 +113,7 @@ def test_runs_lie_over_one_another_with_differences_to_the_reference(made):
 
 def test_a_run_of_other_length_keeps_its_last_snapshot_and_an_old_one_is_told(made):
     _, _, ids = made
-    at = page("anchors", run=ids[0], runs=ids[3], view="Alignment")
+    at = page("anchors", run=ids[0], runs=ids[3], tab="Alignment")
     spec, _ = scrubbed(at)
     assert "did not record every measure" in text(at) and "weight, steps 30, seed 1" in text(at)
     assert spec["readings"]["cells"][-1][1][2] == "–", "an old run has no effective rank"
@@ -122,27 +122,28 @@ def test_a_run_of_other_length_keeps_its_last_snapshot_and_an_old_one_is_told(ma
 
 
 def test_an_old_run_alone_shows_what_it_has(made):
-    at = page("anchors", run=made[2][3], view="Alignment")
+    at = page("anchors", run=made[2][3], tab="Alignment")
     assert names(at) == ["Similarity"] and "This run did not record every measure" in text(at)
-    at = page("anchors", run=made[2][3], view="Real inputs")
+    at = page("anchors", run=made[2][3], tab="Real inputs")
     assert "kept no real inputs" in text(at)
 
 
 @pytest.mark.parametrize(("over", "rows"), [("steps", len(STEPS)), ("tasks", 2), ("blocks", 2)])
 @pytest.mark.parametrize("shape", ["curves", "ridge", "heatmap"])
 def test_spectra_over_steps_tasks_and_blocks(made, over, rows, shape):
-    at = page("anchors", run=made[2][0], view="Across units", over=over, shape=shape)
+    at = page("anchors", run=made[2][0], tab="Across units", over=over, shape=shape)
     spec, _ = scrubbed(at)
     traces = spec["figures"][0]["figure"]["data"]
     assert ("step" in spec["dials"]) == (over != "steps")
     if shape == "heatmap":
         assert len(traces[0]["y"]) == rows
     else:
-        assert len([trace for trace in traces if trace["uid"].startswith("row-")]) == rows
+        uids = [trace["uid"] for trace in traces if trace["uid"] != "steps"]
+        assert len([uid for uid in uids if not uid.startswith("base-")]) == rows
 
 
 def test_the_nearest_real_inputs_of_an_anchor_are_shown_with_cosine_and_label(made):
-    at = page("anchors", run=made[2][0], view="Real inputs", anchor="3")
+    at = page("anchors", run=made[2][0], tab="Real inputs", anchor="3")
     spec, places = scrubbed(at)
     assert places["anchor"] == 3 and spec["points"]["anchors"]["dial"] == "anchor"
     assert spec["cards"]["sets"][3][0] == [3, "cosine 0.900 · odd (no. 9)"]
@@ -153,7 +154,7 @@ def test_the_nearest_real_inputs_of_an_anchor_are_shown_with_cosine_and_label(ma
 def test_texts_are_shown_as_texts(made, tmp_path, monkeypatch):
     monkeypatch.setenv("FDA_HOME", str(tmp_path / "texts"))
     run_id = made_run(Store(), made[1], texts=True)
-    spec, _ = scrubbed(page("anchors", run=run_id, view="Real inputs"))
+    spec, _ = scrubbed(page("anchors", run=run_id, tab="Real inputs"))
     assert spec["cards"]["sheet"] is None and spec["cards"]["texts"][2] == "a sentence about digits, number 2"
 
 
@@ -162,7 +163,7 @@ def test_damaged_real_samples_are_one_sentence(made, tmp_path, monkeypatch):
     store = Store()
     run_id = made_run(store, made[1])
     (store.run_dir(run_id) / "real" / "digits.safetensors").write_bytes(b"\x00")
-    at = page("anchors", run=run_id, view="Real inputs")
+    at = page("anchors", run=run_id, tab="Real inputs")
     assert len(at.error) == 1 and "cannot be read" in at.error[0].value
 
 
@@ -267,8 +268,8 @@ def test_a_run_of_the_paper_s_size_is_sent_in_parts_below_two_megabytes(made, tm
     beside = [
         made_run(store, zoo, init="gauss", sigma=sigma, **size | {"blocks": 1}) for sigma in (1e-4, 1e-2, 1.0, 10.0)
     ]
-    views = ({"view": "Spectrum"}, {"view": "Alignment"}, {"view": "Real inputs"})
-    across = [{"view": "Across units", "over": over, "shape": "heatmap"} for over in ("tasks", "blocks")]
+    views = ({"tab": "Spectrum"}, {"tab": "Alignment"}, {"tab": "Real inputs"})
+    across = [{"tab": "Across units", "over": over, "shape": "heatmap"} for over in ("tasks", "blocks")]
     for query in (*views, *across):
         at = page("anchors", run=run_id, runs=",".join(beside), task="svhn", **query)
         assert scrubbed(at)[0]["figures"] and sent(at) < LIMIT
