@@ -150,16 +150,18 @@ def zoo_check(zoo: str) -> None:
     from fda.models.survey import open_zoo
     from fda.models.zoo import load_zoo
     from fda.tasks.data import load_split
-    from fda.tasks.heads import load_head
+    from fda.tasks.heads import task_head
 
     loaded = load_zoo(zoo)
     opened = open_zoo(loaded)
     for task in loaded.tasks:
         if task.data is not None:
-            images = load_split(task, task.data.split, opened.model.transform).images(1)
-            if task.head is not None:
+            split = load_split(task, task.data.split, opened.model.transform)
+            split.labels()
+            batch = split.images(1)
+            if task.head is not None or opened.model.kind == "transformers":
                 opened.model.load(opened.base)
-                load_head(task).logits(opened.model.features(images))
+                task_head(opened, task.name).answer(opened.model, batch)
     print(f"{loaded.name}: {len(loaded.tasks)} tasks, {len(opened.model.blocks)} blocks: everything fits together.")
 
 

@@ -96,6 +96,71 @@ def observations(
         write_whole(json_file, json.dumps(found, indent=2))
 
 
+@bench_app.command()
+def merge(
+    methods: Annotated[str, typer.Option(help="methods that read checkpoints only, separated by commas")] = "tsv,iso_c",
+    blocks: Annotated[
+        int, typer.Option(min=1, max=48, help="blocks of ViT-B/32's size; each needs 284 MB of disk")
+    ] = 12,
+    tasks: Annotated[int, typer.Option(min=2, max=32, help="finetuned checkpoints")] = 8,
+    repeats: Annotated[int, typer.Option(min=1, help="measurements of each path, in turn")] = 3,
+    threads: Annotated[int | None, typer.Option(min=1, help="torch's threads; default: torch's")] = None,
+    json_file: JsonOption = None,
+) -> None:
+    """Merging by singular vectors against a plain port of it: seconds and peak memory, in turn, on the same files."""
+    from fda.bench.merge import bench_merge
+    from fda.merging.registry import method
+    from fda.runs.request import split_list
+
+    require_folder(json_file)
+    names = split_list(methods)
+    for name in names:
+        one = method(name)
+        if one.merge is None or one.needs != "nothing" or one.swept:
+            raise UserError(f"{name} reads more than checkpoints, so it cannot be measured here: leave it out.")
+    found = bench_merge(names, blocks=blocks, tasks=tasks, repeats=repeats, threads=threads)
+    print(f"{blocks} blocks of ViT-B/32's size, {tasks} tasks, {found['threads']} threads, {repeats} times")
+    print(
+        f"{'method':<10} {'path':<6} {'seconds':>9} {'least–most':>15} {'peak MiB':>9} {'ratio':>6} {'difference':>11}"
+    )
+    plain = {row["method"]: row["seconds"][0] for row in found["rows"] if row["path"] == "plain"}
+    for row in found["rows"]:
+        typical, low, high = row["seconds"]
+        told = f"{row['method']:<10} {row['path']:<6} {typical:>9.2f} {low:>7.2f}–{high:<7.2f}"
+        told += f" {row['peak_bytes'] / 2**20:>9.0f}"
+        if row["path"] == "ours" and row["method"] in plain:
+            told += f" {plain[row['method']] / typical:>6.2f} {found['difference'][row['method']]:>11.1e}"
+        print(told)
+    if json_file is not None:
+        write_whole(json_file, json.dumps(found, indent=2))
+
+
+@bench_app.command()
+def presets(
+    zoo: Annotated[str, typer.Option(help="a shipped zoo's name, or the path of a zoo file")] = "demo",
+    seeds: Annotated[str, typer.Option(help="seeds, separated by commas")] = "0,1,2",
+    device: DeviceOption = "auto",
+    json_file: JsonOption = None,
+) -> None:
+    """FDA from every start by preset fast against preset paper, over seeds, with 95 % intervals."""
+    from fda.bench.presets import bench_presets
+
+    require_folder(json_file)
+    found = bench_presets(zoo, seeds=_seeds(seeds), device=device)
+    print(f"{'start':<11} {'paper %':>16} {'fast %':>16} {'difference':>10}  95 % interval")
+    for row in found["rows"]:
+        paper, fast = (" ".join(f"{value:.1%}"[:-1] for value in row[key]) for key in ("paper", "fast"))
+        low, high = row["interval"]
+        print(
+            f"{row['start']:<11} {paper:>16} {fast:>16} {100 * row['difference']:>+10.1f}  "
+            f"{100 * low:+.1f} to {100 * high:+.1f}"
+        )
+    for preset, seconds in found["unit_seconds"].items():
+        print(f"{preset}: construction {', '.join(f'{one:.0f}' for one in seconds)} s, units added up")
+    if json_file is not None:
+        write_whole(json_file, json.dumps(found, indent=2))
+
+
 def _seeds(text: str) -> list[int]:
     from fda.runs.request import split_list
 

@@ -1,10 +1,11 @@
 """Iso-CTS: isotropic merging in common and task-specific subspaces."""
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 from fda.merging.method import UP_TO_3, Hyper, Weights, all_weights, is_matrix, merging_method
-from fda.merging.tsv import polar
+from fda.merging.singular import polar, side_by_side, top_triples
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -54,13 +55,15 @@ def _isotropic_subspaces(taus: Sequence["Tensor"], common: float) -> "Tensor":
     rank, tasks = min(taus[0].shape), len(taus)
     each = min(round((rank - int(rank * common)) / tasks), rank // tasks)  # directions of one task
     shared = rank - each * tasks
-    left, values, right = torch.linalg.svd(sum(taus), full_matrices=False)
-    left, values, right = left[:, :shared], values[:shared], right[:shared]
-    specific = []
-    for tau in taus if each else ():
-        u, s, vt = torch.linalg.svd(tau - left @ (left.T @ tau), full_matrices=False)
-        specific.append((u[:, :each], s[:each], vt[:each]))
+    left, values, right = top_triples(sum(taus), shared)
+    specific = list(side_by_side(partial(_outside, tau, left, each) for tau in (taus if each else ())))
     lefts = torch.cat([*(u for u, _, _ in specific), left], dim=1)  # m × r
     spectrum = torch.cat([*(s for _, s, _ in specific), values])
     rights = torch.cat([*(vt for _, _, vt in specific), right])  # r × n
-    return spectrum.mean() * (polar(lefts) @ polar(rights))
+    lefts, rights = side_by_side(partial(polar, factor) for factor in (lefts, rights))
+    return spectrum.mean() * (lefts @ rights)
+
+
+def _outside(tau: "Tensor", left: "Tensor", count: int) -> tuple["Tensor", "Tensor", "Tensor"]:
+    """The leading triples of τ without the space of `left`."""
+    return top_triples(tau - left @ (left.T @ tau), count)

@@ -156,6 +156,19 @@ def all_weights(base: Weights, finetuned: Sequence[Weights]) -> Iterator[tuple[s
             taus.clear()
 
 
+def each_tensor(base: Weights) -> Iterator[tuple[str, "Tensor"]]:
+    """(name, θ0) of every floating-point tensor in the base's order, in fp32: for methods that read one τi at a time."""
+    for name in base:
+        theta0 = base[name]
+        if theta0.is_floating_point():
+            yield name, theta0.float()
+
+
+def task_vectors(name: str, theta0: "Tensor", finetuned: Sequence[Weights]) -> Iterator["Tensor"]:
+    """τ1 … τT of one tensor in fp32, each read when it is asked for."""
+    return (weights[name].float() - theta0 for weights in finetuned)
+
+
 def treatment(name: str, tensor: "Tensor | TensorInfo") -> Treatment:
     """The one rule for what methods make of a tensor, from its name, shape and dtype.
 

@@ -1,9 +1,11 @@
 """TSV-M: task singular vectors, merged without interference."""
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
-from fda.merging.method import UP_TO_3, Hyper, Weights, all_weights, is_matrix, merging_method
+from fda.merging.method import UP_TO_3, Hyper, Weights, each_tensor, is_matrix, merging_method, task_vectors
+from fda.merging.singular import polar, side_by_side, top_triples
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -29,28 +31,21 @@ def tsv(
     Each task keeps k = ⌊r/T⌋ of its r = min(m, n) singular triples; U and V are made orthogonal by their polar factor
     (Gargiulo et al. 2025, section 4 and released code).
     """
-    for name, theta0, taus in all_weights(base, finetuned):
-        update = _orthogonal_sum(taus) if is_matrix(name, theta0) else sum(taus) / len(taus)
+    for name, theta0 in each_tensor(base):
+        keep = min(theta0.shape) // len(finetuned) if is_matrix(name, theta0) else 0
+        taus = task_vectors(name, theta0, finetuned)
+        # fewer singular directions than tasks: nothing can be shared out, so the mean is taken
+        update = _orthogonal_sum(taus, keep) if keep else sum(taus) / len(finetuned)
         yield name, theta0 + scale * update
 
 
-def _orthogonal_sum(taus: list["Tensor"]) -> "Tensor":
-    """The merged update of one m × n matrix."""
+def _orthogonal_sum(taus: Iterator["Tensor"], keep: int) -> "Tensor":
+    """The merged update of one m × n matrix from the `keep` leading triples of each task."""
     import torch
 
-    keep = min(taus[0].shape) // len(taus)
-    if keep == 0:  # fewer singular directions than tasks: nothing can be shared out, so the mean is taken
-        return sum(taus) / len(taus)
-    triples = [torch.linalg.svd(tau, full_matrices=False) for tau in taus]
-    left = torch.cat([u[:, :keep] for u, _, _ in triples], dim=1)  # m × kT
-    values = torch.cat([s[:keep] for _, s, _ in triples])
-    right = torch.cat([vt[:keep] for _, _, vt in triples])  # kT × n
-    return polar(left) @ torch.diag(values) @ polar(right)
-
-
-def polar(matrix: "Tensor") -> "Tensor":
-    """The nearest matrix with orthonormal rows or columns: P Qᵀ of the SVD P Σ Qᵀ."""
-    import torch
-
-    left, _, right = torch.linalg.svd(matrix, full_matrices=False)
-    return left @ right
+    triples = list(side_by_side(partial(top_triples, tau, keep) for tau in taus))
+    left = torch.cat([u for u, _, _ in triples], dim=1)  # m × kT
+    values = torch.cat([s for _, s, _ in triples])
+    right = torch.cat([vt for _, _, vt in triples])  # kT × n
+    left, right = side_by_side(partial(polar, factor) for factor in (left, right))
+    return (left * values) @ right

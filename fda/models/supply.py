@@ -85,7 +85,7 @@ def text_supplies(model: nn.Module, layers: nn.ModuleList, tokens: int | None) -
     """(longest, width, supply of each block) of a text model, which serve every number of tokens up to the longest."""
     if "inputs_embeds" not in inspect.signature(model.forward).parameters:
         raise UserError(f"{type(model).__name__} takes neither pixel_values nor inputs_embeds: only such models fit.")
-    most = _positions(model)
+    most = text_positions(model)
     if tokens is not None and most is not None and tokens > most:
         raise UserError(f"{type(model).__name__} has positions for {most} tokens: give `tokens` of at most {most}.")
     longest = max(tokens or 0, min(most or LONGEST, LONGEST), 2)
@@ -103,7 +103,7 @@ def text_supplies(model: nn.Module, layers: nn.ModuleList, tokens: int | None) -
     return own, width, [_supply(call, own, False) for call in supplies]
 
 
-def _positions(model: nn.Module) -> int | None:
+def text_positions(model: nn.Module) -> int | None:
     """How many tokens a text model has positions for; RoBERTa's first ones are taken by padding."""
     most = getattr(model.config, "max_position_embeddings", None)
     table = next((m for name, m in model.named_modules() if name.split(".")[-1] == "position_embeddings"), None)

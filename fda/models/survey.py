@@ -12,36 +12,46 @@ import torch
 from fda.errors import UserError
 from fda.merging.method import treatments
 from fda.models.checkpoints import Weights
+from fda.models.hub import located, tell_on_stderr
+from fda.models.kinds import open_model
+from fda.models.model import Model
 from fda.models.readers.open import open_weights
-from fda.models.vision import VisionModel, open_vision_model
 from fda.models.zoo import Zoo
 
 
 @dataclass(frozen=True)
 class OpenZoo:
-    """A zoo whose checkpoints were found to fit together."""
+    """A zoo whose checkpoints were found to fit together.
+
+    `base` and `tasks`: the tensors that are merged, those of the base model, under the architecture's names; heads and other
+    towers are not among them. `own_base`: the base's checkpoint under its own names, whole.
+    """
 
     zoo: Zoo
-    model: VisionModel
+    model: Model
     base: Weights
     tasks: dict[str, Weights]
+    own_base: Weights
 
 
 def open_zoo(zoo: Zoo, tasks: tuple[str, ...] | None = None) -> OpenZoo:
     """Open the base and the named tasks' checkpoints. UserError with the first problem found."""
     names = zoo.task_names if tasks is None else tasks
-    model, base = open_vision_model(zoo.base.model), open_weights(zoo.base.model)
-    finetuned = {name: open_weights(zoo.task(name).model, base=base) for name in names}
+    zoo = located(zoo, tasks=names, pulse=tell_on_stderr)
+    model, own_base = open_model(zoo), open_weights(zoo.base.model)
+    base = model.fit(own_base)
+    finetuned = {name: model.fit(open_weights(zoo.task(name).model, base=own_base), base=base) for name in names}
     expected = base.header
-    wrong = header_problem(
-        {name: tuple(tensor.shape) for name, tensor in model.module.state_dict().items()}, base, "the architecture"
-    )
+    shapes = {name: tuple(tensor.shape) for name, tensor in model.module.state_dict().items()}
+    if model.kind == "transformers":  # `fit` has said what is missing, and left out what the base may lack
+        shapes = {name: shape for name, shape in shapes.items() if name in base}
+    wrong = header_problem(shapes, base, "the architecture")
     for name, checkpoint in finetuned.items():
         shapes = {key: info.shape for key, info in expected.items()}
         wrong = wrong or header_problem(shapes, checkpoint, f"the base, so task {name!r} cannot be merged with it")
     if wrong:
         raise UserError(wrong)
-    return OpenZoo(zoo, model, base, finetuned)
+    return OpenZoo(zoo, model, base, finetuned, own_base)
 
 
 def header_problem(expected: dict[str, tuple[int, ...]], checkpoint: Weights, whose: str) -> str | None:
@@ -81,7 +91,7 @@ def survey(zoo: Zoo, path: str) -> dict[str, Any]:
         "path": path,
         "base": {
             "model": zoo.base.model,
-            "kind": "open_clip",
+            "kind": opened.model.kind,
             "fingerprint": opened.base.fingerprint,
             "parameters": sum(info.count for info in header.values()),
             "bytes": opened.base.bytes,

@@ -4,10 +4,13 @@ Only classes of the installed transformers library are used, nothing is download
 `load` puts weights in. Finding the blocks is `fda.models.transformer_blocks`; reading the weights is `fda.models.readers`.
 """
 
+import hashlib
+import inspect
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +20,11 @@ from torch import Tensor, nn
 from fda.errors import UserError
 from fda.models.blocks import Block
 from fda.models.checkpoints import Weights
+from fda.models.model import Model
 from fda.models.readers.names import fitted
+from fda.models.supply import text_positions
 from fda.models.transformer_blocks import Part, transformer_blocks
+from fda.models.transforms import Batch, Transform, checkpoint_transform
 
 CONFIG = "config.json"
 # Parts that some checkpoints of an architecture lack, because the task they were trained on has no use for them.
@@ -34,16 +40,45 @@ _REACHES_OUT = {
 
 
 @dataclass(frozen=True)
-class TransformersModel:
-    """An architecture without weights: its blocks, and how weights of its checkpoints are called in it.
+class TransformersModel(Model):
+    """An architecture of the transformers library: the base model, without the head of any task.
 
-    `layout`: whether query, key and value have one weight each ("split qkv") or share one ("fused qkv").
+    `layout`: whether query, key and value have one weight each ("split qkv") or share one ("fused qkv"). `folders`: where its
+    processor or tokenizer is looked for. Parameters lie on the meta device until `load`.
     """
 
     module: nn.Module = field(repr=False)
     config: Any = field(repr=False)
     blocks: tuple[Block, ...]
     layout: str
+    folders: tuple[Path, ...] = ()
+    kind: str = "transformers"
+
+    @property
+    def identity(self) -> str:
+        told = json.dumps(self.config.to_dict(), sort_keys=True, default=str)
+        return hashlib.sha256(f"{type(self.module).__name__} {told}".encode()).hexdigest()[:32]
+
+    @property
+    def images(self) -> bool:
+        """Whether it takes images; else it takes texts."""
+        return "pixel_values" in inspect.signature(self.module.forward).parameters
+
+    @property
+    def causal(self) -> bool:
+        """Whether a token sees only those before it."""
+        return has_language_head(self.config)
+
+    @cached_property
+    def transform(self) -> Transform:
+        """The processor or tokenizer of the first folder that has one."""
+        positions = None if self.images else text_positions(self.module)
+        segmented = "token_type_ids" in inspect.signature(self.module.forward).parameters
+        one = getattr(self.config, "type_vocab_size", 2) < 2  # as RoBERTa has; GPT-2 has none of its own
+        segmented = segmented and not one and not self.causal
+        return checkpoint_transform(
+            self.folders, self.config, images=self.images, positions=positions, segmented=segmented
+        )
 
     @property
     def expected(self) -> dict[str, tuple[int, ...]]:
@@ -59,37 +94,83 @@ class TransformersModel:
         """
         expected = {name: shape for name, shape in self.expected.items() if base is None or name in base}
         optional = {name for name in expected if any(part in name for part in OPTIONAL_PARTS)}
-        return fitted(weights, expected, rename=_library_names(self.module), optional=optional, rest=base)
+        return fitted(weights, expected, rename=library_names(self.module), optional=optional, rest=base)
 
-    def load(self, weights: Mapping[str, Tensor], device: str | torch.device = "cpu") -> nn.Module:
-        """A module of its own with these fitted weights in it, float32; optional parts that they lack are zero."""
-        module = deepcopy(self.module).to_empty(device=device)
-        for (name, tensor), (_, original) in zip(_tensors(module), _tensors(self.module), strict=True):
+    def load(self, weights: Mapping[str, Tensor]) -> nn.Module:
+        """Copy these fitted weights into the module, as float32; optional parts that they lack are zero."""
+        give_memory(self.module)
+        own = self.module.state_dict()
+        if unknown := set(weights) - own.keys():
+            raise ValueError(f"not this module's weights: {sorted(unknown)[:3]}")
+        for name, tensor in own.items():
             if name in weights:
-                tensor.data.copy_(weights[name])
-            elif original.device.type == "meta":
-                tensor.data.zero_()
-            else:
-                tensor.data.copy_(original)
-        return module
+                tensor.copy_(weights[name])
+            elif any(part in name for part in OPTIONAL_PARTS):
+                tensor.zero_()
+            elif tensor.is_floating_point():
+                raise ValueError(f"weights lack {name}")
+        return self.module
+
+    def to(self, device: str | torch.device) -> None:
+        give_memory(self.module)
+        self.module.to(device)
+
+    def outputs(self, batch: Batch) -> Any:
+        """The library's own output of the base model: last hidden state, pooled output and whatever else it has."""
+        if isinstance(batch, Tensor):
+            return self.module(pixel_values=batch)
+        given = {"input_ids": batch.ids, "attention_mask": batch.mask.long()}
+        if batch.segments is not None:
+            given["token_type_ids"] = batch.segments
+        if "use_cache" in inspect.signature(self.module.forward).parameters:
+            given["use_cache"] = False
+        return self.module(**given)
+
+    def features(self, batch: Batch) -> Tensor:
+        """(batch, embedding): CLIP's projected embedding, else the pooled output, else the first token's hidden state.
+
+        Of a causal language model the last token's, the only one that has seen the whole text.
+        """
+        found = self.outputs(batch)
+        for name in ("image_embeds", "pooler_output"):
+            if getattr(found, name, None) is not None:
+                return found[name]
+        hidden = found.last_hidden_state
+        if not self.causal or isinstance(batch, Tensor):
+            return hidden[:, 0]
+        return hidden[torch.arange(len(hidden), device=hidden.device), batch.mask.sum(dim=1) - 1]
 
 
-def _tensors(module: nn.Module) -> list[tuple[str, Tensor]]:
-    return [*module.named_parameters(), *module.named_buffers()]
+def give_memory(module: nn.Module) -> None:
+    """Take the parameters that lie on the meta device to the CPU, with no values yet."""
+    for part in module.modules():
+        for name, parameter in part._parameters.items():
+            if parameter is not None and parameter.is_meta:
+                real = torch.empty_like(parameter, device="cpu")
+                part._parameters[name] = nn.Parameter(real, requires_grad=False)
+
+
+def has_language_head(config: Any) -> bool:
+    """Whether the installed library has a causal language model of this architecture that is none of its encoders'."""
+    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING, MODEL_FOR_MASKED_LM_MAPPING
+
+    return type(config) in MODEL_FOR_CAUSAL_LM_MAPPING and type(config) not in MODEL_FOR_MASKED_LM_MAPPING
 
 
 def open_transformers_model(
-    folder: str | Path, *, part: Part = "block", tokens: int | None = None
+    folder: str | Path, *, part: Part = "block", tokens: int | None = None, others: Sequence[Path] = ()
 ) -> TransformersModel:
     """The architecture of a folder's config.json and its blocks. Of a CLIP model, the image tower and its projection.
 
-    `part` and `tokens` as for `transformer_blocks`. UserError if the config asks for code or models from elsewhere, if it is
-    none that the installed transformers library knows, or if its blocks do not fit.
+    `part` and `tokens` as for `transformer_blocks`; `others`: folders whose processor serves if this one brings
+    none. UserError if the config asks for code or models from elsewhere, if it is none that the installed transformers library
+    knows, or if its blocks do not fit.
     """
     config = read_config(Path(folder))
     module = build_on_meta(config, Path(folder))
     blocks = transformer_blocks(module, part=part, tokens=tokens)
-    return TransformersModel(module, config, blocks, _layout(module, blocks[0]))
+    folders = (Path(folder), *(one for one in others if one.is_dir()))
+    return TransformersModel(module, config, blocks, _layout(module, blocks[0]), folders)
 
 
 def read_config(folder: Path) -> Any:
@@ -114,7 +195,7 @@ def read_config(folder: Path) -> Any:
     try:
         return AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
     except Exception as error:  # configs are checked by code of their class, with errors of any kind
-        raise UserError(f"transformers cannot read {path} ({_first_line(error)}): correct it.") from None
+        raise UserError(f"transformers cannot read {path} ({first_line(error)}): correct it.") from None
 
 
 def build_on_meta(config: Any, folder: Path) -> nn.Module:
@@ -125,6 +206,7 @@ def build_on_meta(config: Any, folder: Path) -> nn.Module:
     config = deepcopy(config)
     projected = config.model_type == "clip" or "CLIPVisionModelWithProjection" in (config.architectures or ())
     if config.model_type == "clip":
+        config.vision_config.projection_dim = config.projection_dim  # as the whole model reads it
         config = config.vision_config
     level = library_logging.get_verbosity()
     library_logging.set_verbosity_error()  # it warns of everything that a base model lacks
@@ -137,15 +219,15 @@ def build_on_meta(config: Any, folder: Path) -> nn.Module:
                 module = AutoModel.from_config(
                     config, trust_remote_code=False, dtype=torch.float32, attn_implementation="eager"
                 )
-        _compute_buffers(module)
+        compute_buffers(module)
     except Exception as error:  # whatever a class does with fields that contradict each other
-        raise UserError(f"transformers cannot build {folder / CONFIG} ({_first_line(error)}): correct it.") from None
+        raise UserError(f"transformers cannot build {folder / CONFIG} ({first_line(error)}): correct it.") from None
     finally:
         library_logging.set_verbosity(level)
     return module.eval().requires_grad_(False)
 
 
-def _compute_buffers(module: nn.Module) -> None:
+def compute_buffers(module: nn.Module) -> None:
     """Give the buffers their values (rotary frequencies, positions), as transformers does when it loads a checkpoint."""
     for part in module.modules():
         part._is_hf_initialized = False
@@ -155,7 +237,7 @@ def _compute_buffers(module: nn.Module) -> None:
     module.initialize_weights()
 
 
-def _library_names(module: nn.Module) -> Callable[[str], str]:
+def library_names(module: nn.Module) -> Callable[[str], str]:
     """The library's own renamings from a checkpoint's names to those of the installed version."""
     from transformers.conversion_mapping import get_model_conversion_mapping
     from transformers.core_model_loading import WeightRenaming, rename_source_key
@@ -179,5 +261,5 @@ def _anywhere(fields: Any, name: str) -> bool:
     return isinstance(fields, list) and any(_anywhere(value, name) for value in fields)
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
     return (str(error).strip() or type(error).__name__).splitlines()[0]

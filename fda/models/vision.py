@@ -2,49 +2,54 @@
 
 import json
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 
 import open_clip
 from open_clip.transform import PreprocessCfg, image_transform_v2
-from PIL.Image import Image
 from torch import Tensor, nn
 
 from fda.errors import UserError
 from fda.models.blocks import Block, open_clip_blocks
+from fda.models.checkpoints import Weights
+from fda.models.model import Model
+from fda.models.transforms import ImageTransform
 
 CONFIG = "open_clip_config.json"
 
 
 @dataclass(frozen=True)
-class VisionModel:
-    """An architecture without weights of its own: `load` puts a state dict into it, `features` embeds images."""
+class VisionModel(Model):
+    """A whole CLIP model without weights of its own; its blocks are the image tower's."""
 
     module: nn.Module
     blocks: tuple[Block, ...]
-    transform: Callable[[Image], Tensor]
+    transform: ImageTransform
+    identity: str
     layout: str = "fused qkv"
+    kind: str = "open_clip"
 
-    @property
-    def width(self) -> int:
-        return self.blocks[0].width
+    def fit(self, weights: Weights, *, base: Weights | None = None) -> Weights:
+        """The weights as they are: open_clip's names are the module's. That they are all there is checked by `open_zoo`."""
+        return weights
 
-    @property
-    def tokens(self) -> int:
-        return self.blocks[0].tokens
-
-    def load(self, weights: Mapping[str, Tensor]) -> None:
+    def load(self, weights: Mapping[str, Tensor]) -> nn.Module:
         """Copy weights into the module, one tensor at a time; their names must be exactly the module's."""
         own = self.module.state_dict()
         if own.keys() != set(weights):
             raise ValueError(f"not this module's weights: {sorted(own.keys() ^ set(weights))[:3]}")
         for name, tensor in own.items():
             tensor.copy_(weights[name])
+        return self.module
 
-    def features(self, images: Tensor) -> Tensor:
+    def outputs(self, batch: Tensor) -> Tensor:
+        return self.features(batch)
+
+    def features(self, batch: Tensor) -> Tensor:
         """(batch, 3, height, width) → (batch, embedding), after the visual projection, not normalised."""
-        return self.module.encode_image(images)
+        return self.module.encode_image(batch)
 
 
 def open_vision_model(model: str | Path) -> VisionModel:
@@ -71,4 +76,5 @@ def open_vision_model(model: str | Path) -> VisionModel:
         raise UserError(f"open_clip cannot build {folder / CONFIG} ({error}): correct its `model_cfg`.") from None
     module.eval().requires_grad_(False)
     transform = image_transform_v2(PreprocessCfg(**module.visual.preprocess_cfg), is_train=False)
-    return VisionModel(module, open_clip_blocks(module), transform)
+    identity = sha256((folder / CONFIG).read_bytes()).hexdigest()[:32]
+    return VisionModel(module, open_clip_blocks(module), ImageTransform(transform, str(transform)), identity)

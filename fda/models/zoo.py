@@ -3,7 +3,9 @@
 Validates and resolves paths; opens no checkpoint and needs no torch. `fda.models.survey` looks inside the files.
 """
 
+import os
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from fda.anchors.settings import Family
 from fda.errors import UserError
 from fda.home import ASSETS, require_readable
+from fda.models.hub import is_hub_id
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 PRESET_ZOOS = ASSETS / "zoos"
@@ -33,16 +36,38 @@ class ZeroShotHead(_Part):
     zero_shot: ZeroShot
 
 
+Metric = Literal["auto", "accuracy", "matthews", "pearson", "perplexity", "exact_match"]
+
+
 class TaskData(_Part):
-    """What `datasets` loads for a task, and which columns and splits are which."""
+    """What `datasets` loads for a task, which columns and splits are which, and by what the task is scored.
+
+    `path`: a folder, a file (parquet, CSV, JSON lines) or a hub id; `name`: one of its configurations. `input`: a column of
+    images or of texts, or two columns of texts that belong together. `samples`: at most so many of each split, drawn by `seed`.
+    `label`: class, number, or for `exact_match` the text to be answered; `perplexity` needs none.
+    """
 
     path: str
     name: str | None = None
     split: str = "test"
     validation_split: str | None = None
     train_split: str | None = None
-    input: str = "image"
+    input: str | tuple[str, ...] = "image"
     label: str = "label"
+    samples: int | None = Field(None, ge=1)
+    seed: int = Field(0, ge=0, lt=2**31)
+    metric: Metric = "auto"
+
+    @field_validator("input")
+    @classmethod
+    def _one_or_two_columns(cls, columns: str | tuple[str, ...]) -> str | tuple[str, ...]:
+        if not isinstance(columns, str) and len(columns) not in (1, 2):
+            raise ValueError("one column, or a list of two that belong together")
+        return columns[0] if not isinstance(columns, str) and len(columns) == 1 else columns
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        return (self.input,) if isinstance(self.input, str) else self.input
 
 
 class ZooTask(_Part):
@@ -74,6 +99,10 @@ class Zoo(_Part):
     base: ZooBase
     tasks: tuple[ZooTask, ...] = Field(min_length=1)
     family: Family = Field("vision", description="whose settings of the paper the preset `paper` means")
+    part: Literal["auto", "block", "mlp"] = Field(
+        "auto",
+        description="what is merged on anchors: whole blocks, or their MLPs alone; auto: MLPs for the family llama",
+    )
     adapt: dict[str, Any] = Field(default_factory=dict, description="adaptation settings that suit these models")
     cited: str | None = Field(None, description="key of assets/cited.yaml: what others report for these models")
 
@@ -96,6 +125,14 @@ class Zoo(_Part):
     @property
     def task_names(self) -> tuple[str, ...]:
         return tuple(task.name for task in self.tasks)
+
+
+def brings_head(zoo: Zoo, task: ZooTask) -> bool:
+    """Whether a task names a head, or its checkpoint may bring one: transformers' do. What is in it is not looked at."""
+    if task.head is not None:
+        return True
+    folders = (Path(task.model), Path(zoo.base.model))  # an adapter's config is the base's
+    return zoo.base.kind != "open_clip" and any((folder / "config.json").is_file() for folder in folders)
 
 
 def list_zoos() -> dict[str, Path]:
@@ -159,13 +196,17 @@ def _first_problem(error: ValidationError, content: dict) -> str:
 
 
 def _resolve(zoo: Zoo, folder: Path, roots: list[Path] | None) -> Zoo:
-    def local(value: str, field: str) -> str:
+    def local(value: str, field: str, *, is_id: Callable[[str], bool] | None = None) -> str:
         path = (folder / Path(value).expanduser()).resolve()
+        if is_id is not None and is_id(value) and not path.exists():  # a path that exists goes first
+            return value
         if roots is not None:
             require_readable(path, roots)
+            _require_no_way_out(path, roots)
         if not path.exists():
             raise UserError(
-                f"{field}: {value} does not exist beside the zoo file (looked for {path}): correct the path."
+                f"{field}: {value} does not exist beside the zoo file (looked for {path}): correct the path"
+                + (", or give a hub id, which has the form org/name." if is_id is not None else ".")
             )
         return str(path)
 
@@ -173,8 +214,20 @@ def _resolve(zoo: Zoo, folder: Path, roots: list[Path] | None) -> Zoo:
     for index, task in enumerate(zoo.tasks):
         at = f"tasks.{index} ({task.name})"
         head = local(task.head, f"{at}.head") if isinstance(task.head, str) else task.head
-        data = task.data and task.data.model_copy(update={"path": local(task.data.path, f"{at}.data.path")})
-        model = local(task.model, f"{at}.model")
+        path = task.data and local(task.data.path, f"{at}.data.path", is_id=is_hub_id)
+        data = task.data and task.data.model_copy(update={"path": path})
+        model = local(task.model, f"{at}.model", is_id=is_hub_id)
         tasks.append(task.model_copy(update={"model": model, "head": head, "data": data}))
-    base = zoo.base.model_copy(update={"model": local(zoo.base.model, "base.model")})
+    base = zoo.base.model_copy(update={"model": local(zoo.base.model, "base.model", is_id=is_hub_id)})
     return zoo.model_copy(update={"base": base, "tasks": tuple(tasks)})
+
+
+def _require_no_way_out(folder: Path, roots: list[Path]) -> None:
+    """Refuse a folder with a link that leads out of the roots. The hub cache's links into its blobs stay below it."""
+    if not folder.is_dir():
+        return
+    for inside, folders, files in os.walk(folder):
+        for name in (*folders, *files):
+            path = Path(inside) / name
+            if path.is_symlink():
+                require_readable(path, roots)

@@ -20,6 +20,7 @@ from fda.models.checkpoints import Checkpoint
 from fda.models.write import kinds_of, write_tensors
 from fda.runs.blockwise import adapt_to_file, epochs
 from fda.runs.construct import anchors_of
+from fda.runs.evaluations import answers_file, keep, read_kept
 from fda.runs.failures import log_traceback, sentence
 from fda.runs.files import merged_file
 from fda.runs.lanes import run_lanes
@@ -32,7 +33,7 @@ from fda.runs.work import Work
 from fda.tasks.answers import Answers
 from fda.tasks.data import Split, load_split
 from fda.tasks.evaluate import evaluate
-from fda.tasks.heads import Head, load_head
+from fda.tasks.heads import TaskHead, task_head
 from fda.tasks.task_inputs import AnchorMoments, RealInputs
 
 
@@ -56,7 +57,7 @@ class _Comparison:
         self.work = work
         self.tasks = work.spec.tasks
         self.adapt = adapt_settings(work.spec.zoo, work.spec.adaptation)
-        self.heads: dict[str, Head] = {name: load_head(work.spec.zoo.task(name)) for name in self.tasks}
+        self.heads: dict[str, TaskHead] = {name: task_head(work.opened, name) for name in self.tasks}
         self.split = cache(self._split)
 
     def plan(self, one: Method) -> None:
@@ -87,9 +88,11 @@ class _Comparison:
             return
         save_predictions(self.work.folder, one.name, answers)
         scores = [
-            Score(one.name, name, self._data(name).split, "accuracy", found.accuracy, found.count)
+            Score(one.name, name, self._data(name).split, found.metric, found.value, found.count)
             for name, found in answers.items()
         ]
+        perplexity = {name: found.perplexity for name, found in answers.items() if found.perplexity is not None}
+        settings |= {"perplexity": perplexity} if perplexity else {}
         store.add_result(
             run_id, MethodResult(one.name, "done", settings, meter.seconds, meter.peak_bytes, None), scores
         )
@@ -139,7 +142,7 @@ class _Comparison:
             for value in coefficient.sweep:
                 answers = self._answers(one, Scaled(base, update, value), self.tasks, validation=True)
                 for name in self.tasks:
-                    curve[name].append(answers[name].accuracy)
+                    curve[name].append(answers[name].value)
             average = [sum(scores) / len(self.tasks) for scores in zip(*curve.values(), strict=True)]
             best = coefficient.sweep[average.index(max(average))]  # the first, so the smallest, of equals
             merged = Scaled(base, update, best)
@@ -224,26 +227,37 @@ class _Comparison:
     def _answers(
         self, one: Method, weights: Weights | Mapping[str, Tensor], tasks: Sequence[str], *, validation: bool = False
     ) -> dict[str, Answers]:
-        """Answers of one model, its tasks side by side."""
+        """Answers of one model, its tasks side by side; those that are kept from before are not asked for again."""
         model, key = self.work.opened.model, UnitKey("evaluate", one.name)
-        model.load(weights)
-        model.module.to(self.work.device)
-        found: dict[str, Answers] = {}
+        splits = {
+            name: self.split(name, self._data(name).validation_split if validation else self._data(name).split)
+            for name in tasks
+        }
+        files = {
+            name: answers_file(model, weights, self.heads[name], splits[name], self._data(name), self.work.device)
+            for name in tasks
+        }
+        found = {name: kept for name in tasks if (kept := read_kept(files[name])) is not None}
+        for _ in found:
+            self.work.store.update_unit(self.work.run_id, key, step=next(self.scored))
+        todo = [name for name in tasks if name not in found]
+        if todo:
+            model.load(weights)
+            model.to(self.work.device)
 
         def piece(name: str) -> Callable[[Callable[[], bool]], None]:
-            split = self.split(name, self._data(name).validation_split if validation else self._data(name).split)
-
             def score(should_stop: Callable[[], bool]) -> None:
                 def pulse() -> None:
                     if should_stop():
                         raise Stopped
 
-                found[name] = evaluate(model, self.heads[name], split, self.work.device, pulse)
+                found[name] = evaluate(model, self.heads[name], splits[name], self.work.device, pulse, self._data(name))
+                keep(files[name], found[name])
                 self.work.store.update_unit(self.work.run_id, key, step=next(self.scored))
 
             return score
 
-        run_lanes([piece(name) for name in tasks], self.work.device, self.work.should_stop)
+        run_lanes([piece(name) for name in todo], self.work.device, self.work.should_stop)
         return {name: found[name] for name in tasks}
 
     def _data(self, task: str) -> Any:

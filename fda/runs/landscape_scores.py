@@ -1,6 +1,7 @@
 """Loss and accuracy of any weights on samples of every task. Which weights, and where the numbers go, is left to the caller.
 
-The loss is the cross-entropy with each task's own head; tensors outside the blocks stay the pretrained model's.
+The loss is the cross-entropy with each task's own head (the squared error where it gives a number; of next tokens, the mean
+over tokens); accuracy is each task's metric; tensors outside the blocks stay the pretrained model's.
 """
 
 import threading
@@ -11,22 +12,26 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from fda.models.vision import VisionModel
+from fda.models.model import Model
+from fda.models.transforms import Batch
 from fda.runs.work import Work
 from fda.tasks.data import load_split
-from fda.tasks.heads import Head, load_head
+from fda.tasks.evaluate import next_tokens
+from fda.tasks.heads import TaskHead, task_head
+from fda.tasks.metrics import METRICS, metric_name
 
 BATCH = 256
 
 
 @dataclass(frozen=True)
 class Samples:
-    """Of one task, on the device: images (n, 3, height, width), labels (n,) int64, and the head that tells the classes."""
+    """Of one task, on the device: what is prepared of n samples, in batches, labels (n,), its head, and its metric."""
 
     task: str
-    images: Tensor
+    batches: tuple[Batch, ...]
     labels: Tensor
-    head: Head
+    head: TaskHead
+    metric: str
 
 
 def load_samples(work: Work) -> list[Samples]:
@@ -35,11 +40,11 @@ def load_samples(work: Work) -> list[Samples]:
     for name in work.spec.tasks:
         task = work.spec.zoo.task(name)
         split = load_split(task, split_of(work, name), work.opened.model.transform)
-        places = split.spread(settings.samples)
-        labels = torch.tensor(split.dataset[split.label])[places]
-        found.append(
-            Samples(name, split.at(places).to(work.device), labels.to(work.device), load_head(task).to(work.device))
-        )
+        places, head = split.spread(settings.samples), task_head(work.opened, name).to(work.device)
+        metric = metric_name(task.data, causal=head.causal)
+        metric = "token_accuracy" if head.causal else metric  # writing answers at every point of a plane takes too long
+        batches = [split.at(places[at : at + BATCH]).to(work.device) for at in range(0, len(places), BATCH)]
+        found.append(Samples(name, tuple(batches), split.labels()[places].to(work.device), head, metric))
         work.pulse()
     return found
 
@@ -76,29 +81,45 @@ class Scorer:
         own = model.module.state_dict()
         for name in self.names:
             own[name].copy_(weights(name))
-        features = []
-        for batch in torch.cat([one.images for one in self.samples]).split(BATCH):
-            features.append(model.features(batch))
-            pulse()
-        parts = torch.cat(features).split([len(one.labels) for one in self.samples])
-        losses, hits = [], []
-        for one, part in zip(self.samples, parts, strict=True):
-            logits = one.head.logits(part)
-            losses.append(torch.nn.functional.cross_entropy(logits, one.labels))
-            hits.append((logits.argmax(dim=-1) == one.labels).float().mean())
+        losses, scores = [], []
+        for one, head in zip(self.samples, self._own.heads, strict=True):
+            parts = []
+            for batch in one.batches:
+                logits = head.answer(model, batch)
+                parts.append(next_tokens(logits, batch) if one.head.causal else (logits,))
+                pulse()
+            loss, score = _loss_and_score(one, [torch.cat(part) for part in zip(*parts, strict=True)])
+            losses.append(loss)
+            scores.append(score)
         found = {}
-        for metric, values in (("loss", losses), ("accuracy", hits)):
+        for metric, values in (("loss", losses), ("accuracy", scores)):
             numbers = torch.stack(values).double().tolist()  # one transfer from the device
             found[metric] = sum(numbers) / len(numbers)
             found |= {f"{metric}/{one.task}": value for one, value in zip(self.samples, numbers, strict=True)}
         return found
 
-    def _model(self) -> VisionModel:
+    def _model(self) -> Model:
         """This thread's copy, with the pretrained weights outside the blocks."""
         if not hasattr(self._own, "model"):
             shared = self.work.opened.model
             model = replace(shared, module=deepcopy(shared.module))
             model.load(self.work.opened.base)
-            model.module.to(self.work.device)
+            model.to(self.work.device)
             self._own.model = model
+            self._own.heads = [one.head.to(self.work.device) for one in self.samples]
         return self._own.model
+
+
+def _loss_and_score(one: Samples, given: list[Tensor]) -> tuple[Tensor, Tensor]:
+    """Two scalars on the device, from logits (n, classes), or of a language model from `next_tokens`."""
+    if one.head.causal:
+        right, tokens, loss = given
+        return loss.sum() / tokens.sum(), right.sum() / tokens.sum()
+    (logits,) = given
+    if one.metric == "pearson":
+        loss = torch.nn.functional.mse_loss(logits[:, 0], one.labels.float())
+        return loss, torch.tensor(METRICS["pearson"].of(logits[:, 0].cpu().numpy(), one.labels.cpu().numpy())).to(loss)
+    loss, predicted = torch.nn.functional.cross_entropy(logits, one.labels), logits.argmax(dim=-1)
+    if one.metric == "accuracy":
+        return loss, (predicted == one.labels).float().mean()
+    return loss, torch.tensor(METRICS[one.metric].of(predicted.cpu().numpy(), one.labels.cpu().numpy())).to(loss)

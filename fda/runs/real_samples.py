@@ -25,7 +25,7 @@ def write_real_samples(work: Work, task: str, split: str, count: int) -> None:
         return
     found = load_split(work.spec.zoo.task(task), split, work.opened.model.transform)
     places = found.spread(count)
-    inputs = found.dataset[places][found.input]
+    inputs = found.samples(places)
     images = isinstance(inputs[0], Image.Image)
     told = {
         "task": task,
@@ -34,7 +34,7 @@ def write_real_samples(work: Work, task: str, split: str, count: int) -> None:
         "places": places,
         "labels": _labels(found, places),
         "classes": _classes(found),
-        "texts": None if images else [str(text) for text in inputs],
+        "texts": None if images else [text if isinstance(text, str) else " / ".join(text) for text in inputs],
     }
     about.parent.mkdir(parents=True, exist_ok=True)
     if images:
@@ -51,12 +51,14 @@ def thumbnails(images: list[Image.Image]) -> np.ndarray:
 
 
 def _labels(found: Split, places: list[int]) -> list[int] | None:
+    if found.label is None:
+        return None
     labels = found.dataset[places][found.label]
     return [int(label) for label in labels] if all(isinstance(label, int) for label in labels) else None
 
 
 def _classes(found: Split) -> list[str] | None:
-    feature = found.dataset.features[found.label]
+    feature = None if found.label is None else found.dataset.features[found.label]
     return list(feature.names) if isinstance(feature, datasets.ClassLabel) else None
 
 

@@ -15,7 +15,7 @@ from fda.anchors.settings import PAPER_ADAPT, AdaptSettings, ConstructSettings, 
 from fda.errors import UserError
 from fda.merging.method import SWEPT, Method
 from fda.merging.registry import METHODS, method
-from fda.models.zoo import Zoo, load_zoo, zoo_path
+from fda.models.zoo import Zoo, brings_head, load_zoo, zoo_path
 from fda.runs.hyperparameters import Asked, checked_hyperparameters, family_hyperparameters, read_by
 from fda.runs.spec import RunSpec
 
@@ -202,8 +202,8 @@ def need_data(zoo: Zoo, tasks: Sequence[str]) -> None:
     """UserError if a task cannot be scored."""
     for name in tasks:
         task = zoo.task(name)
-        for what, value in (("data", task.data), ("head", task.head)):
-            if value is None:
+        for what, given in (("data", task.data is not None), ("head", brings_head(zoo, task))):
+            if not given:
                 raise UserError(
                     f"task {name!r} of zoo {zoo.name} has no `{what}`, so methods cannot be scored on it: add it."
                 )

@@ -1,85 +1,173 @@
-"""A task's images and labels, loaded by `datasets` and prepared by the model's own transform.
+"""A task's samples and labels, loaded by `datasets` and prepared by the model's own transform.
 
 Knows the columns and splits that the zoo names; knows nothing of models beyond the transform it is given.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+import json
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
 import datasets
+import numpy as np
 import torch
-from PIL.Image import Image
 from torch import Tensor
 
 from fda.errors import UserError
 from fda.home import fda_home
-from fda.models.zoo import ZooTask
+from fda.models.transforms import Batch, Transform
+from fda.models.zoo import TaskData, ZooTask
 
-CACHE_BYTES = 2**30  # prepared images of one split are kept in memory up to this size
+CACHE_BYTES = 2**30  # prepared samples of one split are kept in memory up to this size
+READERS = {".parquet": "parquet", ".csv": "csv", ".tsv": "csv", ".json": "json", ".jsonl": "json", ".txt": "text"}
 
 
 @dataclass
 class Split:
-    """One split of a task. `batches` may be called again and again; small splits are decoded only once."""
+    """One split of a task. `batches` may be called again and again; small splits are prepared only once.
+
+    `input`: one column, or two columns of texts. `label`: None where the task has none.
+    """
 
     dataset: datasets.Dataset
-    input: str
-    label: str
-    transform: Callable[[Image], Tensor]
+    input: str | tuple[str, ...]
+    label: str | None
+    transform: Transform
+    classes: tuple[str, ...] | None = None
     _prepared: dict[int, Tensor] = field(default_factory=dict, repr=False)
 
     def __len__(self) -> int:
         return len(self.dataset)
 
     @property
+    def columns(self) -> tuple[str, ...]:
+        return (self.input,) if isinstance(self.input, str) else self.input
+
+    @property
     def fingerprint(self) -> str:
         """Of the data itself: it changes when the files do."""
         return f"{self.dataset._fingerprint} {self.input}"
 
-    def batches(self, size: int = 256) -> Iterator[tuple[Tensor, Tensor]]:
-        """(images (b, 3, height, width), labels (b,)) in the data's order."""
-        labels = torch.tensor(self.dataset[self.label])
+    def batches(self, size: int = 256) -> Iterator[tuple[Batch, Tensor]]:
+        """(inputs, labels (b,)) in the data's order."""
+        labels = self.labels()
         for start in range(0, len(self), size):
             yield self.at(range(start, min(start + size, len(self)))), labels[start : start + size]
 
-    def images(self, count: int) -> Tensor:
-        """The images at `spread(count)`."""
+    def labels(self) -> Tensor:
+        """(n,): class numbers int64, or numbers float32. Without a label column zeros. UserError for anything else."""
+        if self.label is None:
+            return torch.zeros(len(self), dtype=torch.int64)
+        values = self.dataset[self.label][:]
+        if values and isinstance(values[0], str):
+            values = self._numbered(values)
+        if any(not isinstance(value, int | float) for value in values):
+            raise UserError(f"the column {self.label!r} has labels that are no numbers: give a column without gaps.")
+        if any(isinstance(value, int) and value < 0 for value in values):
+            raise UserError(f"the column {self.label!r} hides its labels (-1): name a split whose labels are public.")
+        return torch.tensor(values) if isinstance(values[0], int) else torch.tensor(values, dtype=torch.float32)
+
+    def texts(self, column: str) -> list[str]:
+        """A column as texts: answers that are to be written out."""
+        return [str(value) for value in self.dataset[column][:]]
+
+    def images(self, count: int) -> Batch:
+        """The samples at `spread(count)`, images or texts."""
         return self.at(self.spread(count))
 
     def spread(self, count: int) -> list[int]:
         """The places of at most `count` samples, spaced evenly over the split so that all classes appear."""
         return torch.linspace(0, len(self) - 1, min(count, len(self))).round().long().tolist()
 
-    def at(self, places: Sequence[int]) -> Tensor:
-        """(n, 3, height, width): the images at these places, each decoded only once if the split is small."""
+    def samples(self, places: Sequence[int]) -> list[Any]:
+        """The samples themselves: images, texts, or pairs of texts. UserError if they are not what the model takes."""
+        columns = self.dataset[list(places)]
+        parts = [columns[name] for name in self.columns]
+        wanted = str if self.transform.kind == "text" else object
+        if parts[0] and (not all(isinstance(one[0], wanted) for one in parts) or self._is_no_image(parts[0][0])):
+            raise UserError(
+                f"the column {self.columns[0]!r} holds {type(parts[0][0]).__name__}, but the model takes "
+                f"{self.transform.kind}s: correct `data.input` in the zoo file."
+            )
+        return list(parts[0]) if len(parts) == 1 else list(zip(*parts, strict=True))
+
+    def at(self, places: Sequence[int]) -> Batch:
+        """The samples at these places, prepared and put together; each prepared only once if the split is small."""
         missing = [place for place in places if place not in self._prepared]
-        decoded = self.dataset[missing][self.input] if missing else []
-        fresh = {place: self.transform(image.convert("RGB")) for place, image in zip(missing, decoded, strict=True)}
+        found = self.samples(missing) if missing else []
+        fresh = {place: self.transform(sample) for place, sample in zip(missing, found, strict=True)}
         if fresh and next(iter(fresh.values())).nbytes * len(self) <= CACHE_BYTES:
             self._prepared.update(fresh)
-        return torch.stack([fresh[place] if place in fresh else self._prepared[place] for place in places])
+        return self.transform.batch([fresh[place] if place in fresh else self._prepared[place] for place in places])
+
+    def _is_no_image(self, value: Any) -> bool:
+        return self.transform.kind == "image" and not hasattr(value, "convert")
+
+    def _numbered(self, values: list[str]) -> list[int]:
+        if self.classes is None:
+            raise UserError(
+                f"the column {self.label!r} holds class names, but neither the data nor the head says in which order: give "
+                "numbers, or save the checkpoint with `label2id`."
+            )
+        places = {name.lower(): place for place, name in enumerate(self.classes)}
+        unknown = next((value for value in values if value.lower() not in places), None)
+        if unknown is not None:
+            raise UserError(f"the label {unknown!r} is none of the head's classes ({', '.join(self.classes[:8])}).")
+        return [places[value.lower()] for value in values]
 
 
-def load_split(task: ZooTask, split: str | None, transform: Callable[[Image], Tensor]) -> Split:
+def load_split(task: ZooTask, split: str | None, transform: Transform) -> Split:
     """Load one split of a task. UserError if there is no data, no such split, or no such column."""
     if task.data is None or split is None:
         raise UserError(f"task {task.name!r} names no data for this: add `data` with its split to the zoo file.")
     data = task.data
+    loaded = _loaded(task, data, split)
+    if len(loaded) == 0:
+        raise UserError(f"task {task.name!r}: the split {split!r} of {data.path} is empty: name another.")
+    needed = {"input": data.columns}
+    if data.metric != "perplexity" and (data.label in loaded.column_names or "label" in data.model_fields_set):
+        needed["label"] = (data.label,)
+    for role, columns in needed.items():
+        for column in columns:
+            if column not in loaded.column_names:
+                raise UserError(
+                    f"task {task.name!r}: {data.path} has no column {column!r} (`data.{role}`): "
+                    f"it has {', '.join(loaded.column_names)}."
+                )
+    if data.samples is not None and data.samples < len(loaded):
+        chosen = np.random.default_rng(data.seed).permutation(len(loaded))[: data.samples]
+        loaded = loaded.select(sorted(chosen.tolist()))
+    label = data.label if "label" in needed else None
+    return Split(loaded, data.input, label, transform, _classes(task))
+
+
+def _loaded(task: ZooTask, data: TaskData, split: str) -> datasets.Dataset:
     datasets.disable_progress_bars()
+    path, options = data.path, {"name": data.name}
+    if Path(path).is_file():
+        reader = READERS.get(Path(path).suffix.lower())
+        if reader is None:
+            raise UserError(f"task {task.name!r}: {path} is no table ({', '.join(READERS)}): give one, or a folder.")
+        options = {"data_files": {split: path}}
+        options |= {"sep": "\t"} if Path(path).suffix == ".tsv" else {}
+        path = reader
     try:
-        loaded = datasets.load_dataset(
-            data.path, data.name, split=split, cache_dir=str(fda_home() / "cache" / "datasets")
-        )
+        return datasets.load_dataset(path, split=split, cache_dir=str(fda_home() / "cache" / "datasets"), **options)
     except Exception as error:  # `datasets` raises whatever its readers raise
         first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise UserError(
             f"task {task.name!r}: the split {split!r} of {data.path} could not be loaded ({first}): "
             "check `data.path` and the split's name in the zoo file."
         ) from None
-    for column, role in ((data.input, "input"), (data.label, "label")):
-        if column not in loaded.column_names:
-            raise UserError(
-                f"task {task.name!r}: {data.path} has no column {column!r} (`data.{role}`): "
-                f"it has {', '.join(loaded.column_names)}."
-            )
-    return Split(loaded, data.input, data.label, transform)
+
+
+def _classes(task: ZooTask) -> tuple[str, ...] | None:
+    """The head's classes in its order, where it names them: for data that name classes too."""
+    if task.head is not None and not isinstance(task.head, str):
+        return task.head.zero_shot.classes
+    try:
+        numbers = json.loads((Path(task.model) / "config.json").read_text(encoding="utf-8"))["label2id"]
+        return tuple(sorted(numbers, key=numbers.__getitem__))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None

@@ -1,24 +1,143 @@
-"""Score a model on a task: which class has the largest logit, and how often it is the label's."""
+"""Score a model on a task: its classes, numbers, next tokens or written answers against the labels.
+
+What a score is made of them is `fda.tasks.metrics`; keeping answers is `fda.runs.evaluations`.
+"""
 
 from collections.abc import Callable
 
+import numpy as np
 import torch
+from torch import Tensor
 
-from fda.models.vision import VisionModel
+from fda.errors import UserError
+from fda.models.model import Model
+from fda.models.transforms import Batch, TextBatch
+from fda.models.zoo import TaskData
 from fda.tasks.answers import Answers
 from fda.tasks.data import Split
-from fda.tasks.heads import Head
+from fda.tasks.heads import TaskHead
+from fda.tasks.metrics import metric_name
+
+IMAGES = 256  # a batch
+TEXTS = 32
+MORE_TOKENS = 8  # that a written answer may have beyond the longest right one
 
 
 @torch.no_grad()
 def evaluate(
-    model: VisionModel, head: Head, split: Split, device: str = "cpu", pulse: Callable[[], None] = lambda: None
+    model: Model,
+    head: TaskHead,
+    split: Split,
+    device: str = "cpu",
+    pulse: Callable[[], None] = lambda: None,
+    data: TaskData | None = None,
 ) -> Answers:
-    """What the weights that are in `model` (already on `device`) answer; `pulse` is called after each batch."""
+    """What the weights that are in `model` (already on `device`) answer; `pulse` is called after each batch.
+
+    `data`: the zoo's word on the task, whose metric is meant; without it accuracy, or for a language head next tokens.
+    UserError if head, labels and metric do not belong together.
+    """
     head = head.to(device)
-    predicted, label = [], []
-    for images, labels in split.batches():
-        predicted.append(head.logits(model.features(images.to(device))).argmax(dim=-1).cpu())
-        label.append(labels)
+    metric = (
+        metric_name(data, causal=head.causal) if data is not None else "token_accuracy" if head.causal else "accuracy"
+    )
+    if head.causal != (metric in ("token_accuracy", "exact_match")):
+        kind = "next tokens" if head.causal else "classes or numbers"
+        raise UserError(
+            f"the head gives {kind}, which cannot be scored by {metric}: correct `data.metric` in the zoo file."
+        )
+    if metric == "exact_match":
+        return _exact_match(model, head, split, device, pulse)
+    found: list[tuple[Tensor, ...]] = []
+    for batch, labels in split.batches(TEXTS if split.transform.kind == "text" else IMAGES):
+        logits = head.answer(model, batch.to(device))
+        found.append(tuple(part.cpu() for part in _answers(metric, logits, batch.to(device), labels, split)))
         pulse()
-    return Answers(*(torch.cat(parts).to(torch.int32).numpy() for parts in (predicted, label)))
+    predicted, label, *loss = (torch.cat(parts) for parts in zip(*found, strict=True))
+    kind = np.float32 if metric == "pearson" else np.int32
+    return Answers(
+        predicted.numpy().astype(kind), label.numpy().astype(kind), metric, loss[0].numpy() if loss else None
+    )
+
+
+def _answers(metric: str, logits: Tensor, batch: Batch, labels: Tensor, split: Split) -> tuple[Tensor, ...]:
+    """(predicted, label) of a batch, and of next tokens the loss, each (b,)."""
+    if metric == "token_accuracy":
+        return next_tokens(logits, batch)
+    if split.label is None:
+        raise UserError("the data have no column of labels: name it in `data.label`.")
+    if metric == "pearson":
+        if logits.shape[1] != 1:
+            raise UserError(f"Pearson's correlation needs a head of one number, and this one has {logits.shape[1]}.")
+        return logits[:, 0], labels.float()
+    if labels.is_floating_point():
+        raise UserError(
+            f"the column {split.label!r} holds numbers with fractions, which are no classes: say `metric: pearson`."
+        )
+    if labels.max() >= logits.shape[1]:
+        raise UserError(
+            f"the column {split.label!r} has a class {int(labels.max())}, but the head only {logits.shape[1]} classes "
+            "(counted from 0): give the head that belongs to these data."
+        )
+    return logits.argmax(dim=-1), labels
+
+
+def next_tokens(logits: Tensor, batch: TextBatch) -> tuple[Tensor, Tensor, Tensor]:
+    """Of each text: how many next tokens were likeliest, how many there are, their summed negative log-likelihood; (b,)."""
+    targets, real = batch.ids[:, 1:], batch.mask[:, 1:]
+    logits = logits[:, :-1].float()
+    losses = torch.nn.functional.cross_entropy(logits.transpose(1, 2), targets, reduction="none")
+    right = (logits.argmax(dim=-1) == targets) & real
+    return right.sum(dim=1), real.sum(dim=1), (losses * real).sum(dim=1)
+
+
+def _exact_match(model: Model, head: TaskHead, split: Split, device: str, pulse: Callable[[], None]) -> Answers:
+    """1 for each prompt that is answered to the letter: written greedily up to the end of the text or of the line."""
+    if split.label is None:
+        raise UserError("exact match needs the column of the right answers: name it in `data.label`.")
+    wanted = [text.strip() for text in split.texts(split.label)]
+    tokenizer = split.transform.tokenizer
+    room = max(len(tokenizer(text, add_special_tokens=False)["input_ids"]) for text in wanted) + MORE_TOKENS
+    right: list[int] = []
+    for start in range(0, len(split), TEXTS):
+        places = range(start, min(start + TEXTS, len(split)))
+        texts = written(model, head, split.at(places), split, room, device, pulse)
+        right += [int(text == wanted[place]) for place, text in zip(places, texts, strict=True)]
+    return Answers(np.array(right, np.int32), np.ones(len(right), np.int32), "exact_match")
+
+
+def written(
+    model: Model, head: TaskHead, batch: TextBatch, split: Split, room: int, device: str, pulse: Callable[[], None]
+) -> list[str]:
+    """What the model writes after each prompt, up to the first line's end, without spaces around it.
+
+    The likeliest token each time, at most `room` of them and as many as the model has positions for. The end mark that a
+    tokenizer puts behind a prompt is taken off.
+    """
+    tokenizer, end = split.transform.tokenizer, split.transform.tokenizer.eos_token_id
+    prompts = [row[mask].tolist() for row, mask in zip(batch.ids, batch.mask, strict=True)]
+    prompts = [one[:-1] if len(one) > 1 and one[-1] == end else one for one in prompts]
+    texts, open_rows = [list(one) for one in prompts], set(range(len(prompts)))
+    for _ in range(room):
+        rows = sorted(open_rows)
+        made = split.transform.batch([torch.tensor([texts[row], [0] * len(texts[row])]).T for row in rows]).to(device)
+        logits = head.answer(model, made)
+        last = made.mask.sum(dim=1) - 1
+        tokens = logits[torch.arange(len(rows), device=last.device), last].argmax(dim=-1).tolist()
+        for row, token in zip(rows, tokens, strict=True):
+            if token == end:
+                open_rows.discard(row)
+                continue
+            texts[row].append(token)
+            if (
+                len(texts[row]) == split.transform.most
+                or "\n" in tokenizer.decode(texts[row][len(prompts[row]) :]).lstrip()
+            ):
+                open_rows.discard(row)
+        pulse()
+        if not open_rows:
+            break
+    answers = (
+        tokenizer.decode(text[len(one) :], skip_special_tokens=True) for text, one in zip(texts, prompts, strict=True)
+    )
+    return [answer.strip().split("\n")[0].strip() for answer in answers]

@@ -1,15 +1,39 @@
-"""A task's frozen head: features of the model → logits of the task's classes. Contract of the project (head file)."""
+"""A task's frozen head: what a model makes of a batch → logits. Three kinds: a file, zero-shot, the checkpoint's own.
+
+Heads are never merged: each task keeps its own, whatever model stands before it. The contract of head files is in `Head`; the
+others are made by `fda.tasks.zero_shot` and `fda.tasks.own_heads`.
+"""
 
 from dataclasses import dataclass
+from hashlib import sha256
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from fda.errors import UserError
+from fda.models.model import Model
 from fda.models.readers.modules import head_tensors, is_head
 from fda.models.readers.open import open_weights
 from fda.models.readers.torch_files import PickledCheckpoint
+from fda.models.survey import OpenZoo
+from fda.models.transforms import Batch
 from fda.models.zoo import ZooTask
+
+
+class TaskHead(Protocol):
+    """What evaluation needs of a head. `causal`: its logits (batch, tokens, vocabulary) are of next tokens, not of classes."""
+
+    causal: bool
+
+    def answer(self, model: Model, batch: Batch) -> Tensor:
+        """Logits of the weights that are in `model`; (batch, classes), or (batch, 1) for a number."""
+
+    def to(self, device: torch.device | str) -> "TaskHead": ...
+
+    @property
+    def fingerprint(self) -> str:
+        """Of its weights and of how it computes."""
 
 
 @dataclass(frozen=True)
@@ -19,6 +43,7 @@ class Head:
     weight: Tensor
     bias: Tensor | None
     logit_scale: Tensor | None
+    causal = False
 
     def logits(self, features: Tensor) -> Tensor:
         """(batch, features) → (batch, classes). With a logit scale both sides are L2-normalised first."""
@@ -27,8 +52,38 @@ class Head:
             return self.logit_scale * features @ torch.nn.functional.normalize(self.weight, dim=-1).T
         return torch.nn.functional.linear(features, self.weight, self.bias)
 
+    def answer(self, model: Model, batch: Batch) -> Tensor:
+        features = model.features(batch)
+        if features.shape[-1] != self.weight.shape[1]:
+            raise UserError(
+                f"the head is made for {self.weight.shape[1]} features, but the model gives {features.shape[-1]}: "
+                "give the head that was made for it."
+            )
+        return self.logits(features)
+
     def to(self, device: torch.device | str) -> "Head":
         return Head(*(t if t is None else t.to(device) for t in (self.weight, self.bias, self.logit_scale)))
+
+    @property
+    def fingerprint(self) -> str:
+        parts = (self.weight, self.bias, self.logit_scale)
+        return sha256(b"|".join(b"" if t is None else t.cpu().numpy().tobytes() for t in parts)).hexdigest()
+
+
+def task_head(opened: OpenZoo, name: str) -> TaskHead:
+    """The head of a task, of the kind its zoo names; without a word of it, the checkpoint's own. UserError without one."""
+    task = opened.zoo.task(name)
+    if isinstance(task.head, str):
+        return load_head(task)
+    if task.head is not None:
+        from fda.tasks.zero_shot import zero_shot_head
+
+        return zero_shot_head(opened, task.head.zero_shot)
+    if opened.model.kind == "open_clip":
+        return load_head(task)  # says that a head is missing: open_clip's checkpoints have none of their own
+    from fda.tasks.own_heads import own_head
+
+    return own_head(opened, name)
 
 
 def load_head(task: ZooTask) -> Head:

@@ -13,15 +13,16 @@ from torch.func import functional_call
 from fda.models.blocks import Block
 from fda.models.checkpoints import Weights
 from fda.models.linears import linear_moments
-from fda.models.vision import VisionModel
+from fda.models.model import Model
+from fda.models.transforms import Batch
 from fda.tasks.data import Split
-from fda.tasks.heads import Head
+from fda.tasks.heads import TaskHead
 
 BATCH = 64  # images a forward pass when moments are taken
 
 
 class RealInputs:
-    """The images of one split of a task, its finetuned model and its head. Labels are not read.
+    """The samples of one split of a task, its finetuned model and its head. Labels are not read.
 
     Tasks share the model's module: `moments` overwrites the weights in it, `logits` neither reads nor changes them. Not for
     several threads at once. `pulse` is called at every batch and may raise to stop.
@@ -29,23 +30,24 @@ class RealInputs:
 
     def __init__(
         self,
-        model: VisionModel,
+        model: Model,
         finetuned: Weights,
-        head: Head,
+        head: TaskHead,
         split: Split,
         device: str = "cpu",
         pulse: Callable[[], None] = lambda: None,
     ) -> None:
         self.model, self.finetuned, self.split, self.device, self.pulse = model, finetuned, split, device, pulse
         self.head = head.to(device)
-        self._features = _Features(model)
-        self._floats = {name for name, tensor in model.module.state_dict().items() if tensor.is_floating_point()}
+        self._whole = _Whole(model, self.head)
+        floats = {name for name, tensor in model.module.state_dict().items() if tensor.is_floating_point()}
+        self._floats = floats & set(finetuned)
 
-    def batches(self, size: int, *, examples: int | None = None, seed: int | None = None) -> Iterator[Tensor]:
-        """Images (b, 3, height, width) on the device, `size` at a time; the last batch of a pass may be smaller.
+    def batches(self, size: int, *, examples: int | None = None, seed: int | None = None) -> Iterator[Batch]:
+        """Prepared samples on the device, `size` at a time; the last batch of a pass may be smaller.
 
-        Without a seed: one pass in order over `examples` images spread over the split (None: over all). With a seed:
-        passes without end over the same images, each shuffled anew.
+        Without a seed: one pass in order over `examples` samples spread over the split (None: over all). With a seed:
+        passes without end over the same samples, each shuffled anew.
         """
         places = torch.tensor(self.split.spread(len(self.split) if examples is None else examples))
         if seed is None:
@@ -56,44 +58,41 @@ class RealInputs:
             yield from self._pass(places[torch.randperm(len(places), generator=random)], size)
 
     def moments(self, examples: int | None = None) -> dict[str, Tensor]:
-        """Linear weight → mean of x xᵀ (in × in) on `examples` images through the finetuned model, fp32, on the CPU."""
+        """Linear weight → mean of x xᵀ (in × in) on `examples` samples through the finetuned model, fp32, on the CPU."""
         self.model.load(self.finetuned)
-        self.model.module.to(self.device)
+        self.model.to(self.device)
 
         def run() -> None:
-            for images in self.batches(BATCH, examples=examples):
-                self.model.features(images)
+            for batch in self.batches(BATCH, examples=examples):
+                self.model.outputs(batch)
 
         return linear_moments(self.model.module, run)
 
-    def logits(self, weights: Mapping[str, Tensor], inputs: Tensor) -> Tensor:
+    def logits(self, weights: Mapping[str, Tensor], inputs: Batch) -> Tensor:
         """(batch, classes), differentiable in `weights`: every floating-point tensor of the model, on the device.
 
         Other buffers are the module's own; ValueError if a floating-point tensor is missing.
         """
         if missing := self._floats - set(weights):
             raise ValueError(f"weights lack {sorted(missing)[:3]}")
-        self._features.to(self.device)
-        features = functional_call(
-            self._features, {f"module.{name}": tensor for name, tensor in weights.items()}, (inputs,)
-        )
-        return self.head.logits(features)
+        self.model.to(self.device)
+        return functional_call(self._whole, {f"module.{name}": tensor for name, tensor in weights.items()}, (inputs,))
 
-    def _pass(self, places: Tensor, size: int) -> Iterator[Tensor]:
+    def _pass(self, places: Tensor, size: int) -> Iterator[Batch]:
         for batch in places.split(size):
             self.pulse()
             yield self.split.at(batch.tolist()).to(self.device)
 
 
-class _Features(nn.Module):
-    """The model's `features` as a module's forward, which is what `functional_call` calls."""
+class _Whole(nn.Module):
+    """The model and a head behind it as one forward, which is what `functional_call` calls."""
 
-    def __init__(self, model: VisionModel) -> None:
+    def __init__(self, model: Model, head: TaskHead) -> None:
         super().__init__()
-        self.model, self.module = model, model.module
+        self.model, self.module, self.head = model, model.module, head
 
-    def forward(self, images: Tensor) -> Tensor:
-        return self.model.features(images)
+    def forward(self, batch: Batch) -> Tensor:
+        return self.head.answer(self.model, batch)
 
 
 class AnchorMoments:

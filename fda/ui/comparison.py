@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from fda.analysis.intervals import resampled_accuracies
+from fda.analysis.intervals import resampled_scores
 from fda.analysis.scores import Scores
 from fda.errors import UserError
 from fda.figures.cost import Cost
@@ -21,14 +21,15 @@ from fda.figures.kinds import LOOKS, Kind
 from fda.figures.radar import MOST_METHODS
 from fda.figures.sweep import Sweep
 from fda.merging.registry import METHODS
-from fda.runs.predictions import correctness, predictions_file
+from fda.runs.predictions import predictions_file, score_sums
 from fda.runs.records import MethodResult, Run
 from fda.runs.store import Score, Store
+from fda.tasks.metrics import METRICS
 from fda.ui.cited import Cited, cited
 
 ALWAYS = ("pretrained", "individual")  # between them everything else lies: no filter removes them
 BASELINES = ("ta", "average", "pretrained")
-NOT_SETTINGS = ("selection", "sweep", "inputs", "anchors_seconds")  # these have places of their own
+NOT_SETTINGS = ("selection", "sweep", "inputs", "anchors_seconds", "perplexity")  # these have places of their own
 MARK = "†"  # follows the name of a method that reads real inputs, wherever no heading says so
 
 
@@ -94,12 +95,11 @@ def results(store: Store, run: Run) -> Results:
     kinds = {method: kind_of(method, one.settings) for method, one in done.items()}
     methods = sorted(done, key=lambda method: (list(LOOKS).index(kinds[method]), _place(method)))
     metrics = {score.metric for score in all_scores}
-    known = metrics == {"accuracy"}  # only of an accuracy do the predictions tell how sure it is
     scores = Scores(
         tuple(methods),
         tasks,
         np.array([[values[method][task] for task in tasks] for method in methods]).reshape(len(methods), len(tasks)),
-        _draws(store.run_dir(run.run_id), tuple(methods), tasks) if known else _no_draws(methods, tasks),
+        _draws(store.run_dir(run.run_id), tuple(methods), tasks),
     )
     there = {one.method for one in found}
     return Results(
@@ -111,7 +111,7 @@ def results(store: Store, run: Run) -> Results:
         missing=[name for name in run.spec.methods if name not in there],
         split=", ".join(sorted({score.split for score in all_scores})),
         count=_count(all_scores, methods),
-        metric="accuracy" if known or not metrics else "score",
+        metric=_metric_title(metrics),
     )
 
 
@@ -194,6 +194,14 @@ def _cost(result: MethodResult) -> Cost:
     return Cost(result.seconds, result.peak_bytes, result.settings.get("anchors_seconds"))
 
 
+def _metric_title(metrics: set[str]) -> str:
+    """What the scores are, in words: the one metric of all tasks, else `score`."""
+    if len(metrics) > 1:
+        return "score"
+    name = next(iter(metrics), "accuracy")
+    return METRICS[name].title if name in METRICS else name
+
+
 def _count(scores: Sequence[Score], methods: Sequence[str]) -> int:
     return sum(score.count for score in scores if methods and score.method == methods[0])
 
@@ -227,7 +235,7 @@ def _resampled(
     folder: Path, methods: tuple[str, ...], tasks: tuple[str, ...], stamps: tuple[int, ...]
 ) -> np.ndarray | None:
     """None unless all methods answered the same samples of every task."""
-    correct = [correctness(folder, methods, task) for task in tasks]
-    if any(own is None or own.size == 0 for own in correct):
+    sums = [score_sums(folder, methods, task) for task in tasks]
+    if any(own is None for own in sums):
         return None
-    return resampled_accuracies(correct)
+    return resampled_scores([(own, None if own.dtype == bool else METRICS[name].score) for name, own in sums])

@@ -149,8 +149,6 @@ def _bars_sentence(
 
 
 def _whiskers(found: Results) -> str:
-    if found.metric != "accuracy":
-        return "No intervals: the predictions tell how sure an accuracy is, not other metrics."
     if not found.known_intervals:
         return "No intervals: this run kept no predictions to draw them from (it is of an older version)."
     return f"Whiskers: {PERCENT} bootstrap intervals over {found.count:,} {found.split} samples."

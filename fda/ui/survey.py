@@ -11,6 +11,7 @@ import streamlit as st
 
 from fda.errors import UserError
 from fda.home import REPO, model_roots
+from fda.models.hub import missing_models
 from fda.models.zoo import Zoo, load_zoo, zoo_path
 
 SECONDS = 600  # a survey reads every tensor once: seconds for the demo zoo, minutes for large models
@@ -21,14 +22,20 @@ def survey(reference: str) -> dict[str, Any]:
 
     UserError if the zoo cannot be read or its checkpoints do not fit together.
     """
-    zoo = load_zoo(reference, roots=model_roots())
+    zoo = read_zoo(reference)
     path = zoo_path(reference)
     return _survey(str(path), _stamps(path, zoo))
 
 
 def read_zoo(reference: str) -> Zoo:
-    """The zoo file alone, validated. UserError as `load_zoo`."""
-    return load_zoo(reference, roots=model_roots())
+    """The zoo file alone, validated. UserError as `load_zoo`, or if models are still on the hub: a page downloads nothing."""
+    zoo = load_zoo(reference, roots=model_roots())
+    if missing := missing_models(zoo):
+        raise UserError(
+            f"zoo {zoo.name}: {len(missing)} of its models are on the hub and not on this machine yet ({missing[0]} …): "
+            f"run `python -m fda zoo check {reference}` once, which downloads them."
+        )
+    return zoo
 
 
 @st.cache_data(max_entries=16, show_spinner=False)
@@ -65,7 +72,7 @@ def _stamps(path: Path, zoo: Zoo) -> tuple[tuple[str, int, int], ...]:
     places = [path, Path(zoo.base.model), *(Path(task.model) for task in zoo.tasks)]
     places += [Path(task.head) for task in zoo.tasks if isinstance(task.head, str)]
     stamps = []
-    for place in places:
+    for place in filter(Path.exists, places):  # a hub id is no place here
         for file in sorted(place.iterdir()) if place.is_dir() else [place]:
             found = file.stat()
             stamps.append((str(file), found.st_size, found.st_mtime_ns))

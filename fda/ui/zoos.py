@@ -2,14 +2,21 @@
 
 import streamlit as st
 
-from fda.models.zoo import list_zoos
+from fda.models.hub import missing_models
+from fda.models.zoo import list_zoos, load_zoo
 
 OWN = "a zoo file of mine"
 
 
+@st.cache_data(ttl=30, show_spinner=False)
+def _at_hand() -> list[str]:
+    """The shipped zoos whose models are on this machine; the others are for the command line, which downloads."""
+    return [name for name, path in list_zoos().items() if not missing_models(load_zoo(path))]
+
+
 def choose_zoo() -> str | None:
     """The name or path chosen; None while the reader has not yet given a path. Shared by the pages through `?zoo=`."""
-    shipped = list(list_zoos())
+    shipped = _at_hand()
     asked = st.query_params.get("zoo") or st.session_state.get("zoo_looked_at") or "demo"
     options = [*shipped, OWN]
     if "zoo_choice" not in st.session_state:

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from fda.merging.method import is_linear, is_matrix
-from fda.merging.tsv import polar
+from fda.merging.singular import polar
 from fda.merging.wudi import interference, least_interference
 from tests.merging.states import STILL, assert_close, distance, floats, random_states, run
 

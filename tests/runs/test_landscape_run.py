@@ -155,7 +155,7 @@ def test_samples_are_spread_over_the_split(home, opened):
     split = load_split(opened.zoo.task("bright"), "validation", opened.model.transform)
     images, labels = next(split.batches(40))
     places = [0, 6, 13, 20, 26, 32, 39]  # 39 · k / 6, rounded
-    assert torch.equal(samples[1].images, images[places]) and torch.equal(samples[1].labels, labels[places])
+    assert torch.equal(torch.cat(samples[1].batches), images[places]) and torch.equal(samples[1].labels, labels[places])
 
 
 def test_a_finished_landscape_keeps_its_plane_and_no_snapshots(home):

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from fda.models.survey import open_zoo
+from fda.models.transforms import ImageTransform
 from fda.models.zoo import load_zoo
 from fda.tasks.data import load_split
 from fda.tasks.heads import load_head
@@ -58,11 +59,11 @@ def test_passes_with_a_seed_never_end_and_each_shows_every_image_once(red, split
 def test_every_image_is_prepared_only_once(opened):
     calls = []
 
-    def transform(image):
+    def prepare(image):
         calls.append(1)
         return opened.model.transform(image)
 
-    split = load_split(opened.zoo.task("red"), "train", transform)
+    split = load_split(opened.zoo.task("red"), "train", ImageTransform(prepare, "counted"))
     task = RealInputs(opened.model, opened.tasks["red"], load_head(opened.zoo.task("red")), split)
     stream = task.batches(16, seed=0)
     for _ in range(12):

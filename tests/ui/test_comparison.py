@@ -130,10 +130,9 @@ def test_one_method_without_predictions_does_not_take_the_others_intervals(store
     assert math.isnan(found.scores.interval_of("tsv")[0]) and math.isfinite(found.scores.interval_of("ta")[0])
 
 
-def test_another_metric_than_accuracy_has_no_intervals_from_predictions(store, run):
+def test_two_metrics_together_are_scores_and_one_keeps_its_name(store, run):
     fill(store, run, metric="matthews")
-    found = comparison.results(store, run)
-    assert not found.known_intervals and found.metric == "score"
+    assert comparison.results(store, run).metric == "Matthews' correlation"
 
 
 def test_intervals_are_not_computed_twice_until_predictions_change(store, run, monkeypatch):
@@ -141,8 +140,8 @@ def test_intervals_are_not_computed_twice_until_predictions_change(store, run, m
     first = comparison.results(store, run).scores.interval_of("tsv")
     store.add_system(run.run_id, {"memory_bytes": 1.0})  # the run goes on
     calls = []
-    real = comparison.resampled_accuracies
-    monkeypatch.setattr(comparison, "resampled_accuracies", lambda *args: calls.append(args) or real(*args))
+    real = comparison.resampled_scores
+    monkeypatch.setattr(comparison, "resampled_scores", lambda *args: calls.append(args) or real(*args))
     assert comparison.results(store, run).scores.interval_of("tsv") == first and not calls
     folder = store.run_dir(run.run_id)
     answers = {task: Answers(np.ones(SAMPLES, int), np.ones(SAMPLES, int)) for task in right["tsv"]}

@@ -1,0 +1,94 @@
+"""Do the fast preset's anchors merge as well as the paper's? Both presets on the same seeds, FDA from every start.
+
+Runs are ordinary runs of the store, so they can be looked at on the pages afterwards.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from fda.analysis.intervals import interval, resampled_accuracies
+from fda.anchors.settings import Arithmetic, Preset
+from fda.errors import UserError
+from fda.merging.fda import STARTS
+from fda.runs.predictions import correctness
+from fda.runs.request import construct_settings, make_spec
+from fda.runs.store import Store
+from fda.runs.worker import run_here
+
+PRESETS: tuple[Preset, Preset] = ("paper", "fast")
+
+
+def bench_presets(
+    zoo: str = "demo",
+    *,
+    seeds: Sequence[int] = (0, 1, 2),
+    device: str = "auto",
+    arithmetic: Arithmetic = "auto",
+) -> dict[str, Any]:
+    """Construct and compare once a preset and seed, then `summary`. UserError if a run or a method fails.
+
+    `arithmetic` is that of both presets, so that what differs is how anchors are optimised: `plain` is the paper's to the
+    letter and takes longer.
+    """
+    store, methods = Store(), tuple(f"fda:{start}" for start in STARTS)
+    runs: dict[str, list[str]] = {preset: [] for preset in PRESETS}
+    for seed in seeds:
+        for preset in PRESETS:
+            settings = construct_settings(preset, seed=seed, arithmetic=arithmetic)
+            spec = make_spec(zoo, construct=settings, methods=methods, device=device, seed=seed)
+            runs[preset].append(store.create_run(spec))
+            if run_here(store, runs[preset][-1]) != "done":
+                raise UserError(f"run {runs[preset][-1]} did not finish: `python -m fda runs show RUN_ID` tells why.")
+    return summary(store, runs) | {"seeds": list(seeds), "arithmetic": arithmetic}
+
+
+def summary(store: Store, runs: Mapping[str, Sequence[str]]) -> dict[str, Any]:
+    """For each start the averages of both presets, one a seed, and fast − paper with its paired 95 % interval.
+
+    The interval is of the test samples, resampled a task at a time, the same for both presets and all seeds; how much seeds
+    differ is seen in the single values. `unit_seconds`: what construction took in each run,
+    its units added up.
+    """
+    paper, fast = (runs[preset] for preset in PRESETS)
+    tasks = store.run(paper[0]).spec.tasks
+    rows = []
+    for start in STARTS:
+        pairs = [_correct(store, pair, f"fda:{start}", tasks) for pair in zip(paper, fast, strict=True)]
+        averages = np.array([[own.mean(axis=1) for own in pair] for pair in pairs]).mean(axis=1)  # seeds × 2
+        draws = np.mean([np.diff(resampled_accuracies(pair), axis=0)[0].mean(axis=0) for pair in pairs], axis=0)
+        low, high = interval(draws)
+        rows.append(
+            {
+                "start": start,
+                "paper": averages[:, 0].tolist(),
+                "fast": averages[:, 1].tolist(),
+                "difference": float((averages[:, 1] - averages[:, 0]).mean()),
+                "interval": [float(low), float(high)],
+            }
+        )
+    return {
+        "zoo": store.run(paper[0]).spec.zoo.name,
+        "runs": {preset: list(own) for preset, own in runs.items()},
+        "tasks": list(tasks),
+        "unit_seconds": {preset: [_unit_seconds(store, run) for run in own] for preset, own in runs.items()},
+        "rows": rows,
+    }
+
+
+def _unit_seconds(store: Store, run: str) -> float:
+    """What all units of a run took, added up over its lanes."""
+    return float(sum(unit.seconds or 0.0 for unit in store.units(run, "construct")))
+
+
+def _correct(store: Store, runs: Sequence[str], method: str, tasks: Sequence[str]) -> list[np.ndarray]:
+    """For each task a bool (runs, n): which samples the method's model of each run gets right."""
+    found = []
+    for task in tasks:
+        own = [correctness(store.run_dir(run), (method,), task) for run in runs]
+        for run, one in zip(runs, own, strict=True):
+            if one is None:
+                raise UserError(f"run {run} has no answers of {method}: `python -m fda runs show {run}` tells why.")
+        found.append(np.concatenate(own))
+    return found

@@ -1,0 +1,164 @@
+"""Leading singular triples and polar factors, at less than the cost of full singular value decompositions.
+
+Both come from the eigenvectors of the smaller Gram matrix, whose squares of singular values lose digits: so they are computed
+in float64, checked, and taken from the full decomposition (`full_top_triples`, `full_polar`) where the check says so. Which
+matrices, and what is made of them, is left to the methods.
+"""
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Result = TypeVar("Result")
+Triples = tuple["Tensor", "Tensor", "Tensor"]
+
+SMALLEST = (
+    1e-5  # σ/σ1 below which a Gram matrix in float64 (relative error 1e-16 of σ1²) says too little of a direction
+)
+RESIDUAL = 1e-7  # of σ1·σk: what the rounding of a float32 decomposition leaves in any case
+SMALL_SIDE = 64  # below it a full decomposition costs nothing worth saving
+PANELS = 4  # a Gram matrix is made in so many panels, each from its diagonal on: symmetric, so 5/8 of the products
+ROWS = 512  # that are in float64 at once
+MOST_LANES = 4
+
+
+def top_triples(matrix: "Tensor", count: int) -> Triples:
+    """U (m × count), s (count), Vᵀ (count × n): the leading singular triples of an m × n float32 matrix."""
+    small = min(matrix.shape)
+    if small < SMALL_SIDE or count == 0 or 4 * count > 3 * small:
+        return full_top_triples(matrix, count)
+    tall = matrix if matrix.shape[0] >= matrix.shape[1] else matrix.T
+    scale = tall.abs().max()
+    if not scale > 0:
+        return full_top_triples(matrix, count)
+    squares, right = _leading(gram(tall, scale), count)
+    if squares[-1] <= SMALLEST**2 * squares[0]:
+        return full_top_triples(matrix, count)
+    values = squares.sqrt()
+    left = _times(tall, scale, right / values)
+    right, values = right.float(), values.float() * scale
+    return (left, values, right.T) if tall.shape == matrix.shape else (right, values, left.T)
+
+
+def polar(matrix: "Tensor") -> "Tensor":
+    """The nearest matrix with orthonormal rows or columns: P Qᵀ of the singular value decomposition P Σ Qᵀ."""
+    import torch
+
+    if min(matrix.shape) < SMALL_SIDE:
+        return full_polar(matrix)
+    tall = matrix if matrix.shape[0] >= matrix.shape[1] else matrix.T
+    scale = tall.abs().max()
+    if not scale > 0:
+        return full_polar(matrix)
+    squares, vectors = torch.linalg.eigh(gram(tall, scale))  # ascending
+    if squares[0] <= SMALLEST**2 * squares[-1]:
+        return full_polar(matrix)
+    root = (vectors * squares.rsqrt()) @ vectors.T  # (AᵀA)^(−½)
+    factor = _times(tall, scale, root)
+    return factor if matrix.shape[0] >= matrix.shape[1] else factor.T
+
+
+def full_top_triples(matrix: "Tensor", count: int) -> Triples:
+    """`top_triples` by the full decomposition: exact for every matrix, and slow."""
+    import torch
+
+    left, values, right = torch.linalg.svd(matrix, full_matrices=False)
+    return left[:, :count].clone(), values[:count], right[:count].clone()  # the rest is let go
+
+
+def full_polar(matrix: "Tensor") -> "Tensor":
+    """`polar` by the full decomposition; where singular values are zero, some polar factor."""
+    import torch
+
+    left, _, right = torch.linalg.svd(matrix, full_matrices=False)
+    return left @ right
+
+
+def gram(tall: "Tensor", scale: "Tensor") -> "Tensor":
+    """AᵀA / scale² of an m × n matrix, n × n in float64, made from a few rows at a time."""
+    import torch
+
+    n = tall.shape[1]
+    found = torch.zeros(n, n, dtype=torch.float64, device=tall.device)
+    width = -(-n // PANELS)
+    for rows in tall.split(ROWS):
+        rows = rows.double().div_(scale)
+        for start in range(0, n, width):
+            panel = found[start:, start : start + width]
+            panel.addmm_(rows[:, start:].T, rows[:, start : start + width])
+    lower = found.tril()
+    return lower + lower.tril(-1).T
+
+
+def _times(tall: "Tensor", scale: "Tensor", right: "Tensor") -> "Tensor":
+    """(A / scale) @ right, computed in float64 a few rows at a time, in float32."""
+    import torch
+
+    found = torch.empty(len(tall), right.shape[1], dtype=tall.dtype, device=tall.device)
+    for place, rows in zip(found.split(ROWS), tall.split(ROWS), strict=True):
+        place.copy_(rows.double().div_(scale) @ right)
+    return found
+
+
+def _leading(square: "Tensor", count: int) -> tuple["Tensor", "Tensor"]:
+    """(eigenvalues (count), eigenvectors (n × count)) of a symmetric float64 matrix, largest first.
+
+    Eigenvectors in float32 cost half; one step of perturbation theory in float64 makes of their error its square. Whether
+    that was enough, the residual tells; where not, the eigenvectors are computed in float64.
+    """
+    import torch
+
+    n = len(square)
+    wide = min(n, count + max(16, count // 4))  # a margin, so that no two neighbours are torn apart at the cut
+    _, vectors = torch.linalg.eigh(square.float())
+    vectors = vectors.double().flip(1)
+    head, rest = vectors[:, :wide], vectors[:, wide:]
+    image = square @ head
+    values = (head * image).sum(0)
+    if wide < n:
+        coupling = rest.T @ image - (rest.T @ head) * values
+        below = ((square @ rest) * rest).sum(0)
+        change = coupling / (values - below[:, None])
+        head = head + rest @ torch.where(change.abs() < 0.1, change, 0.0)
+    factor, failed = torch.linalg.cholesky_ex(head.T @ head)
+    if not failed:
+        head = torch.linalg.solve_triangular(factor, head.T, upper=False).T  # orthonormal columns
+        image = square @ head
+        inner, turn = torch.linalg.eigh(head.T @ image)
+        inner, turn = inner.flip(0)[:count], turn.flip(1)[:, :count]
+        head, image = head @ turn, image @ turn
+        allowed = RESIDUAL * (inner[0] * inner[-1].clamp(min=0)).sqrt()
+        if (image - head * inner).norm(dim=0).max() <= allowed:
+            return inner, head
+    values, vectors = torch.linalg.eigh(square)
+    return values.flip(0)[:count], vectors.flip(1)[:, :count]
+
+
+def side_by_side(pieces: Iterable[Callable[[], Result]]) -> Iterator[Result]:
+    """The results of independent pieces of work, in order, made on all cores (at most four), one thread each.
+
+    A piece is asked for only when a lane is free for it, so that memory follows the lanes. One thread a piece is what
+    makes a result independent of how many cores there are.
+    """
+    import torch
+
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    lanes = min(cores, MOST_LANES)
+    waiting: deque[Future[Result]] = deque()
+    with ThreadPoolExecutor(lanes, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        try:
+            for piece in pieces:
+                waiting.append(pool.submit(piece))
+                del piece
+                if len(waiting) >= lanes:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            for future in waiting:
+                future.cancel()

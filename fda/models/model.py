@@ -1,0 +1,61 @@
+"""What every model of a zoo is, whichever library built it: blocks, weights put in and renamed, samples prepared, features.
+
+`fda.models.vision` (open_clip) and `fda.models.transformers_model` fulfil it; `fda.models.kinds` chooses between them.
+Heads are `fda.tasks.heads`.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from fda.models.blocks import Block
+from fda.models.checkpoints import Weights
+from fda.models.transforms import Batch, Transform
+
+
+class Model(ABC):
+    """An architecture whose weights are put in by `load`.
+
+    `layout`: how query, key and value lie; `identity`: of its config. `transform`: how samples are prepared; asking for it is
+    a UserError if the checkpoint brings no processor or tokenizer.
+    """
+
+    module: nn.Module
+    blocks: tuple[Block, ...]
+    layout: str
+    kind: str
+    identity: str
+    transform: Transform
+
+    @property
+    def width(self) -> int:
+        return self.blocks[0].width
+
+    @property
+    def tokens(self) -> int:
+        return self.blocks[0].tokens
+
+    @abstractmethod
+    def fit(self, weights: Weights, *, base: Weights | None = None) -> Weights:
+        """A checkpoint's weights under this architecture's names; `base`: the fitted base, for a task's.
+
+        UserError if it is no checkpoint of this architecture.
+        """
+
+    @abstractmethod
+    def load(self, weights: Mapping[str, Tensor]) -> nn.Module:
+        """Put weights of `fit` into the module, one tensor at a time; the module."""
+
+    def to(self, device: str | torch.device) -> None:
+        self.module.to(device)
+
+    @abstractmethod
+    def outputs(self, batch: Batch) -> Any:
+        """All that the model gives for a batch, as its library's heads take it."""
+
+    @abstractmethod
+    def features(self, batch: Batch) -> Tensor:
+        """(batch, embedding): what the model itself returns as its embedding; CLIP's is after the visual projection."""

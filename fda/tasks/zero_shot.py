@@ -1,0 +1,122 @@
+"""Zero-shot heads: a class's row is the base's text embedding of its name, averaged over prompt templates.
+
+Source: CLIP (arXiv 2103.00020, section 3.1.4): each prompt's embedding is normalised, their mean is normalised again, logits
+are the logit scale times cosines. The text tower is the base's, since finetuning on images leaves it as it is. Computed once
+and kept in FDA_HOME.
+"""
+
+import json
+from collections.abc import Sequence
+from copy import deepcopy
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from fda.errors import UserError
+from fda.home import fda_home
+from fda.models.checkpoints import Weights
+from fda.models.survey import OpenZoo
+from fda.models.write import kinds_of, write_tensors
+from fda.models.zoo import ZeroShot
+from fda.tasks.heads import Head
+
+BATCH = 64  # prompts at a time
+
+
+def zero_shot_head(opened: OpenZoo, asked: ZeroShot) -> Head:
+    """The head for these classes and templates. UserError if the base is no CLIP model with both towers."""
+    told = json.dumps([opened.own_base.fingerprint, opened.model.kind, asked.model_dump()], sort_keys=True)
+    path = fda_home() / "cache" / "heads" / f"{sha256(told.encode()).hexdigest()[:32]}.safetensors"
+    if not path.is_file():
+        embed = _open_clip if opened.model.kind == "open_clip" else _transformers
+        weight, scale = embed(opened, asked)
+        tensors = {"weight": weight.contiguous(), "logit_scale": scale}
+        write_tensors(path, kinds_of(tensors), tensors.items(), {"classes": json.dumps(asked.classes)})
+    found = load_file(path)
+    return Head(found["weight"], None, found["logit_scale"])
+
+
+def prompts(asked: ZeroShot) -> list[list[str]]:
+    """For each class, every template with its name put in."""
+    return [[template.replace("{}", name) for template in asked.templates] for name in asked.classes]
+
+
+def averaged(embeddings: Tensor) -> Tensor:
+    """(templates, d) → (d,): each normalised, their mean normalised."""
+    return normalize(normalize(embeddings, dim=-1).mean(dim=0), dim=-1)
+
+
+@torch.no_grad()
+def _open_clip(opened: OpenZoo, asked: ZeroShot) -> tuple[Tensor, Tensor]:
+    import open_clip
+
+    tokenizer = open_clip.get_tokenizer(f"local-dir:{opened.zoo.base.model}")
+    module = opened.model.load(opened.base)
+    device = next(module.parameters()).device
+
+    def embed(texts: Sequence[str]) -> Tensor:
+        return module.encode_text(tokenizer(list(texts)).to(device)).float().cpu()
+
+    return _rows(embed, asked), module.logit_scale.detach().exp().float().cpu().clone()
+
+
+@torch.no_grad()
+def _transformers(opened: OpenZoo, asked: ZeroShot) -> tuple[Tensor, Tensor]:
+    folder, weights = Path(opened.zoo.base.model), opened.own_base
+    config = opened.model.config
+    if config.model_type != "clip" or "logit_scale" not in weights:
+        raise UserError(
+            f"{folder} has no text tower, which a zero-shot head needs: give the folder of a whole CLIP model, or head files."
+        )
+    from transformers import AutoTokenizer
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+    except Exception as error:  # whatever a tokenizer's files contain
+        raise UserError(f"transformers cannot read the tokenizer in {folder} ({error}): save it beside it.") from None
+    module = _text_tower(config, weights)
+
+    def embed(texts: Sequence[str]) -> Tensor:
+        made = tokenizer(list(texts), padding=True, truncation=True, max_length=_longest(config), return_tensors="pt")
+        return module(input_ids=made["input_ids"], attention_mask=made["attention_mask"]).text_embeds
+
+    return _rows(embed, asked), weights["logit_scale"].float().exp()
+
+
+def _text_tower(config: Any, weights: Weights) -> torch.nn.Module:
+    """The text tower with its projection, float32."""
+    from transformers import CLIPTextModelWithProjection
+
+    from fda.models.readers.names import fitted
+    from fda.models.transformers_model import compute_buffers, give_memory, library_names
+
+    own = deepcopy(config.text_config)
+    own.projection_dim = config.projection_dim  # the whole model reads this one, the tower alone its own
+    with torch.device("meta"):
+        module = CLIPTextModelWithProjection._from_config(own, dtype=torch.float32)
+    compute_buffers(module)
+    give_memory(module)
+    tensors = module.state_dict()
+    found = fitted(weights, {name: tuple(t.shape) for name, t in tensors.items()}, rename=library_names(module))
+    for name, tensor in tensors.items():
+        tensor.copy_(found[name])
+    return module.eval().requires_grad_(False)
+
+
+def _longest(config: Any) -> int:
+    return config.text_config.max_position_embeddings
+
+
+def _rows(embed: Any, asked: ZeroShot) -> Tensor:
+    """(classes, d)"""
+    return torch.stack(
+        [
+            averaged(torch.cat([embed(own[start : start + BATCH]) for start in range(0, len(own), BATCH)]))
+            for own in prompts(asked)
+        ]
+    )
