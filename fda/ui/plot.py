@@ -26,6 +26,20 @@ if (!window.Plotly) {
 export default function () {}
 """
 
+# One object for ever: plotly.js draws anew, and forgets the zoom, when a function in the config is another one.
+SVG_BUTTON = r"""
+let svg = null;
+function svgButton() {
+  return (svg ??= {
+    name: "toSvg",
+    title: "Download plot as an SVG",
+    icon: window.Plotly.Icons.disk,
+    click: (figure) =>
+      window.Plotly.downloadImage(figure, { format: "svg", filename: figure._context.toImageButtonOptions.filename }),
+  });
+}
+"""
+
 # Runs at each change of data. The newest figure wins; none is drawn while the tab is hidden (no animation frames
 # there), while plotly.js is not there yet, or while the reader drags on the chart.
 _REACT = r"""
@@ -45,12 +59,7 @@ function draw(state) {
   const { data, layout, config } = state.next;
   state.next = null;
   if (window.matchMedia("(pointer: coarse)").matches) layout.dragmode = false;
-  config.modeBarButtonsToAdd = [{
-    name: "toSvg",
-    title: "Download plot as an SVG",
-    icon: window.Plotly.Icons.disk,
-    click: (figure) => window.Plotly.downloadImage(figure, { format: "svg", filename: config.toImageButtonOptions.filename }),
-  }];
+  config.modeBarButtonsToAdd = [svgButton()];
   window.Plotly.react(state.root, data, layout, config);
 }
 
@@ -105,7 +114,7 @@ _loader = st.components.v2.component(
 _figure = st.components.v2.component(
     "fda.figure",
     html='<div class="fda-figure" role="figure" style="width: 100%"></div>\n',
-    js=_REACT % READY,
+    js=SVG_BUTTON + _REACT % READY,
     isolate_styles=False,
 )
 

@@ -13,11 +13,11 @@ import streamlit as st
 
 from fda.figures.look import CONFIG
 from fda.figures.scrub import Scrubbed
-from fda.ui.plot import READY
+from fda.ui.plot import READY, SVG_BUTTON
 from fda.ui.scrubber_browser import CSS, HTML, JS
 
 _scrubber = st.components.v2.component(
-    "fda.scrubber", html=HTML, css=CSS, js=JS.replace("READY", json.dumps(READY)), isolate_styles=False
+    "fda.scrubber", html=HTML, css=CSS, js=SVG_BUTTON + JS.replace("READY", json.dumps(READY)), isolate_styles=False
 )
 
 

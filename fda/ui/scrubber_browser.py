@@ -83,13 +83,7 @@ function draw(state, rested = false) {
     }
     figure.stale = false;
     figure.drawn = true;
-    figure.config.modeBarButtonsToAdd = [{
-      name: "toSvg",
-      title: "Download plot as an SVG",
-      icon: window.Plotly.Icons.disk,
-      click: (root) =>
-        window.Plotly.downloadImage(root, { format: "svg", filename: figure.config.toImageButtonOptions.filename }),
-    }];
+    figure.config.modeBarButtonsToAdd = [svgButton()];
     window.Plotly.react(figure.root, figure.data, figure.layout, figure.config);
     if (!figure.root.listens) listen(state, figure);
   }
