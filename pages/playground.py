@@ -3,6 +3,7 @@
 The URL holds the whole state, so that controls may be there or not: `?controls=off` shows a lecture the figures alone.
 """
 
+import time
 from functools import partial
 
 import streamlit as st
@@ -31,6 +32,7 @@ LABELS = {
     "length": ("Steps", "how long AdamW runs"),
 }
 CONTROL_WIDTH = 140  # pixels: four in a row beside the text, two on a phone
+BREATH = 0.01  # seconds in which the server sends the figures on: they would wait for the controls, and take 20 ms longer
 LECTURE_HEIGHT = 130  # pixels that figures gain where the controls are hidden
 controlled = st.query_params.get("controls") != "off"
 
@@ -118,6 +120,7 @@ def show(lesson: Lesson) -> None:
             if not controlled:
                 figure.update_layout(height=figure.layout.height + LECTURE_HEIGHT)
             plot(figure, key=f"playground-{name}", alt=ALTS[name])
+    time.sleep(BREATH)
     if lesson.instead and controlled:
         choose("Look at", list(lesson.instead), "look", look, label_visibility="collapsed")
     st.markdown(playground.finding(setting))

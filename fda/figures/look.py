@@ -176,12 +176,12 @@ def template(theme: Theme) -> go.layout.Template:
 
 def blank(title: str, theme: Theme, *, height: int, uirevision: str | None = None) -> go.Figure:
     """An empty figure in the theme. `uirevision`: while it stays the same, zoom and hidden curves survive an update."""
-    figure = go.Figure()
-    figure.update_layout(
-        template=template(theme),
-        title={"text": title, "y": 0.985, "yanchor": "top", "yref": "container"},
-        height=height,
-        margin={"l": 8, "r": 12, "t": 44, "b": 8},
-        uirevision=uirevision,
+    return go.Figure(  # in one go: `update_layout` takes three times as long
+        layout={
+            "template": template(theme),
+            "title": {"text": title, "y": 0.985, "yanchor": "top", "yref": "container"},
+            "height": height,
+            "margin": {"l": 8, "r": 12, "t": 44, "b": 8},
+            "uirevision": uirevision,
+        }
     )
-    return figure

@@ -36,12 +36,20 @@ def loss_curve(course: Course, theme: Theme, *, uirevision: str | None = None) -
         x=_steps(course),
         y=course.loss.astype(np.float32),
         customdata=course.degrees.astype(np.float32),
-        mode="lines+markers",
+        mode="lines",
         line={"width": 3, "color": palette.accent},
-        marker={"size": _ends(course), "color": palette.accent, "opacity": 1},
         hovertemplate="step %{x}: angle loss %{y:.4f}, %{customdata:.1f}° off Δ<extra></extra>",
         showlegend=False,
         uid=MINE,
+    )
+    figure.add_scatter(
+        x=[course.setting.steps],
+        y=[float(course.loss[-1])],
+        mode="markers",
+        marker={"size": 9, "color": palette.accent},
+        hoverinfo="skip",
+        showlegend=False,
+        uid="end",
     )
     _label_end(figure, course.setting.steps, course.loss[-1], f"{course.loss[-1]:.3f}", palette.accent)
     figure.update_yaxes(range=[-0.02 * _top(course.loss), _top(course.loss)])
@@ -249,15 +257,13 @@ def _add_starts(
     """Curves told apart by colour, dash and symbol; the reader's own above all."""
     steps = np.arange(len(mine), dtype=np.int32)
     for index, (name, values) in enumerate(others.items()):
-        marks = np.zeros(len(steps), int)
-        marks[:: max(1, len(steps) // 8)] = 8
         colour = series_colour(index, theme)
         figure.add_scatter(
             x=steps,
             y=values.astype(np.float32),
             mode="lines+markers",
             line={"width": 1.8, "color": colour, "dash": DASHES[index % len(DASHES)]},
-            marker={"symbol": SYMBOLS[index % len(SYMBOLS)], "size": marks, "color": colour, "line": {"width": 0}},
+            marker={"symbol": SYMBOLS[index % len(SYMBOLS)], "size": 8, "color": colour, "maxdisplayed": 9},
             name=name,
             hovertemplate=f"<b>{name}</b>, step %{{x}}: {number}<extra></extra>",
             uid=name,
@@ -326,13 +332,6 @@ def _label_end(figure: go.Figure, x: float, y: float, text: str, colour: str) ->
 
 def _steps(course: Course) -> np.ndarray:
     return np.arange(len(course.loss), dtype=np.int32)
-
-
-def _ends(course: Course) -> list[int]:
-    """Marker sizes: a dot at the last step."""
-    sizes = np.zeros(len(course.loss), int)
-    sizes[-1] = 9
-    return sizes.tolist()
 
 
 def _top(loss: np.ndarray) -> float:

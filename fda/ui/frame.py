@@ -5,6 +5,7 @@ from streamlit.navigation.page import StreamlitPage
 
 from fda.figures.look import PALETTES
 from fda.home import ASSETS, REPO
+from fda.ui.memory import give_memory_back
 from fda.ui.plot import load_plotly
 from fda.ui.theme import theme
 
@@ -39,6 +40,7 @@ _PAGES = (
 
 def run() -> None:
     """For app.py: draw what every page shares, and within it the page that was asked for."""
+    give_memory_back()
     _settings()
     st.session_state[FRAMED] = True
     page = st.navigation(_pages())
