@@ -32,7 +32,7 @@ LABELS = {
     "length": ("Steps", "how long AdamW runs"),
 }
 CONTROL_WIDTH = 140  # pixels: four in a row beside the text, two on a phone
-BREATH = 0.01  # seconds in which the server sends the figures on: they would wait for the controls, and take 20 ms longer
+BREATH = 0.01  # seconds for the server to send the figures; else they wait for the controls, 20 ms longer
 LECTURE_HEIGHT = 130  # pixels that figures gain where the controls are hidden
 controlled = st.query_params.get("controls") != "off"
 
