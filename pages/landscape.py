@@ -144,7 +144,9 @@ def choose(found: LandscapeMap) -> landscape.View:
         )
     track = found.track(path)
     marks = [mark(track, place) for place in range(len(track.at))]
-    at = st.select_slider("How far", marks, marks[-1], key="at", bind="query-params")
+    at = marks[-1]
+    if len(marks) > 1:  # of a path that is not recorded yet the map has the start alone
+        at = st.select_slider("How far", marks, marks[-1], key="at", bind="query-params")
     return landscape.View(metric, of, log, (path, marks.index(at)), theme())
 
 

@@ -1,5 +1,6 @@
 """The loss landscape as a run: record the paths, find the plane, score its points from coarse to fine, and the paths' weights.
 
+A plane that FDA's path from TA does not span has its first picture before that path is recorded, seconds after the start.
 Stopped at any point it goes on where it was: recorded blocks, the plane and scored tiles are kept.
 """
 
@@ -31,13 +32,14 @@ from fda.runs.landscape_record import (
     tile_key,
     track_key,
 )
-from fda.runs.landscape_scores import Samples, Scorer, load_samples, split_kind
+from fda.runs.landscape_scores import Scorer, load_samples, split_kind
 from fda.runs.lanes import run_lanes
 from fda.runs.stopped import Stopped
 from fda.runs.store import UnitKey
 from fda.runs.work import Work
 
 LAMBDAS = tuple(step / 10 for step in range(11))  # marks on the path of task arithmetic, beside its own λ
+ROOM = 1.25  # of FDA's end from pretrained: as far as the grid goes for a path from TA that is not recorded yet
 WRITE_SECONDS = 0.5  # between two writes to the store of one tile
 
 Point = Callable[[str], Tensor]  # a tensor's name → its value in the model that is scored
@@ -52,15 +54,22 @@ def compute_landscape(work: Work) -> None:
     if all(unit.state == "done" for unit in store.units(run_id)):
         return
     samples = load_samples(work)  # before the long work, so that data that cannot be read is told at once
+    counts = {one.task: len(one.labels) for one in samples}
     found = load_map(work.folder)
     if found is None:
-        record_paths(work)
-        found = _find_plane(work, {one.task: len(one.labels) for one in samples})
+        first = FDA_PATHS[:1] if work.spec.landscape.directions == "ta_fda" else FDA_PATHS
+        record_paths(work, first)
+        found = _find_plane(work, counts, first)
     elif found.fingerprints != _fingerprints(work):
         raise UserError(
             f"the checkpoints of zoo {work.spec.zoo.name} have changed since this landscape was begun: start a new one."
         )
-    _score(work, found, samples)
+    scorer = Scorer(work, samples)
+    if len(found.track(FDA_PATHS[1]).at) < len(_marks(work)[FDA_PATHS[1]]):
+        _score(work, scorer, found, coarse_only=True)
+        record_paths(work, FDA_PATHS)
+        found = _with_all_tracks(work, found)
+    _score(work, scorer, found)
     shutil.rmtree(paths_folder(work.folder), ignore_errors=True)
 
 
@@ -84,20 +93,18 @@ def _fingerprints(work: Work) -> tuple[str, ...]:
 # the plane -----------------------------------------------------------------------------------------------------------
 
 
-def _find_plane(work: Work, counts: dict[str, int]) -> LandscapeMap:
-    """Directions into their file, then where everything lies into the map, which says that the plane is found."""
+def _find_plane(work: Work, counts: dict[str, int], paths: Sequence[str]) -> LandscapeMap:
+    """Directions into their file, then where everything lies into the map, which says that the plane is found.
+
+    `paths`: those of FDA that are recorded; of another the map has the start alone, and room for the rest.
+    """
     names = [block.prefix + name for block in work.blocks for name in block.names]
-    base, marks = work.opened.base, _marks(work)
-    models: list[Weights] = list(work.finetuned)
-    for method in FDA_PATHS:
-        models += [weights_after(work, method, int(epoch)) for epoch in marks[method]]
-    gram = gram_of_differences(names, base, models, work.device, work.pulse)
-    end = len(work.finetuned) + len(marks[FDA_PATHS[0]]) - 1
-    found = plane(gram, len(work.finetuned), end, work.spec.landscape.directions)
+    models, found = _spanned(work, paths, names)
     _write_directions(work, found, names, models)
-    tracks = _tracks(found, marks, len(work.finetuned))
+    tracks = _tracks(work, found, paths)
     points = work.spec.landscape.points
-    across, up = extent(*(np.array([0.0, *(x for track in tracks for x in getattr(track, axis))]) for axis in "ab"))
+    room = ROOM if len(paths) < len(FDA_PATHS) else 1.0
+    across, up = extent(*(_reach(tracks, axis, room) for axis in "ab"))
     result = LandscapeMap(
         directions=work.spec.landscape.directions,
         unit=found.unit,
@@ -113,6 +120,31 @@ def _find_plane(work: Work, counts: dict[str, int]) -> LandscapeMap:
     return result
 
 
+def _reach(tracks: Sequence[Track], axis: str, room: float) -> np.ndarray:
+    """The coordinates that the grid has to hold: θ0, all tracks, and FDA's end from pretrained times `room`."""
+    ends = {track.name: getattr(track, axis) for track in tracks}
+    return np.array([0.0, *(x for end in ends.values() for x in end), room * ends[FDA_PATHS[0]][-1]])
+
+
+def _with_all_tracks(work: Work, found: LandscapeMap) -> LandscapeMap:
+    """The map of a plane that was found before all paths were recorded, now with every track whole."""
+    names = [block.prefix + name for block in work.blocks for name in block.names]
+    _, plane_again = _spanned(work, FDA_PATHS, names)
+    result = found.model_copy(update={"tracks": _tracks(work, plane_again, FDA_PATHS)})
+    save_map(work.folder, result)
+    return result
+
+
+def _spanned(work: Work, paths: Sequence[str], names: Sequence[str]) -> tuple[list[Weights], Plane]:
+    """The finetuned models and those of the `paths`, in this order, and the plane that they give."""
+    models: list[Weights] = list(work.finetuned)
+    for method in paths:
+        models += [weights_after(work, method, epoch) for epoch in recorded_epochs(work, method)]
+    gram = gram_of_differences(names, work.opened.base, models, work.device, work.pulse)
+    end = len(work.finetuned) + len(recorded_epochs(work, FDA_PATHS[0])) - 1
+    return models, plane(gram, len(work.finetuned), end, work.spec.landscape.directions)
+
+
 def _write_directions(work: Work, found: Plane, names: Sequence[str], models: Sequence[Weights]) -> None:
     base, axes = work.opened.base, {"u": found.along, "v": found.across}
     kinds = {f"{axis}/{name}": (base[name].shape, torch.float32) for name in names for axis in axes}
@@ -121,44 +153,50 @@ def _write_directions(work: Work, found: Plane, names: Sequence[str], models: Se
     write_tensors(directions_file(work.folder), kinds, tensors, metadata, pulse=work.pulse)
 
 
-def _tracks(found: Plane, marks: dict[str, tuple[float, ...]], tasks: int) -> tuple[Track, ...]:
-    """Where every track lies, each model given as a combination of the plane's: finetuned first, then FDA's paths in turn."""
+def _tracks(work: Work, found: Plane, paths: Sequence[str]) -> tuple[Track, ...]:
+    """Where every track lies, each model given as a combination of the plane's: finetuned first, then the `paths` in turn."""
+    marks, tasks = _marks(work), len(work.finetuned)
     itself = torch.eye(len(found.gram), dtype=torch.float64)
-    paths = itself[tasks:].split([len(marks[method]) for method in FDA_PATHS])
-    lambdas = torch.tensor(marks[TA], dtype=torch.float64)
-    models = {TA: lambdas[:, None] * itself[:tasks].sum(0), FINETUNED: itself[:tasks]}
-    models |= dict(zip(FDA_PATHS, paths, strict=True))
+    arithmetic = itself[:tasks].sum(0)
+    models = {TA: torch.tensor(marks[TA], dtype=torch.float64)[:, None] * arithmetic, FINETUNED: itself[:tasks]}
+    models |= dict(zip(paths, itself[tasks:].split([len(marks[method]) for method in paths]), strict=True))
+    if FDA_PATHS[1] not in models:  # it starts at the task arithmetic of its λ
+        models[FDA_PATHS[1]] = ta_scale(work) * arithmetic[None]
     places = {  # rounded, so that what is zero is not told as -1e-17
         name: (tuple((values.round(decimals=12) + 0.0).tolist()) for values in found.place(models[name]))
         for name in marks
     }
     return tuple(
-        Track(name=name, at=marks[name], a=a, b=b, distance=distance) for name, (a, b, distance) in places.items()
+        Track(name=name, at=marks[name][: len(models[name])], a=a, b=b, distance=distance)
+        for name, (a, b, distance) in places.items()
     )
 
 
 # scores --------------------------------------------------------------------------------------------------------------
 
 
-def _score(work: Work, found: LandscapeMap, samples: list[Samples]) -> None:
+def _score(work: Work, scorer: Scorer, found: LandscapeMap, *, coarse_only: bool = False) -> None:
     """Every tile and track that has no numbers yet, side by side: the first picture, then the tracks, then finer tiles."""
-    scorer = Scorer(work, samples)
     done = {unit.key for unit in work.store.units(work.run_id, "landscape") if unit.state == "done"}
-    todo = [(key, points) for key, points in _points(work, found, scorer.names) if key not in done]
+    todo = [(key, points) for key, points in _points(work, found, scorer.names, coarse_only) if key not in done]
     run_lanes([_piece(work, scorer, key, points) for key, points in todo], work.device, work.should_stop)
 
 
-def _points(work: Work, found: LandscapeMap, names: Sequence[str]) -> list[tuple[UnitKey, list[tuple[int, Point]]]]:
+def _points(
+    work: Work, found: LandscapeMap, names: Sequence[str], coarse_only: bool
+) -> list[tuple[UnitKey, list[tuple[int, Point]]]]:
     """The units in the order of the work, each with the (step, weights) of its points."""
     points = work.spec.landscape.points
     grid = _grid(work, found, names)
-    tracks = [(track_key(track.name), list(enumerate(_recorded(work, track)))) for track in found.tracks]
     first = len(levels(points)[0]) ** 2
     coarse, fine, seen = [], [], 0
     for tile, own in enumerate(tiles(points)):
         unit = (tile_key(tile), [(point, grid(point)) for point in own])
         (coarse if seen < first else fine).append(unit)
         seen += len(own)
+    if coarse_only:
+        return coarse
+    tracks = [(track_key(track.name), list(enumerate(_recorded(work, track)))) for track in found.tracks]
     return [*coarse, *tracks, *fine]
 
 

@@ -4,7 +4,7 @@ A file a block and epoch, so that memory follows the block and a resumed run goe
 """
 
 from collections import ChainMap
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from torch import Tensor
 
@@ -38,10 +38,10 @@ def adaptation_units(work: Work) -> list[tuple[UnitKey, int]]:
     ]
 
 
-def record_paths(work: Work) -> None:
-    """Adapt every block from the pretrained model and from task arithmetic, leaving out what is already recorded."""
+def record_paths(work: Work, methods: Sequence[str]) -> None:
+    """Adapt every block by these of `FDA_PATHS`, leaving out what is already recorded."""
     run_lanes(
-        [_piece(work, method, block.copy()) for method in FDA_PATHS for block in work.blocks],
+        [_piece(work, method, block.copy()) for method in methods for block in work.blocks],
         work.device,
         work.should_stop,
     )

@@ -223,6 +223,25 @@ def test_a_stopped_landscape_resumes_to_the_same_numbers(home, stage, monkeypatc
     assert store.version(run_id) - before <= 1, "there was nothing left to do"
 
 
+def test_the_first_picture_is_there_before_the_path_from_ta_is_recorded(home, monkeypatch):
+    store, _, whole = home
+    monkeypatch.setenv("FDA_HOME", str(store.home))
+    run_id = store.create_run(store.run(whole).spec)
+
+    def pictured() -> bool:
+        return any(unit.key.name == "grid" and unit.state == "done" for unit in store.units(run_id, "landscape"))
+
+    with pytest.raises(Stopped):
+        execute(store, run_id, pictured)
+    begun = {unit.key.name for unit in store.units(run_id, "adapt") if unit.state == "done"}
+    assert begun == {"fda:pretrained"}
+    early, late = (load_map(store.run_dir(one)) for one in (run_id, whole))
+    assert early.track("fda:ta").at == (0.0,) and len(late.track("fda:ta").at) == 3
+    assert early.track("fda:ta").a[0] == pytest.approx(late.track("fda:ta").a[0], abs=1e-6)
+    assert (early.a, early.b) == (late.a, late.b)
+    assert early.track("fda:pretrained").b == pytest.approx(late.track("fda:pretrained").b, abs=1e-9)
+
+
 def test_the_directions_of_the_paths_and_a_choice_of_blocks_and_tasks(home, tiny_zoo, monkeypatch):
     store, _, _ = home
     monkeypatch.setenv("FDA_HOME", str(store.home))
