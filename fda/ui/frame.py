@@ -5,7 +5,6 @@ from streamlit.navigation.page import StreamlitPage
 
 from fda.figures.look import PALETTES
 from fda.home import ASSETS, REPO
-from fda.ui.memory import give_memory_back
 from fda.ui.plot import load_plotly
 from fda.ui.theme import theme
 
@@ -40,17 +39,14 @@ _PAGES = (
 
 def run() -> None:
     """For app.py: draw what every page shares, and within it the page that was asked for."""
-    give_memory_back()
     _settings()
     st.session_state[FRAMED] = True
     page = st.navigation(_pages())
     if theme() == "dark":
         st.html(_INK_ON_PRIMARY % PALETTES["dark"].page)
     st.logo(str(ICON), size="large")
-    library = st.container()
+    load_plotly()
     page.run()
-    with library:  # last, so that the words of a page are there before 5 MB of plotly.js
-        load_plotly()
 
 
 def guard() -> None:

@@ -1,29 +1,34 @@
 """Plotly figures that update in place. `st.plotly_chart` remounts at each change and loses zoom and hidden curves.
 
-Two components: one loads plotly.js, from the installed wheel, once per page load; the other calls `Plotly.react`.
+Two components: one has the browser fetch plotly.js, of the installed wheel, once a page load; the other calls `Plotly.react`.
 Figures keep what the reader did to them while their `uirevision` stays the same.
 """
 
-import re
+from functools import cache
+from importlib.metadata import version
 from importlib.resources import files
 
 import plotly.graph_objects as go
 import streamlit as st
+from streamlit.components.v1 import declare_component
 
 from fda.figures.look import CONFIG
 
 READY = "fda-plotly-ready"
 
-# The library is a UMD bundle: `module` is shadowed so that it takes the branch for a browser.
+# A file that the browser fetches while the page is made: as a part of the page's messages it would come a second later.
 _LOADER = """
-if (!window.Plotly) {
-  (function () {
-    var module, exports, define;
-    %s
-  }).call(window);
-  window.dispatchEvent(new Event("%s"));
+const ID = "fda-plotly";
+
+export default function ({ data }) {
+  if (window.Plotly || document.getElementById(ID)) return;
+  const script = document.createElement("script");
+  script.id = ID;
+  script.src = data.src;
+  script.onload = () => window.dispatchEvent(new Event("%s"));
+  script.onerror = () => script.remove();
+  document.head.append(script);
 }
-export default function () {}
 """
 
 # One object for ever: plotly.js draws anew, and forgets the zoom, when a function in the config is another one.
@@ -44,6 +49,15 @@ function svgButton() {
 # there), while plotly.js is not there yet, or while the reader drags on the chart.
 _REACT = r"""
 const states = new WeakMap();
+
+const queue = [];
+
+// A figure a frame, so that the first is seen while the next are drawn.
+function drawNext() {
+  const state = queue.shift();
+  if (queue.length) requestAnimationFrame(drawNext);
+  draw(state);
+}
 
 function draw(state) {
   state.asked = false;
@@ -66,7 +80,7 @@ function draw(state) {
 function ask(state) {
   if (state.asked) return;
   state.asked = true;
-  requestAnimationFrame(() => draw(state));
+  if (queue.push(state) === 1) requestAnimationFrame(drawNext);
 }
 
 export default function ({ data, parentElement }) {
@@ -100,17 +114,7 @@ export default function ({ data, parentElement }) {
 """
 
 
-def _plotly_js() -> str:
-    """plotly.js in ASCII: its few other characters would double the memory of every copy that the server keeps."""
-    text = files("plotly").joinpath("package_data/plotly.min.js").read_text(encoding="utf-8")
-    return re.sub(r"[^\x00-\x7f]", lambda found: f"\\u{ord(found[0]):04x}", text)
-
-
-_loader = st.components.v2.component(
-    "fda.plotly",
-    js=_LOADER % (_plotly_js(), READY),
-    isolate_styles=False,
-)
+_loader = st.components.v2.component("fda.plotly", js=_LOADER % READY, isolate_styles=False)
 _figure = st.components.v2.component(
     "fda.figure",
     html='<div class="fda-figure" role="figure" style="width: 100%"></div>\n',
@@ -120,8 +124,16 @@ _figure = st.components.v2.component(
 
 
 def load_plotly() -> None:
-    """Once in the frame. Its message never changes, so the browser gets it once a page load."""
-    _loader(key="plotly-js", data={})
+    """Once in the frame, first of all."""
+    _loader(key="plotly-js", data={"src": _library()})
+
+
+@cache
+def _library() -> str:
+    """The address of plotly.js: a component that is never shown has the server give out the wheel's folder of it."""
+    name = declare_component("plotly", path=str(files("plotly") / "package_data")).name
+    below = st.get_option("server.baseUrlPath").strip("/")
+    return f"{'/' if below else ''}{below}/component/{name}/plotly.min.js?{version('plotly')}"
 
 
 def plot(figure: go.Figure | str, *, key: str, alt: str) -> None:
