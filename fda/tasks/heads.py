@@ -65,6 +65,12 @@ class Head:
         return Head(*(t if t is None else t.to(device) for t in (self.weight, self.bias, self.logit_scale)))
 
     @property
+    def tensors(self) -> dict[str, Tensor]:
+        """By the names that a head file has."""
+        named = {"weight": self.weight, "bias": self.bias, "logit_scale": self.logit_scale}
+        return {name: tensor for name, tensor in named.items() if tensor is not None}
+
+    @property
     def fingerprint(self) -> str:
         parts = (self.weight, self.bias, self.logit_scale)
         return sha256(b"|".join(b"" if t is None else t.cpu().numpy().tobytes() for t in parts)).hexdigest()

@@ -3,6 +3,7 @@
 import csv
 import json
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -19,6 +20,7 @@ from fda.merging.merge import merge
 from fda.merging.registry import METHODS
 from fda.models.survey import open_zoo
 from fda.models.zoo import load_zoo
+from fda.runs.store import Store
 from fda.tasks.data import load_split
 from fda.tasks.evaluate import evaluate, written
 from fda.tasks.heads import task_head
@@ -62,6 +64,35 @@ def one_task_merged_is_the_finetuned_model(path):
         assert not torch.allclose(task_head(opened, "first").answer(opened.model, batch), expected, atol=1e-3)
 
 
+def exported(path, run_id, method, *options):
+    """The folder that `export` writes."""
+    folder = path.parent / f"export-{method.replace(':', '-')}-{'-'.join(map(str, options)).strip('-')}"
+    command("export", run_id, "--method", method, "--out", folder, *options)
+    return folder
+
+
+def the_library_loads_what_was_merged(path, run_id, method):
+    """The exported folder gives the logits of the merged model in memory, with the head of a task and without any."""
+    opened = open_zoo(load_zoo(path))
+    batch = load_split(opened.zoo.task("second"), "test", opened.model.transform).images(24)
+    merged = load_file(Store().run_dir(run_id) / "merged" / f"{method}.safetensors")
+    opened.model.load(merged)
+    with torch.no_grad():
+        expected = task_head(opened, "second").answer(opened.model, batch)
+    folder = exported(path, run_id, method, "--task", "second")
+    assert torch.allclose(library_logits(folder, batch), expected, atol=1e-5)
+    bare = type(opened.model.module).from_pretrained(exported(path, run_id, method)).state_dict()
+    assert all(torch.equal(bare[name], merged[name]) for name in merged)
+    loaded = transformers.AutoConfig.from_pretrained(folder)
+    assert loaded.architectures == json.loads((path.parent / "second" / "config.json").read_text())["architectures"]
+    assert opened.model.transform.identity == checkpoint_transform_of(opened, folder).identity
+
+
+def checkpoint_transform_of(opened, folder):
+    """The processor or tokenizer that a folder brings."""
+    return replace(opened.model, folders=(folder,)).transform
+
+
 def run_ids() -> set[str]:
     return {run["run_id"] for run in json.loads(command("runs", "list", "--json")) if run["state"] == "done"}
 
@@ -73,7 +104,11 @@ def whole_program(path, metric="accuracy"):
     command("construct", "--zoo", path, "--steps", 5, "--anchors", 4, "--device", "cpu")
     (run_id,) = run_ids() - before
     methods = ("--methods", "average,ta,tsv,fda:ta")
+    before = run_ids()
     command("compare", "--zoo", path, "--anchors", run_id, *methods, "--json", report, "--device", "cpu")
+    (compared,) = run_ids() - before
+    if open_zoo(load_zoo(path)).zoo.task("first").head is None:
+        the_library_loads_what_was_merged(path, compared, "fda:ta")
     rows = {row["method"]: row for row in json.loads(report.read_text())["rows"]}
     assert {"pretrained", "individual", "average", "ta", "tsv", "fda:ta"} <= rows.keys()
     for row in rows.values():
@@ -96,9 +131,12 @@ def test_a_classifier_of_images_goes_the_whole_way(tmp_path, name):
 
 
 @pytest.mark.parametrize("name", CAUSAL)
-def test_a_language_head_gives_the_librarys_logits(tmp_path, name):
+def test_a_language_head_gives_the_librarys_logits_and_goes_along(tmp_path, name):
     path = text_zoo(tmp_path, name, headed=CAUSAL[name])
     one_task_merged_is_the_finetuned_model(path)
+    command("compare", "--zoo", path, "--methods", "ta", "--device", "cpu")
+    (compared,) = run_ids()
+    the_library_loads_what_was_merged(path, compared, "ta")
 
 
 def test_clip_of_transformers_goes_the_whole_way_with_zero_shot_heads(tmp_path):

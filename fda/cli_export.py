@@ -1,0 +1,65 @@
+"""`python -m fda export`: a merged model of a run as a folder that its library loads, and onto the hub if asked for."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fda.errors import UserError
+from fda.runs.store import Store
+
+
+def export(
+    run_id: Annotated[str, typer.Argument(help="a run with a comparison, as `python -m fda runs list` names it")],
+    method: Annotated[str, typer.Option(help="which of its merged models")],
+    out: Annotated[Path, typer.Option(help="the folder to write; it must not be there yet")],
+    task: Annotated[str | None, typer.Option(help="a transformers checkpoint's task whose own head goes along")] = None,
+    push: Annotated[str | None, typer.Option(help="upload the folder to this hub id, org/name, too")] = None,
+    private: Annotated[bool, typer.Option("--private", help="make that repository a private one")] = False,
+) -> None:
+    """Write a merged model as its library loads it: weights, config, processor, model card."""
+    from fda.models.upload import require_repository, upload
+
+    if push is not None:
+        require_repository(push)
+    written = export_model_of(Store(), run_id, method, out, task=task)
+    print(f"{written}: {sum(file.stat().st_size for file in written.rglob('*')) / 2**20:.1f} MiB")
+    if push is not None:
+        print(upload(written, push, private=private))
+
+
+def export_model_of(store: Store, run_id: str, method: str, out: Path, *, task: str | None = None) -> Path:
+    """Write one merged model; the folder. UserError if the run has none, or if its checkpoints have changed since."""
+    from fda.models.checkpoints import Checkpoint
+    from fda.models.export import export_model, frame, whole_folder
+    from fda.models.survey import header_problem, open_zoo
+    from fda.models.write import kinds_of, write_tensors
+    from fda.runs.files import merged_file
+    from fda.tasks.heads import Head, task_head
+    from fda.ui.model_card import model_card
+
+    run = store.run(run_id)
+    path = merged_file(store.run_dir(run_id), method)
+    done = [one.method for one in store.results(run_id)[0] if one.state == "done" and one.method != "individual"]
+    if method not in done or not path.is_file():
+        told = f"it has {', '.join(done)}" if done else "it has none: compare methods first"
+        raise UserError(f"run {run_id} has no merged model {method!r}; {told}.")
+    if task is not None and task not in run.spec.tasks:
+        raise UserError(f"run {run_id} has no task {task!r}: it has {', '.join(run.spec.tasks)}.")
+    opened, merged = open_zoo(run.spec.zoo, run.spec.tasks), Checkpoint(path)
+    shapes = {name: info.shape for name, info in opened.base.header.items()}
+    if wrong := header_problem(shapes, merged, "the base that the zoo names now"):
+        raise UserError(wrong)
+    built = frame(opened, task)
+    card = model_card(store, run, method, kind=built.kind, architecture=built.architecture, task=task)
+    with whole_folder(out) as folder:
+        export_model(built, merged, folder)
+        for name in run.spec.tasks:
+            head = task_head(opened, name) if opened.zoo.task(name).head is not None else None
+            if isinstance(head, Head):
+                tensors = head.tensors
+                write_tensors(
+                    folder / "heads" / f"{name}.safetensors", kinds_of(tensors), tensors.items(), {"task": name}
+                )
+        (folder / "README.md").write_text(card, encoding="utf-8")
+    return out

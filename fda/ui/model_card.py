@@ -1,0 +1,134 @@
+"""The README.md of an exported model: what was merged, how, what it scores, how to load it and how to make it again.
+
+Front matter as the hub reads it. Every number comes from the run's store. Imports no streamlit of its own.
+"""
+
+import json
+import math
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from fda.merging.registry import METHODS
+from fda.models.hub import is_hub_id, split_id
+from fda.models.zoo import Zoo
+from fda.runs.records import Run
+from fda.runs.store import Store
+from fda.ui.command import run_commands
+from fda.ui.comparison import Results, results, settings_text
+
+NEAR = 2  # folders up from the zoo file
+
+
+def model_card(store: Store, run: Run, method: str, *, kind: str, architecture: str, task: str | None) -> str:
+    """Markdown with front matter. `architecture`: the class that loads the folder; `task`: whose head it carries, if any."""
+    zoo, found = run.spec.zoo, results(store, run)
+    own = METHODS[method]
+    about = zoo.description or ""
+    names = ", ".join(f"`{name}`" for name in run.spec.tasks)
+    parts = [
+        "---\n" + yaml.safe_dump(_front_matter(zoo, run.spec.tasks, kind), sort_keys=False, allow_unicode=True) + "---",
+        f"# {zoo.name} merged by {own.title}",
+        f"{own.idea} {about}".strip(),
+        f"One model for the tasks {names}, merged from checkpoints that were finetuned from {_model(zoo.base.model)}.",
+        "## Load it\n\n" + _loading(kind, architecture, task),
+        "## What it scores\n\n" + _scores(found, method),
+        "## How it was made\n\n" + _settings(store, run, method, found),
+        "## Make it again\n\n" + _fence("bash", "\n".join(run_commands(run.spec, run.run_id))) + "\n\nThe zoo file:\n\n"
+        + _fence("yaml", _zoo_file(zoo, Path(run.spec.zoo_path).parent)),
+        "The licences of the base and of the finetuned checkpoints hold for this model too.",
+    ]  # fmt: skip
+    return "\n\n".join(parts) + "\n"
+
+
+def _front_matter(zoo: Zoo, tasks: tuple[str, ...], kind: str) -> dict[str, Any]:
+    """Only what the hub can follow: ids, no paths of this machine."""
+    models = [zoo.base.model, *(zoo.task(name).model for name in tasks)]
+    ids = [split_id(model)[0] for model in models if is_hub_id(model)]
+    data = [zoo.task(name).data for name in tasks]
+    sets = [one.path for one in data if one is not None and is_hub_id(one.path)]
+    found: dict[str, Any] = {"library_name": kind, "tags": ["merge", "model-merging"]}
+    if ids:
+        found |= {"base_model": ids, "base_model_relation": "merge"}
+    return found | ({"datasets": list(dict.fromkeys(sets))} if sets else {})
+
+
+def _model(model: str) -> str:
+    return f"[{model}](https://huggingface.co/{split_id(model)[0]})" if is_hub_id(model) else f"`{Path(model).name}`"
+
+
+def _loading(kind: str, architecture: str, task: str | None) -> str:
+    if kind == "open_clip":
+        code = (
+            "import open_clip\n\nmodel, _, preprocess = open_clip.create_model_and_transforms('local-dir:FOLDER')\n"
+            "features = model.encode_image(preprocess(image)[None])"
+        )
+        said = (
+            "The heads of the tasks are in `heads/`: `weight`, `bias` and `logit_scale` as in the zoo file's contract."
+        )
+        return _fence("python", code) + f"\n\n{said}"
+    code = f"from transformers import {architecture}\n\nmodel = {architecture}.from_pretrained('FOLDER')"
+    said = f"It carries the head of the task `{task}`; each task has its own, and heads are not merged." if task else ""
+    return _fence("python", code) + (f"\n\n{said}" if said else "")
+
+
+def _scores(found: Results, method: str) -> str:
+    """A table with the two references beside it; intervals where they are known."""
+    shown = [name for name in ("pretrained", "individual") if name in found.methods] + [method]
+    lines = [f"| {found.metric}, in percent | " + " | ".join(METHODS[name].title for name in shown) + " |"]
+    lines.append("|---" * (len(shown) + 1) + "|")
+    for column in found.scores.columns:
+        cells = []
+        for name in shown:
+            low, high = found.scores.interval_of(name, column)
+            sure = f" ({100 * low:.1f} – {100 * high:.1f})" if math.isfinite(low) else ""
+            cells.append(f"{100 * found.scores.of(name, column):.1f}{sure}")
+        lines.append(f"| {column} | " + " | ".join(cells) + " |")
+    said = f"On {found.count:,} samples of the split {found.split}; in brackets 95 % bootstrap intervals."
+    return "\n".join(lines) + f"\n\n{said} “Individual” is each finetuned model on its own task, and not one model."
+
+
+def _settings(store: Store, run: Run, method: str, found: Results) -> str:
+    own = METHODS[method]
+    lines = [f"- method: `{method}`" + (f" ({own.paper})" if own.paper else "")]
+    lines.append(f"- settings: {settings_text(found.settings[method])}")
+    lines.append(f"- chosen: {found.settings[method].get('selection', 'fixed')}")
+    construction = _construction(store, run) if own.needs == "anchors" else None
+    if construction is not None:
+        lines.append("- anchors: " + settings_text(construction))
+    return "\n".join(lines)
+
+
+def _construction(store: Store, run: Run) -> Mapping[str, Any] | None:
+    spec = run.spec
+    if spec.construction is None and spec.anchors_run is not None:
+        runs = {one.run_id: one for one in store.runs()}
+        source = runs.get(spec.anchors_run)
+        return None if source is None or source.spec.construction is None else source.spec.construction.model_dump()
+    return None if spec.construction is None else spec.construction.model_dump()
+
+
+def _zoo_file(zoo: Zoo, folder: Path) -> str:
+    """The zoo as its file says it: paths relative to the file, or the last name where they lie far from it."""
+    content = json.loads(zoo.model_dump_json(exclude_none=True, exclude_defaults=True))
+    for part in (content["base"], *content["tasks"]):
+        part["model"] = _told(part["model"], folder)
+        if isinstance(part.get("head"), str):
+            part["head"] = _told(part["head"], folder)
+        if "data" in part:
+            part["data"]["path"] = _told(part["data"]["path"], folder)
+    return yaml.safe_dump(content, sort_keys=False, allow_unicode=True).rstrip()
+
+
+def _told(path: str, folder: Path) -> str:
+    if not Path(path).is_absolute():
+        return path
+    relative = os.path.relpath(path, folder)
+    return relative if relative.count("..") <= NEAR else Path(path).name
+
+
+def _fence(language: str, text: str) -> str:
+    return f"```{language}\n{text}\n```"
