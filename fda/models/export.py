@@ -14,9 +14,10 @@ from pathlib import Path
 import torch
 
 from fda.errors import UserError
-from fda.models.checkpoints import TensorInfo, Weights
+from fda.models.checkpoints import Weights
 from fda.models.hub import SMALL_FILES
 from fda.models.kinds import OPEN_CLIP_CONFIG, TRANSFORMERS_CONFIG
+from fda.models.model import Model
 from fda.models.readers.adapters import CONFIG as ADAPTER_CONFIG
 from fda.models.readers.adapters import AdaptedWeights
 from fda.models.readers.names import RenamedWeights
@@ -32,7 +33,8 @@ _DTYPES = {name: dtype for dtype, name in DTYPE_NAMES.items()}
 class Frame:
     """`weights` under its library's names; `merged`: such a name → the architecture's, for every tensor that is replaced.
 
-    `folders`: where its config and processor are looked for, in this order. `whole`: what the result is, in words.
+    `folders`: where its config and processor are looked for, in this order. `architecture`: the class that loads the result.
+    `embeddings`: the architecture's name of its token embeddings, to which a head's matrix may be tied, or None.
     """
 
     weights: Weights = field(repr=False)
@@ -40,6 +42,7 @@ class Frame:
     folders: tuple[Path, ...]
     kind: str
     architecture: str
+    embeddings: str | None
 
 
 def frame(opened: OpenZoo, task: str | None = None) -> Frame:
@@ -68,7 +71,8 @@ def frame(opened: OpenZoo, task: str | None = None) -> Frame:
     fitted = opened.model.fit(weights)
     names = fitted.names if isinstance(fitted, RenamedWeights) else {name: name for name in fitted}
     merged = {own: name for name, own in names.items() if name in opened.base}
-    return Frame(weights, merged, folders, opened.model.kind, _architecture(folders[0], opened.model.kind))
+    kind = opened.model.kind
+    return Frame(weights, merged, folders, kind, _architecture(folders[0], kind), _embeddings(opened.model))
 
 
 def export_model(
@@ -140,24 +144,26 @@ def _architecture(folder: Path, kind: str) -> str:
     return str(named[0])
 
 
+def _embeddings(model: Model) -> str | None:
+    """The name of the matrix of a text model's token embeddings."""
+    find = getattr(model.module, "get_input_embeddings", None)
+    if find is None or model.kind == "open_clip":
+        return None
+    matrix = getattr(find(), "weight", None)
+    return next((name for name, own in model.module.named_parameters() if own is matrix and own.ndim == 2), None)
+
+
 def _twins(built: Frame) -> dict[str, str]:
-    """Tensors that are not merged but were saved as a copy of one that is, such as tied embeddings: name → architecture's name.
+    """Matrices that are not merged but were saved as a copy of the token embeddings: name → the architecture's name of those.
 
     The library ties them again only if they are equal, so they follow.
     """
-    header = built.weights.header
-    found = {}
-    for name, info in header.items():
-        if name in built.merged or len(info.shape) != 2:
-            continue
-        for own, architecture in built.merged.items():
-            if "embed" in own and _same(header[own], info) and torch.equal(built.weights[own], built.weights[name]):
-                found[name] = architecture
-    return found
-
-
-def _same(one: TensorInfo, other: TensorInfo) -> bool:
-    return one.shape == other.shape and one.dtype == other.dtype
+    header, weights = built.weights.header, built.weights
+    own = next((own for own, name in built.merged.items() if name == built.embeddings), None)
+    if own is None:
+        return {}
+    alike = [name for name in header if name not in built.merged and header[name] == header[own]]
+    return {name: built.embeddings for name in alike if torch.equal(weights[own], weights[name])}
 
 
 def _copy_small_files(built: Frame, folder: Path) -> None:
