@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fda.errors import UserError
+from fda.models.hub_files import bring
 
 if TYPE_CHECKING:
     from fda.models.zoo import Zoo
@@ -97,7 +98,7 @@ def wanted(model: str, names: Iterable[str]) -> list[str]:
 def downloaded(model: str, pulse: Pulse | None = None) -> Path:
     """The local folder of a hub id, its missing files downloaded.
 
-    The client resumes a dropped file by range requests while it runs; it keeps only whole files from one run to the next.
+    A file that was dropped goes on where it stopped, in this run and in the next.
     `pulse` is told each file before it comes. Without network (or with HF_HUB_OFFLINE) the cache is used.
     UserError with what the hub said.
     """
@@ -122,6 +123,8 @@ def downloaded(model: str, pulse: Pulse | None = None) -> Path:
         if pulse is not None:
             pulse(f"downloading {found.id}: {name} ({size / 2**20:.1f} MiB)")
         with told(model):
+            if name in found.weights:
+                bring(found.id, name, found.commit, _place(found.id))
             folder = Path(hf_hub_download(found.id, name, revision=found.commit)).parent
     _remember(found)
     return folder
@@ -213,7 +216,7 @@ def told(model: str) -> Iterator[None]:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise UserError(
                 f"the disk is full while {model} is downloaded: free space, or set HF_HOME to a larger disk; "
-                "repeating the command keeps the files that are whole."
+                "repeating the command goes on where it stopped."
             ) from None
         raise _unreached(model, error) from None
     except errors.HTTPError as error:
@@ -223,7 +226,7 @@ def told(model: str) -> Iterator[None]:
 def _unreached(model: str, error: Exception) -> UserError:
     return UserError(
         f"the connection to the hub failed while {model} was asked for ({_first(error)}): check the network; "
-        "repeating the command keeps the files that are whole."
+        "repeating the command goes on where it stopped."
     )
 
 

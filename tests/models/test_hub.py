@@ -117,15 +117,30 @@ def test_a_download_that_drops_once_resumes_where_it_stopped(hub, tmp_path):
     assert resumed_at(hub) and min(resumed_at(hub)) > 0
 
 
-def test_a_download_that_keeps_dropping_is_told_and_keeps_whole_files(hub, tmp_path):
+def test_a_download_that_keeps_dropping_is_told_and_the_next_goes_on_where_it_stopped(hub, tmp_path):
     hub.drops = 100
     folder, sentence = download(hub, tmp_path, "org/model")
-    assert not folder and "keeps the files that are whole" in sentence
+    assert not folder and "goes on where it stopped" in sentence
     hub.drops = 0
     hub.asked.clear()
     folder, sentence = download(hub, tmp_path, "org/model")
     assert (Path(folder) / "model.safetensors").read_bytes() == FILES["model.safetensors"]
     assert not [path for verb, path, _ in hub.asked if verb == "GET" and path.endswith("config.json")]
+    assert min(resumed_at(hub)) >= DROP_AT // 2, "only the rest of the bytes was asked for"
+    assert [path.name for path in tmp_path.rglob("parts/*")] == [
+        f"{sha256(FILES['model.safetensors']).hexdigest()}.lock"
+    ]
+
+
+def test_bytes_that_are_not_the_listed_ones_are_told_and_fetched_anew(hub, tmp_path):
+    content = FILES["model.safetensors"]
+    part = tmp_path / "hub" / "models--org--model" / ".fda" / "parts" / sha256(content).hexdigest()
+    part.parent.mkdir(parents=True)
+    part.write_bytes(b"x" * 1000)  # as a damaged disk would leave it
+    folder, sentence = download(hub, tmp_path, "org/model")
+    assert not folder and "did not arrive as the hub lists it" in sentence
+    folder, sentence = download(hub, tmp_path, "org/model")
+    assert (Path(folder) / "model.safetensors").read_bytes() == content
 
 
 def resumed_at(hub) -> list[int]:
