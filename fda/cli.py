@@ -146,24 +146,29 @@ def zoo_show(
 
 
 @zoo_app.command("check")
-def zoo_check(zoo: str) -> None:
-    """Do the files of a zoo fit together? Reads headers, configs and one batch of each task's data."""
-    from fda.models.survey import open_zoo
+def zoo_check(
+    zoo: str,
+    headers: Annotated[
+        bool, typer.Option("--headers", help="from headers and configs alone: nothing is downloaded")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="with --headers: print what was found as JSON")] = False,
+) -> None:
+    """Do the files of a zoo fit together? Headers first; then downloads what is missing, and tries one batch of each task."""
+    from fda.cli_check import print_preview, try_out
+    from fda.models.preview import preview
     from fda.models.zoo import load_zoo
-    from fda.tasks.data import load_split
-    from fda.tasks.heads import task_head
 
     loaded = load_zoo(zoo)
-    opened = open_zoo(loaded)
-    for task in loaded.tasks:
-        if task.data is not None:
-            split = load_split(task, task.data.split, opened.model.transform)
-            split.labels()
-            batch = split.images(1)
-            if task.head is not None or opened.model.kind == "transformers":
-                opened.model.load(opened.base)
-                task_head(opened, task.name).answer(opened.model, batch)
-    print(f"{loaded.name}: {len(loaded.tasks)} tasks, {len(opened.model.blocks)} blocks: everything fits together.")
+    found = preview(loaded)
+    if as_json and headers:
+        print(found.model_dump_json())
+        return
+    if headers or found.download_bytes:
+        print_preview(found)
+    if found.problems:
+        raise UserError(found.problems[0])
+    if not headers:
+        try_out(loaded)
 
 
 @zoo_app.command("build-demo")

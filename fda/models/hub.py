@@ -29,6 +29,7 @@ SMALL_FILES = frozenset(
         "merges.txt", "chat_template.jinja",
     }
 )  # fmt: skip
+HUB_CONFIGS = frozenset({"config.json", "open_clip_config.json", "adapter_config.json"})
 # Of the weights the first kind that a repository holds is taken, whole; the order is that of `fda.models.readers.open`.
 WEIGHTS = (
     re.compile(r"open_clip_model\.safetensors|open_clip_pytorch_model\.safetensors"),
@@ -128,6 +129,23 @@ def downloaded(model: str, pulse: Pulse | None = None) -> Path:
             folder = Path(hf_hub_download(found.id, name, revision=found.commit)).parent
     _remember(found)
     return folder
+
+
+def config_folder(found: Listing) -> Path:
+    """The snapshot's folder with the configs in it, which are fetched; nothing else may be there. UserError as `told`."""
+    from huggingface_hub import hf_hub_download
+
+    folder = _place(found.id) / "snapshots" / found.commit
+    for name in sorted(HUB_CONFIGS & found.files.keys()):
+        with told(found.id):
+            folder = Path(hf_hub_download(found.id, name, revision=found.commit)).parent
+    return folder
+
+
+def hub_cache() -> Path:
+    from huggingface_hub import constants
+
+    return Path(constants.HF_HUB_CACHE)
 
 
 def cached_folder(model: str) -> Path | None:

@@ -18,6 +18,8 @@ from fda.models.model import Model
 from fda.models.readers.open import open_weights
 from fda.models.zoo import Zoo
 
+FLOATS = ("F32", "F16", "BF16", "F64")
+
 
 @dataclass(frozen=True)
 class OpenZoo:
@@ -39,19 +41,35 @@ def open_zoo(zoo: Zoo, tasks: tuple[str, ...] | None = None) -> OpenZoo:
     names = zoo.task_names if tasks is None else tasks
     zoo = located(zoo, tasks=names, pulse=tell_on_stderr)
     model, own_base = open_model(zoo), open_weights(zoo.base.model)
+    base = fit_base(model, own_base)
+    finetuned = {name: fit_task(model, base, name, open_weights(zoo.task(name).model, base=own_base)) for name in names}
+    return OpenZoo(zoo, model, base, finetuned, own_base)
+
+
+def fit_base(model: Model, own_base: Weights) -> Weights:
+    """The base's tensors that are merged, by the architecture's names. UserError if it is none of that architecture."""
     base = model.fit(own_base)
-    finetuned = {name: model.fit(open_weights(zoo.task(name).model, base=own_base), base=base) for name in names}
-    expected = base.header
     shapes = {name: tuple(tensor.shape) for name, tensor in model.module.state_dict().items()}
     if model.kind == "transformers":  # `fit` has said what is missing, and left out what the base may lack
         shapes = {name: shape for name, shape in shapes.items() if name in base}
-    wrong = header_problem(shapes, base, "the architecture")
-    for name, checkpoint in finetuned.items():
-        shapes = {key: info.shape for key, info in expected.items()}
-        wrong = wrong or header_problem(shapes, checkpoint, f"the base, so task {name!r} cannot be merged with it")
-    if wrong:
+    if wrong := header_problem(shapes, base, "the architecture"):
         raise UserError(wrong)
-    return OpenZoo(zoo, model, base, finetuned, own_base)
+    return base
+
+
+def fit_task(model: Model, base: Weights, task: str, own: Weights) -> Weights:
+    """A task's tensors, those of the fitted `base`. UserError that names the first that does not fit. Reads headers only."""
+    checkpoint = model.fit(own, base=base)
+    shapes = {name: info.shape for name, info in base.header.items()}
+    if wrong := header_problem(shapes, checkpoint, f"the base, so task {task!r} cannot be merged with it"):
+        raise UserError(wrong)
+    for name, info in base.header.items():
+        found = checkpoint.header[name].dtype
+        if (info.dtype in FLOATS) != (found in FLOATS):
+            raise UserError(
+                f"{checkpoint.path}: tensor {name} is {found} where the base has {info.dtype}: give plain weights."
+            )
+    return checkpoint
 
 
 def header_problem(expected: dict[str, tuple[int, ...]], checkpoint: Weights, whose: str) -> str | None:
@@ -141,7 +159,7 @@ def cosine_matrix(gram: torch.Tensor) -> list[list[float]]:
 
 def _outside(header: dict[str, Any], blocks: tuple) -> list[str]:
     inside = {block.prefix + name for block in blocks for name in block.names}
-    return [name for name, info in header.items() if name not in inside and info.dtype in ("F32", "F16", "BF16", "F64")]
+    return [name for name, info in header.items() if name not in inside and info.dtype in FLOATS]
 
 
 def _classes(head: Any) -> int | None:

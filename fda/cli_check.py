@@ -1,0 +1,47 @@
+"""`python -m fda zoo check`: what was seen of a zoo's models, and one batch of every task through them."""
+
+import sys
+
+from fda.models.preview import Preview
+from fda.models.survey import open_zoo
+from fda.models.zoo import Zoo
+from fda.tasks.data import load_split
+from fda.tasks.heads import task_head
+
+
+def print_preview(found: Preview) -> None:
+    """A line a model, and what will be needed; on stderr, since it is no result."""
+    wide = max(len(one.role) for one in found.models)
+    for one in found.models:
+        told = (
+            f"{one.parameters:,} parameters, {one.dtype}" if one.known else "its tensors are known after the download"
+        )
+        where = f"{_size(one.to_download)} to download" if one.to_download else "here"
+        print(f"{one.role:<{wide}}  {one.model}: {one.architecture or 'no config'}, {told}, {where}", file=sys.stderr)
+    blocks = next((one for one in found.models if one.blocks), None)
+    if blocks is not None:
+        print(
+            f"{blocks.blocks} blocks of {blocks.tensors_per_block} tensors, width {blocks.width}; the paper's settings need about "
+            f"{_size(found.memory_bytes)} of memory, {_size(found.disk_bytes)} of disk ({_size(found.disk_free_bytes)} free)",
+            file=sys.stderr,
+        )
+    for problem in found.problems[1:]:
+        print(f"fda: {problem}", file=sys.stderr)
+
+
+def try_out(zoo: Zoo) -> None:
+    """Open everything, bring what is missing, answer one sample of every task. UserError with the first problem."""
+    opened = open_zoo(zoo)
+    for task in zoo.tasks:
+        if task.data is not None:
+            split = load_split(task, task.data.split, opened.model.transform)
+            split.labels()
+            batch = split.images(1)
+            if task.head is not None or opened.model.kind == "transformers":
+                opened.model.load(opened.base)
+                task_head(opened, task.name).answer(opened.model, batch)
+    print(f"{zoo.name}: {len(zoo.tasks)} tasks, {len(opened.model.blocks)} blocks: everything fits together.")
+
+
+def _size(count: int | None) -> str:
+    return "?" if count is None else f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.1f} MB"
