@@ -21,8 +21,9 @@ def print_preview(found: Preview) -> None:
     blocks = next((one for one in found.models if one.blocks), None)
     if blocks is not None:
         print(
-            f"{blocks.blocks} blocks of {blocks.tensors_per_block} tensors, width {blocks.width}; the paper's settings need about "
-            f"{_size(found.memory_bytes)} of memory, {_size(found.disk_bytes)} of disk ({_size(found.disk_free_bytes)} free)",
+            f"{blocks.blocks} blocks of {blocks.tensors_per_block} tensors, width {blocks.width}; the paper's settings need "
+            f"about {_size(found.memory_bytes)} of memory, {_size(found.disk_bytes)} of disk "
+            f"({_size(found.disk_free_bytes)} free)",
             file=sys.stderr,
         )
     for problem in found.problems[1:]:

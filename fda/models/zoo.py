@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from fda.anchors.settings import Family
 from fda.errors import UserError
 from fda.home import ASSETS, require_readable
-from fda.models.hub import is_hub_id
+from fda.models.hub import is_hub_id, snapshot_folder
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 PRESET_ZOOS = ASSETS / "zoos"
@@ -131,8 +131,16 @@ def brings_head(zoo: Zoo, task: ZooTask) -> bool:
     """Whether a task names a head, or its checkpoint may bring one: transformers' do. What is in it is not looked at."""
     if task.head is not None:
         return True
-    folders = (Path(task.model), Path(zoo.base.model))  # an adapter's config is the base's
-    return zoo.base.kind != "open_clip" and any((folder / "config.json").is_file() for folder in folders)
+    models = (task.model, zoo.base.model)  # an adapter's config is the base's
+    return zoo.base.kind != "open_clip" and any(_has_config(model) for model in models)
+
+
+def _has_config(model: str) -> bool:
+    """Whether it is transformers' by its config; an id that is not on this machine yet may be."""
+    if is_hub_id(model) and not Path(model).exists():
+        folder = snapshot_folder(model)
+        return folder is None or (folder / "config.json").is_file()
+    return (Path(model) / "config.json").is_file()
 
 
 def list_zoos() -> dict[str, Path]:

@@ -1,0 +1,144 @@
+"""Zoos of hub ids as a preset names them: seen from headers, refused by name, downloaded and run. And local ones alike."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+
+import pytest
+import torch
+import yaml
+from library_zoos import clip_zoo, text_zoo
+from safetensors.torch import load_file, save_file
+from stand_in_hub import client_environment, stand_in_hub
+
+from fda.models.preview import preview
+from fda.models.zoo import load_zoo
+
+
+@pytest.fixture(scope="module")
+def repositories(tmp_path_factory):
+    """Folders org/base, org/first, org/second of tiny BERTs as a hub has them, and the path of a zoo that names the ids."""
+    folder = tmp_path_factory.mktemp("hub")
+    path = text_zoo(folder / "made", "bert", train_split=None)
+    content = yaml.safe_load(path.read_text())
+    content["base"]["model"] = "org/base"
+    for task in content["tasks"]:
+        task["model"] = f"org/{task['name']}"
+    for name in ("base", "first", "second"):
+        shutil.copytree(folder / "made" / name, folder / "root" / "org" / name)
+        (folder / "root" / "org" / name / "modeling_evil.py").write_text("1/0")
+    path.write_text(yaml.safe_dump(content))
+    text_zoo(folder / "other", "distilbert")
+    shutil.copytree(folder / "other" / "first", folder / "root" / "org" / "distil")
+    return folder / "root", path
+
+
+@pytest.fixture
+def hub(repositories):
+    with stand_in_hub(repositories[0]) as server:
+        yield server
+
+
+def fda(hub, cache, *words: object) -> subprocess.CompletedProcess:
+    done = subprocess.run(
+        [sys.executable, "-m", "fda", *map(str, words)],
+        env=os.environ | client_environment(hub.address, cache) | {"OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=200,
+    )
+    assert "Traceback" not in done.stderr, done.stderr
+    return done
+
+
+def with_changes(path, tmp_path, **models: str):
+    """The zoo with other models for some of its roles, beside the original's data."""
+    content = yaml.safe_load(path.read_text())
+    content["base"]["model"] = models.get("base", content["base"]["model"])
+    for task in content["tasks"]:
+        task["model"] = models.get(task["name"], task["model"])
+        task["data"]["path"] = str(path.parent / task["data"]["path"])
+    changed = tmp_path / "changed.yaml"
+    changed.write_text(yaml.safe_dump(content))
+    return changed
+
+
+def test_a_zoo_of_ids_is_seen_from_headers_then_downloaded_then_run(hub, repositories, tmp_path):
+    root, path = repositories
+    done = fda(hub, tmp_path, "zoo", "check", path, "--headers", "--json")
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    size = (root / "org" / "first" / "model.safetensors").stat().st_size
+    weights = hub.asked.of_weights()
+    assert weights and all(asked for verb, _, asked, _ in weights if verb == "GET"), "range requests only"
+    assert max(int(asked.split("-")[1]) for _, _, asked, _ in weights if asked) < 150_000
+    assert not found["problems"] and found["download_bytes"] > 2 * size
+    assert [(one["role"], one["where"], one["architecture"]) for one in found["models"]] == [
+        ("base", "hub", "bert"), ("first", "hub", "bert"), ("second", "hub", "bert")
+    ]  # fmt: skip
+    base = found["models"][0]
+    assert (base["blocks"], base["tensors_per_block"], base["width"], base["dtype"]) == (2, 16, 16, "F32")
+    assert base["parameters"] == sum(t.numel() for t in load_file(root / "org" / "base" / "model.safetensors").values())
+
+    done = fda(hub, tmp_path, "zoo", "check", path)
+    assert done.returncode == 0 and "everything fits together" in done.stdout
+    assert not [one for one in hub.asked if one[1].endswith(".py")], "no code is asked for"
+    hub.asked.clear()
+    for words in (
+        ("construct", "--zoo", path, "--steps", 5, "--anchors", 4, "--device", "cpu"),
+        ("compare", "--zoo", path, "--methods", "ta", "--device", "cpu", "--json", tmp_path / "rows.json"),
+    ):
+        done = fda(hub, tmp_path, *words)
+        assert done.returncode == 0, done.stderr
+    assert {row["method"] for row in json.loads((tmp_path / "rows.json").read_text())["rows"]} >= {"pretrained", "ta"}
+    assert not hub.asked, "what is here is not asked for again"
+
+
+@pytest.mark.parametrize(
+    ("models", "says"),
+    [
+        ({"second": "org/none"}, "org/none is not on the hub"),
+        ({"first": "org/gated"}, "org/gated is gated"),
+        ({"second": "org/distil"}, "is a distilbert model, but the base is a bert model"),
+    ],
+)
+def test_what_is_wrong_is_one_sentence_before_any_weight_is_downloaded(hub, repositories, tmp_path, models, says):
+    hub.gated = {"org/gated"}
+    (hub.root / "org" / "gated").mkdir(exist_ok=True)
+    done = fda(hub, tmp_path, "zoo", "check", with_changes(repositories[1], tmp_path, **models))
+    assert done.returncode == 2
+    told = [line for line in done.stderr.splitlines() if line.startswith("fda: ")]
+    assert len(told) == 1 and says in told[0]
+    assert all(asked for verb, _, asked, _ in hub.asked.of_weights() if verb == "GET")
+
+
+def test_a_connection_that_drops_is_one_sentence_and_the_next_run_ends_it(hub, repositories, tmp_path):
+    hub.drops = 1000
+    done = fda(hub, tmp_path, "zoo", "check", repositories[1])
+    assert done.returncode == 2 and "goes on where it stopped" in done.stderr.splitlines()[-1]
+    hub.drops = 0
+    done = fda(hub, tmp_path, "zoo", "check", repositories[1])
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_zoo_of_folders_is_seen_alike_and_every_mismatch_is_named(tmp_path):
+    path = text_zoo(tmp_path / "one", "bert")
+    found = preview(load_zoo(path))
+    assert not found.problems and found.download_bytes == 0 and {one.where for one in found.models} == {"here"}
+    assert found.memory_bytes > 700 * 2**20 and found.disk_bytes < found.disk_free_bytes
+    own = load_file(path.parent / "first" / "model.safetensors")
+    name = next(one for one in own if "layer.0" in one and one.endswith("query.weight"))
+    save_file({key if key != name else f"{key}s": own[key] for key in own}, path.parent / "first" / "model.safetensors")
+    second = load_file(path.parent / "second" / "model.safetensors")
+    second[name] = second[name].to(torch.int8)
+    save_file(second, path.parent / "second" / "model.safetensors")
+    missing, kind = preview(load_zoo(path)).problems
+    assert name.removeprefix("bert.") in missing and f"the nearest name there is {name}s" in missing
+    assert "is I8 where the base has F32" in kind
+
+
+def test_a_clip_model_of_both_towers_and_its_image_towers_fit(tmp_path):
+    found = preview(load_zoo(clip_zoo(tmp_path)))
+    assert found.problems == () and found.kind == "transformers" and found.models[0].blocks == 2
