@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from fda.errors import UserError
 from fda.models.hub_files import bring
@@ -20,7 +20,7 @@ from fda.models.hub_files import bring
 if TYPE_CHECKING:
     from fda.models.zoo import Zoo
 
-HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*(@[\w./-]+)?")
+HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*(@[\w./-]+)?(:[\w.-]+(/[\w.-]+)*)?")
 SMALL_FILES = frozenset(
     {
         "config.json", "open_clip_config.json", "adapter_config.json", "preprocessor_config.json", "processor_config.json",
@@ -45,18 +45,31 @@ Pulse = Callable[[str], None]
 
 
 def is_hub_id(text: str) -> bool:
-    """Whether `text` has the form org/name, with @revision or without. A path that exists goes first: see `fda.models.zoo`."""
+    """Whether `text` has the form org/name[@revision][:folder]. A path that exists goes first: see `fda.models.zoo`."""
     return HUB_ID.fullmatch(text) is not None and ".." not in text and "--" not in text
+
+
+class HubId(NamedTuple):
+    """`folder`: of one repository that holds several models, the one's; else empty."""
+
+    name: str
+    revision: str | None
+    folder: str
 
 
 @dataclass(frozen=True)
 class Listing:
-    """What of a repository would be downloaded. `files`: name → bytes; `commit`: the revision, exactly."""
+    """What of a repository would be downloaded. `files`: name in the folder → bytes; `commit`: the revision, exactly."""
 
     id: str
     revision: str | None
+    folder: str
     commit: str
     files: dict[str, int]
+
+    def path(self, file: str) -> str:
+        """A file's path in the repository."""
+        return f"{self.folder}/{file}" if self.folder else file
 
     @property
     def bytes(self) -> int:
@@ -67,21 +80,26 @@ class Listing:
         return tuple(name for name in self.files if name not in SMALL_FILES)
 
 
-def split_id(model: str) -> tuple[str, str | None]:
-    """org/name@revision → (org/name, revision or None)."""
-    name, _, revision = model.partition("@")
-    return name, revision or None
+def split_id(model: str) -> HubId:
+    """org/name@revision:folder → its parts."""
+    repository, _, folder = model.partition(":")
+    name, _, revision = repository.partition("@")
+    return HubId(name, revision or None, folder)
 
 
 def listing(model: str) -> Listing:
     """The files that would be downloaded for a hub id; one request. UserError for what the hub does not give."""
     from huggingface_hub import HfApi
 
-    name, revision = split_id(model)
+    name, revision, folder = split_id(model)
     with told(model):
         info = HfApi().model_info(name, revision=revision, files_metadata=True)
+    above = f"{folder}/" if folder else ""
     sizes = {one.rfilename: one.size or 0 for one in info.siblings or ()}
-    return Listing(name, revision, info.sha or "", {file: sizes[file] for file in wanted(model, sizes)})
+    sizes = {path.removeprefix(above): size for path, size in sizes.items() if path.startswith(above)}
+    if not sizes:
+        raise UserError(f"{name} has no folder {folder}: correct what stands after the colon.")
+    return Listing(name, revision, folder, info.sha or "", {file: sizes[file] for file in wanted(model, sizes)})
 
 
 def wanted(model: str, names: Iterable[str]) -> list[str]:
@@ -124,9 +142,10 @@ def downloaded(model: str, pulse: Pulse | None = None) -> Path:
         if pulse is not None:
             pulse(f"downloading {found.id}: {name} ({size / 2**20:.1f} MiB)")
         with told(model):
+            path = found.path(name)
             if name in found.weights:
-                bring(found.id, name, found.commit, _place(found.id))
-            folder = Path(hf_hub_download(found.id, name, revision=found.commit)).parent
+                bring(found.id, path, found.commit, _place(found.id))
+            folder = Path(hf_hub_download(found.id, path, revision=found.commit)).parent
     _remember(found)
     return folder
 
@@ -135,10 +154,10 @@ def config_folder(found: Listing) -> Path:
     """The snapshot's folder with the configs in it, which are fetched; nothing else may be there. UserError as `told`."""
     from huggingface_hub import hf_hub_download
 
-    folder = _place(found.id) / "snapshots" / found.commit
+    folder = _place(found.id) / "snapshots" / found.commit / found.folder
     for name in sorted(HUB_CONFIGS & found.files.keys()):
         with told(found.id):
-            folder = Path(hf_hub_download(found.id, name, revision=found.commit)).parent
+            folder = Path(hf_hub_download(found.id, found.path(name), revision=found.commit)).parent
     return folder
 
 
@@ -153,7 +172,9 @@ def cached_folder(model: str) -> Path | None:
     folder = snapshot_folder(model)
     if folder is None:
         return None
-    marker = _marker(split_id(model)[0], folder.name)
+    parts = split_id(model)
+    commit = folder.parents[len(Path(parts.folder).parts) - 1].name if parts.folder else folder.name
+    marker = _marker(parts.name, commit, parts.folder)
     if not marker.is_file():
         return None
     names = marker.read_text(encoding="utf-8").splitlines()
@@ -164,11 +185,11 @@ def snapshot_folder(model: str) -> Path | None:
     """The snapshot's folder in the hub's cache, if there is one; it may lack files."""
     from huggingface_hub import constants
 
-    name, revision = split_id(model)
+    name, revision, inside = split_id(model)
     place = _place(name)
     ref = place / "refs" / (revision or constants.DEFAULT_REVISION)
     commit = ref.read_text(encoding="utf-8").strip() if ref.is_file() else revision
-    folder = place / "snapshots" / (commit or "none")
+    folder = place / "snapshots" / (commit or "none") / inside
     return folder if folder.is_dir() else None
 
 
@@ -218,7 +239,9 @@ def told(model: str) -> Iterator[None]:
             f"{model} is not on the hub, or private: correct the id, or run `hf auth login` with an account that may read it."
         ) from None
     except errors.HFValidationError:
-        raise UserError(f"{model} is no hub id: it has the form org/name or org/name@revision.") from None
+        raise UserError(
+            f"{model} is no hub id: it has the form org/name, org/name@revision or org/name:folder."
+        ) from None
     except errors.EntryNotFoundError as error:
         if not isinstance(error, errors.LocalEntryNotFoundError):
             raise UserError(f"{model} lacks a file that it lists ({_first(error)}): try again later.") from None
@@ -259,15 +282,15 @@ def _place(name: str) -> Path:
     return Path(constants.HF_HUB_CACHE) / repo_folder_name(repo_id=name, repo_type="model")
 
 
-def _marker(name: str, commit: str) -> Path:
-    return _place(name) / ".fda" / commit
+def _marker(name: str, commit: str, folder: str) -> Path:
+    return _place(name) / ".fda" / "--".join((commit, *Path(folder).parts))
 
 
 def _remember(found: Listing) -> None:
     """Note that a snapshot is whole, and which commit a revision's name means: the cache then answers without network."""
     from huggingface_hub import constants
 
-    notes = [(_marker(found.id, found.commit), "\n".join(found.files))]
+    notes = [(_marker(found.id, found.commit, found.folder), "\n".join(found.files))]
     revision = found.revision or constants.DEFAULT_REVISION
     if revision != found.commit:
         notes.append((_place(found.id) / "refs" / revision, found.commit))

@@ -158,7 +158,7 @@ def _look(model: str, base: Weights | None = None) -> _Seen:
         header: dict[str, TensorInfo] = {}
         for name in (one for one in found.weights if one.endswith(".safetensors")):
             with told(model):
-                header |= remote_header(found.id, name, found.commit)
+                header |= remote_header(found.id, found.path(name), found.commit)
         weights = HeaderWeights(model, header, found.bytes)
     missing = sum(size for name, size in found.files.items() if not (folder / name).exists())
     return _Seen(

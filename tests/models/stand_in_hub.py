@@ -37,10 +37,11 @@ class Handler(BaseHTTPRequestHandler):
         if not folder.is_dir():
             return self.answer(404, b"", {"X-Error-Code": "RepoNotFound"})
         if path.startswith("/api/"):
-            siblings = [{"rfilename": one.name, "size": one.stat().st_size} for one in sorted(folder.iterdir())]
+            files = [one for one in sorted(folder.rglob("*")) if one.is_file()]
+            siblings = [{"rfilename": str(one.relative_to(folder)), "size": one.stat().st_size} for one in files]
             told = {"id": name, "sha": COMMIT, "siblings": siblings, "private": False}
             return self.answer(200, json.dumps(told).encode(), {"Content-Type": "application/json"})
-        file = folder / parts[-1]
+        file = folder.joinpath(*parts[4:])  # org/name/resolve/COMMIT/file
         if not file.is_file():
             return self.answer(404, b"", {"X-Error-Code": "EntryNotFound"})
         content = file.read_bytes()

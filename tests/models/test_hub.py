@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from fda.errors import UserError
-from fda.models.hub import is_hub_id, wanted
+from fda.models.hub import is_hub_id, split_id, wanted
 from fda.models.zoo import list_zoos, load_zoo
 
 COMMIT = "a" * 40
@@ -150,7 +150,9 @@ def resumed_at(hub) -> list[int]:
 
 
 def test_ids_are_told_from_paths():
-    assert is_hub_id("org/name") and is_hub_id("org/name@v1.0")
+    assert is_hub_id("org/name") and is_hub_id("org/name@v1.0") and is_hub_id("org/name@v1.0:some/folder")
+    assert split_id("org/name@v1:some/folder") == ("org/name", "v1", "some/folder")
+    assert not is_hub_id("org/name:../up") and not is_hub_id("org/name:/abs") and not is_hub_id("org/name:")
     assert not any(is_hub_id(text) for text in ("../up/name", "/abs/name", "name", "a/b/c", "a/../b", "./a/b"))
 
 
@@ -167,6 +169,22 @@ def test_a_clip_preset_names_the_eight_tasks_with_their_classes(name):
     counts = [(len(t.head.zero_shot.classes), len(t.head.zero_shot.templates)) for t in zoo.tasks]
     assert counts == [(397, 2), (196, 8), (45, 18), (10, 3), (10, 1), (43, 3), (10, 1), (47, 8)]
     assert all(template.count("{}") == 1 for t in zoo.tasks for template in t.head.zero_shot.templates)
+
+
+@pytest.mark.parametrize("size", ["base", "large"])
+def test_a_roberta_preset_names_the_eight_tasks_of_glue_with_their_columns_and_metrics(size):
+    zoo = load_zoo(f"roberta-{size}-glue")
+    assert zoo.family == f"roberta-{size}" and zoo.base.model == f"FacebookAI/roberta-{size}"
+    assert zoo.task_names == ("cola", "sst2", "mrpc", "stsb", "qqp", "mnli", "qnli", "rte")
+    metrics = {task.name: task.data.metric for task in zoo.tasks}
+    assert {name for name in metrics if metrics[name] == "accuracy"} == set(metrics) - {"cola", "stsb"}
+    assert all(is_hub_id(task.model) and split_id(task.model).folder.startswith(f"{task.name}/") for task in zoo.tasks)
+    assert zoo.task("qnli").data.columns == ("question", "sentence")
+
+
+def test_the_llama_preset_merges_mlps():
+    zoo = load_zoo("llama-2-13b")
+    assert zoo.family == "llama" and zoo.part == "auto" and zoo.task_names == ("math", "code")
 
 
 def test_a_link_out_of_the_roots_inside_a_model_folder_is_refused(tmp_path):

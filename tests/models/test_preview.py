@@ -19,16 +19,16 @@ from fda.models.zoo import load_zoo
 
 @pytest.fixture(scope="module")
 def repositories(tmp_path_factory):
-    """Folders org/base, org/first, org/second of tiny BERTs as a hub has them, and the path of a zoo that names the ids."""
+    """Tiny BERTs as a hub has them, org/base and two in folders of org/many, and the path of a zoo that names the ids."""
     folder = tmp_path_factory.mktemp("hub")
     path = text_zoo(folder / "made", "bert", train_split=None)
     content = yaml.safe_load(path.read_text())
     content["base"]["model"] = "org/base"
     for task in content["tasks"]:
-        task["model"] = f"org/{task['name']}"
-    for name in ("base", "first", "second"):
-        shutil.copytree(folder / "made" / name, folder / "root" / "org" / name)
-        (folder / "root" / "org" / name / "modeling_evil.py").write_text("1/0")
+        task["model"] = f"org/many:{task['name']}/lr1e-05"
+    for name, place in (("base", "base"), ("first", "many/first/lr1e-05"), ("second", "many/second/lr1e-05")):
+        shutil.copytree(folder / "made" / name, folder / "root" / "org" / place)
+        (folder / "root" / "org" / place / "modeling_evil.py").write_text("1/0")
     path.write_text(yaml.safe_dump(content))
     text_zoo(folder / "other", "distilbert")
     shutil.copytree(folder / "other" / "first", folder / "root" / "org" / "distil")
@@ -70,7 +70,7 @@ def test_a_zoo_of_ids_is_seen_from_headers_then_downloaded_then_run(hub, reposit
     done = fda(hub, tmp_path, "zoo", "check", path, "--headers", "--json")
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
-    size = (root / "org" / "first" / "model.safetensors").stat().st_size
+    size = (root / "org" / "many" / "first" / "lr1e-05" / "model.safetensors").stat().st_size
     weights = hub.asked.of_weights()
     assert weights and all(asked for verb, _, asked, _ in weights if verb == "GET"), "range requests only"
     assert max(int(asked.split("-")[1]) for _, _, asked, _ in weights if asked) < 150_000
@@ -100,6 +100,7 @@ def test_a_zoo_of_ids_is_seen_from_headers_then_downloaded_then_run(hub, reposit
     ("models", "says"),
     [
         ({"second": "org/none"}, "org/none is not on the hub"),
+        ({"second": "org/many:third"}, "org/many has no folder third"),
         ({"first": "org/gated"}, "org/gated is gated"),
         ({"second": "org/distil"}, "is a distilbert model, but the base is a bert model"),
     ],
