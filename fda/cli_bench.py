@@ -1,13 +1,17 @@
 """`python -m fda bench …`: measure side by side, print a table, write everything as JSON."""
 
 import json
-from typing import Annotated, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from fda.cli_report import require_folder, write_whole
 from fda.cli_runs import DeviceOption, JsonOption
 from fda.errors import UserError
+
+if TYPE_CHECKING:
+    from fda.bench.results import Kind
 
 bench_app = typer.Typer(help="Measure: ratios of our paths to plain ones, in one process.")
 
@@ -41,8 +45,7 @@ def construct(
             bench_construct(name, device=resolve_device(device), threads=threads, budget=budget, steps=steps)
         )
         _print_construct(results[-1])
-    if json_file is not None:
-        write_whole(json_file, json.dumps(results, indent=2))
+    _keep("construct", results, json_file, device=results[0]["device_name"])
 
 
 @bench_app.command()
@@ -131,8 +134,28 @@ def merge(
         if row["path"] == "ours" and row["method"] in plain:
             told += f" {plain[row['method']] / typical:>6.2f} {found['difference'][row['method']]:>11.1e}"
         print(told)
-    if json_file is not None:
-        write_whole(json_file, json.dumps(found, indent=2))
+    _keep("merge", [found], json_file)
+
+
+@bench_app.command()
+def page(
+    points: Annotated[int, typer.Option(min=20, help="points of the loss curves of the watched run")] = 12_000,
+    starts: Annotated[int, typer.Option(min=1, help="cold starts of the server")] = 3,
+    rounds: Annotated[int, typer.Option(min=1, help="rounds through the pages")] = 3,
+    updates: Annotated[int, typer.Option(min=1, help="updates of Watch")] = 10,
+    json_file: JsonOption = None,
+) -> None:
+    """Waiting for the dashboard: cold start, change of page, live update of Watch, in a real browser, beside their limits."""
+    from fda.bench.page import bench_page
+
+    require_folder(json_file)
+    found = bench_page(points=points, starts=starts, rounds=rounds, updates=updates)
+    print(f"{'':<32} {'median':>8} {'least–most':>17} {'limit':>7}")
+    for row in found["rows"]:
+        limit = "" if row["limit"] is None else f"{row['limit']:g}" + ("" if row["kept"] else " passed")
+        spread = f"{row['least']:.3g}–{row['most']:.3g}"
+        print(f"{row['name']:<32} {row['typical']:>8.3g} {spread:>17} {row['unit']:<2} {limit}".rstrip())
+    _keep("page", [found], json_file)
 
 
 @bench_app.command()
@@ -159,6 +182,18 @@ def presets(
         print(f"{preset}: construction {', '.join(f'{one:.0f}' for one in seconds)} s, units added up")
     if json_file is not None:
         write_whole(json_file, json.dumps(found, indent=2))
+
+
+def _keep(
+    kind: "Kind", results: list[dict[str, Any]], json_file: Path | None, *, device: str | None = None
+) -> None:
+    """Keep what was measured for the page Speed, and write it where it was asked for."""
+    from fda.bench.results import keep_result, new_result, to_json
+
+    result = new_result(kind, results, device)
+    print(f"kept for the page Speed: {keep_result(result)}")
+    if json_file is not None:
+        write_whole(json_file, to_json(result))
 
 
 def _seeds(text: str) -> list[int]:
