@@ -152,7 +152,7 @@ def page(
     found = bench_page(points=points, starts=starts, rounds=rounds, updates=updates)
     print(f"{'':<32} {'median':>8} {'least–most':>17} {'limit':>7}")
     for row in found["rows"]:
-        limit = "" if row["limit"] is None else f"{row['limit']:g}" + ("" if row["kept"] else " passed")
+        limit = f"{row['limit']:g}" + ("" if row["kept"] else " passed")
         spread = f"{row['least']:.3g}–{row['most']:.3g}"
         print(f"{row['name']:<32} {row['typical']:>8.3g} {spread:>17} {row['unit']:<2} {limit}".rstrip())
     _keep("page", [found], json_file)
@@ -184,9 +184,7 @@ def presets(
         write_whole(json_file, json.dumps(found, indent=2))
 
 
-def _keep(
-    kind: "Kind", results: list[dict[str, Any]], json_file: Path | None, *, device: str | None = None
-) -> None:
+def _keep(kind: "Kind", results: list[dict[str, Any]], json_file: Path | None, *, device: str | None = None) -> None:
     """Keep what was measured for the page Speed, and write it where it was asked for."""
     from fda.bench.results import keep_result, new_result, to_json
 

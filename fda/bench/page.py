@@ -3,11 +3,13 @@
 A server of its own on a folder of its own, with one run that construction might have written, looked at in a real Chromium.
 """
 
+import base64
 import os
 import statistics
 import tempfile
+import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,10 +17,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fda.bench.dashboard import STANDS, Server, browser
+from fda.runs.heart import Heart
 from fda.runs.processes import start_time
 from fda.runs.records import UnitKey
 from fda.runs.request import construct_settings, make_spec
 from fda.runs.store import Store
+from fda.ui.wire import asks_for_update, ends_answer
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, CDPSession, Page
@@ -26,6 +30,7 @@ if TYPE_CHECKING:
 POINTS = 12_000  # of the loss curves together
 GROWTH = 5  # points that each curve gets before an update
 WAIT = 60_000  # ms, until something is given up
+DRAWING = 250  # ms: figures are drawn in the animation frames after an answer
 # pages that a reader goes through, by the names in the navigation, each opened from the one before it
 SWITCHES = ("Checkpoints", "Construct", "Watch", "Anchors", "Compare", "Landscape", "Playground", "Home")
 SIMILARITY_AT = 20  # snapshots a unit
@@ -34,23 +39,25 @@ WIDTH = 128  # of the demo's blocks: entries of a spectrum
 
 @dataclass(frozen=True)
 class Measured:
-    """One thing measured several times: median, least, most, and the limit that it is built for (None: no limit)."""
+    """One thing measured several times: median, least, most, and the limit that it is built for."""
 
     name: str
     unit: str
     typical: float
     least: float
     most: float
-    limit: float | None
+    limit: float
 
     @property
     def kept(self) -> bool:
         """Whether the typical value is within the limit."""
-        return self.limit is None or self.typical <= self.limit
+        return self.typical <= self.limit
 
 
-def bench_page(*, points: int = POINTS, starts: int = 3, rounds: int = 3, updates: int = 10) -> dict[str, Any]:
-    """Measure; plain data. `points` of the watched run, cold starts, rounds through the pages, and updates of Watch.
+def bench_page(
+    *, points: int = POINTS, starts: int = 3, rounds: int = 3, updates: int = 10, pages: Sequence[str] = SWITCHES
+) -> dict[str, Any]:
+    """Measure; plain data. `points` of the watched run, cold starts, rounds through `pages`, and updates of Watch.
 
     UserError without Playwright or a Chromium.
     """
@@ -59,21 +66,19 @@ def bench_page(*, points: int = POINTS, starts: int = 3, rounds: int = 3, update
         store = Store(home)
         run_id = make_run(store, points)
         server = Server(home)
-        try:
-            cold = [_cold_start(server, opened) for _ in range(starts)]
-            switches = _switches(server, opened, rounds, lambda: _beat(store, run_id))
-            seen = _updates(server, opened, store, run_id, updates)
-        finally:
-            server.stop()
+        with Heart(store, run_id, threading.Event()):  # so that nobody takes the run for crashed
+            try:
+                cold = [_cold_start(server, opened) for _ in range(starts)]
+                switches = _switches(server, opened, pages, rounds)
+                seen = _updates(server, opened, store, run_id, updates)
+            finally:
+                server.stop()
     rows = [
         _measured("cold start to the first page", "s", cold, 2.0),
         *(_measured(f"switch to {page}", "s", took, 0.5) for page, took in switches.items()),
         _measured("live update, server", "ms", [one.server_ms for one in seen], 100.0),
         _measured("live update, browser", "ms", [one.browser_ms for one in seen], 100.0),
-        _measured("live update, sent", "KB", [one.kilobytes for one in seen], 100.0),
-        _measured("a second without news, server", "ms", [one.idle_server_ms for one in seen], None),
-        _measured("a second without news, browser", "ms", [one.idle_browser_ms for one in seen], None),
-        _measured("a second without news, sent", "KB", [one.idle_kilobytes for one in seen], None),
+        _measured("live update, sent", "KB", [one.bytes / 1e3 for one in seen], 100.0),
     ]
     return {"points": points, "rows": [asdict(row) | {"kept": row.kept} for row in rows]}
 
@@ -110,10 +115,6 @@ def _losses(random: np.random.Generator, steps: range) -> list[tuple[str, int, f
     return [("angle_loss", step, 0.9 / (1 + step / 40) ** 0.5 * random.uniform(0.97, 1.03)) for step in steps]
 
 
-def _beat(store: Store, run_id: str) -> None:
-    store.beat(run_id, os.getpid())
-
-
 # opening and changing pages ------------------------------------------------------------------------------------------
 
 
@@ -131,16 +132,15 @@ def _cold_start(server: Server, opened: "Browser") -> float:
     return took
 
 
-def _switches(server: Server, opened: "Browser", rounds: int, beat: Callable[[], None]) -> dict[str, list[float]]:
+def _switches(server: Server, opened: "Browser", pages: Sequence[str], rounds: int) -> dict[str, list[float]]:
     """Page → seconds from the click to the page standing; the first round warms up the server and does not count."""
     context = opened.new_context(viewport={"width": 1400, "height": 1000})
     page = context.new_page()
     page.goto(server.url)
     _wait(page, STANDS)
-    found: dict[str, list[float]] = {name: [] for name in SWITCHES}
+    found: dict[str, list[float]] = {name: [] for name in pages}
     for turn in range(rounds + 1):
-        for name in SWITCHES:
-            beat()
+        for name in pages:
             link = page.locator("[data-testid=stSidebarNav]").get_by_role("link", name=name, exact=True)
             began = time.perf_counter()
             link.click()
@@ -160,49 +160,55 @@ def _wait(page: "Page", condition: str) -> None:
 # watching ------------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Update:
-    """One update of Watch: the server's and the browser's time and what was sent; the same where nothing was new."""
-
-    server_ms: float
-    browser_ms: float
-    kilobytes: float
-    idle_server_ms: float
-    idle_browser_ms: float
-    idle_kilobytes: float
-
-
 @dataclass
-class Exchange:
-    """What goes over the socket between a question of the browser and the end of the answer; times in seconds."""
+class Update:
+    """One update of Watch, from the browser's question (s, by Chromium's clock) to the end of the answer, and its bytes.
+
+    `browser_ms`: what the page's main thread worked until the figures stood.
+    """
 
     asked: float
     answered: float = 0.0
     bytes: int = 0
+    browser_ms: float = 0.0
+
+    @property
+    def server_ms(self) -> float:
+        return (self.answered - self.asked) * 1e3
 
 
 class Socket:
-    """The exchanges of a page with its server, as Chromium's own network log has them."""
+    """The updates that a page has asked for, as Chromium's own log of the network has them."""
 
     def __init__(self, session: "CDPSession") -> None:
-        self.exchanges: list[Exchange] = []
+        self.updates: list[Update] = []
         session.send("Network.enable")
         session.on("Network.webSocketFrameSent", self._sent)
         session.on("Network.webSocketFrameReceived", self._received)
 
     def _sent(self, event: dict[str, Any]) -> None:
-        self.exchanges.append(Exchange(event["timestamp"]))
+        if asks_for_update(_frame(event)):
+            self.updates.append(Update(event["timestamp"]))
 
     def _received(self, event: dict[str, Any]) -> None:
-        if self.exchanges:
-            self.exchanges[-1].answered = event["timestamp"]
-            self.exchanges[-1].bytes += _size(event["response"])
+        if self.updates and not self.updates[-1].answered:
+            frame = _frame(event)
+            self.updates[-1].bytes += len(frame)
+            if ends_answer(frame):
+                self.updates[-1].answered = event["timestamp"]
+
+    def next(self, page: "Page") -> Update:
+        """The next update, once it is answered."""
+        place, deadline = len(self.updates), time.monotonic() + WAIT / 1e3
+        while len(self.updates) == place or not self.updates[place].answered:
+            if time.monotonic() > deadline:
+                raise RuntimeError("Watch asks for no updates")
+            page.wait_for_timeout(10)
+        return self.updates[place]
 
 
-def _size(response: dict[str, Any]) -> int:
-    """Bytes of a frame: text as it is, a binary one (opcode 2) without the four thirds of base64."""
-    data = response["payloadData"]
-    return len(data) * 3 // 4 - data[-2:].count("=") if response["opcode"] == 2 else len(data.encode())
+def _frame(event: dict[str, Any]) -> bytes:
+    return base64.b64decode(event["response"]["payloadData"])
 
 
 def _updates(server: Server, opened: "Browser", store: Store, run_id: str, updates: int) -> list[Update]:
@@ -210,29 +216,20 @@ def _updates(server: Server, opened: "Browser", store: Store, run_id: str, updat
     context = opened.new_context(viewport={"width": 1400, "height": 1000})
     page = context.new_page()
     page.goto(f"{server.url}/watch?run={run_id}")
-    loss = "document.querySelector('.st-key-watch-loss .fda-figure .main-svg')"
-    _wait(page, f"{STANDS} && {loss}")
-    page.wait_for_timeout(2_000)
+    _wait(page, f"{STANDS} && document.querySelector('.st-key-watch-loss .fda-figure .main-svg')")
     session = context.new_cdp_session(page)
     session.send("Performance.enable")
-    socket = Socket(session)
-    random = np.random.default_rng(len(store.units(run_id)))
-    found = []
-    for _ in range(updates):
+    socket, random, found = Socket(session), np.random.default_rng(0), []
+    for turn in range(updates + 1):
+        socket.next(page)  # so that the whole growth falls between two questions
         _grow(store, run_id, random)
-        news, busy = _next_exchange(page, session, socket)
-        _beat(store, run_id)
-        idle, quiet = _next_exchange(page, session, socket)
-        found.append(
-            Update(
-                (news.answered - news.asked) * 1e3,
-                busy * 1e3,
-                news.bytes / 1e3,
-                (idle.answered - idle.asked) * 1e3,
-                quiet * 1e3,
-                idle.bytes / 1e3,
-            )
-        )
+        page.wait_for_timeout(DRAWING)
+        before = _busy(session)
+        update = socket.next(page)
+        page.wait_for_timeout(DRAWING)
+        update.browser_ms = (_busy(session) - before) * 1e3
+        if turn:  # the first warms up
+            found.append(update)
     context.close()
     return found
 
@@ -243,20 +240,6 @@ def _grow(store: Store, run_id: str, random: np.random.Generator) -> None:
         steps = range(unit.step, unit.step + GROWTH)
         store.add_scalars(run_id, unit.key, _losses(random, steps))
         store.update_unit(run_id, unit.key, step=unit.step + GROWTH, seconds=(unit.step + GROWTH) / 20)
-    _beat(store, run_id)
-
-
-def _next_exchange(page: "Page", session: "CDPSession", socket: Socket) -> tuple[Exchange, float]:
-    """The page's next update, and the seconds that the browser's main thread was busy until it stood."""
-    before, busy = len(socket.exchanges), _busy(session)
-    deadline = time.monotonic() + WAIT / 1e3
-    while len(socket.exchanges) == before or not socket.exchanges[before].answered:
-        if time.monotonic() > deadline:
-            raise TimeoutError("Watch asked for no update")
-        page.wait_for_timeout(20)
-    page.wait_for_timeout(600)  # the answer's last parts, and drawing them; the next question comes after a second
-    (exchange,) = socket.exchanges[before : before + 1]
-    return exchange, _busy(session) - busy
 
 
 def _busy(session: "CDPSession") -> float:
@@ -265,5 +248,5 @@ def _busy(session: "CDPSession") -> float:
     return next(one["value"] for one in metrics if one["name"] == "TaskDuration")
 
 
-def _measured(name: str, unit: str, values: Sequence[float], limit: float | None) -> Measured:
+def _measured(name: str, unit: str, values: Sequence[float], limit: float) -> Measured:
     return Measured(name, unit, statistics.median(values), min(values), max(values), limit)
