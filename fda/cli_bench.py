@@ -138,6 +138,33 @@ def merge(
 
 
 @bench_app.command()
+def evaluate(
+    zoo: Annotated[str, typer.Option(help="a shipped zoo's name, or the path of a zoo file")] = "demo",
+    models: Annotated[int, typer.Option(min=1, max=64, help="merged models to score")] = 8,
+    repeats: Annotated[int, typer.Option(min=1, help="measurements of each way, in turn")] = 3,
+    limit: Annotated[int, typer.Option(min=1, help="MiB of prepared samples that one pass keeps in memory")] = 1024,
+    device: DeviceOption = "auto",
+    json_file: JsonOption = None,
+) -> None:
+    """Scoring merged models in one pass over the data against a plain loop over them, with the same answers."""
+    from fda.bench.evaluate import bench_evaluate
+
+    require_folder(json_file)
+    found = bench_evaluate(zoo, models=models, repeats=repeats, device=device, limit=limit * 2**20)
+    print(
+        f"{found['models']} models on {found['samples']} samples of {found['zoo']} "
+        f"({found['prepared_bytes'] / 2**20:.0f} MiB prepared), {found['device']}, {found['threads']} threads, {repeats} times"
+    )
+    print(f"{'path':<10} {'seconds':>9} {'least–most':>15} {'ratio':>6}")
+    plain = found["rows"][0]["seconds"][0]
+    for row in found["rows"]:
+        typical, low, high = row["seconds"]
+        print(f"{row['path']:<10} {typical:>9.2f} {low:>7.2f}–{high:<7.2f} {plain / typical:>6.2f}")
+    print("all answers are equal" if found["equal"] else "the answers differ")
+    _keep("evaluate", [found], json_file)
+
+
+@bench_app.command()
 def page(
     points: Annotated[int, typer.Option(min=20, help="points of the loss curves of the watched run")] = 12_000,
     starts: Annotated[int, typer.Option(min=1, help="cold starts of the server")] = 3,
