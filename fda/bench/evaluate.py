@@ -41,7 +41,8 @@ def bench_evaluate(
 ) -> dict[str, Any]:
     """Measure both ways in turn; plain data.
 
-    `models`: task arithmetic at so many λ. `limit`: bytes of prepared samples that one pass keeps in memory. `equal`: whether all answers of both ways are the same. UserError if a task of the zoo cannot be scored.
+    `models`: task arithmetic at so many λ. `limit`: bytes of prepared samples that one pass keeps in memory. `equal`:
+    whether all answers of both ways are the same. UserError if a task of the zoo cannot be scored.
     """
     loaded = load_zoo(zoo)
     need_data(loaded, loaded.task_names)
