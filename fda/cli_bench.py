@@ -165,6 +165,28 @@ def evaluate(
 
 
 @bench_app.command()
+def cost(
+    zoo: Annotated[str, typer.Option(help="a shipped zoo's name, or the path of a zoo file")] = "demo",
+    device: DeviceOption = "auto",
+    json_file: JsonOption = None,
+) -> None:
+    """What is predicted of runs before they start against what they take: anchors 16 to 64, steps 100 to 300."""
+    from fda.bench.cost import bench_cost
+
+    require_folder(json_file)
+    found = bench_cost(zoo, device=device)
+    print(f"{'setting':<52} {'measuring':>9} {'predicted':>9} {'taken':>7} {'':>7} {'predicted':>12} {'taken':>9}")
+    for row in found["rows"]:
+        print(
+            f"{row['setting']:<52} {row['measuring']:>7.1f} s {row['predicted']:>7.1f} s {row['taken']:>5.1f} s "
+            f"{row['predicted'] / row['taken'] - 1:>+7.0%} {row['predicted_bytes'] / 2**20:>8.0f} MiB "
+            f"{row['taken_bytes'] / 2**20:>5.0f} MiB {row['predicted_bytes'] / row['taken_bytes'] - 1:>+5.0%}"
+        )
+    if json_file is not None:
+        write_whole(json_file, json.dumps(found, indent=2))
+
+
+@bench_app.command()
 def page(
     points: Annotated[int, typer.Option(min=20, help="points of the loss curves of the watched run")] = 12_000,
     starts: Annotated[int, typer.Option(min=1, help="cold starts of the server")] = 3,
