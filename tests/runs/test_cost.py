@@ -98,26 +98,20 @@ def test_a_torn_file_is_as_none(tiny_zoo, fda_home):
     assert cost.kept_calibration(spec) is None
 
 
-def test_this_device_is_measured_once(tiny_zoo, fda_home, monkeypatch):
+def test_this_device_is_measured_once_and_more_where_more_is_asked(tiny_zoo, fda_home, monkeypatch):
     monkeypatch.setattr(calibrate, "SECONDS", 0.02)
-    spec = request(tiny_zoo, ("ta", "fda:ta"), steps=20, anchors=4)
+    bare, spec = (request(tiny_zoo, methods, steps=20, anchors=4) for methods in ((), ("ta", "fda:ta")))
+    first = calibrate.calibrate(bare)
+    assert first.scoring is None and first.epochs == {} and first.steps["plain"].step > 0
     known = calibrate.calibrate(spec)
     assert not missing(spec, known) and known.blocks == 2 and known.scoring.samples == 80
-    assert known.steps["plain"].step > 0 and known.recording > 0 and known.peak_bytes > 1e6
+    assert known.steps == first.steps and known.recording == first.recording > 0 and known.peak_bytes > 1e6
     assert set(known.epochs) == {"task coefficients"} and {"pretrained", "ta"} <= set(known.merges)
     assert known.anchor_bytes == 4 * 5 * 16 * 4
     told = predict(spec, known)
     assert all(seconds >= 0 for seconds in told.stages.values()) and told.stages["construct"] > 0
     monkeypatch.setattr(calibrate, "open_zoo", None)  # nothing is opened again
     assert calibrate.calibrate(spec.model_copy(update={"seed": 5})) == known
-
-
-def test_more_is_measured_where_more_is_asked(tiny_zoo, fda_home, monkeypatch):
-    monkeypatch.setattr(calibrate, "SECONDS", 0.02)
-    first = calibrate.calibrate(request(tiny_zoo, steps=20, anchors=4))
-    second = calibrate.calibrate(request(tiny_zoo, ("tsv", "fda:pretrained"), steps=20, anchors=4))
-    assert first.steps == second.steps and first.scoring is None and second.scoring is not None
-    assert set(second.epochs) == {"weights"} and "tsv" in second.merges
 
 
 def test_the_pace_leaves_out_the_first_batch():
