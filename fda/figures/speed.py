@@ -34,10 +34,16 @@ def loss_against_seconds(
             uid=name,
         )
     palette = PALETTES[theme]
-    figure.add_hline(
-        y=target,
-        line={"color": palette.ink, "width": 1.5, "dash": "2px,3px"},
-        annotation={"text": f"target {target:.4f}", "font": {"size": 11, "color": palette.ink}, "yanchor": "bottom"},
+    figure.add_hline(y=target, line={"color": palette.ink, "width": 1.5, "dash": "2px,3px"})
+    figure.add_annotation(  # on a logarithmic axis a place is the logarithm of its value
+        text=f"target {target:.4f}",
+        font={"size": 11, "color": palette.ink},
+        x=0,
+        xref="paper",
+        xanchor="left",
+        y=float(np.log10(target)),
+        yanchor="bottom",
+        showarrow=False,
     )
     figure.update_xaxes(title="seconds, compiling included", type="log", exponentformat="none", **log_ticks(fine=False))
     figure.update_yaxes(title="angle loss (mean over tensors)", type="log", exponentformat="none", **log_ticks())
