@@ -1,13 +1,17 @@
 """`python -m fda bench …`: measure side by side, print a table, write everything as JSON."""
 
 import json
-from typing import Annotated, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from fda.cli_report import require_folder, write_whole
 from fda.cli_runs import DeviceOption, JsonOption
 from fda.errors import UserError
+
+if TYPE_CHECKING:
+    from fda.bench.results import Kind
 
 bench_app = typer.Typer(help="Measure: ratios of our paths to plain ones, in one process.")
 
@@ -41,8 +45,7 @@ def construct(
             bench_construct(name, device=resolve_device(device), threads=threads, budget=budget, steps=steps)
         )
         _print_construct(results[-1])
-    if json_file is not None:
-        write_whole(json_file, json.dumps(results, indent=2))
+    _keep("construct", results, json_file, device=results[0]["device_name"])
 
 
 @bench_app.command()
@@ -131,8 +134,77 @@ def merge(
         if row["path"] == "ours" and row["method"] in plain:
             told += f" {plain[row['method']] / typical:>6.2f} {found['difference'][row['method']]:>11.1e}"
         print(told)
+    _keep("merge", [found], json_file)
+
+
+@bench_app.command()
+def evaluate(
+    zoo: Annotated[str, typer.Option(help="a shipped zoo's name, or the path of a zoo file")] = "demo",
+    models: Annotated[int, typer.Option(min=1, max=64, help="merged models to score")] = 8,
+    repeats: Annotated[int, typer.Option(min=1, help="measurements of each way, in turn")] = 3,
+    limit: Annotated[int, typer.Option(min=1, help="MiB of prepared samples that one pass keeps in memory")] = 1024,
+    device: DeviceOption = "auto",
+    json_file: JsonOption = None,
+) -> None:
+    """Scoring merged models in one pass over the data against a plain loop over them, with the same answers."""
+    from fda.bench.evaluate import bench_evaluate
+
+    require_folder(json_file)
+    found = bench_evaluate(zoo, models=models, repeats=repeats, device=device, limit=limit * 2**20)
+    print(
+        f"{found['models']} models on {found['samples']} samples of {found['zoo']} "
+        f"({found['prepared_bytes'] / 2**20:.0f} MiB prepared), {found['device']}, {found['threads']} threads, {repeats} times"
+    )
+    print(f"{'path':<10} {'seconds':>9} {'least–most':>15} {'ratio':>6}")
+    plain = found["rows"][0]["seconds"][0]
+    for row in found["rows"]:
+        typical, low, high = row["seconds"]
+        print(f"{row['path']:<10} {typical:>9.2f} {low:>7.2f}–{high:<7.2f} {plain / typical:>6.2f}")
+    print("all answers are equal" if found["equal"] else "the answers differ")
+    _keep("evaluate", [found], json_file)
+
+
+@bench_app.command()
+def cost(
+    zoo: Annotated[str, typer.Option(help="a shipped zoo's name, or the path of a zoo file")] = "demo",
+    device: DeviceOption = "auto",
+    json_file: JsonOption = None,
+) -> None:
+    """What is predicted of runs before they start against what they take: anchors 16 to 64, steps 100 to 300."""
+    from fda.bench.cost import bench_cost
+
+    require_folder(json_file)
+    found = bench_cost(zoo, device=device)
+    print(f"{'setting':<52} {'measuring':>9} {'predicted':>9} {'taken':>7} {'':>7} {'predicted':>12} {'taken':>9}")
+    for row in found["rows"]:
+        print(
+            f"{row['setting']:<52} {row['measuring']:>7.1f} s {row['predicted']:>7.1f} s {row['taken']:>5.1f} s "
+            f"{row['predicted'] / row['taken'] - 1:>+7.0%} {row['predicted_bytes'] / 2**20:>8.0f} MiB "
+            f"{row['taken_bytes'] / 2**20:>5.0f} MiB {row['predicted_bytes'] / row['taken_bytes'] - 1:>+5.0%}"
+        )
     if json_file is not None:
         write_whole(json_file, json.dumps(found, indent=2))
+
+
+@bench_app.command()
+def page(
+    points: Annotated[int, typer.Option(min=20, help="points of the loss curves of the watched run")] = 12_000,
+    starts: Annotated[int, typer.Option(min=1, help="cold starts of the server")] = 3,
+    rounds: Annotated[int, typer.Option(min=1, help="rounds through the pages")] = 3,
+    updates: Annotated[int, typer.Option(min=1, help="updates of Watch")] = 10,
+    json_file: JsonOption = None,
+) -> None:
+    """Waiting for the dashboard: cold start, change of page, live update of Watch, in a real browser, beside their limits."""
+    from fda.bench.page import bench_page
+
+    require_folder(json_file)
+    found = bench_page(points=points, starts=starts, rounds=rounds, updates=updates)
+    print(f"{'':<32} {'median':>8} {'least–most':>17} {'limit':>7}")
+    for row in found["rows"]:
+        limit = f"{row['limit']:g}" + ("" if row["kept"] else " passed")
+        spread = f"{row['least']:.3g}–{row['most']:.3g}"
+        print(f"{row['name']:<32} {row['typical']:>8.3g} {spread:>17} {row['unit']:<2} {limit}".rstrip())
+    _keep("page", [found], json_file)
 
 
 @bench_app.command()
@@ -159,6 +231,16 @@ def presets(
         print(f"{preset}: construction {', '.join(f'{one:.0f}' for one in seconds)} s, units added up")
     if json_file is not None:
         write_whole(json_file, json.dumps(found, indent=2))
+
+
+def _keep(kind: "Kind", results: list[dict[str, Any]], json_file: Path | None, *, device: str | None = None) -> None:
+    """Keep what was measured for the page Speed, and write it where it was asked for."""
+    from fda.bench.results import keep_result, new_result, to_json
+
+    result = new_result(kind, results, device)
+    print(f"kept for the page Speed: {keep_result(result)}")
+    if json_file is not None:
+        write_whole(json_file, to_json(result))
 
 
 def _seeds(text: str) -> list[int]:

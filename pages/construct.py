@@ -30,6 +30,7 @@ from fda.runs.spec import RunSpec
 from fda.runs.store import ACTIVE, queue_device
 from fda.ui import forms, frame, notices
 from fda.ui.command import changes, command_box, run_commands
+from fda.ui.estimate import show_estimate
 from fda.ui.format import plural
 from fda.ui.frame import guard
 from fda.ui.runs import store
@@ -254,6 +255,7 @@ if by_hand:
 with st.container(horizontal=True, vertical_alignment="center"):
     st.button("Start", type="primary", icon=":material/play_arrow:", on_click=start, args=(spec,), key="start")
     st.caption("; ".join(told).replace("_", "\\_"), width="stretch")
+show_estimate(spec, busy=bool(waiting))
 lacking = [lack for name in spec.methods if (lack := missing_need(spec, METHODS[name]))]
 if lacking:
     st.caption(

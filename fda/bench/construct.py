@@ -97,6 +97,7 @@ def _measure(
     return {
         "size": size,
         "device": device,
+        "device_name": torch.cuda.get_device_name(device) if device.startswith("cuda") else None,
         "threads": torch.get_num_threads(),
         "reference_steps": steps,
         "target": target,

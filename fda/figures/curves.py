@@ -26,20 +26,12 @@ def loss_curves(
 ) -> go.Figure:
     """Raw values faint behind their bias-corrected moving average, on a log scale. `tasks` fixes each task's colour."""
     figure = _frame(series, theme, title, x_title, y_title, uirevision)
-    raw = smoothing > 0 and len(series) <= RAW_CURVES
-    for key, (steps, values) in series.items() if raw else ():
-        figure.add_scatter(
-            x=_steps(steps),
-            y=values.astype(np.float32),
-            mode="lines",
-            line={"width": 1, "color": faint(_colour(key, tasks, theme), 0.28)},
-            legendgroup=key.name,
-            showlegend=False,
-            hoverinfo="skip",
-            uid=f"raw {key.name} {key.block}",
-        )
-    for key, (steps, values) in series.items():
-        _add_curve(figure, key, steps, ema(values, smoothing), tasks, theme, "%{y:.4f}")
+    if smoothing > 0 and len(series) <= RAW_CURVES:
+        _add_raw(figure, series, tasks, theme)
+    smooth = {key: (steps, ema(values, smoothing)) for key, (steps, values) in series.items()}
+    for key, (steps, values) in smooth.items():
+        _add_curve(figure, key, steps, values, tasks, theme, "%{y:.4f}")
+    _add_ends(figure, smooth, tasks, theme)
     _finish_legend(figure, series, tasks, theme)
     figure.update_yaxes(type="log", exponentformat="none", minor={"showgrid": False}, **log_ticks())
     return figure
@@ -160,21 +152,56 @@ def _add_curve(
     markers: bool = False,
 ) -> None:
     colour = _colour(key, tasks, theme)
-    symbol = SYMBOLS[_index(key, tasks) % len(SYMBOLS)]
-    last = np.zeros(len(steps), int)
-    last[-1:] = 7
+    marker = {"symbol": SYMBOLS[_index(key, tasks) % len(SYMBOLS)], "size": 5, "color": colour} if markers else None
     figure.add_scatter(
         x=_steps(steps),
         y=np.asarray(values, np.float32),
-        mode="lines+markers",
+        mode="lines+markers" if markers else "lines",
         line={"width": 2, "color": colour, "dash": DASHES[max(key.block, 0) % len(DASHES)]},
-        marker={"symbol": symbol, "size": 5 if markers else last.tolist(), "color": colour},
+        marker=marker,
         name=key.name,
         legendgroup=key.name,
         showlegend=False,
         hovertemplate=f"<b>{key.name}, block {key.block}</b><br>step %{{x}}: {number}<extra></extra>",
         uid=f"curve {key.name} {key.block}",
     )
+
+
+def _add_raw(figure: go.Figure, series: Series, tasks: Sequence[str], theme: Theme) -> None:
+    """All raw curves of a task as one trace with gaps: they look alike, and each trace costs server and browser time."""
+    for task in dict.fromkeys(key.name for key in series):
+        own = [values for key, values in series.items() if key.name == task]
+        index = tasks.index(task) if task in tasks else 0
+        figure.add_scatter(
+            x=_steps(np.concatenate([np.append(steps, steps[-1:]) for steps, _ in own])),
+            y=np.concatenate([np.append(values, np.full(len(values[-1:]), np.nan)) for _, values in own]).astype(
+                np.float32
+            ),
+            mode="lines",
+            line={"width": 1, "color": faint(series_colour(index, theme), 0.28)},
+            connectgaps=False,
+            legendgroup=task,
+            showlegend=False,
+            hoverinfo="skip",
+            uid=f"raw {task}",
+        )
+
+
+def _add_ends(figure: go.Figure, series: Series, tasks: Sequence[str], theme: Theme) -> None:
+    """A marker where each curve ends, one trace a task: a marker for every point would cost the browser a node each."""
+    for task in dict.fromkeys(key.name for key in series):
+        own = [(key, *values) for key, values in series.items() if key.name == task and len(values[0])]
+        index = _index(own[0][0], tasks) if own else 0
+        figure.add_scatter(
+            x=_steps([steps[-1] for _, steps, _ in own]),
+            y=np.array([values[-1] for _, _, values in own], np.float32),
+            mode="markers",
+            marker={"symbol": SYMBOLS[index % len(SYMBOLS)], "size": 7, "color": series_colour(index, theme)},
+            legendgroup=task,
+            showlegend=False,
+            hoverinfo="skip",
+            uid=f"ends {task}",
+        )
 
 
 def _finish_legend(figure: go.Figure, series: Series, tasks: Sequence[str], theme: Theme) -> None:
@@ -217,5 +244,7 @@ def _colour(key: UnitKey, tasks: Sequence[str], theme: Theme) -> str:
     return series_colour(_index(key, tasks), theme)
 
 
-def _steps(steps: np.ndarray) -> np.ndarray:
-    return np.asarray(steps, np.int32)
+def _steps(steps: Sequence[int] | np.ndarray) -> np.ndarray:
+    """In as few bytes as they fit into: half of what an update of a figure sends."""
+    steps = np.asarray(steps)
+    return steps.astype(np.uint16 if not len(steps) or 0 <= steps.min() <= steps.max() < 2**16 else np.int32)

@@ -1,10 +1,10 @@
 """Iso-C: isotropic merging in the common subspace."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
-from fda.merging.method import UP_TO_3, Hyper, Weights, each_tensor, is_matrix, merging_method, task_vectors
+from fda.merging.method import UP_TO_3, Hyper, Weights, is_matrix, merging_method, task_vectors
 from fda.merging.singular import polar, side_by_side
 
 if TYPE_CHECKING:
@@ -38,19 +38,33 @@ def iso_c(
     s̄ is the mean of all min(m, n) singular values, zeros included, as in the released code; the singular vectors of zero
     singular values are arbitrary, so a rank-deficient sum is filled up with arbitrary directions.
     """
-    yield from side_by_side(_pieces(base, finetuned, scale))
+    pieces = (partial(_merged, name, base, finetuned, scale) for name in base)
+    yield from (merged for merged in side_by_side(pieces) if merged is not None)
 
 
-def _pieces(base: Weights, finetuned: Sequence[Weights], scale: float) -> Iterator[Callable[[], tuple[str, "Tensor"]]]:
-    """One piece of work a tensor. It holds Σ τi and no τi, so that memory follows the lanes and not the tasks."""
-    for name, theta0 in each_tensor(base):
-        total = sum(task_vectors(name, theta0, finetuned))
-        yield partial(_merged, name, theta0, total, len(finetuned), scale)
+def _merged(name: str, base: Weights, finetuned: Sequence[Weights], scale: float) -> tuple[str, "Tensor"] | None:
+    """One tensor, read by the lane that merges it, so that memory follows the lanes; None if it holds no fractions.
+
+    θ0 is let go of while the singular values are at work, and read again.
+    """
+    theta0 = base[name]
+    if not theta0.is_floating_point():
+        return None
+    total = _sum(name, theta0.float(), finetuned)
+    matrix = is_matrix(name, theta0)
+    del theta0
+    update = isotropic(total) if matrix else total.div_(len(finetuned))
+    del total
+    return name, update.mul_(scale).add_(base[name])
 
 
-def _merged(name: str, theta0: "Tensor", total: "Tensor", tasks: int, scale: float) -> tuple[str, "Tensor"]:
-    update = isotropic(total) if is_matrix(name, theta0) else total / tasks
-    return name, theta0 + update.mul_(scale)
+def _sum(name: str, theta0: "Tensor", finetuned: Sequence[Weights]) -> "Tensor":
+    """Σ τi, with one τi beside it at a time."""
+    taus = task_vectors(name, theta0, finetuned)
+    total = next(taus)
+    for tau in taus:
+        total.add_(tau)
+    return total
 
 
 def isotropic(matrix: "Tensor") -> "Tensor":

@@ -20,6 +20,7 @@ Triples = tuple["Tensor", "Tensor", "Tensor"]
 SMALLEST = (
     1e-5  # σ/σ1 below which a Gram matrix in float64 (relative error 1e-16 of σ1²) says too little of a direction
 )
+EVEN = 1e-2  # σmin/σ1 from which on a product in float32 errs by less than float32's own 1e-5 in every direction
 RESIDUAL = 1e-7  # of σ1·σk: what the rounding of a float32 decomposition leaves in any case
 SMALL_SIDE = 64  # below it a full decomposition costs nothing worth saving
 PANELS = 4  # a Gram matrix is made in so many panels, each from its diagonal on: symmetric, so 5/8 of the products
@@ -59,7 +60,9 @@ def polar(matrix: "Tensor") -> "Tensor":
     if squares[0] <= SMALLEST**2 * squares[-1]:
         return full_polar(matrix)
     root = (vectors * squares.rsqrt()) @ vectors.T  # (AᵀA)^(−½)
-    factor = _times(tall, scale, root)
+    del vectors
+    even = squares[0] >= EVEN**2 * squares[-1]
+    factor = _times(tall, scale, root.float() if even else root)
     return factor if matrix.shape[0] >= matrix.shape[1] else factor.T
 
 
@@ -91,14 +94,16 @@ def gram(tall: "Tensor", scale: "Tensor") -> "Tensor":
         for start in range(0, n, width):
             panel = found[start:, start : start + width]
             panel.addmm_(rows[:, start:].T, rows[:, start : start + width])
-    lower = found.tril()
-    return lower + lower.tril(-1).T
+    found.tril_()
+    return found.add_(found.tril(-1).T)
 
 
 def _times(tall: "Tensor", scale: "Tensor", right: "Tensor") -> "Tensor":
-    """(A / scale) @ right, computed in float64 a few rows at a time, in float32."""
+    """(A / scale) @ right in float32, computed in the precision of `right`; in float64 a few rows at a time."""
     import torch
 
+    if right.dtype == tall.dtype:
+        return tall @ (right / scale)
     found = torch.empty(len(tall), right.shape[1], dtype=tall.dtype, device=tall.device)
     for place, rows in zip(found.split(ROWS), tall.split(ROWS), strict=True):
         place.copy_(rows.double().div_(scale) @ right)

@@ -10,11 +10,11 @@ import torch
 from fda.anchors.step import CompiledSteps, MakeStep, plain_step
 from fda.home import fda_home
 from fda.models.precision import has_fast_bfloat16
+from fda.runs.cost import PAYS_FROM
 from fda.runs.work import Work
 
 Resolved = Literal["plain", "compiled", "bfloat16"]
 
-PAYS_FROM = 2e12  # floating-point operations of a run: some twenty seconds of plain steps, about what compiling takes
 PER_PRODUCT = 20  # operations of a step per (token, weight): ten passes over the block, two operations each
 
 
@@ -40,17 +40,23 @@ def _resolved(work: Work) -> Resolved:
     settings = work.spec.construction
     if settings.arithmetic != "auto":
         return settings.arithmetic
-    if work.device == "mps" or not _has_compiler(work.device) or _operations(work) < PAYS_FROM:
+    run = operations(work) * settings.steps * len(work.spec.tasks) * len(work.blocks)
+    return long_arithmetic(work.device) if run >= PAYS_FROM else "plain"
+
+
+def long_arithmetic(device: str) -> Resolved:
+    """What `auto` means for a run that is long enough to compile for."""
+    if device == "mps" or not _has_compiler(device):
         return "plain"
-    return "bfloat16" if has_fast_bfloat16(work.device) else "compiled"
+    return "bfloat16" if has_fast_bfloat16(device) else "compiled"
 
 
-def _operations(work: Work) -> float:
-    """Roughly, of the whole run."""
+def operations(work: Work) -> float:
+    """Roughly, of one step of one unit: the mean over the blocks."""
     settings = work.spec.construction
     weights = sum(torch.Size(shape).numel() for block in work.blocks for shape in block.shapes.values())
     tokens = settings.anchors * (settings.tokens or work.opened.model.tokens)
-    return PER_PRODUCT * float(weights) * tokens * settings.steps * len(work.spec.tasks)
+    return PER_PRODUCT * float(weights) * tokens / len(work.blocks)
 
 
 def _has_compiler(device: str) -> bool:

@@ -1,38 +1,36 @@
-"""Merge and score the methods of a run, one after the other. A method that fails says why; the others go on.
+"""Merge and score the methods of a run. A method that fails says why; the others go on.
 
-Every merged model goes to its file tensor by tensor and is scored from there. How a block is adapted is in `blockwise.py`.
+Every merged model goes to its file tensor by tensor and is scored from there. How a block is adapted is in `blockwise.py`, how
+models are asked in `scoring.py`.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from itertools import count
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from fda.errors import UserError
 from fda.merging.merge import merge_to_file
-from fda.merging.method import SWEPT, Method, TaskMoments, Weights
+from fda.merging.method import SWEPT, Method, TaskMoments
 from fda.merging.registry import method
 from fda.merging.sweep import Scaled, unit_update_to_file
 from fda.models.checkpoints import Checkpoint
 from fda.models.write import kinds_of, write_tensors
 from fda.runs.blockwise import adapt_to_file, epochs
 from fda.runs.construct import anchors_of
-from fda.runs.evaluations import answers_file, keep, read_kept
 from fda.runs.failures import log_traceback, sentence
 from fda.runs.files import merged_file
-from fda.runs.lanes import run_lanes
 from fda.runs.meter import Meter
 from fda.runs.predictions import save_predictions
 from fda.runs.request import adapt_settings, changed_hyperparameters, missing_need
+from fda.runs.scoring import Candidate, Exam, answer, stay_in_memory
 from fda.runs.stopped import Stopped
 from fda.runs.store import MethodResult, Score, UnitKey
 from fda.runs.work import Work
 from fda.tasks.answers import Answers
 from fda.tasks.data import Split, load_split
-from fda.tasks.evaluate import evaluate
 from fda.tasks.heads import TaskHead, task_head
 from fda.tasks.task_inputs import AnchorMoments, RealInputs
 
@@ -46,8 +44,9 @@ def compare_methods(work: Work) -> None:
     comparison = _Comparison(work)
     for one in todo:
         comparison.plan(one)
-    for one in todo:
-        comparison.run(one)
+    merged = (one for one in todo if comparison.merge(one))
+    for group in comparison.groups(merged):
+        comparison.score(group)
 
 
 class _Comparison:
@@ -59,6 +58,9 @@ class _Comparison:
         self.adapt = adapt_settings(work.spec.zoo, work.spec.adaptation)
         self.heads: dict[str, TaskHead] = {name: task_head(work.opened, name) for name in self.tasks}
         self.split = cache(self._split)
+        self.scored: dict[str, count] = {}
+        self.settings: dict[str, dict[str, Any]] = {}
+        self.cost: dict[str, Meter] = {}
 
     def plan(self, one: Method) -> None:
         """Tell the store what is coming, so that progress has a total."""
@@ -67,36 +69,77 @@ class _Comparison:
             keys += [(UnitKey("adapt", one.name, block.index), epochs(one, self.adapt)) for block in self.work.blocks]
         self.work.store.add_units(self.work.run_id, keys)
 
-    def run(self, one: Method) -> None:
-        store, run_id, key = self.work.store, self.work.run_id, UnitKey("evaluate", one.name)
-        store.update_unit(run_id, key, state="running", step=0)
-        self.scored = count(1)
+    def merge(self, one: Method) -> bool:
+        """Make the method's merged file; False if it could not be made, which its row then says."""
+        self.work.store.update_unit(self.work.run_id, UnitKey("evaluate", one.name), state="running", step=0)
+        self.scored[one.name] = count(1)
         try:
             if lacking := missing_need(self.work.spec, one):
                 raise UserError(lacking)
             with Meter(self.work.device) as meter:
-                settings = self._merge(one)
-            answers = self._test(one)
+                self.settings[one.name] = self._merge(one)
         except Stopped:
             raise
         except Exception as error:  # whatever goes wrong in one method, the others go on
-            if not isinstance(error, UserError):
-                log_traceback(store, run_id)
-            message = sentence(error, store)
-            store.add_result(run_id, MethodResult(one.name, "failed", {}, None, None, message))
-            store.update_unit(run_id, key, state="failed", message=message)
+            self._fail(one, error)
+            return False
+        self.cost[one.name] = meter
+        return True
+
+    def groups(self, merged: Iterable[Method]) -> Iterator[list[Method]]:
+        """The methods that are scored together: one by one, or all at once where data are too large to stay in memory."""
+        if self._data_stay_in_memory():
+            yield from ([one] for one in merged)
+        elif group := list(merged):
+            yield group
+
+    def score(self, group: Sequence[Method]) -> None:
+        """Let the methods' models answer every task's test split, and store their rows."""
+        candidates = [candidate for one in group for candidate in self._candidates(one)]
+        try:
+            found = self._answers(candidates, self._exams())
+        except Stopped:
+            raise
+        except Exception as error:
+            if len(group) == 1:
+                self._fail(group[0], error)
+            else:  # it may be the fault of one alone; what the others have answered is kept
+                for one in group:
+                    self.scored[one.name] = count(1)
+                    self.score([one])
             return
+        for one in group:
+            answers = [given for own, given in zip(candidates, found, strict=True) if own.owner == one.name]
+            self._store(one, {task: given[task] for given in answers for task in given})
+
+    def _data_stay_in_memory(self) -> bool:
+        try:
+            return stay_in_memory(self._exams())
+        except Exception:  # the rows will say what is wrong with the data
+            return True
+
+    def _fail(self, one: Method, error: Exception) -> None:
+        store, run_id = self.work.store, self.work.run_id
+        if not isinstance(error, UserError):
+            log_traceback(store, run_id)
+        message = sentence(error, store)
+        store.add_result(run_id, MethodResult(one.name, "failed", {}, None, None, message))
+        store.update_unit(run_id, UnitKey("evaluate", one.name), state="failed", message=message)
+
+    def _store(self, one: Method, answers: Mapping[str, Answers]) -> None:
+        store, run_id = self.work.store, self.work.run_id
         save_predictions(self.work.folder, one.name, answers)
         scores = [
             Score(one.name, name, self._data(name).split, found.metric, found.value, found.count)
             for name, found in answers.items()
         ]
         perplexity = {name: found.perplexity for name, found in answers.items() if found.perplexity is not None}
+        settings, meter = self.settings[one.name], self.cost[one.name]
         settings |= {"perplexity": perplexity} if perplexity else {}
         store.add_result(
             run_id, MethodResult(one.name, "done", settings, meter.seconds, meter.peak_bytes, None), scores
         )
-        store.update_unit(run_id, key, state="done", step=self._evaluations(one))
+        store.update_unit(run_id, UnitKey("evaluate", one.name), state="done", step=self._evaluations(one))
 
     # merging ---------------------------------------------------------------------------------------------------------
 
@@ -138,11 +181,9 @@ class _Comparison:
         try:
             unit_update_to_file(one, base, self.work.finetuned, update_file, pulse=self.work.pulse, **own)
             update = Checkpoint(update_file)
-            curve: dict[str, list[float]] = {name: [] for name in self.tasks}
-            for value in coefficient.sweep:
-                answers = self._answers(one, Scaled(base, update, value), self.tasks, validation=True)
-                for name in self.tasks:
-                    curve[name].append(answers[name].value)
+            candidates = [Candidate(one.name, Scaled(base, update, value), self.tasks) for value in coefficient.sweep]
+            found = self._answers(candidates, self._exams(validation=True))
+            curve = {name: [answers[name].value for answers in found] for name in self.tasks}
             average = [sum(scores) / len(self.tasks) for scores in zip(*curve.values(), strict=True)]
             best = coefficient.sweep[average.index(max(average))]  # the first, so the smallest, of equals
             merged = Scaled(base, update, best)
@@ -215,50 +256,28 @@ class _Comparison:
         """How many times a task is scored for a method."""
         return len(self.tasks) * (1 + (len(one.coefficient.sweep) if one.swept else 0))
 
-    def _test(self, one: Method) -> dict[str, Answers]:
-        """What the method's model answers on every task's test split; `individual` has a model a task."""
-        if one.name != "individual":
-            return self._answers(one, Checkpoint(merged_file(self.work.folder, one.name)), self.tasks)
-        found: dict[str, Answers] = {}
+    def _candidates(self, one: Method) -> list[Candidate]:
+        """The method's model; `individual` has a model a task."""
+        if one.name == "individual":
+            return [Candidate(one.name, self.work.opened.tasks[name], (name,)) for name in self.tasks]
+        return [Candidate(one.name, Checkpoint(merged_file(self.work.folder, one.name)), self.tasks)]
+
+    def _exams(self, *, validation: bool = False) -> dict[str, Exam]:
+        found = {}
         for name in self.tasks:
-            found |= self._answers(one, self.work.opened.tasks[name], (name,))
+            data = self._data(name)
+            split = self.split(name, data.validation_split if validation else data.split)
+            found[name] = Exam(split, self.heads[name], data)
         return found
 
-    def _answers(
-        self, one: Method, weights: Weights | Mapping[str, Tensor], tasks: Sequence[str], *, validation: bool = False
-    ) -> dict[str, Answers]:
-        """Answers of one model, its tasks side by side; those that are kept from before are not asked for again."""
-        model, key = self.work.opened.model, UnitKey("evaluate", one.name)
-        splits = {
-            name: self.split(name, self._data(name).validation_split if validation else self._data(name).split)
-            for name in tasks
-        }
-        files = {
-            name: answers_file(model, weights, self.heads[name], splits[name], self._data(name), self.work.device)
-            for name in tasks
-        }
-        found = {name: kept for name in tasks if (kept := read_kept(files[name])) is not None}
-        for _ in found:
-            self.work.store.update_unit(self.work.run_id, key, step=next(self.scored))
-        todo = [name for name in tasks if name not in found]
-        if todo:
-            model.load(weights)
-            model.to(self.work.device)
+    def _answers(self, candidates: Sequence[Candidate], exams: Mapping[str, Exam]) -> list[dict[str, Answers]]:
+        work = self.work
 
-        def piece(name: str) -> Callable[[Callable[[], bool]], None]:
-            def score(should_stop: Callable[[], bool]) -> None:
-                def pulse() -> None:
-                    if should_stop():
-                        raise Stopped
+        def done(one: Candidate) -> None:
+            key = UnitKey("evaluate", one.owner)
+            work.store.update_unit(work.run_id, key, step=next(self.scored[one.owner]))
 
-                found[name] = evaluate(model, self.heads[name], splits[name], self.work.device, pulse, self._data(name))
-                keep(files[name], found[name])
-                self.work.store.update_unit(self.work.run_id, key, step=next(self.scored))
-
-            return score
-
-        run_lanes([piece(name) for name in todo], self.work.device, self.work.should_stop)
-        return {name: found[name] for name in tasks}
+        return answer(work.opened.model, candidates, exams, work.device, should_stop=work.should_stop, done=done)
 
     def _data(self, task: str) -> Any:
         return self.work.spec.zoo.task(task).data

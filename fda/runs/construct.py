@@ -57,7 +57,7 @@ def real_inputs(work: Work, task: str) -> RealBlockInputs | None:
     return real_block_inputs(work, task, split, REAL_SAMPLES)
 
 
-def _measures(
+def unit_measures(
     work: Work, key: UnitKey, block: Block, base: Parameters, finetuned: Parameters, real: RealBlockInputs | None
 ) -> Measures:
     """The unit's recorder. Its merged model is task arithmetic of the run's tasks at the usual λ."""
@@ -88,7 +88,7 @@ def _construct_unit(
     block = opened.model.blocks[key.block].copy()
     seed = unit_seed(settings.seed, key.name, key.block)
     base, finetuned = block.of(opened.base, device), block.of(opened.tasks[key.name], device)
-    measures = _measures(work, key, block, base, finetuned, real)
+    measures = unit_measures(work, key, block, base, finetuned, real)
     live: tuple[str, ...] = ()
     store.reset_unit(run_id, key)
     store.update_unit(run_id, key, state="running", step=0, steps=settings.steps)

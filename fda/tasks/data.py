@@ -6,6 +6,7 @@ Knows the columns and splits that the zoo names; knows nothing of models beyond 
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from fda.models.transforms import Batch, Transform
 from fda.models.zoo import TaskData, ZooTask
 
 CACHE_BYTES = 2**30  # prepared samples of one split are kept in memory up to this size
+WHOLE = 256  # samples: a multiple of every batch, so that pieces are cut between batches
 READERS = {".parquet": "parquet", ".csv": "csv", ".tsv": "csv", ".json": "json", ".jsonl": "json", ".txt": "text"}
 
 
@@ -48,6 +50,24 @@ class Split:
     def fingerprint(self) -> str:
         """Of the data itself: it changes when the files do."""
         return f"{self.dataset._fingerprint} {self.input}"
+
+    @cached_property
+    def bytes(self) -> int:
+        """About how large all samples are once they are prepared, judged by the first of them."""
+        return self.transform(self.samples([0])[0]).nbytes * len(self)
+
+    def pieces(self, limit: int) -> Iterator["Split"]:
+        """The split itself where it fits into `limit` bytes; else parts of it that do, in order, of whole batches.
+
+        Each part is prepared once, when it is asked for its samples.
+        """
+        if self.bytes <= limit:
+            yield self
+            return
+        size = max(1, limit * len(self) // self.bytes // WHOLE) * WHOLE
+        for start in range(0, len(self), size):
+            chosen = self.dataset.select(range(start, min(start + size, len(self))))
+            yield Split(chosen, self.input, self.label, self.transform, self.classes)
 
     def batches(self, size: int = 256) -> Iterator[tuple[Batch, Tensor]]:
         """(inputs, labels (b,)) in the data's order."""

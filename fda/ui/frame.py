@@ -19,6 +19,7 @@ ANCHORS = "pages/anchors.py"
 COMPARE = "pages/compare.py"
 LANDSCAPE = "pages/landscape.py"
 PLAYGROUND = "pages/playground.py"
+SPEED = "pages/speed.py"
 
 # Streamlit writes white on the primary colour, which in the dark theme is light so that it can be read on the dark page.
 _INK_ON_PRIMARY = """<style>
@@ -34,6 +35,7 @@ _PAGES = (
     (COMPARE, "Compare", ":material/leaderboard:", "Merging methods side by side"),
     (LANDSCAPE, "Landscape", ":material/landscape:", "Loss over a plane of weights, and the paths through it"),
     (PLAYGROUND, "Playground", ":material/science:", "Anchors of one linear layer, while you watch"),
+    (SPEED, "Speed", ":material/speed:", "What was measured on this machine, beside the plain way"),
 )
 
 

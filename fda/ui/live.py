@@ -1,8 +1,12 @@
 """What the Watch page draws each second: read from the store only when the run has changed, drawn in place."""
 
+import pickle
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
+from hashlib import blake2b
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -18,11 +22,16 @@ from fda.runs.store import Store
 from fda.ui.plot import to_json
 from fda.ui.theme import Theme
 
-POINTS = 300  # a curve: more than its pixels on a phone, and 24 curves stay under 150 KB an update
+POINTS = 300  # a curve at most: more than its pixels on a phone
+TOTAL_POINTS = 2_400  # of all curves of a figure: an update stays under 100 KB, which 12,000 points would be
+FEWEST = 40  # of a curve, however many there are
 LOG_BYTES = 12_000
 TOP_FRACTION = 0.2  # k of the subspace similarity is 20 % of d (paper, figure 4)
 SHARES = 50  # of d, at which `similarity_by_share` is recorded: 2 %, 4 %, …
 COSINE = "cosine/"  # begins the scalars of the tensors
+
+
+Drawing = tuple[bytes, Callable[[], go.Figure]]  # (digest of the numbers, what draws them)
 
 
 @dataclass(frozen=True)
@@ -40,90 +49,105 @@ class View:
 
 @dataclass(frozen=True)
 class Picture:
-    """The figures of one moment as JSON, by name; those with nothing to show yet are missing."""
+    """The figures of one moment as JSON, by name; those with nothing to show yet are missing.
+
+    `drawn`: name → (digest of the numbers in the figure, the figure as JSON).
+    """
 
     moment: tuple
     units: list[Unit]
     unit: UnitKey | None
-    figures: dict[str, str]
+    drawn: dict[str, tuple[bytes, str]]
+
+    @property
+    def figures(self) -> dict[str, str]:
+        return {name: figure for name, (_, figure) in self.drawn.items()}
 
 
 def picture(store: Store, run: Run, view: View, last: Picture | None) -> Picture:
-    """The run as it is now; `last` itself if neither the run nor the view has changed since."""
+    """The run as it is now; `last` itself if neither the run nor the view has changed since.
+
+    A figure whose numbers are those of `last` is not drawn again: of nine, a second of construction changes three.
+    """
     moment = (run.run_id, store.version(run.run_id), view)
     if last is not None and last.moment == moment:
         return last
+    known = last.drawn if last is not None and (last.moment[0], last.moment[2]) == (run.run_id, view) else {}
     units = store.units(run.run_id)
     unit = view.unit or at_work(units)
-    drawn = figures(store, run, view, units, unit)
-    return Picture(moment, units, unit, {name: to_json(figure) for name, figure in drawn.items()})
+    drawn = {}
+    for name, (source, draw) in drawings(store, run, view, units, unit).items():
+        kept = known.get(name)
+        drawn[name] = kept if kept is not None and kept[0] == source else (source, to_json(draw()))
+    return Picture(moment, units, unit, drawn)
 
 
 def figures(store: Store, run: Run, view: View, units: Sequence[Unit], unit: UnitKey | None) -> dict[str, go.Figure]:
     """Every figure that has something to show: how far the run is, its curves, and the unit `unit` looked at closely."""
+    return {name: draw() for name, (_, draw) in drawings(store, run, view, units, unit).items()}
+
+
+def drawings(store: Store, run: Run, view: View, units: Sequence[Unit], unit: UnitKey | None) -> dict[str, Drawing]:
+    """`figures`, each undrawn and with a digest of the numbers in it."""
     shared = {"theme": view.theme, "uirevision": run.run_id}
+    close = {"theme": view.theme, "uirevision": f"{run.run_id} {unit.name} {unit.block}"} if unit else {}
+    titled = f"{unit.name}, block {unit.block}" if unit else ""
+    curves = shared | {"tasks": run.spec.tasks}
     chosen = {"names": view.tasks or None, "blocks": view.blocks or None}
-    drawn: dict[str, go.Figure] = {}
     construct = [one for one in units if one.key.stage == "construct"]
     methods = [one for one in units if one.key.stage in ("adapt", "evaluate")]
+    points = points_of_a_curve(construct, view)
+    found: dict[str, Drawing] = {}
+
+    def add(name: str, function: Callable[..., go.Figure], *numbers: Any, **words: Any) -> None:
+        found[name] = (_digest(numbers, words), partial(function, *numbers, **words))
+
+    def series(name: str) -> Series:
+        return store.scalars(run.run_id, name, points=points, **chosen)
+
     if construct:
-        drawn["progress"] = progress_map(construct, title="Construction: tasks × blocks", **shared)
+        add("progress", progress_map, construct, title="Construction: tasks × blocks", **shared)
     if methods:
         titles = {name: method.title for name, method in METHODS.items()}
-        drawn["methods"] = progress_map(
-            methods,
-            title="Methods: adaptation by block, then the score",
-            titles=titles,
-            loss="last adaptation loss",
-            **shared,
-        )
-    if loss := store.scalars(run.run_id, "angle_loss", points=POINTS, **chosen):
-        drawn["loss"] = loss_curves(loss, tasks=run.spec.tasks, smoothing=view.smoothing, **shared)
+        title, loss_name = "Methods: adaptation by block, then the score", "last adaptation loss"
+        add("methods", progress_map, methods, title=title, titles=titles, loss=loss_name, **shared)
+    if loss := series("angle_loss"):
+        add("loss", loss_curves, loss, smoothing=view.smoothing, **curves)
     spectra = store.snapshots(run.run_id, "spectrum", names=[unit.name], blocks=[unit.block]) if unit else {}
     if similarity := _similarity(store, run.run_id, view.share, chosen):
-        drawn["similarity"] = similarity_curves(
-            similarity, tasks=run.spec.tasks, chance=_chance(spectra, view.share), **shared
-        )
-    if tail := store.scalars(run.run_id, "tail_energy", points=POINTS, **chosen):
-        drawn["tail"] = share_curves(
-            tail,
-            tasks=run.spec.tasks,
-            title="Tail energy of the spectrum",
-            y_title="energy beyond the top 20 % of d",
-            **shared,
-        )
+        add("similarity", similarity_curves, similarity, chance=_chance(spectra, view.share), **curves)
+    if tail := series("tail_energy"):
+        title, y_title = "Tail energy of the spectrum", "energy beyond the top 20 % of d"
+        add("tail", share_curves, tail, title=title, y_title=y_title, **curves)
     name = "projection_energy_merged" if view.merged else "projection_energy"
-    if projection := store.scalars(run.run_id, name, points=POINTS, **chosen):
+    if projection := series(name):
         real = [values[-1] for _, values in store.scalars(run.run_id, f"{name}_real", points=1, **chosen).values()]
-        drawn["projection"] = share_curves(
-            projection,
-            tasks=run.spec.tasks,
-            title=f"Projection energy at {'the merged model' if view.merged else 'θ₀'}",
-            y_title="share of the update in the cone of real data",
-            line=(float(np.mean(real)), f"held-out real data: {np.mean(real):.2f}") if real else None,
-            **shared,
-        )
+        title = f"Projection energy at {'the merged model' if view.merged else 'θ₀'}"
+        line = (float(np.mean(real)), f"held-out real data: {np.mean(real):.2f}") if real else None
+        y_title = "share of the update in the cone of real data"
+        add("projection", share_curves, projection, title=title, y_title=y_title, line=line, **curves)
     if unit and (cosines := _cosines(store, run.run_id, unit)):
-        drawn["cosines"] = cosine_bars(
-            list(cosines),
-            np.array([values[0] for values in cosines.values()]),
-            np.array([values[-1] for values in cosines.values()]),
-            view.theme,
-            unit=f"{unit.name}, block {unit.block}",
-            uirevision=f"{run.run_id} {unit.name} {unit.block}",
-        )
+        first, last = (np.array([values[place] for values in cosines.values()]) for place in (0, -1))
+        add("cosines", cosine_bars, list(cosines), first, last, unit=titled, **close)
     if unit in spectra:
-        steps, values = spectra[unit]
-        drawn["spectrum"] = spectrum_curves(
-            steps,
-            values,
-            view.theme,
-            unit=f"{unit.name}, block {unit.block}",
-            uirevision=f"{run.run_id} {unit.name} {unit.block}",
-        )
+        add("spectrum", spectrum_curves, *spectra[unit], unit=titled, **close)
     if readings := store.system(run.run_id):
-        drawn["memory"] = memory_curves(readings, **shared)
-    return drawn
+        add("memory", memory_curves, readings, **shared)
+    return found
+
+
+def points_of_a_curve(construct: Sequence[Unit], view: View) -> int:
+    """How many points each curve may have, so that an update stays small however many curves there are."""
+    shown = [
+        unit
+        for unit in construct
+        if (not view.tasks or unit.key.name in view.tasks) and (not view.blocks or unit.key.block in view.blocks)
+    ]
+    return max(FEWEST, min(POINTS, TOTAL_POINTS // max(1, len(shown))))
+
+
+def _digest(*numbers: Any) -> bytes:
+    return blake2b(pickle.dumps(numbers), digest_size=16).digest()
 
 
 def at_work(units: Sequence[Unit]) -> UnitKey | None:

@@ -4,7 +4,6 @@ import json
 import os
 import subprocess
 import sys
-from pathlib import Path
 from typing import Any
 
 import streamlit as st
@@ -12,6 +11,7 @@ import streamlit as st
 from fda.errors import UserError
 from fda.home import REPO, model_roots
 from fda.models.hub import missing_models
+from fda.models.stamps import Stamps, stamps
 from fda.models.zoo import Zoo, load_zoo, zoo_path
 
 SECONDS = 600  # a survey reads every tensor once: seconds for the demo zoo, minutes for large models
@@ -24,7 +24,7 @@ def survey(reference: str) -> dict[str, Any]:
     """
     zoo = read_zoo(reference)
     path = zoo_path(reference)
-    return _survey(str(path), _stamps(path, zoo))
+    return _survey(str(path), stamps(path, zoo))
 
 
 def read_zoo(reference: str) -> Zoo:
@@ -39,7 +39,7 @@ def read_zoo(reference: str) -> Zoo:
 
 
 @st.cache_data(max_entries=16, show_spinner=False)
-def _survey(path: str, stamps: tuple[tuple[str, int, int], ...]) -> dict[str, Any]:
+def _survey(path: str, files: Stamps) -> dict[str, Any]:
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, (str(REPO), os.environ.get("PYTHONPATH"))))}
     try:
         done = subprocess.run(
@@ -65,15 +65,3 @@ def _told(stderr: str, code: int, path: str) -> str:
     if code == 2 and lines:
         return lines[-1].removeprefix("fda: ")
     return f"{path} could not be surveyed (exit code {code}): run `python -m fda zoo show` on it to see why."
-
-
-def _stamps(path: Path, zoo: Zoo) -> tuple[tuple[str, int, int], ...]:
-    """(file, size, time of change) of everything the survey reads."""
-    places = [path, Path(zoo.base.model), *(Path(task.model) for task in zoo.tasks)]
-    places += [Path(task.head) for task in zoo.tasks if isinstance(task.head, str)]
-    stamps = []
-    for place in filter(Path.exists, places):  # a hub id is no place here
-        for file in sorted(place.iterdir()) if place.is_dir() else [place]:
-            found = file.stat()
-            stamps.append((str(file), found.st_size, found.st_mtime_ns))
-    return tuple(stamps)

@@ -53,7 +53,7 @@ def test_loss_has_raw_behind_smoothed_on_a_log_axis():
     traces = by_uid(figure)
     assert figure.layout.yaxis.type == "log"
     assert figure.layout.uirevision == "run"
-    assert traces["raw digits 0"].y == pytest.approx(np.linspace(1.0, 0.1, 20))
+    assert traces["raw digits"].y[:20] == pytest.approx(np.linspace(1.0, 0.1, 20))
     assert traces["curve digits 0"].y == pytest.approx(ema(np.linspace(1.0, 0.1, 20), 0.6))
     order = [trace.uid for trace in figure.data]
     assert max(order.index(uid) for uid in traces if uid.startswith("raw")) < order.index("curve digits 0")
@@ -63,7 +63,9 @@ def test_curves_tell_task_by_colour_and_marker_and_block_by_dash():
     traces = by_uid(loss_curves(series(("digits", 0), ("digits", 1), ("faces", 0)), "dark", tasks=TASKS))
     one, other, third = (traces[f"curve {key}"] for key in ("digits 0", "digits 1", "faces 0"))
     assert one.line.color == other.line.color != third.line.color
-    assert one.marker.symbol == other.marker.symbol != third.marker.symbol
+    ends = [traces[f"ends {task}"] for task in TASKS]
+    assert ends[0].marker.symbol != ends[1].marker.symbol and [len(own.x) for own in ends] == [2, 1]
+    assert [own.marker.color for own in ends] == [one.line.color, third.line.color]
     assert one.line.dash == third.line.dash != other.line.dash
 
 
@@ -73,6 +75,14 @@ def test_one_legend_entry_hides_all_curves_of_a_task():
     assert [trace.name for trace in entries] == ["digits"]
     assert {trace.legendgroup for trace in figure.data if trace.legend is None} == {"digits"}
     assert figure.layout.legend.groupclick == "togglegroup"
+
+
+def test_raw_curves_of_a_task_are_one_trace_with_gaps():
+    drawn = {("digits", 0): 3, ("digits", 1): 2}
+    made = {UnitKey("construct", *key): (np.arange(steps), np.ones(steps)) for key, steps in drawn.items()}
+    raw = by_uid(loss_curves(made, "light", tasks=TASKS))["raw digits"]
+    assert np.isnan(raw.y).tolist() == [False, False, False, True, False, False, True]
+    assert raw.x[np.isfinite(raw.y)].tolist() == [0, 1, 2, 0, 1] and raw.connectgaps is False
 
 
 def test_a_fog_of_raw_curves_is_left_out():

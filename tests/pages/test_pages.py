@@ -23,7 +23,7 @@ from fda.runs.store import Store
 from fda.ui import survey
 from fda.ui.frame import FRAMED
 
-PAGES = ("home", "checkpoints", "construct", "watch", "anchors", "compare", "landscape", "playground")
+PAGES = ("home", "checkpoints", "construct", "watch", "anchors", "compare", "landscape", "playground", "speed")
 UNKNOWN = "20260101-000000-dead"
 
 
@@ -134,7 +134,7 @@ def test_every_page_opens_on_an_empty_store(name, store, monkeypatch):
     assert at.caption[0].value or at.markdown[0].value, "one line that says what it shows"
 
 
-@pytest.mark.parametrize("name", [name for name in PAGES if name != "playground"])  # which reads no store
+@pytest.mark.parametrize("name", [name for name in PAGES if name not in ("playground", "speed")])  # which read no store
 def test_a_store_that_cannot_be_used_is_a_notice_and_loses_no_page(name, zoo, tmp_path, monkeypatch):
     (tmp_path / "home").write_text("a file where a folder should be")
     monkeypatch.setattr(survey.subprocess, "run", refuse("no checkpoints here."))

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from fda.anchors.settings import FAST_CONSTRUCT, PAPER_CONSTRUCT, ConstructSettings
+from fda.bench.page import make_run
 from fda.errors import UserError
 from fda.figures.look import PALETTES
 from fda.home import REPO
@@ -185,6 +186,26 @@ def test_an_unchanged_run_is_not_drawn_again_and_a_changed_one_is(store):
     assert live.picture(store, run, everything(smoothing=0.0), first) is not first
     store.update_unit(run_id, UnitKey("construct", "digits", 1), step=30)
     assert live.picture(store, run, everything(), first) is not first
+
+
+def test_only_figures_with_other_numbers_are_drawn_again(store):
+    run_id = fill(store)
+    first = live.picture(store, store.run(run_id), everything(), None)
+    store.add_scalars(run_id, UnitKey("construct", "digits", 1), [("angle_loss", 50, 0.01)])
+    second = live.picture(store, store.run(run_id), everything(), first)
+    same = {name for name in first.figures if first.figures[name] is second.figures[name]}
+    assert same == {"progress", "similarity", "spectrum", "memory"}
+    other = live.picture(store, store.run(run_id), everything(theme="dark"), second)
+    assert not any(other.figures[name] == second.figures[name] for name in second.figures)
+
+
+def test_an_update_stays_small_however_many_points_there_are(store):
+    run_id = make_run(store, 12_000)
+    run, units = store.run(run_id), store.units(run_id)
+    drawn = live.picture(store, run, everything(smoothing=0.3), None).figures
+    assert len(units) == 20 and len(drawn["loss"]) + len(drawn["progress"]) + len(drawn["memory"]) < 80_000
+    assert live.points_of_a_curve(units, everything()) == 120
+    assert live.points_of_a_curve(units, everything(tasks=("digits",), blocks=(0,))) == 300
 
 
 def test_filters_choose_the_curves(store):

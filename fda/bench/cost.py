@@ -1,0 +1,102 @@
+"""Is what is predicted what is taken? Runs of several settings against what the cost model told before each of them.
+
+The prediction of each setting is measured anew, and the run is an ordinary run of a process of its own; caches of compiled
+code and of real inputs are warm for both, as they are after a first look at the prediction.
+"""
+
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from fda.errors import UserError
+from fda.runs import cost
+from fda.runs.request import MAIN_METHODS, construct_settings, make_spec
+from fda.runs.spec import RunSpec
+from fda.runs.store import Store
+
+SETTINGS: tuple[dict[str, Any], ...] = (
+    {"anchors": 16, "steps": 100, "arithmetic": "plain"},
+    {"anchors": 32, "steps": 100, "arithmetic": "plain"},
+    {"anchors": 64, "steps": 100, "arithmetic": "plain"},
+    {"anchors": 32, "steps": 300, "arithmetic": "plain"},
+    {"anchors": 16, "steps": 300, "arithmetic": "compiled"},
+    {"anchors": 64, "steps": 300, "arithmetic": "compiled"},
+    {"anchors": 32, "steps": 250, "arithmetic": "auto", "methods": MAIN_METHODS},
+)
+
+
+@dataclass(frozen=True)
+class Told:
+    """What was predicted of a run and what it took, in seconds and bytes; `measuring`: seconds that the prediction took."""
+
+    setting: str
+    measuring: float
+    predicted: float
+    taken: float
+    predicted_bytes: int
+    taken_bytes: int
+
+
+def bench_cost(
+    zoo: str = "demo", *, device: str = "auto", settings: Sequence[dict[str, Any]] = SETTINGS
+) -> dict[str, Any]:
+    """Predict and run each setting (fields of the `fast` preset, and perhaps `methods`); plain data.
+
+    UserError if a run fails.
+    """
+    rows = []
+    for own in settings:
+        fields = {name: value for name, value in own.items() if name != "methods"}
+        methods = own.get("methods", ())
+        spec = make_spec(zoo, construct=construct_settings("fast", **fields), methods=methods, device=device)
+        cost.calibration_file(spec).unlink(missing_ok=True)
+        began = time.perf_counter()
+        _process("fda.runs.calibrate", stdin=spec.model_dump_json())
+        measuring, known = time.perf_counter() - began, cost.kept_calibration(spec)
+        told = cost.predict(spec, known)
+        taken, peak = _run(spec)
+        words = [f"{name} {value}" for name, value in fields.items()] + (["main methods"] if methods else [])
+        rows.append(Told(", ".join(words), measuring, told.seconds, taken, told.memory_bytes, peak))
+    return {"zoo": zoo, "device": device, "rows": [asdict(row) for row in rows]}
+
+
+def _run(spec: RunSpec) -> tuple[float, int]:
+    """(seconds, peak bytes) of the run in a process of its own."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        (folder / "spec.json").write_text(spec.model_dump_json(), encoding="utf-8")
+        began = time.perf_counter()
+        _process("fda.bench.cost", str(folder))
+        taken = time.perf_counter() - began
+        store = Store(folder)
+        (run,) = store.runs()
+        if run.state != "done":
+            raise UserError(f"the run that was measured did not finish: {run.message or run.state}")
+        readings = [value for _, key, value in store.system(run.run_id, last=100_000) if key == "memory_bytes"]
+    return taken, int(max(readings))
+
+
+def _process(module: str, *arguments: str, stdin: str = "") -> None:
+    done = subprocess.run([sys.executable, "-m", module, *arguments], input=stdin, capture_output=True, text=True)
+    if done.returncode != 0:
+        said = [line for line in done.stderr.splitlines() if line.strip()]
+        raise UserError(said[-1].removeprefix("fda: ") if said else f"{module} ended with code {done.returncode}.")
+
+
+def main() -> None:
+    """In a process of its own: the run of a folder's spec, in a store in this folder."""
+    from fda.runs.worker import run_here
+
+    folder = Path(sys.argv[1])
+    store = Store(folder)
+    run_here(store, store.create_run(RunSpec(**json.loads((folder / "spec.json").read_text(encoding="utf-8")))))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,90 @@
+"""The dashboard as a person meets it: a server of its own on a loopback port, and a real Chromium to look at it with.
+
+Shared by the measurements of pages and by the browser tests. Playwright and Chromium are needed for development only.
+"""
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fda.errors import UserError
+from fda.home import REPO
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+             "--disable-component-update", "--disable-sync"]  # fmt: skip
+START_SECONDS = 60
+STANDS = (
+    "document.querySelector('[data-testid=stMain] h1') && "
+    "document.querySelector('[data-testid=stApp]')?.dataset.testScriptState !== 'running'"
+)  # a page is there, and no script runs
+
+
+class Server:
+    """The dashboard on a loopback port, with `home` as FDA_HOME; it can be ended and started again."""
+
+    def __init__(self, home: Path) -> None:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = probe.getsockname()[1]
+        self.home = home
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.process: subprocess.Popen | None = None
+
+    def start(self) -> None:
+        """Return as soon as it answers. UserError if it does not."""
+        command = [sys.executable, "-m", "streamlit", "run", "app.py", "--server.port", str(self.port)]
+        environment = os.environ | {"FDA_HOME": str(self.home)}
+        with (self.home / "server.log").open("ab") as log:
+            self.process = subprocess.Popen(
+                [*command, "--server.headless", "true"], cwd=REPO, env=environment, stdout=log, stderr=log
+            )
+        deadline = time.monotonic() + START_SECONDS
+        while not self._answers():
+            if time.monotonic() > deadline or self.process.poll() is not None:
+                raise UserError(f"the dashboard did not start: {self.home / 'server.log'} says why.")
+            time.sleep(0.02)
+
+    def stop(self) -> None:
+        if self.process is not None:
+            self.process.send_signal(signal.SIGTERM)
+            self.process.wait(timeout=20)
+            self.process = None
+
+    def _answers(self) -> bool:
+        try:
+            urllib.request.urlopen(f"{self.url}/_stcore/health", timeout=1)
+        except OSError:
+            return False
+        return True
+
+
+@contextmanager
+def browser() -> Iterator["Browser"]:
+    """A Chromium without a window. UserError if it, or Playwright, is not installed."""
+    try:
+        from playwright.sync_api import sync_playwright
+    except ImportError:
+        raise UserError(
+            "pages are measured in a browser by Playwright, which is not installed: `pip install playwright`."
+        ) from None
+    if CHROMIUM is None:
+        raise UserError("there is no Chromium to measure pages in: install one (`apt-get install chromium`).")
+    with sync_playwright() as playwright:
+        opened = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+        try:
+            yield opened
+        finally:
+            opened.close()

@@ -1,0 +1,117 @@
+"""Scoring several merged models in one pass over the data against scoring them one by one: seconds, and equal answers.
+
+The plain loop reads, decodes and prepares every sample anew for each model, as a script does that evaluates one model. Both use
+the zoo's own data, heads and batches, and all threads: the plain loop within a task, the other one a task each.
+"""
+
+import statistics
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from fda.merging.merge import merge
+from fda.merging.registry import METHODS
+from fda.models.survey import OpenZoo, open_zoo
+from fda.models.zoo import load_zoo
+from fda.runs.execute import resolve_device
+from fda.runs.request import need_data
+from fda.runs.scoring import Candidate, Exam, answer
+from fda.tasks.answers import Answers
+from fda.tasks.data import CACHE_BYTES, load_split
+from fda.tasks.evaluate import evaluate
+from fda.tasks.heads import TaskHead, task_head
+
+MODELS = 8
+
+
+@dataclass(frozen=True)
+class Way:
+    """One way of scoring all models: seconds (median, least, most) over the repeats."""
+
+    path: str
+    seconds: tuple[float, float, float]
+
+
+def bench_evaluate(
+    zoo: str = "demo", *, models: int = MODELS, repeats: int = 3, device: str = "auto", limit: int = CACHE_BYTES
+) -> dict[str, Any]:
+    """Measure both ways in turn; plain data.
+
+    `models`: task arithmetic at so many λ. `limit`: bytes of prepared samples that one pass keeps in memory. `equal`:
+    whether all answers of both ways are the same. UserError if a task of the zoo cannot be scored.
+    """
+    loaded = load_zoo(zoo)
+    need_data(loaded, loaded.task_names)
+    opened, device = open_zoo(loaded), resolve_device(device)
+    candidates, threads = list(_candidates(opened, models)), torch.get_num_threads()
+    heads = {name: task_head(opened, name) for name in loaded.task_names}
+    seconds: dict[str, list[float]] = {"one by one": [], "one pass": []}
+    answers: dict[str, list[dict[str, Answers]]] = {}
+    for _ in range(repeats):
+        for path, took in seconds.items():
+            torch.set_num_threads(threads)  # the lanes of one pass leave one
+            began = time.perf_counter()
+            if path == "one by one":
+                answers[path] = [_alone(opened, one, heads, device) for one in candidates]
+            else:
+                answers[path] = answer(opened.model, candidates, _exams(opened, heads), device, limit=limit)
+            took.append(time.perf_counter() - began)
+    rows = [Way(path, (statistics.median(took), min(took), max(took))) for path, took in seconds.items()]
+    exams = _exams(opened, heads)
+    torch.set_num_threads(threads)
+    return {
+        "zoo": loaded.name,
+        "models": models,
+        "samples": sum(len(exam.split) for exam in exams.values()),
+        "prepared_bytes": sum(exam.split.bytes for exam in exams.values()),
+        "limit": limit,
+        "device": device,
+        "threads": threads,
+        "repeats": repeats,
+        "equal": _equal(*answers.values()),
+        "rows": [asdict(row) for row in rows],
+    }
+
+
+def _candidates(opened: OpenZoo, count: int) -> Iterator[Candidate]:
+    """Merged models in memory, so that no answers are kept from one repeat to the next."""
+    finetuned = list(opened.tasks.values())
+    for index in range(count):
+        scale = (index + 1) / count
+        yield Candidate(
+            f"ta at {scale:g}",
+            dict(merge(METHODS["ta"], opened.base, finetuned, scale=scale)),
+            opened.zoo.task_names,
+        )
+
+
+def _exams(opened: OpenZoo, heads: Mapping[str, TaskHead]) -> dict[str, Exam]:
+    """Every task's test split with nothing prepared yet."""
+    found = {}
+    for task in opened.zoo.tasks:
+        split = load_split(task, task.data.split, opened.model.transform)
+        found[task.name] = Exam(split, heads[task.name], task.data)
+    return found
+
+
+def _alone(opened: OpenZoo, one: Candidate, heads: Mapping[str, TaskHead], device: str) -> dict[str, Answers]:
+    """The plain loop: a model, and for each task its data from the disk."""
+    opened.model.load(one.weights)
+    opened.model.to(device)
+    return {
+        name: evaluate(opened.model, exam.head, exam.split, device, data=exam.data)
+        for name, exam in _exams(opened, heads).items()
+    }
+
+
+def _equal(some: Sequence[dict[str, Answers]], others: Sequence[dict[str, Answers]]) -> bool:
+    return all(
+        np.array_equal(one[task].predicted, other[task].predicted)
+        and np.array_equal(one[task].label, other[task].label)
+        for one, other in zip(some, others, strict=True)
+        for task in one
+    )

@@ -1,0 +1,252 @@
+"""What waiting for the dashboard is like: its cold start, a change of page, and each second of a run that is watched.
+
+A server of its own on a folder of its own, with one run that construction might have written, looked at in a real Chromium.
+"""
+
+import base64
+import os
+import statistics
+import tempfile
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fda.bench.dashboard import STANDS, Server, browser
+from fda.runs.heart import Heart
+from fda.runs.processes import start_time
+from fda.runs.records import UnitKey
+from fda.runs.request import construct_settings, make_spec
+from fda.runs.store import Store
+from fda.ui.wire import asks_for_update, ends_answer
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, CDPSession, Page
+
+POINTS = 12_000  # of the loss curves together
+GROWTH = 5  # points that each curve gets before an update
+WAIT = 60_000  # ms, until something is given up
+DRAWING = 250  # ms: figures are drawn in the animation frames after an answer
+# pages that a reader goes through, by the names in the navigation, each opened from the one before it
+SWITCHES = ("Checkpoints", "Construct", "Watch", "Anchors", "Compare", "Landscape", "Playground", "Home")
+SIMILARITY_AT = 20  # snapshots a unit
+WIDTH = 128  # of the demo's blocks: entries of a spectrum
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One thing measured several times: median, least, most, and the limit that it is built for."""
+
+    name: str
+    unit: str
+    typical: float
+    least: float
+    most: float
+    limit: float
+
+    @property
+    def kept(self) -> bool:
+        """Whether the typical value is within the limit."""
+        return self.typical <= self.limit
+
+
+def bench_page(
+    *, points: int = POINTS, starts: int = 3, rounds: int = 3, updates: int = 10, pages: Sequence[str] = SWITCHES
+) -> dict[str, Any]:
+    """Measure; plain data. `points` of the watched run, cold starts, rounds through `pages`, and updates of Watch.
+
+    UserError without Playwright or a Chromium.
+    """
+    with tempfile.TemporaryDirectory() as name, browser() as opened:
+        home = Path(name)
+        store = Store(home)
+        run_id = make_run(store, points)
+        server = Server(home)
+        with Heart(store, run_id, threading.Event()):  # so that nobody takes the run for crashed
+            try:
+                cold = [_cold_start(server, opened) for _ in range(starts)]
+                switches = _switches(server, opened, pages, rounds)
+                seen = _updates(server, opened, store, run_id, updates)
+            finally:
+                server.stop()
+    rows = [
+        _measured("cold start to the first page", "s", cold, 2.0),
+        *(_measured(f"switch to {page}", "s", took, 0.5) for page, took in switches.items()),
+        _measured("live update, server", "ms", [one.server_ms for one in seen], 100.0),
+        _measured("live update, browser", "ms", [one.browser_ms for one in seen], 100.0),
+        _measured("live update, sent", "KB", [one.bytes / 1e3 for one in seen], 100.0),
+    ]
+    return {"points": points, "rows": [asdict(row) | {"kept": row.kept} for row in rows]}
+
+
+def make_run(store: Store, points: int) -> str:
+    """A run of the demo zoo whose worker is this process: `points` of angle loss over all units, all else in proportion."""
+    spec = make_spec("demo", construct=construct_settings("fast"), methods=("ta", "fda:ta"), device="cpu")
+    run_id = store.create_run(spec)
+    store.claim_process(run_id, os.getpid(), start_time(os.getpid()))
+    store.set_state(run_id, "running")
+    units = _units(spec.tasks)
+    steps = -(-points // len(units))
+    store.add_units(run_id, [(key, 2 * steps) for key in units])
+    for number, key in enumerate(units):
+        random = np.random.default_rng(number)
+        store.add_scalars(run_id, key, _losses(random, range(steps)))
+        for step in np.linspace(0, steps - 1, min(SIMILARITY_AT, steps)).astype(int).tolist():
+            for name in ("similarity", "tail_energy", "projection_energy"):
+                store.add_scalars(run_id, key, [(name, step, 0.2 + 0.1 * random.random())])
+            store.add_snapshot(run_id, key, step, "spectrum", np.sort(random.random(WIDTH))[::-1])
+            store.add_snapshot(run_id, key, step, "similarity_by_share", np.sort(random.random(50)))
+        store.update_unit(run_id, key, state="running", step=steps, loss=0.2, seconds=steps / 20)
+    for _ in range(100):
+        store.add_system(run_id, {"memory_bytes": 1e9, "cpu_percent": 100.0})
+    return run_id
+
+
+def _units(tasks: Sequence[str]) -> list[UnitKey]:
+    return [UnitKey("construct", task, block) for task in tasks for block in range(4)]
+
+
+def _losses(random: np.random.Generator, steps: range) -> list[tuple[str, int, float]]:
+    """A falling, noisy curve, as construction gives."""
+    return [("angle_loss", step, 0.9 / (1 + step / 40) ** 0.5 * random.uniform(0.97, 1.03)) for step in steps]
+
+
+# opening and changing pages ------------------------------------------------------------------------------------------
+
+
+def _cold_start(server: Server, opened: "Browser") -> float:
+    """Seconds from starting the server to its first page standing in a browser that has never seen it."""
+    server.stop()
+    context = opened.new_context(viewport={"width": 1400, "height": 1000})
+    page = context.new_page()
+    began = time.perf_counter()
+    server.start()
+    page.goto(server.url, wait_until="commit")
+    _wait(page, STANDS)
+    took = time.perf_counter() - began
+    context.close()
+    return took
+
+
+def _switches(server: Server, opened: "Browser", pages: Sequence[str], rounds: int) -> dict[str, list[float]]:
+    """Page → seconds from the click to the page standing; the first round warms up the server and does not count."""
+    context = opened.new_context(viewport={"width": 1400, "height": 1000})
+    page = context.new_page()
+    page.goto(server.url)
+    _wait(page, STANDS)
+    found: dict[str, list[float]] = {name: [] for name in pages}
+    for turn in range(rounds + 1):
+        for name in pages:
+            link = page.locator("[data-testid=stSidebarNav]").get_by_role("link", name=name, exact=True)
+            began = time.perf_counter()
+            link.click()
+            title = "Functional dual anchors" if name == "Home" else name
+            _wait(page, f"document.querySelector('[data-testid=stMain] h1')?.innerText === '{title}' && {STANDS}")
+            if turn:
+                found[name].append(time.perf_counter() - began)
+            page.wait_for_timeout(300)  # what is still being drawn belongs to this page
+    context.close()
+    return found
+
+
+def _wait(page: "Page", condition: str) -> None:
+    page.wait_for_function(condition, timeout=WAIT)
+
+
+# watching ------------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Update:
+    """One update of Watch, from the browser's question (s, by Chromium's clock) to the end of the answer, and its bytes.
+
+    `browser_ms`: what the page's main thread worked until the figures stood.
+    """
+
+    asked: float
+    answered: float = 0.0
+    bytes: int = 0
+    browser_ms: float = 0.0
+
+    @property
+    def server_ms(self) -> float:
+        return (self.answered - self.asked) * 1e3
+
+
+class Socket:
+    """The updates that a page has asked for, as Chromium's own log of the network has them."""
+
+    def __init__(self, session: "CDPSession") -> None:
+        self.updates: list[Update] = []
+        session.send("Network.enable")
+        session.on("Network.webSocketFrameSent", self._sent)
+        session.on("Network.webSocketFrameReceived", self._received)
+
+    def _sent(self, event: dict[str, Any]) -> None:
+        if asks_for_update(_frame(event)):
+            self.updates.append(Update(event["timestamp"]))
+
+    def _received(self, event: dict[str, Any]) -> None:
+        if self.updates and not self.updates[-1].answered:
+            frame = _frame(event)
+            self.updates[-1].bytes += len(frame)
+            if ends_answer(frame):
+                self.updates[-1].answered = event["timestamp"]
+
+    def next(self, page: "Page") -> Update:
+        """The next update, once it is answered."""
+        place, deadline = len(self.updates), time.monotonic() + WAIT / 1e3
+        while len(self.updates) == place or not self.updates[place].answered:
+            if time.monotonic() > deadline:
+                raise RuntimeError("Watch asks for no updates")
+            page.wait_for_timeout(10)
+        return self.updates[place]
+
+
+def _frame(event: dict[str, Any]) -> bytes:
+    return base64.b64decode(event["response"]["payloadData"])
+
+
+def _updates(server: Server, opened: "Browser", store: Store, run_id: str, updates: int) -> list[Update]:
+    """Let the run grow as a worker does, and see what each of the page's own updates costs."""
+    context = opened.new_context(viewport={"width": 1400, "height": 1000})
+    page = context.new_page()
+    page.goto(f"{server.url}/watch?run={run_id}")
+    _wait(page, f"{STANDS} && document.querySelector('.st-key-watch-loss .fda-figure .main-svg')")
+    session = context.new_cdp_session(page)
+    session.send("Performance.enable")
+    socket, random, found = Socket(session), np.random.default_rng(0), []
+    for turn in range(updates + 1):
+        socket.next(page)  # so that the whole growth falls between two questions
+        _grow(store, run_id, random)
+        page.wait_for_timeout(DRAWING)
+        before = _busy(session)
+        update = socket.next(page)
+        page.wait_for_timeout(DRAWING)
+        update.browser_ms = (_busy(session) - before) * 1e3
+        if turn:  # the first warms up
+            found.append(update)
+    context.close()
+    return found
+
+
+def _grow(store: Store, run_id: str, random: np.random.Generator) -> None:
+    """A few more steps of every unit."""
+    for unit in store.units(run_id, "construct"):
+        steps = range(unit.step, unit.step + GROWTH)
+        store.add_scalars(run_id, unit.key, _losses(random, steps))
+        store.update_unit(run_id, unit.key, step=unit.step + GROWTH, seconds=(unit.step + GROWTH) / 20)
+
+
+def _busy(session: "CDPSession") -> float:
+    """Seconds of work of the page's main thread so far."""
+    metrics = session.send("Performance.getMetrics")["metrics"]
+    return next(one["value"] for one in metrics if one["name"] == "TaskDuration")
+
+
+def _measured(name: str, unit: str, values: Sequence[float], limit: float) -> Measured:
+    return Measured(name, unit, statistics.median(values), min(values), max(values), limit)

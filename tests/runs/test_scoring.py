@@ -1,0 +1,135 @@
+"""Several models in one pass over the data give exactly what each gives alone, whatever the size of the pieces."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fda.errors import UserError
+from fda.models.survey import open_zoo
+from fda.models.zoo import load_zoo
+from fda.runs import compare, scoring
+from fda.runs.execute import execute
+from fda.runs.request import make_spec
+from fda.runs.scoring import Candidate, Exam, answer, joined
+from fda.runs.stopped import Stopped
+from fda.runs.store import Store
+from fda.tasks import data
+from fda.tasks.answers import Answers
+from fda.tasks.data import load_split
+from fda.tasks.evaluate import evaluate
+from fda.tasks.heads import load_head
+
+TASKS = ("red", "bright")
+
+
+@pytest.fixture
+def opened(tiny_zoo, fda_home):
+    return open_zoo(load_zoo(tiny_zoo))
+
+
+def exams(opened) -> dict[str, Exam]:
+    found = {}
+    for name in TASKS:
+        task = opened.zoo.task(name)
+        found[name] = Exam(load_split(task, "test", opened.model.transform), load_head(task), task.data)
+    return found
+
+
+@pytest.fixture
+def small(monkeypatch):
+    """Batches and pieces of a few samples, so that 40 of them make several pieces."""
+    monkeypatch.setattr("fda.tasks.evaluate.IMAGES", 8)
+    monkeypatch.setattr(data, "WHOLE", 16)
+
+
+def models(opened) -> list[Candidate]:
+    """The base, and each finetuned model on its own task alone: plain mappings, so that nothing is kept from before."""
+    return [
+        Candidate("pretrained", dict(opened.base), TASKS),
+        *(Candidate("individual", dict(opened.tasks[name]), (name,)) for name in TASKS),
+    ]
+
+
+def test_one_pass_gives_the_answers_of_single_evaluations(opened, small):
+    read = []
+    prepared = opened.model.transform.prepare
+    object.__setattr__(opened.model.transform, "prepare", lambda image: read.append(1) or prepared(image))
+    one = next(iter(exams(opened).values())).split.bytes // 40
+    read.clear()
+    told = []
+    found = answer(
+        opened.model, models(opened), exams(opened), "cpu", done=lambda one: told.append(one.owner), limit=2 * 16 * one
+    )
+    assert len(read) == 2 * 40 + 2, "each sample once, and the first of each split for its size"
+    assert sorted(told) == ["individual", "individual", "pretrained", "pretrained"]
+    for candidate, own in zip(models(opened), found, strict=True):
+        assert tuple(own) == candidate.tasks
+        for name in candidate.tasks:
+            opened.model.load(candidate.weights)
+            exam = exams(opened)[name]
+            alone = evaluate(opened.model, exam.head, exam.split, data=exam.data)
+            assert np.array_equal(own[name].predicted, alone.predicted) and own[name].count == 40
+            assert np.array_equal(own[name].label, alone.label) and own[name].metric == alone.metric
+
+
+def test_pieces_are_consecutive_and_of_whole_batches(opened, small):
+    split = exams(opened)["red"].split
+    assert list(split.pieces(split.bytes)) == [split]
+    assert [len(piece) for piece in split.pieces(split.bytes - 1)] == [32, 8]
+    pieces = list(split.pieces(1))
+    assert [len(piece) for piece in pieces] == [16, 16, 8]
+    assert np.array_equal(np.concatenate([piece.labels() for piece in pieces]), split.labels())
+
+
+def test_a_stop_is_heard_between_batches(opened, small):
+    with pytest.raises(Stopped):
+        answer(opened.model, models(opened), exams(opened), "cpu", should_stop=lambda: True, limit=1)
+
+
+def test_parts_of_a_language_model_keep_their_loss():
+    parts = [Answers(np.array([1]), np.array([2]), "token_accuracy", np.array([0.5], np.float32))] * 2
+    whole = joined(parts)
+    assert whole.count == 2 and whole.loss.tolist() == [0.5, 0.5] and whole.metric == "token_accuracy"
+
+
+def test_a_run_on_data_larger_than_memory_has_the_scores_of_one_on_small_data(tiny_zoo, fda_home, small, monkeypatch):
+    store = Store(fda_home)
+    methods = ("ta", "ties", "ta:swept")
+    spec = make_spec(tiny_zoo, methods=methods, device="cpu")
+    small_run, large_run = store.create_run(spec), store.create_run(spec)
+    execute(store, small_run, lambda: False)
+    groups = []
+    monkeypatch.setattr(data, "CACHE_BYTES", 1)
+    monkeypatch.setattr(scoring, "CACHE_BYTES", 1)
+    monkeypatch.setattr(scoring, "read_kept", lambda path: None)
+    score = compare._Comparison.score
+    monkeypatch.setattr(
+        compare._Comparison, "score", lambda self, group: groups.append(len(group)) or score(self, group)
+    )
+    execute(store, large_run, lambda: False)
+    assert groups == [2 + len(methods)], "all in one pass"
+    assert store.results(large_run)[1] == store.results(small_run)[1]
+    curves = [next(row for row in store.results(one)[0] if row.method == "ta:swept") for one in (small_run, large_run)]
+    assert curves[0].settings == curves[1].settings and len(curves[0].settings["sweep"]["values"]) == 20
+    assert all(unit.state == "done" and unit.step == unit.steps for unit in store.units(large_run))
+
+
+def test_in_one_pass_a_model_that_fails_is_alone_in_it(tiny_zoo, fda_home, monkeypatch):
+    monkeypatch.setattr(data, "CACHE_BYTES", 1)
+    monkeypatch.setattr(scoring, "CACHE_BYTES", 1)
+    store = Store(fda_home)
+    run_id = store.create_run(make_spec(tiny_zoo, methods=("ta", "average"), device="cpu"))
+    kind = type(open_zoo(load_zoo(tiny_zoo)).model)
+    load = kind.load
+
+    def broken(self, weights):
+        if Path(getattr(weights, "path", "")).stem == "ta":
+            raise UserError("the file is torn.")
+        return load(self, weights)
+
+    monkeypatch.setattr(kind, "load", broken)
+    execute(store, run_id, lambda: False)
+    rows = {row.method: (row.state, row.message) for row in store.results(run_id)[0]}
+    done = ("done", None)
+    assert rows == {"pretrained": done, "individual": done, "ta": ("failed", "the file is torn."), "average": done}
