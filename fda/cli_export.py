@@ -1,5 +1,8 @@
 """`python -m fda export`: a merged model of a run as a folder that its library loads, and onto the hub if asked for."""
 
+import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
@@ -7,6 +10,8 @@ import typer
 
 from fda.errors import UserError
 from fda.runs.store import Store
+
+TELL_SECONDS = 1.0  # between two lines of progress
 
 
 def export(
@@ -31,10 +36,11 @@ def export(
 def export_model_of(store: Store, run_id: str, method: str, out: Path, *, task: str | None = None) -> Path:
     """Write one merged model; the folder. UserError if the run has none, or if its checkpoints have changed since."""
     from fda.models.checkpoints import Checkpoint
-    from fda.models.export import export_model, frame, whole_folder
+    from fda.models.export import export_model, whole_folder
     from fda.models.survey import header_problem, open_zoo
     from fda.models.write import kinds_of, write_tensors
     from fda.runs.files import merged_file
+    from fda.tasks.adapter_frame import frame_of
     from fda.tasks.heads import Head, task_head
     from fda.ui.model_card import model_card
 
@@ -50,10 +56,10 @@ def export_model_of(store: Store, run_id: str, method: str, out: Path, *, task: 
     shapes = {name: info.shape for name, info in opened.base.header.items()}
     if wrong := header_problem(shapes, merged, "the base that the zoo names now"):
         raise UserError(wrong)
-    built = frame(opened, task)
+    built = frame_of(opened, task)
     card = model_card(store, run, method, kind=built.kind, architecture=built.architecture, task=task)
     with whole_folder(out) as folder:
-        export_model(built, merged, folder)
+        export_model(built, merged, folder, pulse=_progress())
         for name in run.spec.tasks:
             head = task_head(opened, name) if opened.zoo.task(name).head is not None else None
             if isinstance(head, Head):
@@ -63,3 +69,16 @@ def export_model_of(store: Store, run_id: str, method: str, out: Path, *, task: 
                 )
         (folder / "README.md").write_text(card, encoding="utf-8")
     return out
+
+
+def _progress() -> Callable[[float], None]:
+    """Tells the share that is written on stderr, now and then; a page that started the export reads it there."""
+    told = time.monotonic()
+
+    def tell(share: float) -> None:
+        nonlocal told
+        if time.monotonic() - told >= TELL_SECONDS:
+            told = time.monotonic()
+            print(f"fda: written {share:.0%}".replace("%", " %"), file=sys.stderr, flush=True)
+
+    return tell
