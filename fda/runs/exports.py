@@ -63,7 +63,7 @@ def export_words(run_id: str, method: str, task: str | None, out: str) -> list[s
 def start_export(store: Store, run_id: str, method: str, task: str | None = None) -> None:
     """Set an export going, unless it is there or going already. UserError if it cannot be started."""
     folder = export_folder(store, run_id, method, task)
-    command = [sys.executable, "-m", "fda", *export_words(run_id, method, task, str(folder))]
+    command = _command(export_words(run_id, method, task, str(folder)))
     with store.open_lock("exports") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if look(folder).state in ("running", "done"):
@@ -136,6 +136,10 @@ def zipped(folder: Path) -> bytes:
                 packed.write(path, Path(folder.name) / path.relative_to(folder))
         file.seek(0)
         return file.read()
+
+
+def _command(words: list[str]) -> list[str]:
+    return [sys.executable, "-m", "fda", *words]
 
 
 def _files(folder: Path) -> list[Path]:

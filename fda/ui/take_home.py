@@ -83,7 +83,8 @@ def choose_head(run: Run) -> str | None:
 def commands(run_id: str, method: str, task: str | None) -> str:
     """The same on the command line, and how it gets to the hub."""
     words = ["python", "-m", "fda", *export_words(run_id, method, task, PLACE)]
-    return f"{shlex.join(words)}\n{shlex.join([*words, '--push', f'ORG/{PLACE}', '--private'])}"
+    pushed = [*words, "--push", f"ORG/{PLACE}", "--private"]
+    return f"{shlex.join(words)}\n\n# and onto the hub\n{shlex.join(pushed)}"
 
 
 def show(choice: Choice, before: str) -> None:
