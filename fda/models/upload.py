@@ -10,7 +10,7 @@ from fda.models.hub import is_hub_id, split_id, told
 
 def require_repository(name: str) -> None:
     """UserError, before any work, for what is no id of a repository."""
-    if not is_hub_id(name) or "@" in name:
+    if not is_hub_id(name) or split_id(name).name != name:
         raise UserError(f"{name} is no repository to push to: give org/name.")
 
 
@@ -37,7 +37,7 @@ def stated_licence(model: str, folder: Path, *, ask: bool = False) -> dict[str, 
             return {}
     if not ask or not is_hub_id(model):
         return {}
-    name, revision = split_id(model)
+    name, revision, _ = split_id(model)
     with told(model):
         found = HfApi().model_info(name, revision=revision).card_data
     return {} if found is None else _licence(found.to_dict())

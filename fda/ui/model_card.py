@@ -55,7 +55,7 @@ def model_card(
 def _front_matter(zoo: Zoo, tasks: tuple[str, ...], kind: str) -> dict[str, Any]:
     """Only what the hub can follow: ids, no paths of this machine."""
     models = [zoo.base.model, *(zoo.task(name).model for name in tasks)]
-    ids = [split_id(model)[0] for model in models if is_hub_id(model)]
+    ids = list(dict.fromkeys(split_id(model).name for model in models if is_hub_id(model)))
     data = [zoo.task(name).data for name in tasks]
     sets = [one.path for one in data if one is not None and is_hub_id(one.path)]
     found: dict[str, Any] = {"library_name": kind, "tags": ["merge", "model-merging"]}
@@ -65,7 +65,7 @@ def _front_matter(zoo: Zoo, tasks: tuple[str, ...], kind: str) -> dict[str, Any]
 
 
 def _model(model: str) -> str:
-    return f"[{model}](https://huggingface.co/{split_id(model)[0]})" if is_hub_id(model) else f"`{Path(model).name}`"
+    return f"[{model}](https://huggingface.co/{split_id(model).name})" if is_hub_id(model) else f"`{Path(model).name}`"
 
 
 def _loading(loading: Loading) -> str:

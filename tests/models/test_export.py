@@ -181,6 +181,8 @@ def test_what_cannot_be_exported_is_one_sentence_and_leaves_nothing(tiny_zoo, tm
         (("--method", "ta", "--out", tmp_path / "a", "--task", "red"), "leave --task away"),
         (("--method", "ta", "--out", tmp_path / "full"), "is already there"),
         (("--method", "ta", "--out", tmp_path / "a", "--push", "../up"), "is no repository"),
+        (("--method", "ta", "--out", tmp_path / "a", "--push", "org/name:folder"), "is no repository"),
+        (("--method", "ta", "--out", tmp_path / "a", "--push", "org/name@main"), "is no repository"),
     ):
         done = command("export", run_id, *words)
         assert isinstance(done.exception, UserError) and says in str(done.exception)

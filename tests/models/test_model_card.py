@@ -20,11 +20,12 @@ from fda.cli import app
 from fda.errors import UserError
 from fda.models.survey import open_zoo
 from fda.models.upload import stated_licence
-from fda.models.zoo import load_zoo
+from fda.models.zoo import Zoo, load_zoo
 from fda.runs.execute import execute
 from fda.runs.request import make_spec
 from fda.runs.store import Store
 from fda.tasks.heads import task_head
+from fda.ui.model_card import _front_matter
 
 
 def compared(zoo, *methods: str) -> str:
@@ -126,6 +127,17 @@ def test_the_commands_make_the_anchors_first_where_another_run_made_them(tiny_zo
     assert [line.split()[3] for line in lines] == ["construct", "compare", "export"]
     assert "--steps 2" in lines[0] and "--anchors RUN_ID" in lines[1]
     assert "- anchors:" in text and "steps 2" in text.split("- anchors:")[1].splitlines()[0]
+
+
+def test_the_front_matter_names_each_repository_once_and_no_local_model():
+    zoo = {"name": "z", "base": {"model": "org/base@v1"}, "tasks": []}
+    for name, model in (("a", "org/many:a"), ("b", "org/many:b"), ("c", "/home/me/c")):
+        zoo["tasks"].append(
+            {"name": name, "model": model, "data": {"path": "org/data" if name == "a" else "/home/me/d"}}
+        )
+    found = _front_matter(Zoo.model_validate(zoo), ("a", "b", "c"), "transformers")
+    assert found["base_model"] == ["org/base", "org/many"] and found["base_model_relation"] == "merge"
+    assert found["datasets"] == ["org/data"] and "/home" not in str(found)
 
 
 def test_a_base_of_the_hub_is_asked_for_its_licence_only_when_the_model_goes_there(tmp_path, monkeypatch):
