@@ -19,6 +19,7 @@ from fda.ui.format import plural
 from fda.ui.frame import guard
 from fda.ui.plot import plot
 from fda.ui.runs import badge, pick_run, store
+from fda.ui.take_home import take_home_card
 from fda.ui.teaching import what_am_i_seeing
 from fda.ui.theme import theme
 
@@ -216,6 +217,8 @@ def choose_cost() -> CostAxis:
 
 
 st.fragment(show, run_every=TICK if run.active else None)()
+with notices.noticed():
+    take_home_card(known, run, results(known, run))
 more_methods.more_card(run)
 commands = run_commands(run.spec, run.run_id)
 command_box([*commands, f"python -m fda runs show {run.run_id} --json"])

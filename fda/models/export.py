@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -19,13 +20,14 @@ from fda.models.hub import SMALL_FILES
 from fda.models.kinds import OPEN_CLIP_CONFIG, TRANSFORMERS_CONFIG
 from fda.models.model import Model
 from fda.models.readers.adapters import CONFIG as ADAPTER_CONFIG
-from fda.models.readers.adapters import AdaptedWeights
 from fda.models.readers.names import RenamedWeights
 from fda.models.readers.open import open_weights
 from fda.models.survey import OpenZoo
 from fda.models.write import DTYPE_NAMES, write_tensors
 
-SHARD_BYTES = 5 * 10**9  # of one file, as transformers cuts them
+SHARD_BYTES = 5 * 10**9  # of one file, as transformers cuts them; open_clip reads whole files only
+GENERATION_CONFIG = "generation_config.json"
+PREPARATION = SMALL_FILES - {ADAPTER_CONFIG, TRANSFORMERS_CONFIG, OPEN_CLIP_CONFIG, GENERATION_CONFIG}
 _DTYPES = {name: dtype for dtype, name in DTYPE_NAMES.items()}
 
 
@@ -33,8 +35,9 @@ _DTYPES = {name: dtype for dtype, name in DTYPE_NAMES.items()}
 class Frame:
     """`weights` under its library's names; `merged`: such a name → the architecture's, for every tensor that is replaced.
 
-    `folders`: where its config and processor are looked for, in this order. `architecture`: the class that loads the result.
-    `embeddings`: the architecture's name of its token embeddings, to which a head's matrix may be tied, or None.
+    `folders`: where its processor or tokenizer is looked for, in this order; its config is in the first. `config`: what differs
+    in that. `architecture`: the class that loads the result. `embeddings`: the architecture's name of its token embeddings, to
+    which a head's matrix may be tied, or None.
     """
 
     weights: Weights = field(repr=False)
@@ -43,12 +46,13 @@ class Frame:
     kind: str
     architecture: str
     embeddings: str | None
+    config: Mapping[str, Any] = field(default_factory=dict)
 
 
 def frame(opened: OpenZoo, task: str | None = None) -> Frame:
     """The checkpoint that a merged model is put into: the base, or that of a task, whose head then goes along.
 
-    UserError for a task's LoRA adapter with no class of its own, and for open_clip, whose checkpoints have no heads.
+    UserError for a task of open_clip, whose checkpoints have no heads. Of a task that is an adapter: `fda.tasks.adapter_frame`.
     """
     base = Path(opened.zoo.base.model)
     others = tuple(path for path in (Path(one.model) for one in opened.zoo.tasks) if path.is_dir())
@@ -59,20 +63,13 @@ def frame(opened: OpenZoo, task: str | None = None) -> Frame:
             "a model of open_clip has no head of a task's own: leave --task away, the heads are written beside it."
         )
     else:
-        weights, folders = (
-            open_weights(opened.zoo.task(task).model, base=opened.own_base),
-            (Path(opened.zoo.task(task).model), base),
-        )
-        if isinstance(weights, AdaptedWeights):
-            raise UserError(
-                f"task {task!r} is a LoRA adapter, which has no class to be loaded by: leave --task away for the merged model "
-                "without a head."
-            )
+        folder = Path(opened.zoo.task(task).model)
+        weights, folders = open_weights(folder, base=opened.own_base), (folder, base)
     fitted = opened.model.fit(weights)
     names = fitted.names if isinstance(fitted, RenamedWeights) else {name: name for name in fitted}
     merged = {own: name for name, own in names.items() if name in opened.base}
-    kind = opened.model.kind
-    return Frame(weights, merged, folders, kind, _architecture(folders[0], kind), _embeddings(opened.model))
+    named = _architecture(folders[0], opened.model)
+    return Frame(weights, merged, folders, opened.model.kind, named, embeddings_of(opened.model))
 
 
 def export_model(
@@ -80,12 +77,13 @@ def export_model(
     merged: Weights,
     folder: Path,
     *,
-    pulse: Callable[[], None] = lambda: None,
+    pulse: Callable[[float], None] = lambda _: None,
     shard_bytes: int = SHARD_BYTES,
 ) -> None:
     """Write the merged tensors in their frame, with config and processor, into `folder`, which is made.
 
-    Memory follows the largest tensor. `merged`: by the architecture's names, in the dtypes that are written.
+    Memory follows the largest tensor. `merged`: by the architecture's names, in the dtypes that are written. `pulse` is told
+    after each tensor which share of the bytes is written, and may raise.
     """
     header = built.weights.header
     twins = _twins(built)
@@ -94,19 +92,26 @@ def export_model(
         name: (torch.Size(info.shape), _DTYPES[(merged.header[sources[name]] if sources[name] else info).dtype])
         for name, info in header.items()
     }
-    _copy_small_files(built, folder)
+    _write_small_files(built, merged, folder)
     stem = "open_clip_model" if built.kind == "open_clip" else "model"
-    shards = _shards(kinds, shard_bytes)
+    shards = [list(kinds)] if built.kind == "open_clip" else _shards(kinds, shard_bytes)
+    total, written = sum(_bytes(kind) for kind in kinds.values()), 0
+
+    def tensors(names: Sequence[str]) -> Iterator[tuple[str, torch.Tensor]]:
+        nonlocal written
+        for name in names:
+            yield name, merged[sources[name]] if sources[name] else built.weights[name]
+            written += _bytes(kinds[name])
+            pulse(written / total)
+
     index: dict[str, str] = {}
     for place, names in enumerate(shards, 1):
         file = f"{stem}.safetensors" if len(shards) == 1 else f"{stem}-{place:05}-of-{len(shards):05}.safetensors"
         index |= dict.fromkeys(names, file)
-        tensors = ((name, merged[sources[name]] if sources[name] else built.weights[name]) for name in names)
-        write_tensors(folder / file, {name: kinds[name] for name in names}, tensors, {"format": "pt"}, pulse=pulse)
+        write_tensors(folder / file, {name: kinds[name] for name in names}, tensors(names), {"format": "pt"})
     if len(shards) > 1:
-        total = sum(_bytes(kinds[name]) for name in kinds)
         told = {"metadata": {"total_size": total}, "weight_map": dict(sorted(index.items()))}
-        (folder / f"{stem}.safetensors.index.json").write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
+        _write(folder / f"{stem}.safetensors.index.json", told)
 
 
 @contextmanager
@@ -115,6 +120,7 @@ def whole_folder(folder: Path) -> Iterator[Path]:
 
     UserError if there is something already, or if it cannot be made.
     """
+    folder = folder.resolve()
     if folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
         raise UserError(f"{folder} is already there: choose another folder, or remove it.")
     part = folder.with_name(f".{folder.name}.part")
@@ -136,15 +142,15 @@ def whole_folder(folder: Path) -> Iterator[Path]:
         shutil.rmtree(part, ignore_errors=True)
 
 
-def _architecture(folder: Path, kind: str) -> str:
-    """The class that loads the frame, as its config names it."""
-    if kind == "open_clip":
+def _architecture(folder: Path, model: Model) -> str:
+    """The class that loads the frame: what its config names, else that of the merged tensors."""
+    if model.kind == "open_clip":
         return "open_clip"
-    named = json.loads((folder / TRANSFORMERS_CONFIG).read_text(encoding="utf-8")).get("architectures") or ["AutoModel"]
+    named = _read(folder / TRANSFORMERS_CONFIG).get("architectures") or [type(model.module).__name__]
     return str(named[0])
 
 
-def _embeddings(model: Model) -> str | None:
+def embeddings_of(model: Model) -> str | None:
     """The name of the matrix of a text model's token embeddings."""
     find = getattr(model.module, "get_input_embeddings", None)
     if find is None or model.kind == "open_clip":
@@ -166,13 +172,40 @@ def _twins(built: Frame) -> dict[str, str]:
     return {name: built.embeddings for name in alike if torch.equal(weights[own], weights[name])}
 
 
-def _copy_small_files(built: Frame, folder: Path) -> None:
-    """Config, processor and tokenizer; what the first folder lacks, the next that has a kind of it gives."""
-    wrong = {ADAPTER_CONFIG, TRANSFORMERS_CONFIG if built.kind == "open_clip" else OPEN_CLIP_CONFIG}
+def _write_small_files(built: Frame, merged: Weights, folder: Path) -> None:
+    """The config, and what prepares samples: of one folder only, since files of two tokenizers do not belong together."""
+    first = built.folders[0]
+    if built.kind == "open_clip":
+        shutil.copyfile(first / OPEN_CLIP_CONFIG, folder / OPEN_CLIP_CONFIG)
+    else:
+        config = _read(first / TRANSFORMERS_CONFIG) | built.config | {"architectures": [built.architecture]}
+        config.pop("_name_or_path", None)  # where it lay on somebody's disk
+        fields = [name for name in ("torch_dtype", "dtype") if name in config] or [
+            "dtype"
+        ]  # the older name and today's
+        _write(folder / TRANSFORMERS_CONFIG, config | dict.fromkeys(fields, _precision(merged)))
+        if (first / GENERATION_CONFIG).is_file():
+            shutil.copyfile(first / GENERATION_CONFIG, folder / GENERATION_CONFIG)
     for source in built.folders:
-        for name in sorted(SMALL_FILES - wrong):
-            if (source / name).is_file() and not (folder / name).exists():
-                shutil.copyfile(source / name, folder / name)
+        found = [name for name in sorted(PREPARATION) if (source / name).is_file()]
+        for name in found:
+            shutil.copyfile(source / name, folder / name)
+        if found:
+            return
+
+
+def _precision(merged: Weights) -> str:
+    """The dtype of the largest floating-point tensor, as a config says it: what the library loads all of them in."""
+    floating = [info for info in merged.header.values() if _DTYPES[info.dtype].is_floating_point]
+    return str(_DTYPES[max(floating, key=lambda info: info.count).dtype]).removeprefix("torch.")
+
+
+def _read(path: Path) -> dict[str, Any]:
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def _write(path: Path, content: Mapping[str, Any]) -> None:
+    path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def _shards(kinds: Mapping[str, tuple[torch.Size, torch.dtype]], limit: int) -> Sequence[list[str]]:

@@ -1,14 +1,16 @@
-"""A folder onto the hub, through huggingface_hub. What is in it is left to `fda.models.export`."""
+"""A folder onto the hub, through huggingface_hub, and the licence that it is under. What is in it: `fda.models.export`."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from fda.errors import UserError
-from fda.models.hub import is_hub_id, told
+from fda.models.hub import is_hub_id, split_id, told
 
 
 def require_repository(name: str) -> None:
     """UserError, before any work, for what is no id of a repository."""
-    if not is_hub_id(name) or "@" in name:
+    if not is_hub_id(name) or split_id(name).name != name:
         raise UserError(f"{name} is no repository to push to: give org/name.")
 
 
@@ -19,3 +21,28 @@ def upload(folder: Path, name: str, *, private: bool = False) -> str:
     with told(name):
         HfApi().create_repo(name, private=private, exist_ok=True)
         return str(HfApi().upload_folder(repo_id=name, folder_path=folder, commit_message="Merged model").commit_url)
+
+
+def stated_licence(model: str, folder: Path, *, ask: bool = False) -> dict[str, str]:
+    """What a model's own card says of its licence, as fields of a card's front matter; empty if nothing is known.
+
+    Read from the card in its local folder; if there is none, `ask` allows a question to the hub. UserError as `told`.
+    """
+    from huggingface_hub import HfApi, ModelCard
+
+    if (folder / "README.md").is_file():
+        try:
+            return _licence(ModelCard.load(folder / "README.md", ignore_metadata_errors=True).data.to_dict())
+        except (OSError, ValueError):
+            return {}
+    if not ask or not is_hub_id(model):
+        return {}
+    name, revision, _ = split_id(model)
+    with told(model):
+        found = HfApi().model_info(name, revision=revision).card_data
+    return {} if found is None else _licence(found.to_dict())
+
+
+def _licence(card: Mapping[str, Any]) -> dict[str, str]:
+    fields = ("license", "license_name", "license_link")
+    return {field: card[field] for field in fields if isinstance(card.get(field), str)}

@@ -1,13 +1,16 @@
-"""Files of a run: whole or not at all, with the metadata that ties them to the checkpoints they came from."""
+"""Files of a run: whole or not at all, with the metadata that ties them to the checkpoints they came from.
+
+Where they lie is asked by pages too, so torch is imported only where tensors are.
+"""
 
 from collections.abc import Mapping
 from pathlib import Path
-
-from safetensors.torch import load_file, safe_open
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from fda.errors import UserError
-from fda.models.write import kinds_of, write_tensors
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def anchors_file(run_dir: Path, task: str, block: int) -> Path:
@@ -18,8 +21,10 @@ def merged_file(run_dir: Path, method: str) -> Path:
     return run_dir / "merged" / f"{method}.safetensors"
 
 
-def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, object]) -> None:
+def save_tensors(path: Path, tensors: Mapping[str, "Tensor"], metadata: Mapping[str, object]) -> None:
     """Write a safetensors file, whole or not at all; equal content gives equal bytes."""
+    from fda.models.write import kinds_of, write_tensors
+
     write_tensors(path, kinds_of(tensors), tensors.items(), metadata)
 
 
@@ -28,8 +33,10 @@ def adapted_file(run_dir: Path, method: str, block: int) -> Path:
     return run_dir / "adapted" / method / f"{block}.safetensors"
 
 
-def load_anchors(run_dir: Path, task: str, block: int, *, base: str, finetuned: str) -> Tensor:
+def load_anchors(run_dir: Path, task: str, block: int, *, base: str, finetuned: str) -> "Tensor":
     """Anchors of a unit, (n, tokens, d). UserError if they are missing or were made from other checkpoints."""
+    from safetensors.torch import load_file, safe_open
+
     path = anchors_file(run_dir, task, block)
     if not path.is_file():
         raise UserError(

@@ -5,15 +5,13 @@ Nobody watches over it in the background: whoever looks at runs calls `reconcile
 """
 
 import fcntl
-import os
 import signal
 import subprocess
 import sys
 import time
 
 from fda.errors import UserError
-from fda.home import REPO
-from fda.runs.processes import is_alive, send_signal
+from fda.runs.processes import detached, is_alive, send_signal
 from fda.runs.spec import RunSpec
 from fda.runs.store import ACTIVE, Run, State, Store
 
@@ -151,21 +149,9 @@ def _command(run_id: str) -> list[str]:
 
 
 def _spawn(store: Store, run_id: str) -> None:
-    """Start a worker in a session of its own: no terminal, no pipe and no open file ties it to this process."""
-    path = os.pathsep.join(part for part in (str(REPO), os.environ.get("PYTHONPATH")) if part)
-    environment = os.environ | {"FDA_HOME": str(store.home), "PYTHONPATH": path, "PYTHONUNBUFFERED": "1"}
+    """Start a worker that outlives this process."""
     try:
-        with (store.run_dir(run_id) / "log.txt").open("ab") as log:
-            _workers[run_id] = subprocess.Popen(
-                _command(run_id),
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-                close_fds=True,
-                cwd=REPO,
-                env=environment,
-            )
+        _workers[run_id] = detached(_command(run_id), store.run_dir(run_id) / "log.txt", store.home)
     except OSError as error:
         message = f"the worker process could not be started ({error.strerror}): mend that and resume."
         store.set_state(run_id, "failed", message, only_from=("queued",))

@@ -1,4 +1,4 @@
-"""Which process is which, and whether it lives: what `jobs.py` asks of the operating system. Knows no store.
+"""Which process is which, whether it lives, and how one is set going: what jobs ask of the operating system. Knows no store.
 
 A pid alone says little: a finished child stays as a zombie that `os.kill(pid, 0)` calls alive, and after a while its
 number belongs to another process. Hence the start time beside every pid.
@@ -7,8 +7,33 @@ number belongs to another process. Hence the start time beside every pid.
 import contextlib
 import os
 import signal
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
 
 import psutil
+
+from fda.home import REPO
+
+
+def detached(command: Sequence[str], log: Path, home: Path) -> subprocess.Popen:
+    """Start a command in a session of its own: no terminal, no pipe and no open file ties it to this process.
+
+    What it says is added to `log`; `home` is its FDA_HOME. OSError if it cannot be started.
+    """
+    path = os.pathsep.join(part for part in (str(REPO), os.environ.get("PYTHONPATH")) if part)
+    environment = os.environ | {"FDA_HOME": str(home), "PYTHONPATH": path, "PYTHONUNBUFFERED": "1"}
+    with log.open("ab") as file:
+        return subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=file,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            close_fds=True,
+            cwd=REPO,
+            env=environment,
+        )
 
 
 def start_time(pid: int) -> float:

@@ -94,8 +94,22 @@ class OwnHead:
         return {"input_ids": batch.ids.masked_fill(~batch.mask, NO_TOKEN), "attention_mask": batch.mask.long()}
 
 
-def own_head(opened: OpenZoo, name: str) -> OwnHead:
-    """The head in a task's checkpoint. UserError if it brings none, or one of a kind that is not read."""
+@dataclass(frozen=True)
+class OwnClass:
+    """What a task's checkpoint is saved as: class, config, the folder of that config, and its tensors."""
+
+    kind: str
+    config: Any
+    folder: Path
+    weights: Weights
+
+    @property
+    def causal(self) -> bool:
+        return self.kind.endswith(LANGUAGE_HEADS)
+
+
+def own_class(opened: OpenZoo, name: str) -> OwnClass:
+    """UserError if a task's checkpoint brings no head, or one of a kind that is not read."""
     task = opened.zoo.task(name)
     folder = next(
         (one for one in (Path(task.model), Path(opened.zoo.base.model)) if (one / CONFIG).is_file()), Path(task.model)
@@ -105,19 +119,26 @@ def own_head(opened: OpenZoo, name: str) -> OwnHead:
     kind = next(iter(config.architectures or ()), "")
     if isinstance(weights, AdaptedWeights):
         kind, config = _of_adapter(weights, config, kind)
-    causal = kind.endswith(LANGUAGE_HEADS)
-    if not (causal or kind.endswith(CLASSIFIERS)):
+    if not kind.endswith(LANGUAGE_HEADS + CLASSIFIERS):
         raise UserError(
             f"task {name!r}: {folder} is saved as {kind or 'no class'}, which has no head of its own: give the task a `head` "
             f"(file or zero_shot), or save it as …{CLASSIFIERS[0]}, …{CLASSIFIERS[1]} or …{LANGUAGE_HEADS[0]}."
         )
-    module = _build(kind, config, folder)
+    return OwnClass(kind, config, folder, weights)
+
+
+def own_head(opened: OpenZoo, name: str) -> OwnHead:
+    """The head in a task's checkpoint. UserError as `own_class`."""
+    own = own_class(opened, name)
+    module = build_class(own, stubbed=True)
+    module.config.pad_token_id = NO_TOKEN  # after building: embeddings are made with the real one
     expected = {key: tuple(tensor.shape) for key, tensor in module.state_dict().items()}
-    tied = _tied(config, expected)
+    tied = tied_matrix(own.config, expected)
     expected = {key: shape for key, shape in expected.items() if key != tied}
     rename = library_names(module)
-    own = fitted(weights, expected, rename=rename) if expected else {}
-    return OwnHead(module, {key: own[key].float() for key in expected}, causal, tied, _own_pooler(opened, weights))
+    found = fitted(own.weights, expected, rename=rename) if expected else {}
+    weights = {key: found[key].float() for key in expected}
+    return OwnHead(module, weights, own.causal, tied, _own_pooler(opened, own.weights))
 
 
 def _own_pooler(opened: OpenZoo, weights: Weights) -> nn.Module | None:
@@ -150,29 +171,29 @@ def _of_adapter(weights: AdaptedWeights, config: Any, kind: str) -> tuple[str, A
     return mappings[task_type][type(config)].__name__, config
 
 
-def _build(kind: str, config: Any, folder: Path) -> nn.Module:
-    """The class on the meta device, eval mode, its base model stubbed."""
+def build_class(own: OwnClass, *, stubbed: bool = False) -> nn.Module:
+    """The class on the meta device, without weights; `stubbed`: its base model replaced, ready to answer."""
     import transformers
     from transformers.utils import logging as library_logging
 
-    whole = getattr(transformers, kind, None)
+    whole = getattr(transformers, own.kind, None)
     if whole is None:
-        raise UserError(f"{folder / CONFIG}: the installed transformers library has no {kind}.")
-    config = deepcopy(config)
+        raise UserError(f"{own.folder / CONFIG}: the installed transformers library has no {own.kind}.")
+    config = deepcopy(own.config)
     level = library_logging.get_verbosity()
     library_logging.set_verbosity_error()
     try:
         with torch.device("meta"):
             module = whole._from_config(config, dtype=torch.float32, attn_implementation="eager")
-        _stub_base(module, folder)
-        compute_buffers(module)
+        if stubbed:
+            _stub_base(module, own.folder)
+            compute_buffers(module)
     except UserError:
         raise
     except Exception as error:  # whatever a class does with fields that contradict each other
-        raise UserError(f"transformers cannot build {folder / CONFIG} ({first_line(error)}): correct it.") from None
+        raise UserError(f"transformers cannot build {own.folder / CONFIG} ({first_line(error)}): correct it.") from None
     finally:
         library_logging.set_verbosity(level)
-    module.config.pad_token_id = NO_TOKEN  # after building: embeddings are made with the real one
     return module.eval().requires_grad_(False)
 
 
@@ -184,7 +205,7 @@ def _stub_base(module: nn.Module, folder: Path) -> None:
     raise UserError(f"{folder / CONFIG}: the base model within {type(module).__name__} could not be found.")
 
 
-def _tied(config: Any, expected: Collection[str]) -> str | None:
+def tied_matrix(config: Any, expected: Collection[str]) -> str | None:
     """The head's matrix that is the token embeddings', if the library ties them for this config."""
     if not getattr(config, "tie_word_embeddings", False):
         return None

@@ -6,48 +6,56 @@ Front matter as the hub reads it. Every number comes from the run's store. Impor
 import json
 import math
 import os
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from fda.errors import UserError
 from fda.merging.registry import METHODS
 from fda.models.hub import is_hub_id, split_id
-from fda.models.zoo import Zoo
+from fda.models.zoo import Zoo, list_zoos
+from fda.runs.exports import export_words
 from fda.runs.records import Run
+from fda.runs.spec import RunSpec
 from fda.runs.store import Store
 from fda.ui.command import run_commands
 from fda.ui.comparison import Results, results, settings_text
+from fda.ui.model_loading import Loading, loading_code
 
 NEAR = 2  # folders up from the zoo file
 
 
-def model_card(store: Store, run: Run, method: str, *, kind: str, architecture: str, task: str | None) -> str:
-    """Markdown with front matter. `architecture`: the class that loads the folder; `task`: whose head it carries, if any."""
+def model_card(
+    store: Store, run: Run, method: str, loading: Loading, *, licence: Mapping[str, str] | None = None
+) -> str:
+    """Markdown with front matter. `licence`: what the base says of its own, as fields of the front matter."""
     zoo, found = run.spec.zoo, results(store, run)
     own = METHODS[method]
     about = zoo.description or ""
     names = ", ".join(f"`{name}`" for name in run.spec.tasks)
+    front = _front_matter(zoo, run.spec.tasks, loading.kind) | dict(licence or {})
     parts = [
-        "---\n" + yaml.safe_dump(_front_matter(zoo, run.spec.tasks, kind), sort_keys=False, allow_unicode=True) + "---",
+        "---\n" + yaml.safe_dump(front, sort_keys=False, allow_unicode=True) + "---",
         f"# {zoo.name} merged by {own.title}",
         f"{own.idea} {about}".strip(),
         f"One model for the tasks {names}, merged from checkpoints that were finetuned from {_model(zoo.base.model)}.",
-        "## Load it\n\n" + _loading(kind, architecture, task),
+        "## Load it\n\n" + _loading(loading),
         "## What it scores\n\n" + _scores(found, method),
         "## How it was made\n\n" + _settings(store, run, method, found),
-        "## Make it again\n\n" + _fence("bash", "\n".join(run_commands(run.spec, run.run_id))) + "\n\nThe zoo file:\n\n"
-        + _fence("yaml", _zoo_file(zoo, Path(run.spec.zoo_path).parent)),
+        "## Make it again\n\n" + _fence("bash", "\n".join(_commands(store, run, method, loading.task))),
+        "The zoo file:\n\n" + _fence("yaml", _zoo_file(zoo, Path(run.spec.zoo_path).parent)),
         "The licences of the base and of the finetuned checkpoints hold for this model too.",
-    ]  # fmt: skip
+    ]
     return "\n\n".join(parts) + "\n"
 
 
 def _front_matter(zoo: Zoo, tasks: tuple[str, ...], kind: str) -> dict[str, Any]:
     """Only what the hub can follow: ids, no paths of this machine."""
     models = [zoo.base.model, *(zoo.task(name).model for name in tasks)]
-    ids = [split_id(model)[0] for model in models if is_hub_id(model)]
+    ids = list(dict.fromkeys(split_id(model).name for model in models if is_hub_id(model)))
     data = [zoo.task(name).data for name in tasks]
     sets = [one.path for one in data if one is not None and is_hub_id(one.path)]
     found: dict[str, Any] = {"library_name": kind, "tags": ["merge", "model-merging"]}
@@ -57,22 +65,33 @@ def _front_matter(zoo: Zoo, tasks: tuple[str, ...], kind: str) -> dict[str, Any]
 
 
 def _model(model: str) -> str:
-    return f"[{model}](https://huggingface.co/{split_id(model)[0]})" if is_hub_id(model) else f"`{Path(model).name}`"
+    return f"[{model}](https://huggingface.co/{split_id(model).name})" if is_hub_id(model) else f"`{Path(model).name}`"
 
 
-def _loading(kind: str, architecture: str, task: str | None) -> str:
-    if kind == "open_clip":
-        code = (
-            "import open_clip\n\nmodel, _, preprocess = open_clip.create_model_and_transforms('local-dir:FOLDER')\n"
-            "features = model.encode_image(preprocess(image)[None])"
-        )
-        said = (
-            "The heads of the tasks are in `heads/`: `weight`, `bias` and `logit_scale` as in the zoo file's contract."
-        )
-        return _fence("python", code) + f"\n\n{said}"
-    code = f"from transformers import {architecture}\n\nmodel = {architecture}.from_pretrained('FOLDER')"
-    said = f"It carries the head of the task `{task}`; each task has its own, and heads are not merged." if task else ""
-    return _fence("python", code) + (f"\n\n{said}" if said else "")
+def _loading(loading: Loading) -> str:
+    said = ""
+    if loading.task is not None:
+        said = f"It carries the head of the task `{loading.task}`; each task has its own, and heads are not merged."
+    elif loading.heads:
+        named = ", ".join(f"`heads/{name}.safetensors`" for name in loading.heads)
+        said = f"Heads are not merged, each task has its own: {named}."
+    elif loading.kind == "transformers":
+        said = "It carries no task's head: heads are not merged, each finetuned checkpoint has its own."
+    return _fence("python", loading_code(loading)) + (f"\n\n{said}" if said else "")
+
+
+def _commands(store: Store, run: Run, method: str, task: str | None) -> list[str]:
+    """From the zoo file to this folder. The file is called by its name: where it lay is nobody's business."""
+    source = _anchors_run(store, run)
+    lines = [] if source is None else run_commands(_nameless(source.spec))
+    spec = run.spec if run.spec.anchors_run is None else run.spec.model_copy(update={"anchors_run": "RUN_ID"})
+    lines += run_commands(_nameless(spec))
+    return [*lines, shlex.join(["python", "-m", "fda", *export_words("RUN_ID", method, task, "FOLDER")])]
+
+
+def _nameless(spec: RunSpec) -> RunSpec:
+    shipped = spec.zoo_path in map(str, list_zoos().values())
+    return spec if shipped else spec.model_copy(update={"zoo_path": Path(spec.zoo_path).name})
 
 
 def _scores(found: Results, method: str) -> str:
@@ -103,12 +122,18 @@ def _settings(store: Store, run: Run, method: str, found: Results) -> str:
 
 
 def _construction(store: Store, run: Run) -> Mapping[str, Any] | None:
-    spec = run.spec
-    if spec.construction is None and spec.anchors_run is not None:
-        runs = {one.run_id: one for one in store.runs()}
-        source = runs.get(spec.anchors_run)
-        return None if source is None or source.spec.construction is None else source.spec.construction.model_dump()
-    return None if spec.construction is None else spec.construction.model_dump()
+    source = run if run.spec.construction is not None else _anchors_run(store, run)
+    return None if source is None or source.spec.construction is None else source.spec.construction.model_dump()
+
+
+def _anchors_run(store: Store, run: Run) -> Run | None:
+    """The other run that made the anchors, if there is one and it was not deleted."""
+    if run.spec.construction is not None or run.spec.anchors_run is None:
+        return None
+    try:
+        return store.run(run.spec.anchors_run)
+    except UserError:
+        return None
 
 
 def _zoo_file(zoo: Zoo, folder: Path) -> str:

@@ -1,10 +1,14 @@
-"""Compare as a reader uses it: pin a baseline, filter rows, take every format home, send the link."""
+"""Compare as a reader uses it: pin a baseline, filter rows, take every format and a model home, send the link."""
 
 import json
 import re
+import zipfile
 
+import open_clip
 import pandas as pd
 import pytest
+import torch
+from safetensors.torch import load_file
 
 from fda.runs.execute import execute
 from fda.runs.request import construct_settings, make_spec
@@ -139,4 +143,34 @@ def test_a_method_that_failed_says_why_beside_the_others(visit, server, tiny_zoo
     wait_for_figure(page)
     assert "FDA (TA) failed: fda:ta needs anchors: name a finished construct run" in page.inner_text("body")
     assert "3 of 4 methods" in page.inner_text("body")
+    visit.check()
+
+
+def test_a_merged_model_is_taken_home_and_open_clip_loads_it(visit, server, tiny_zoo, run_id, tmp_path):
+    page = visit.open(f"/compare?run={run_id}&take=FDA+(TA)")
+    card = page.locator("[data-testid=stMain] .st-key-take_home")
+    card.get_by_text("Take a merged model home").click()
+    visit.settle()
+    card.get_by_role("button", name="Write the folder").click()
+    card.get_by_role("button", name="Stop").wait_for(timeout=15_000)
+    page.reload()  # the work is a process of its own
+    visit.settle()
+    card.get_by_text("Take a merged model home").click()
+    card.get_by_role("button", name="Download as zip").wait_for(timeout=90_000)
+    visit.settle()
+    with page.expect_download(timeout=30_000) as download:
+        card.get_by_role("button", name="Download as zip").click()
+    download.value.save_as(tmp_path / "home.zip")
+    visit.check()
+    zipfile.ZipFile(tmp_path / "home.zip").extractall(tmp_path)
+    folder = tmp_path / f"{run_id}-fda-ta"
+    model, _, _ = open_clip.create_model_and_transforms(f"local-dir:{folder}")
+    merged = load_file(server.home / "runs" / run_id / "merged" / "fda:ta.safetensors")
+    loaded = model.state_dict()
+    assert loaded.keys() == merged.keys() and all(torch.equal(loaded[name], merged[name]) for name in merged)
+    assert "fda:ta" in (folder / "README.md").read_text() and (folder / "heads" / "red.safetensors").is_file()
+    card.get_by_role("button", name="Remove").click()
+    page.get_by_role("button", name="Remove the folder").click()
+    card.get_by_role("button", name="Write the folder").wait_for(timeout=15_000)
+    assert not (server.home / "exports" / folder.name).exists()
     visit.check()

@@ -12,7 +12,6 @@ import open_clip
 import pytest
 import torch
 import transformers
-import yaml
 from library_zoos import clip_zoo, text_zoo
 from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
@@ -30,7 +29,9 @@ from fda.runs.execute import execute
 from fda.runs.request import make_spec
 from fda.runs.store import Store
 from fda.tasks.data import load_split
-from fda.tasks.heads import load_head
+from fda.tasks.heads import load_head, task_head
+
+LORA = {"A": (2, 16), "B": (16, 2)}
 
 
 def compared(zoo, *methods: str) -> str:
@@ -60,22 +61,6 @@ def test_open_clip_loads_what_was_merged_with_the_heads_beside_it(tiny_zoo, tmp_
     assert torch.equal(load_head(again).weight, load_head(opened.zoo.task("red")).weight)
 
 
-def test_the_card_tells_scores_settings_and_the_zoo_and_no_place_of_this_machine(tiny_zoo, tmp_path):
-    run_id = compared(tiny_zoo)
-    command("export", run_id, "--method", "ta", "--out", tmp_path / "out")
-    card = (tmp_path / "out" / "README.md").read_text()
-    _, front, text = card.split("---\n", 2)
-    assert yaml.safe_load(front) == {"library_name": "open_clip", "tags": ["merge", "model-merging"]}
-    scores = {one.task: one.value for one in Store().results(run_id)[1] if one.method == "ta"}
-    for task, value in scores.items():
-        row = next(line for line in text.splitlines() if line.startswith(f"| {task} |"))
-        assert f"{100 * value:.1f} (" in row.split("|")[-2]
-    assert "scale 0.3" in text and "local-dir:FOLDER" in text
-    assert str(tiny_zoo.parent) not in text.replace(str(tiny_zoo), "")  # but for the zoo file in the command
-    kept = yaml.safe_load(text.split("```yaml\n")[1].split("```")[0])
-    assert kept["base"]["model"] == "base" and kept["tasks"][0]["data"]["path"].startswith("data/")
-
-
 def test_a_whole_clip_model_of_transformers_keeps_its_text_tower(tmp_path):
     path = clip_zoo(tmp_path)
     run_id = compared(path)
@@ -91,6 +76,71 @@ def test_a_whole_clip_model_of_transformers_keeps_its_text_tower(tmp_path):
     own, kept = loaded.text_model.state_dict(), base.text_model.state_dict()
     assert all(torch.equal(own[name], kept[name]) for name in kept)
     assert load_file(tmp_path / "out" / "heads" / "first.safetensors")["weight"].shape == (2, 8)
+
+
+def test_an_adapter_as_task_brings_its_head_into_a_model_that_the_library_loads(tmp_path):
+    path = text_zoo(tmp_path, "roberta")
+    head = {name: t for name, t in load_file(tmp_path / "first" / "model.safetensors").items() if "classifier" in name}
+    layer = "base_model.model.roberta.encoder.layer.0.attention.self.query"
+    generator = torch.Generator().manual_seed(0)
+    factors = {f"{layer}.lora_{side}.weight": torch.randn(shape, generator=generator) for side, shape in LORA.items()}
+    for file in (tmp_path / "first").iterdir():
+        file.unlink()
+    saved = {f"base_model.model.{name}": tensor for name, tensor in head.items()} | factors
+    save_file(saved, tmp_path / "first" / "adapter_model.safetensors")
+    config = {"peft_type": "LORA", "r": 2, "lora_alpha": 4, "task_type": "SEQ_CLS", "target_modules": ["query"]}
+    (tmp_path / "first" / "adapter_config.json").write_text(json.dumps(config))
+    run_id = compared(path)
+    done = command("export", run_id, "--method", "ta", "--out", tmp_path / "out", "--task", "first")
+    assert done.exit_code == 0, done.output
+    name = json.loads((tmp_path / "out" / "config.json").read_text())["architectures"][0]
+    loaded = getattr(transformers, name).from_pretrained(tmp_path / "out", attn_implementation="eager").eval()
+    opened = open_zoo(load_zoo(path))
+    batch = load_split(opened.zoo.task("first"), "test", opened.model.transform).images(24)
+    opened.model.load(load_file(Store().run_dir(run_id) / "merged" / "ta.safetensors"))
+    with torch.no_grad():
+        own = loaded(input_ids=batch.ids, attention_mask=batch.mask.long()).logits
+        assert torch.allclose(own, task_head(opened, "first").answer(opened.model, batch), atol=1e-5)
+    assert torch.equal(loaded.state_dict()["classifier.dense.weight"], head["classifier.dense.weight"])
+
+
+def test_the_config_says_the_precision_that_was_merged_and_no_place_of_this_machine(tmp_path):
+    path = text_zoo(tmp_path, "bert")
+    own = tmp_path / "first" / "config.json"
+    config = json.loads(own.read_text()) | {"torch_dtype": "float16", "_name_or_path": "/home/me/bert"}
+    config.pop("dtype", None)
+    own.write_text(json.dumps(config))
+    opened = open_zoo(load_zoo(path))
+    merge_to_file(METHODS["ta"], opened.base, list(opened.tasks.values()), tmp_path / "ta.safetensors", {})
+    with whole_folder(tmp_path / "out") as folder:
+        export_model(frame(opened, "first"), Checkpoint(tmp_path / "ta.safetensors"), folder)
+    written = json.loads((tmp_path / "out" / "config.json").read_text())
+    assert written["torch_dtype"] == "float32" and "dtype" not in written and "_name_or_path" not in written
+    loaded = transformers.AutoModelForSequenceClassification.from_pretrained(tmp_path / "out")
+    assert {parameter.dtype for parameter in loaded.parameters()} == {torch.float32}
+
+
+def test_files_of_two_tokenizers_are_not_mixed(tmp_path):
+    path = text_zoo(tmp_path, "bert")
+    (tmp_path / "first" / "vocab.txt").write_text("of another tokenizer")
+    opened = open_zoo(load_zoo(path))
+    merge_to_file(METHODS["ta"], opened.base, list(opened.tasks.values()), tmp_path / "ta.safetensors", {})
+    with whole_folder(tmp_path / "out") as folder:
+        export_model(frame(opened), Checkpoint(tmp_path / "ta.safetensors"), folder)
+    names = {file.name for file in (tmp_path / "out").iterdir()}
+    assert "tokenizer.json" in names and "vocab.txt" not in names
+
+
+def test_progress_is_the_share_of_the_bytes(tmp_path, tiny_zoo):
+    opened = open_zoo(load_zoo(tiny_zoo))
+    merge_to_file(METHODS["ta"], opened.base, list(opened.tasks.values()), tmp_path / "ta.safetensors", {})
+    shares: list[float] = []
+    with whole_folder(tmp_path / "out") as folder:
+        export_model(
+            frame(opened), Checkpoint(tmp_path / "ta.safetensors"), folder, pulse=shares.append, shard_bytes=99
+        )
+    assert shares == sorted(shares) and len(shares) == len(opened.base) and shares[-1] == 1
+    assert [file.name for file in (tmp_path / "out").glob("*.safetensors")] == ["open_clip_model.safetensors"]
 
 
 def test_a_large_model_is_cut_into_files_with_an_index_that_the_library_follows(tmp_path):
@@ -131,9 +181,14 @@ def test_what_cannot_be_exported_is_one_sentence_and_leaves_nothing(tiny_zoo, tm
         (("--method", "ta", "--out", tmp_path / "a", "--task", "red"), "leave --task away"),
         (("--method", "ta", "--out", tmp_path / "full"), "is already there"),
         (("--method", "ta", "--out", tmp_path / "a", "--push", "../up"), "is no repository"),
+        (("--method", "ta", "--out", tmp_path / "a", "--push", "org/name:folder"), "is no repository"),
+        (("--method", "ta", "--out", tmp_path / "a", "--push", "org/name@main"), "is no repository"),
     ):
         done = command("export", run_id, *words)
         assert isinstance(done.exception, UserError) and says in str(done.exception)
+    (Store().run_dir(run_id) / "merged" / "ta.safetensors").unlink()
+    done = command("export", run_id, "--method", "ta", "--out", tmp_path / "a")
+    assert "is gone" in str(done.exception) and "compare the methods again" in str(done.exception)
     assert [path.name for path in (tmp_path / "full").iterdir()] == ["mine.txt"]
     assert not (tmp_path / "a").exists()
 

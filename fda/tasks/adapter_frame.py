@@ -1,0 +1,48 @@
+"""The frame of a merged model whose task is a LoRA adapter: the class that it means over its base, with the head it brings.
+
+An adapter is no checkpoint by itself, so there are no names of its own to write: they are the library's. All other frames are
+`fda.models.export`'s.
+"""
+
+from pathlib import Path
+
+from fda.models.export import Frame, embeddings_of, frame
+from fda.models.readers.adapters import AdaptedWeights
+from fda.models.readers.names import RenamedWeights, fitted
+from fda.models.survey import OpenZoo
+from fda.models.transformers_model import library_names
+from fda.tasks.own_heads import build_class, own_class, tied_matrix
+
+
+def frame_of(opened: OpenZoo, task: str | None) -> Frame:
+    """As `frame`, and for tasks that are adapters too. UserError if an adapter brings no head."""
+    if task is None or opened.model.kind == "open_clip":
+        return frame(opened, task)
+    own = own_class(opened, task)
+    if not isinstance(own.weights, AdaptedWeights):
+        return frame(opened, task)
+    module = build_class(own)
+    prefix = f"{type(module).base_model_prefix}."
+    shapes = {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
+    merged = {prefix + name: name for name in opened.base if prefix + name in shapes}
+    tied = tied_matrix(own.config, shapes)  # the library makes it from the embeddings
+    head = {name: shape for name, shape in shapes.items() if name not in merged and name != tied}
+    names = _names(opened.tasks[task])
+    places = {name: names[source] for name, source in merged.items()}
+    if head:
+        places |= _names(fitted(own.weights, head, rename=library_names(module)))
+    classes = own.config.to_dict()
+    return Frame(
+        RenamedWeights(own.weights, places),
+        merged,
+        (own.folder, Path(opened.zoo.task(task).model)),
+        opened.model.kind,
+        own.kind,
+        embeddings_of(opened.model),
+        {} if own.causal else {name: classes[name] for name in ("id2label", "label2id")},
+    )
+
+
+def _names(weights: object) -> dict[str, str]:
+    """Shown name → name in the checkpoint, of weights that were fitted."""
+    return dict(weights.names) if isinstance(weights, RenamedWeights) else {name: name for name in weights}
