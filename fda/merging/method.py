@@ -165,7 +165,7 @@ def each_tensor(base: Weights) -> Iterator[tuple[str, "Tensor"]]:
     for name in base:
         theta0 = base[name]
         if theta0.is_floating_point():
-            theta0 = _finite(name, theta0.float(), base)
+            theta0 = finite(name, theta0.float(), base)
             yield name, theta0
 
 
@@ -178,7 +178,7 @@ def _task_vector(name: str, theta0: "Tensor", weights: Weights) -> "Tensor":
     import torch
 
     theta = weights[name].to(torch.float32, copy=True)  # float32 may be the file itself
-    return _finite(name, theta, weights).sub_(theta0)
+    return finite(name, theta, weights).sub_(theta0)
 
 
 def summed(taus: Sequence["Tensor"]) -> "Tensor":
@@ -189,7 +189,7 @@ def summed(taus: Sequence["Tensor"]) -> "Tensor":
     return total
 
 
-def _finite(name: str, tensor: "Tensor", weights: Weights) -> "Tensor":
+def finite(name: str, tensor: "Tensor", weights: Weights) -> "Tensor":
     """The tensor itself. UserError if it holds NaN or infinity: merged, they would spread without a word."""
     import torch
 

@@ -66,12 +66,14 @@ def measures_of(
     real: RealBlockInputs | None,
     steps: tuple[int, ...],
 ) -> Measures:
-    """The unit's recorder, at these steps. Its merged model is task arithmetic of the run's tasks at the usual λ."""
-    scale = METHODS["ta"].defaults["scale"]
-    merged = {name: (1 - scale * len(work.finetuned)) * tensor for name, tensor in base.items()}
-    for weights in work.finetuned:
-        for name, tensor in block.of(weights, work.device).items():
-            merged[name] += scale * tensor
+    """The unit's recorder, at these steps. Its merged model, which real inputs need, is task arithmetic at the usual λ."""
+    merged: dict[str, Tensor] = {}
+    if real is not None:
+        scale = METHODS["ta"].defaults["scale"]
+        merged = {name: (1 - scale * len(work.finetuned)) * tensor for name, tensor in base.items()}
+        for weights in work.finetuned:
+            for name, tensor in block.of(weights, work.device).items():
+                merged[name] += scale * tensor
     return Measures(
         work.store,
         work.run_id,

@@ -1,8 +1,8 @@
 """Llama-style checkpoints larger than memory allows, on disk, and their peak memory: what `test_llama.py` starts.
 
 `python -m tests.merging.llama ZOO merge METHOD…` merges the zoo's tasks with each method as a run does, and prints a JSON line
-each: name, peak bytes, CPU seconds. `… ZOO construct OPTION…` is `python -m fda construct --zoo ZOO OPTION…` and prints one such
-line after it. The peak is the resident set's high-water mark, with Python, torch and mapped pages of checkpoints; Linux only.
+each: name, peak bytes, CPU seconds. `… ZOO construct OPTION…` is `python -m fda construct --zoo ZOO OPTION…` and prints one
+such line after it. The peak is as in `tests.merging.peak`; Linux only.
 """
 
 import json
