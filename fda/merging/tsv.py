@@ -35,26 +35,26 @@ def tsv(
         keep = min(theta0.shape) // len(finetuned) if is_matrix(name, theta0) else 0
         taus = task_vectors(name, theta0, finetuned)
         # fewer singular directions than tasks: nothing can be shared out, so the mean is taken
-        one_by_one = theta0.numel() > LARGE
-        update = _orthogonal_sum(taus, keep, one_by_one) if keep else summed(list(taus)).div_(len(finetuned))
+        lanes = 1 if theta0.numel() > LARGE else MOST_LANES
+        update = _orthogonal_sum(taus, keep, lanes) if keep else summed(list(taus)).div_(len(finetuned))
         yield name, update.mul_(scale).add_(theta0)
         del update  # before the next tensor is read
 
 
-def _orthogonal_sum(taus: Iterator["Tensor"], keep: int, one_by_one: bool) -> "Tensor":
+def _orthogonal_sum(taus: Iterator["Tensor"], keep: int, lanes: int) -> "Tensor":
     """The merged update of one m × n matrix from the `keep` leading triples of each task.
 
-    `one_by_one` keeps a single τi in memory, and leaves all but one core idle.
+    Of the τi, `lanes` are in memory at a time.
     """
     import torch
 
-    pieces = map(lambda tau: partial(top_triples, tau, keep), taus)
-    triples = list(side_by_side(pieces, most=1 if one_by_one else MOST_LANES))
+    pieces = map(lambda tau: partial(top_triples, tau, keep), taus)  # a generator would keep the last τ alive
+    triples = list(side_by_side(pieces, most=lanes))
     left = torch.cat([u for u, _, _ in triples], dim=1)  # m × kT
     values = torch.cat([s for _, s, _ in triples])
     right = torch.cat([vt for _, _, vt in triples])  # kT × n
     del triples
     if not values.any():  # no task has changed the matrix, as where training was frozen
         return left.new_zeros(len(left), right.shape[1])
-    left, right = side_by_side(partial(polar, factor) for factor in (left, right))
+    left, right = side_by_side([partial(polar, left), partial(polar, right)], most=lanes)
     return left.mul_(values) @ right

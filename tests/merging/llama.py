@@ -1,8 +1,8 @@
 """Llama-style checkpoints larger than memory allows, on disk, and their peak memory: what `test_llama.py` starts.
 
-`python -m tests.merging.llama ZOO merge METHOD…` merges the zoo's tasks with each method as a run does, and prints a JSON line
-each: name, peak bytes, CPU seconds. `… ZOO construct OPTION…` is `python -m fda construct --zoo ZOO OPTION…` and prints one
-such line after it. The peak is as in `tests.merging.peak`; Linux only.
+`python -m tests.merging.llama ZOO merge METHOD…` merges the zoo's tasks with each method as a run does. `… ZOO construct OPTION…`
+is `python -m fda construct --zoo ZOO OPTION…`. Both print JSON lines: name, peak bytes, bytes before, CPU seconds. What counts is
+told in `tests.merging.peak`; Linux only.
 """
 
 import json
@@ -116,22 +116,29 @@ def _values(numbers: Tensor, shape: Sequence[int], seed: int) -> Tensor:
 def merge(zoo: Path, names: Sequence[str]) -> None:
     opened = open_zoo(load_zoo(zoo))
     for name in names:
-        reset_peak()
+        before = reset_and_read()
         start = time.process_time()
         merged = zoo.parent / f"merged-{name}.safetensors"
         merge_to_file(METHODS[name], opened.base, list(opened.tasks.values()), merged, {"method": name})
-        print(json.dumps([name, peak_bytes(), time.process_time() - start]), flush=True)
+        print(json.dumps([name, peak_bytes(), before, time.process_time() - start]), flush=True)
         merged.unlink()
 
 
 def construct(zoo: Path, options: Sequence[str]) -> None:
+    before = reset_and_read()
     sys.argv = ["fda", "construct", "--zoo", str(zoo), *options]
     try:
         cli.main()
     except SystemExit as end:
         if end.code:
             raise
-    print(json.dumps(["construct", peak_bytes(), time.process_time()]), flush=True)
+    print(json.dumps(["construct", peak_bytes(), before, time.process_time()]), flush=True)
+
+
+def reset_and_read() -> int:
+    """Bytes in use now, from which the peak is counted anew."""
+    reset_peak()
+    return peak_bytes()
 
 
 if __name__ == "__main__":
