@@ -100,7 +100,7 @@ def number_problem(floats: Collection[str], checkpoint: Weights) -> str | None:
     Read as integers, the bits of weights would be numbers beyond all measure.
     """
     for name, info in checkpoint.header.items():
-        if name in floats and info.dtype not in FLOATS:
+        if name in floats and not info.dtype.startswith(("F", "BF")):
             return (
                 f"{checkpoint.path}: tensor {name} is said to be {info.dtype}, where weights are floating-point numbers: "
                 "copy or download it again, or give one that is not quantised."

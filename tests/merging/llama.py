@@ -1,8 +1,8 @@
 """Llama-style checkpoints larger than memory allows, on disk, and their peak memory: what `test_llama.py` starts.
 
-`python -m tests.merging.llama ZOO merge METHOD…` merges the zoo's tasks with each method as a run does, `… ZOO construct OPTION…`
-is `python -m fda construct --zoo ZOO OPTION…`. Both print JSON lines: name, peak bytes, bytes before, CPU seconds. For what counts
-see `tests.merging.peak`; Linux only.
+`python -m tests.merging.llama ZOO merge METHOD…` merges the zoo's tasks with each method as a run does.
+`python -m tests.merging.llama ZOO construct OPTION…` is `python -m fda construct --zoo ZOO OPTION…`.
+Both print JSON lines: name, peak bytes, bytes before, CPU seconds; what counts is told in `tests.merging.peak`. Linux only.
 """
 
 import json
