@@ -1,6 +1,6 @@
 """Merging and construction follow the largest tensor and block of a Llama on disk, not the model.
 
-`python -m pytest -m large` does it with 3 billion parameters in 2.5 GB; a model of 118 million is merged in every run of tests.
+`python -m pytest -m large` does it with 3 billion parameters in 2.5 GB; one of 75 million is merged in every run of tests.
 """
 
 import json
@@ -13,7 +13,7 @@ import pytest
 
 from tests.merging.llama import Size, make_zoo
 
-SMALL = Size(width=768, inner=2048, layers=8, vocabulary=40_000, moved=(3,))
+SMALL = Size(width=512, inner=1408, layers=8, vocabulary=48_000, moved=(3,))
 LARGE = Size(width=2560, inner=6912, layers=36, vocabulary=32_000, moved=(0, 35))
 LIMIT = 25 * 10**8
 DISK = 25 * 10**9
@@ -45,7 +45,7 @@ def test_merging_holds_a_few_copies_of_the_largest_tensor(tmp_path, fda_home):
     zoo = make_zoo(tmp_path / "zoo", SMALL)
     embedding = 4 * SMALL.width * SMALL.vocabulary  # bytes in fp32
     allowed = 6 * embedding
-    assert 3 * 4 * SMALL.count > 1.8 * allowed, "base and two tasks in fp32 would not fit"
+    assert 3 * 4 * SMALL.count > 1.5 * allowed, "base and two tasks in fp32 would not fit"
     found = measured(zoo, fda_home, "merge", "ta", "ties", "tsv")
     assert set(found) == {"ta", "ties", "tsv"}
     assert {name: peak - before for name, (peak, before) in found.items() if peak - before > allowed} == {}
