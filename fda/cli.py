@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fda import cli_ablate, cli_bench, cli_estimate, cli_export, cli_runs
+from fda import cli_ablate, cli_bench, cli_estimate, cli_export, cli_import, cli_runs
 from fda.cli_runs import SeedOption
 from fda.errors import UserError
 
@@ -30,6 +30,7 @@ for command in (cli_runs.construct, cli_runs.compare, cli_runs.demo, cli_runs.la
 app.command()(cli_ablate.ablate)
 app.command()(cli_export.export)
 app.command()(cli_estimate.estimate)
+app.command("import")(cli_import.import_anchors)
 app.add_typer(cli_runs.runs_app, name="runs")
 app.add_typer(cli_bench.bench_app, name="bench")
 

@@ -77,7 +77,7 @@ def choose_beside(task: str) -> list[Run]:
     beside = st.multiselect(
         "Beside it",
         list(others),
-        format_func=lambda one: f"{anchors.start_name(others[one].spec.construction)} · {one}",
+        format_func=lambda one: f"{anchors.start_of(others[one])} · {one}",
         key="anchors_beside",
         max_selections=anchors.MOST_BESIDE,
         placeholder="up to four other runs" if others else "no other run has this task",

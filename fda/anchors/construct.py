@@ -73,16 +73,7 @@ def construct(
     `make_step` decides how a step's gradient is computed (`fda.anchors.step`).
     Raises UserError if weights are not finite, if no tensor is live, or if the loss stops being a number.
     """
-    for whose, tensors in (("base", base), ("finetuned", finetuned)):
-        broken = next((name for name, tensor in tensors.items() if not tensor.isfinite().all()), None)
-        if broken:
-            raise UserError(
-                f"tensor {block.prefix}{broken} of the {whose} model holds values that are not finite: "
-                "give a checkpoint that is whole."
-            )
-    live = live_tensors(block, base, finetuned)
-    if not live:
-        raise UserError(f"block {block.index} is the same in the base and the finetuned model: leave it out.")
+    live = checked_live_tensors(block, base, finetuned)
     device = next(iter(base.values())).device
     x = (initial_anchors(block, finetuned, settings, seed) if start is None else start).to(device)
     shape = x.shape
@@ -119,6 +110,21 @@ def construct(
     _, cosine = plain_step(block, base, finetuned, live, shape, settings.distance)(best)
     loss = (1 - cosine).mean().item()
     yield Constructed(best.reshape(shape).float().cpu(), loss, tuple(cosine.tolist()), int(best_step.item()), live)
+
+
+def checked_live_tensors(block: Block, base: Parameters, finetuned: Parameters) -> tuple[str, ...]:
+    """Names of the live tensors. UserError if weights are not finite, or if no tensor is live."""
+    for whose, tensors in (("base", base), ("finetuned", finetuned)):
+        broken = next((name for name, tensor in tensors.items() if not tensor.isfinite().all()), None)
+        if broken:
+            raise UserError(
+                f"tensor {block.prefix}{broken} of the {whose} model holds values that are not finite: "
+                "give a checkpoint that is whole."
+            )
+    live = live_tensors(block, base, finetuned)
+    if not live:
+        raise UserError(f"block {block.index} is the same in the base and the finetuned model: leave it out.")
+    return live
 
 
 def _flush(pending: list[tuple[int, Tensor, float]], block: int, seconds: float) -> Iterator[Step]:

@@ -57,16 +57,25 @@ def angle_losses(cosine: Tensor) -> tuple[Tensor, Tensor]:
 def live_tensors(block: Block, base: Parameters, finetuned: Parameters) -> tuple[str, ...]:
     """Names of the tensors whose cosine can change: τ ≠ 0 and an induced gradient that is not identically zero.
 
-    Dead ones (frozen tensors; key biases, which attention cannot feel) would only add a constant to the loss. Found by one
-    gradient in float64 at a random point, where a gradient that is zero by mathematics stays at rounding level.
+    Dead ones (frozen tensors; key biases, which attention cannot feed) would only add a constant to the loss. Found by one
+    gradient in float64 at a random point, where a gradient that is zero by mathematics stays at rounding level. Of what is
+    twice the block's size, one copy is in memory at a time: the block may be the largest thing there is.
     """
-    double = {name: tensor.detach().double().cpu() for name, tensor in base.items()}
-    moved = {name: tensor.detach().double().cpu() for name, tensor in finetuned.items()}
     probe = torch.randn(2, block.probe_tokens, block.width, generator=torch.Generator().manual_seed(0)).double()
-    gradient = induced_gradient(block, double, moved, probe)
-    largest = max((g.norm().item() for g in gradient.values()), default=0.0)
+    with torch.no_grad(), sdpa_kernel(SDPBackend.MATH):
+        target = block(_doubled(finetuned), probe)
+    theta = {name: tensor.requires_grad_() for name, tensor in _doubled(base).items()}
+    with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH):
+        score = similarity(block(theta, probe), target, "cos")
+        norms = {
+            name: torch.autograd.grad(score, tensor, retain_graph=True)[0].norm().item()
+            for name, tensor in theta.items()
+        }
+    largest = max(norms.values(), default=0.0)
     return tuple(
-        name
-        for name in base
-        if not torch.equal(double[name], moved[name]) and gradient[name].norm().item() > 1e-10 * largest
+        name for name in base if not torch.equal(base[name], finetuned[name]) and norms[name] > 1e-10 * largest
     )
+
+
+def _doubled(parameters: Parameters) -> dict[str, Tensor]:
+    return {name: tensor.detach().to("cpu", torch.float64, copy=True) for name, tensor in parameters.items()}

@@ -8,6 +8,8 @@ from fda.merging.threshold import kept_from
 if TYPE_CHECKING:
     from torch import Tensor
 
+ENTRIES = 1 << 22  # looked at together: copies of an embedding would be the largest things in memory
+
 WeightsPass = Callable[[], Iterable[tuple[str, "Tensor", list["Tensor"]]]]
 
 
@@ -37,15 +39,20 @@ def trim_elect_merge(weights: WeightsPass, tasks: int, density: float, scale: fl
     """
     thresholds = kept_from(lambda: (taus for _, _, taus in weights()), tasks, density)
 
-    def trimmed() -> Iterator[tuple[str, "Tensor", list["Tensor"]]]:
-        for name, theta0, taus in weights():
-            for tau, threshold in zip(taus, thresholds, strict=True):
-                tau.masked_fill_(tau.abs() < threshold, 0)
-            yield name, theta0, taus
+    def trimmed(taus: list["Tensor"]) -> Iterator[tuple["Tensor", ...]]:
+        """Some entries of every trimmed task vector at a time, as views."""
+        for parts in zip(*(tau.view(-1).split(ENTRIES) for tau in taus), strict=True):
+            for part, threshold in zip(parts, thresholds, strict=True):
+                part.masked_fill_(part.abs() < threshold, 0)
+            yield parts
 
     majority = 0
-    for _, _, taus in trimmed():
-        total = sum(taus)
-        majority += int((total > 0).sum()) - int((total < 0).sum())
-    for name, theta0, taus in trimmed():
-        yield name, theta0 + scale * elected_mean(taus, majority)
+    for _, _, taus in weights():
+        for parts in trimmed(taus):
+            total = sum(parts)
+            majority += int((total > 0).sum()) - int((total < 0).sum())
+    for name, theta0, taus in weights():
+        merged = taus[0]  # entry by entry, so the result may take its place
+        for start, parts in zip(theta0.reshape(-1).split(ENTRIES), trimmed(taus), strict=True):
+            parts[0].copy_(start + scale * elected_mean(parts, majority))
+        yield name, merged

@@ -10,7 +10,10 @@ their functions: pages list methods without loading it.
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol, get_args, get_origin
+
+from fda.errors import UserError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -146,27 +149,56 @@ def all_weights(base: Weights, finetuned: Sequence[Weights]) -> Iterator[tuple[s
     """(name, θ0, [τ1 … τT]) of every floating-point tensor in the base's order, in fp32, read one tensor at a time.
 
     The list is emptied when the next tensor is asked for, so that two tensors' task vectors are never in memory at once.
+    Task vectors are the caller's to change, θ0 is not. UserError for a tensor that is not finite.
+    """
+    for name, theta0 in each_tensor(base):
+        taus = list(task_vectors(name, theta0, finetuned))
+        yield name, theta0, taus
+        taus.clear()
+
+
+def each_tensor(base: Weights) -> Iterator[tuple[str, "Tensor"]]:
+    """(name, θ0) of every floating-point tensor in the base's order, in fp32: for methods that read one τi at a time.
+
+    UserError for a tensor that is not finite.
     """
     for name in base:
         theta0 = base[name]
         if theta0.is_floating_point():
-            theta0 = theta0.float()
-            taus = [weights[name].float() - theta0 for weights in finetuned]
-            yield name, theta0, taus
-            taus.clear()
-
-
-def each_tensor(base: Weights) -> Iterator[tuple[str, "Tensor"]]:
-    """(name, θ0) of every floating-point tensor in the base's order, in fp32: for methods that read one τi at a time."""
-    for name in base:
-        theta0 = base[name]
-        if theta0.is_floating_point():
-            yield name, theta0.float()
+            theta0 = finite(name, theta0.float(), base)
+            yield name, theta0
 
 
 def task_vectors(name: str, theta0: "Tensor", finetuned: Sequence[Weights]) -> Iterator["Tensor"]:
-    """τ1 … τT of one tensor in fp32, each read when it is asked for."""
-    return (weights[name].float() - theta0 for weights in finetuned)
+    """τ1 … τT of one tensor in fp32, each read when it is asked for, the caller's to change. UserError if one is not finite."""
+    return map(partial(_task_vector, name, theta0), finetuned)  # keeps none of them alive
+
+
+def _task_vector(name: str, theta0: "Tensor", weights: Weights) -> "Tensor":
+    import torch
+
+    theta = weights[name].to(torch.float32, copy=True)  # float32 may be the file itself
+    return finite(name, theta, weights).sub_(theta0)
+
+
+def summed(taus: Sequence["Tensor"]) -> "Tensor":
+    """Σ τi, made in the place of the first: where a tensor is an eighth of memory, every copy counts."""
+    total = taus[0]
+    for tau in taus[1:]:
+        total += tau
+    return total
+
+
+def finite(name: str, tensor: "Tensor", weights: Weights) -> "Tensor":
+    """The tensor itself. UserError if it holds NaN or infinity: merged, they would spread without a word."""
+    import torch
+
+    if tensor.numel() and not torch.stack(tensor.aminmax()).isfinite().all():  # the extremes of NaN are NaN
+        raise UserError(
+            f"{getattr(weights, 'path', 'a model')}: tensor {name} holds values that are not finite (NaN or infinity): "
+            "copy or download it again, or give another checkpoint."
+        )
+    return tensor
 
 
 def treatment(name: str, tensor: "Tensor | TensorInfo") -> Treatment:

@@ -26,17 +26,28 @@ SMALL_SIDE = 64  # below it a full decomposition costs nothing worth saving
 PANELS = 4  # a Gram matrix is made in so many panels, each from its diagonal on: symmetric, so 5/8 of the products
 ROWS = 512  # that are in float64 at once
 MOST_LANES = 4
+LARGE = 1 << 26  # entries (268 MB) beyond which a matrix' pieces of work are better done one after the other
 
 
 def top_triples(matrix: "Tensor", count: int) -> Triples:
-    """U (m × count), s (count), Vᵀ (count × n): the leading singular triples of an m × n float32 matrix."""
+    """U (m × count), s (count), Vᵀ (count × n): the leading singular triples of an m × n float32 matrix.
+
+    Of zero the first unit vectors, as the full decomposition gives.
+    """
+    import torch
+
     small = min(matrix.shape)
+    scale = largest(matrix)
+    if scale == 0:
+        like = {"dtype": matrix.dtype, "device": matrix.device}
+        return (
+            torch.eye(len(matrix), count, **like),
+            torch.zeros(count, **like),
+            torch.eye(count, matrix.shape[1], **like),
+        )
     if small < SMALL_SIDE or count == 0 or 4 * count > 3 * small:
         return full_top_triples(matrix, count)
     tall = matrix if matrix.shape[0] >= matrix.shape[1] else matrix.T
-    scale = tall.abs().max()
-    if not scale > 0:
-        return full_top_triples(matrix, count)
     squares, right = _leading(gram(tall, scale), count)
     if squares[-1] <= SMALLEST**2 * squares[0]:
         return full_top_triples(matrix, count)
@@ -53,7 +64,7 @@ def polar(matrix: "Tensor") -> "Tensor":
     if min(matrix.shape) < SMALL_SIDE:
         return full_polar(matrix)
     tall = matrix if matrix.shape[0] >= matrix.shape[1] else matrix.T
-    scale = tall.abs().max()
+    scale = largest(tall)
     if not scale > 0:
         return full_polar(matrix)
     squares, vectors = torch.linalg.eigh(gram(tall, scale))  # ascending
@@ -80,6 +91,14 @@ def full_polar(matrix: "Tensor") -> "Tensor":
 
     left, _, right = torch.linalg.svd(matrix, full_matrices=False)
     return left @ right
+
+
+def largest(matrix: "Tensor") -> "Tensor":
+    """The largest magnitude, without a copy of the matrix; NaN if it holds one."""
+    import torch
+
+    low, high = matrix.aminmax()
+    return torch.maximum(-low, high)
 
 
 def gram(tall: "Tensor", scale: "Tensor") -> "Tensor":
@@ -144,8 +163,8 @@ def _leading(square: "Tensor", count: int) -> tuple["Tensor", "Tensor"]:
     return values.flip(0)[:count], vectors.flip(1)[:, :count]
 
 
-def side_by_side(pieces: Iterable[Callable[[], Result]]) -> Iterator[Result]:
-    """The results of independent pieces of work, in order, made on all cores (at most four), one thread each.
+def side_by_side(pieces: Iterable[Callable[[], Result]], *, most: int = MOST_LANES) -> Iterator[Result]:
+    """The results of independent pieces of work, in order, made on all cores (at most `most`), one thread each.
 
     A piece is asked for only when a lane is free for it, so that memory follows the lanes. One thread a piece is what
     makes a result independent of how many cores there are.
@@ -153,7 +172,7 @@ def side_by_side(pieces: Iterable[Callable[[], Result]]) -> Iterator[Result]:
     import torch
 
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    lanes = min(cores, MOST_LANES)
+    lanes = min(cores, most)
     waiting: deque[Future[Result]] = deque()
     with ThreadPoolExecutor(lanes, initializer=torch.set_num_threads, initargs=(1,)) as pool:
         try:

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Annotated
 
 from fda.errors import UserError
-from fda.merging.method import Hyper, Weights, merging_method
+from fda.merging.method import Hyper, Weights, finite, merging_method
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -39,7 +39,7 @@ def slerp(
     first, second = finetuned
     for name in base:
         if base[name].is_floating_point():
-            yield name, _arc(first[name].float(), second[name].float(), t)
+            yield name, _arc(*(finite(name, ends[name].float(), ends) for ends in (first, second)), t)
 
 
 def _arc(start: "Tensor", end: "Tensor", t: float) -> "Tensor":

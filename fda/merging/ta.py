@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Annotated
 
-from fda.merging.method import UP_TO_1, Hyper, Weights, all_weights, merging_method
+from fda.merging.method import UP_TO_1, Hyper, Weights, all_weights, merging_method, summed
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -26,4 +26,4 @@ def ta(
 ) -> Iterator[tuple[str, "Tensor"]]:
     """θ = θ0 + λ Σ τi (Ilharco et al. 2023)."""
     for name, theta0, taus in all_weights(base, finetuned):
-        yield name, theta0 + scale * sum(taus)
+        yield name, summed(taus).mul_(scale).add_(theta0)

@@ -4,8 +4,8 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
-from fda.merging.method import UP_TO_3, Hyper, Weights, each_tensor, is_matrix, merging_method, task_vectors
-from fda.merging.singular import polar, side_by_side, top_triples
+from fda.merging.method import UP_TO_3, Hyper, Weights, each_tensor, is_matrix, merging_method, summed, task_vectors
+from fda.merging.singular import LARGE, MOST_LANES, polar, side_by_side, top_triples
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -35,17 +35,26 @@ def tsv(
         keep = min(theta0.shape) // len(finetuned) if is_matrix(name, theta0) else 0
         taus = task_vectors(name, theta0, finetuned)
         # fewer singular directions than tasks: nothing can be shared out, so the mean is taken
-        update = _orthogonal_sum(taus, keep) if keep else sum(taus) / len(finetuned)
-        yield name, theta0 + scale * update
+        lanes = 1 if theta0.numel() > LARGE else MOST_LANES
+        update = _orthogonal_sum(taus, keep, lanes) if keep else summed(list(taus)).div_(len(finetuned))
+        yield name, update.mul_(scale).add_(theta0)
+        del update  # before the next tensor is read
 
 
-def _orthogonal_sum(taus: Iterator["Tensor"], keep: int) -> "Tensor":
-    """The merged update of one m × n matrix from the `keep` leading triples of each task."""
+def _orthogonal_sum(taus: Iterator["Tensor"], keep: int, lanes: int) -> "Tensor":
+    """The merged update of one m × n matrix from the `keep` leading triples of each task.
+
+    Of the τi, `lanes` are in memory at a time.
+    """
     import torch
 
-    triples = list(side_by_side(partial(top_triples, tau, keep) for tau in taus))
+    pieces = map(lambda tau: partial(top_triples, tau, keep), taus)  # a generator would keep the last τ alive
+    triples = list(side_by_side(pieces, most=lanes))
     left = torch.cat([u for u, _, _ in triples], dim=1)  # m × kT
     values = torch.cat([s for _, s, _ in triples])
     right = torch.cat([vt for _, _, vt in triples])  # kT × n
-    left, right = side_by_side(partial(polar, factor) for factor in (left, right))
-    return (left * values) @ right
+    del triples
+    if not values.any():  # no task has changed the matrix, as where training was frozen
+        return left.new_zeros(len(left), right.shape[1])
+    left, right = side_by_side([partial(polar, left), partial(polar, right)], most=lanes)
+    return left.mul_(values) @ right

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Annotated
 
-from fda.merging.method import Hyper, Weights, all_weights, is_linear, merging_method
+from fda.merging.method import Hyper, Weights, each_tensor, is_linear, merging_method, task_vectors
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -34,10 +34,9 @@ def wudi(
     is not the result: an entry moves by at most lr · steps, so these two are the regulariser, and scaled checkpoints
     give another result. A zero task vector has no say; without any the tensor stays the base's.
     """
-    for name, theta0, _ in all_weights(base, ()):
+    for name, theta0 in each_tensor(base):
         if is_linear(name, theta0):
-            taus = [weights[name].float() - theta0 for weights in finetuned]
-            theta0 = theta0 + least_interference(taus, lr, steps)
+            theta0 = theta0 + least_interference(list(task_vectors(name, theta0, finetuned)), lr, steps)
         yield name, theta0
 
 

@@ -19,8 +19,8 @@ from fda.models.transforms import Batch, Transform
 class Model(ABC):
     """An architecture whose weights are put in by `load`.
 
-    `layout`: how query, key and value lie; `identity`: of its config. `transform`: how samples are prepared; asking for it is
-    a UserError if the checkpoint brings no processor or tokenizer.
+    `layout`: how query, key and value lie; `identity`: of its config; `images`: whether it takes images, else texts.
+    `transform`: how samples are prepared; asking for it is a UserError if the checkpoint brings no processor or tokenizer.
     """
 
     module: nn.Module
@@ -28,6 +28,7 @@ class Model(ABC):
     layout: str
     kind: str
     identity: str
+    images: bool = True
     transform: Transform
 
     @property

@@ -4,6 +4,7 @@ Compatibility is decided from headers alone; norms and cosines read one tensor o
 """
 
 import difflib
+from collections.abc import Collection
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -49,10 +50,12 @@ def open_zoo(zoo: Zoo, tasks: tuple[str, ...] | None = None) -> OpenZoo:
 def fit_base(model: Model, own_base: Weights) -> Weights:
     """The base's tensors that are merged, by the architecture's names. UserError if it is none of that architecture."""
     base = model.fit(own_base)
-    shapes = {name: tuple(tensor.shape) for name, tensor in model.module.state_dict().items()}
+    own = model.module.state_dict()
+    shapes = {name: tuple(tensor.shape) for name, tensor in own.items()}
     if model.kind == "transformers":  # `fit` has said what is missing, and left out what the base may lack
         shapes = {name: shape for name, shape in shapes.items() if name in base}
-    if wrong := header_problem(shapes, base, "the architecture"):
+    floats = {name for name, tensor in own.items() if tensor.is_floating_point()}
+    if wrong := header_problem(shapes, base, "the architecture") or number_problem(floats, base):
         raise UserError(wrong)
     return base
 
@@ -88,6 +91,20 @@ def header_problem(expected: dict[str, tuple[int, ...]], checkpoint: Weights, wh
     extra = next((name for name in header if name not in expected), None)
     if extra:
         return f"{checkpoint.path} has a tensor {extra} that is not in {whose}: give a checkpoint of that architecture."
+    return None
+
+
+def number_problem(floats: Collection[str], checkpoint: Weights) -> str | None:
+    """One sentence on the first of the tensors called `floats` that the header says holds no floating-point numbers, or None.
+
+    Read as integers, the bits of weights would be numbers beyond all measure.
+    """
+    for name, info in checkpoint.header.items():
+        if name in floats and not info.dtype.startswith(("F", "BF")):
+            return (
+                f"{checkpoint.path}: tensor {name} is said to be {info.dtype}, where weights are floating-point numbers: "
+                "copy or download it again, or give one that is not quantised."
+            )
     return None
 
 

@@ -6,6 +6,7 @@ Validates and resolves paths; opens no checkpoint and needs no torch. `fda.model
 import os
 import re
 from collections.abc import Callable
+from math import inf
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,6 +20,8 @@ from fda.models.hub import is_hub_id, snapshot_folder
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 PRESET_ZOOS = ASSETS / "zoos"
+MOST_BYTES = 2 * 10**6  # of a zoo file: thirty tasks of a thousand class names each
+MOST_ENTRIES = 100_000
 
 
 class _Part(BaseModel):
@@ -171,14 +174,7 @@ def load_zoo(reference: str | Path, *, roots: list[Path] | None = None) -> Zoo:
     path = zoo_path(reference)
     if roots is not None:
         require_readable(path, roots)
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        where = getattr(error, "problem_mark", None)
-        line = f" (line {where.line + 1})" if where is not None else ""
-        raise UserError(f"{path}{line} is not YAML: correct it, or start from assets/zoos/demo.yaml.") from None
-    except OSError as error:
-        raise UserError(f"{path} could not be read ({error.strerror}): check its permissions.") from None
+    content = _read(path)
     if not isinstance(content, dict):
         raise UserError(
             f"{path} holds no fields: a zoo needs `name`, `base` and `tasks`, as assets/zoos/demo.yaml has."
@@ -188,6 +184,38 @@ def load_zoo(reference: str | Path, *, roots: list[Path] | None = None) -> Zoo:
     except ValidationError as error:
         raise UserError(f"{path}: {_first_problem(error, content)}") from None
     return _resolve(zoo, path.parent, roots)
+
+
+def _read(path: Path) -> Any:
+    """What a YAML file holds. UserError for what is no YAML, or would grow beyond all measure when it is read."""
+    try:
+        if path.stat().st_size > MOST_BYTES:
+            raise UserError(f"{path} is larger than {MOST_BYTES // 10**6} MB: give a zoo file, which is a short text.")
+        loader = yaml.SafeLoader(path.read_text(encoding="utf-8"))
+        try:
+            node = loader.get_single_node()
+            if _entries(node, {}) > MOST_ENTRIES:  # before anything is made of it
+                raise UserError(f"{path} repeats its parts (&, *) without measure: write them out.")
+            return None if node is None else loader.construct_document(node)
+        finally:
+            loader.dispose()
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # numbers and dates that are none are ValueErrors
+        where = getattr(error, "problem_mark", None)
+        line = f" (line {where.line + 1})" if where is not None else ""
+        raise UserError(f"{path}{line} is not YAML: correct it, or start from assets/zoos/demo.yaml.") from None
+    except OSError as error:
+        raise UserError(f"{path} could not be read ({error.strerror}): check its permissions.") from None
+
+
+def _entries(node: yaml.Node | None, known: dict[int, float]) -> float:
+    """How many scalars, lists and mappings a node stands for when every alias is written out; infinite, if it holds itself."""
+    if not isinstance(node, yaml.CollectionNode):
+        return 1
+    if id(node) not in known:
+        known[id(node)] = inf
+        parts = (part for value in node.value for part in (value if isinstance(value, tuple) else (value,)))
+        known[id(node)] = 1 + sum(_entries(part, known) for part in parts)
+    return known[id(node)]
 
 
 def _first_problem(error: ValidationError, content: dict) -> str:
@@ -231,7 +259,12 @@ def _resolve(zoo: Zoo, folder: Path, roots: list[Path] | None) -> Zoo:
 
 
 def _require_no_way_out(folder: Path, roots: list[Path]) -> None:
-    """Refuse a folder with a link that leads out of the roots. The hub cache's links into its blobs stay below it."""
+    """Refuse a folder with a link that leads out of the roots. The hub cache's links into its blobs stay below it.
+
+    For an index or a config, which names files beside it, its own folder counts.
+    """
+    if folder.suffix == ".json":
+        folder = folder.parent
     if not folder.is_dir():
         return
     for inside, folders, files in os.walk(folder):

@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from fda.anchors.adapt import Adapted, Epoch, adapt_coefficients, adapt_weights, pool
-from fda.anchors.construct import Snapshot, Step, construct
+from fda.anchors.construct import Snapshot, Step, construct, spaced_steps
 from fda.anchors.init import initial_anchors, unit_seed
 from fda.anchors.loss import live_tensors
 from fda.errors import UserError
@@ -29,7 +29,7 @@ from fda.models.checkpoints import Weights
 from fda.models.survey import open_zoo
 from fda.runs import cost
 from fda.runs.arithmetic import long_arithmetic, operations, steps_of
-from fda.runs.construct import real_inputs, unit_measures
+from fda.runs.construct import measures_of, real_inputs
 from fda.runs.cost import Calibration, ScoreCost, StepCost
 from fda.runs.execute import check_spec, resolve_device
 from fda.runs.lanes import lane_count, run_lanes
@@ -116,7 +116,8 @@ def _recording(work: Work) -> tuple[float, float]:
         def record(_: Callable[[], bool]) -> None:
             key = UnitKey("construct", task, block.index)
             base, finetuned = block.of(work.opened.base, work.device), block.of(work.opened.tasks[task], work.device)
-            measures = unit_measures(work, key, block, base, finetuned, real[task])
+            steps = spaced_steps(work.spec.construction.steps)
+            measures = measures_of(work, key, block, base, finetuned, real[task], steps)
             x = initial_anchors(block, finetuned, work.spec.construction, 0).to(work.device)
             began = time.perf_counter()
             for step in measures.steps:

@@ -57,15 +57,23 @@ def real_inputs(work: Work, task: str) -> RealBlockInputs | None:
     return real_block_inputs(work, task, split, REAL_SAMPLES)
 
 
-def unit_measures(
-    work: Work, key: UnitKey, block: Block, base: Parameters, finetuned: Parameters, real: RealBlockInputs | None
+def measures_of(
+    work: Work,
+    key: UnitKey,
+    block: Block,
+    base: Parameters,
+    finetuned: Parameters,
+    real: RealBlockInputs | None,
+    steps: tuple[int, ...],
 ) -> Measures:
-    """The unit's recorder. Its merged model is task arithmetic of the run's tasks at the usual λ."""
-    scale = METHODS["ta"].defaults["scale"]
-    merged = {name: (1 - scale * len(work.finetuned)) * tensor for name, tensor in base.items()}
-    for weights in work.finetuned:
-        for name, tensor in block.of(weights, work.device).items():
-            merged[name] += scale * tensor
+    """The unit's recorder, at these steps. Its merged model, which real inputs need, is task arithmetic at the usual λ."""
+    merged: dict[str, Tensor] = {}
+    if real is not None:
+        scale = METHODS["ta"].defaults["scale"]
+        merged = {name: (1 - scale * len(work.finetuned)) * tensor for name, tensor in base.items()}
+        for weights in work.finetuned:
+            for name, tensor in block.of(weights, work.device).items():
+                merged[name] += scale * tensor
     return Measures(
         work.store,
         work.run_id,
@@ -75,7 +83,7 @@ def unit_measures(
         finetuned,
         merged,
         None if real is None else real[key.block].to(work.device),
-        spaced_steps(work.spec.construction.steps),
+        steps,
         adapt_settings(work.spec.zoo, work.spec.adaptation),
     )
 
@@ -88,7 +96,7 @@ def _construct_unit(
     block = opened.model.blocks[key.block].copy()
     seed = unit_seed(settings.seed, key.name, key.block)
     base, finetuned = block.of(opened.base, device), block.of(opened.tasks[key.name], device)
-    measures = unit_measures(work, key, block, base, finetuned, real)
+    measures = measures_of(work, key, block, base, finetuned, real, spaced_steps(settings.steps))
     live: tuple[str, ...] = ()
     store.reset_unit(run_id, key)
     store.update_unit(run_id, key, state="running", step=0, steps=settings.steps)
@@ -113,7 +121,7 @@ def _construct_unit(
             measures.at(event)
         elif isinstance(event, Constructed):
             store.add_scalars(run_id, key, measures.cosines(settings.steps, event.live, event.cosines))
-            _save(work, key, seed, steps, event)
+            save_anchors(work, key, event, arithmetic=steps.arithmetic, seed=settings.seed, unit_seed=seed)
             store.update_unit(
                 run_id,
                 key,
@@ -125,7 +133,8 @@ def _construct_unit(
             )
 
 
-def _save(work: Work, key: UnitKey, seed: int, steps: Steps, result: Constructed) -> None:
+def save_anchors(work: Work, key: UnitKey, result: Constructed, **own: object) -> None:
+    """Write a unit's anchors with what ties them to their checkpoints and settings; `own` is what else is known of them."""
     settings, opened = work.spec.construction, work.opened
     save_tensors(
         anchors_file(work.folder, key.name, key.block),
@@ -136,13 +145,11 @@ def _save(work: Work, key: UnitKey, seed: int, steps: Steps, result: Constructed
             "init": settings.init,
             "preset": settings.preset,
             "distance": settings.distance,
-            "arithmetic": steps.arithmetic,
-            "seed": settings.seed,
-            "unit_seed": seed,
             "layout": opened.model.layout,
             "live_tensors": ",".join(result.live),
             "base_fingerprint": opened.base.fingerprint,
             "checkpoint_fingerprint": opened.tasks[key.name].fingerprint,
+            **own,
         },
     )
 

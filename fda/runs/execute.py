@@ -9,6 +9,7 @@ from fda.models.survey import OpenZoo, open_zoo
 from fda.runs.compare import compare_methods
 from fda.runs.construct import construct_units
 from fda.runs.landscape import compute_landscape
+from fda.runs.published import import_units
 from fda.runs.spec import RunSpec
 from fda.runs.stopped import Stopped
 from fda.runs.store import Store
@@ -18,7 +19,7 @@ __all__ = ["Stopped", "check_spec", "execute"]
 
 
 def execute(store: Store, run_id: str, should_stop: Callable[[], bool]) -> None:
-    """Construct, compare and look at the landscape as the run's spec asks, leaving out what is already done.
+    """Construct (or import), compare and look at the landscape as the run's spec asks, leaving out what is already done.
 
     Raises Stopped as soon as `should_stop()` is true, and UserError for a request that cannot be carried out.
     """
@@ -27,7 +28,9 @@ def execute(store: Store, run_id: str, should_stop: Callable[[], bool]) -> None:
     opened = open_zoo(spec.zoo, spec.tasks)
     check_spec(spec, opened)
     work = Work(store, run_id, spec, opened, device, should_stop)
-    if spec.construction is not None:
+    if spec.published is not None:
+        import_units(work)
+    elif spec.construction is not None:
         construct_units(work)
     if spec.methods:
         compare_methods(work)

@@ -38,7 +38,8 @@ Scalars = list[tuple[str, int, float]]
 class Measures:
     """The recorder of one unit. `real`: real block inputs (m, tokens, d) on the unit's device, or None.
 
-    `merged`: the block's tensors of the merged model at which projection energy is taken a second time.
+    `merged`: the block's tensors of the merged model at which projection energy is taken a second time; not used without
+    real inputs.
     """
 
     store: Store

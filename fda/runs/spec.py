@@ -15,6 +15,7 @@ class RunSpec(BaseModel):
     `construction` is None for a run that only compares; `methods` is empty for a run that only constructs.
     A comparing run without `construction` takes its anchors, if a method needs them, from `anchors_run`. `hyperparameters`
     holds what differs from the registry's defaults (method → name → value); `adaptation` is None for the zoo's own settings.
+    `published`: a folder of anchors that others constructed and this run imports; `construction` then says how they did it.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -25,6 +26,7 @@ class RunSpec(BaseModel):
     tasks: tuple[str, ...] = Field(min_length=1)
     blocks: tuple[int, ...] = ()
     construction: ConstructSettings | None = None
+    published: str | None = None
     methods: tuple[str, ...] = ()
     hyperparameters: dict[str, dict[str, Any]] = Field(default_factory=dict)
     adaptation: AdaptSettings | None = None

@@ -4,7 +4,7 @@ Knows the columns and splits that the zoo names; knows nothing of models beyond 
 """
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -172,14 +172,53 @@ def _loaded(task: ZooTask, data: TaskData, split: str) -> datasets.Dataset:
         options = {"data_files": {split: path}}
         options |= {"sep": "\t"} if Path(path).suffix == ".tsv" else {}
         path = reader
+    options["cache_dir"] = str(fda_home() / "cache" / "datasets")
     try:
-        return datasets.load_dataset(path, split=split, cache_dir=str(fda_home() / "cache" / "datasets"), **options)
+        if Path(path).is_dir():
+            _refuse_other_files(task, Path(path), datasets.load_dataset_builder(path, **options).config.data_files)
+        loaded = datasets.load_dataset(path, split=split, **options)
+    except UserError:
+        raise
     except Exception as error:  # `datasets` raises whatever its readers raise
         first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise UserError(
             f"task {task.name!r}: the split {split!r} of {data.path} could not be loaded ({first}): "
             "check `data.path` and the split's name in the zoo file."
         ) from None
+    if Path(data.path).exists():
+        _refuse_other_images(task, Path(data.path), loaded)
+    return loaded
+
+
+def _refuse_other_files(task: ZooTask, folder: Path, named: Mapping[str, Sequence[str]] | None) -> None:
+    """UserError if the folder's README, which may say what its splits are made of, names files outside the folder."""
+    for files in (named or {}).values():
+        for file in files:
+            if "://" in file or not Path(file).resolve().is_relative_to(folder.resolve()):
+                raise UserError(
+                    f"task {task.name!r}: the README of {folder} names {file}, outside that folder: do not trust it, or copy "
+                    "the file into the folder."
+                )
+
+
+def _refuse_other_images(task: ZooTask, place: Path, loaded: datasets.Dataset) -> None:
+    """UserError if a table holds, in place of an image, the path of a file elsewhere, which would be opened."""
+    folder = (place if place.is_dir() else place.parent).resolve()
+    for name, feature in loaded.features.items():
+        if not isinstance(feature, datasets.Image):
+            continue
+        for chunk in loaded.data.column(name).chunks:
+            paths = chunk.field("path").filter(chunk.field("bytes").is_null()).to_pylist()
+            wrong = next((one for one in paths if one and not _below(one, folder)), None)
+            if wrong is not None:
+                raise UserError(
+                    f"task {task.name!r}: the column {name!r} of {place} names the image {wrong}, outside {folder}: do not "
+                    "trust it, or copy the images there."
+                )
+
+
+def _below(path: str, folder: Path) -> bool:
+    return "://" not in path and (folder / path).resolve().is_relative_to(folder)
 
 
 def _classes(task: ZooTask) -> tuple[str, ...] | None:

@@ -102,7 +102,7 @@ def _side_by_side(name: str, columns: Sequence[tuple[np.ndarray, np.ndarray]]) -
 def run_names(runs: Sequence[Run]) -> dict[str, str]:
     """Run id → a short name: the start of its anchors and whatever else differs among these runs; the id if nothing does."""
     if len(runs) == 1:
-        return {runs[0].run_id: start_name(runs[0].spec.construction)}
+        return {runs[0].run_id: start_of(runs[0])}
     parts = {run.run_id: _settings(run) for run in runs}
     differing = [
         name
@@ -110,13 +110,16 @@ def run_names(runs: Sequence[Run]) -> dict[str, str]:
         if len({parts[run.run_id][name] for run in runs}) > 1 and name not in ("init", "sigma")
     ]
     names = {
-        run.run_id: ", ".join(
-            [start_name(run.spec.construction), *(f"{_word(n)} {parts[run.run_id][n]}" for n in differing)]
-        )
+        run.run_id: ", ".join([start_of(run), *(f"{_word(n)} {parts[run.run_id][n]}" for n in differing)])
         for run in runs
     }
     taken = list(names.values())
     return {run_id: f"{name} · {run_id[-4:]}" if taken.count(name) > 1 else name for run_id, name in names.items()}
+
+
+def start_of(run: Run) -> str:
+    """The start of a run's anchors; with `published` before it where others constructed them."""
+    return ("published " if run.spec.published is not None else "") + start_name(run.spec.construction)
 
 
 def start_name(settings: ConstructSettings) -> str:

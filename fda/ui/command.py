@@ -22,6 +22,8 @@ def run_commands(spec: RunSpec, run_id: str = "RUN_ID") -> list[str]:
     """The commands that repeat a spec. `run_id`: the construct run that compare builds on."""
     if spec.landscape is not None:
         return [_landscape(spec, spec.landscape)]
+    if spec.published is not None:
+        return [_import(spec, spec.published)]
     whole = _shared(spec, with_tasks=spec.tasks != spec.zoo.task_names)
     if spec.methods and _is_demo(spec):
         device = ["--device", spec.device] if spec.device != "auto" else []
@@ -58,6 +60,13 @@ def _landscape(spec: RunSpec, settings: LandscapeSettings) -> str:
     ]
     device = ["--device", spec.device] if spec.device != "auto" else []
     return _line("landscape", settings.source, *options, *device)
+
+
+def _import(spec: RunSpec, folder: str) -> str:
+    """Numbers of anchors and tokens are the files'; the rest is said, though the folder's name may tell it too."""
+    names = ("init", "sigma", "steps") if spec.construction.init == "gauss" else ("init", "steps")
+    told = [part for name in names for part in (f"--{name}", str(getattr(spec.construction, name)))]
+    return _line("import", folder, *_shared(spec, with_tasks=spec.tasks != spec.zoo.task_names), *told)
 
 
 def _settings(spec: RunSpec) -> list[str]:

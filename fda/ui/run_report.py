@@ -93,6 +93,8 @@ def facts(run: Run, found: Results | None = None) -> dict[str, str]:
     if spec.construction is not None:
         settings = spec.construction.model_dump().items()
         known["Anchors"] = ", ".join(f"{name} {value}" for name, value in settings if value is not None)
+        if spec.published is not None:
+            known["Anchors"] = f"published, imported from {spec.published}: {known['Anchors']}"
     elif spec.anchors_run:
         known["Anchors"] = f"of run {spec.anchors_run}"
     return known | {"Command": "; ".join(run_commands(spec, run.run_id))}

@@ -270,7 +270,7 @@ def test_answers_are_kept_and_not_asked_for_again(tmp_path, monkeypatch):
     words = ("compare", "--zoo", path, "--methods", "ta", "--device", "cpu", "--fresh", "--json")
     command(*words, tmp_path / "one.json")
     calls = []
-    monkeypatch.setattr("fda.runs.compare.evaluate", lambda *args: calls.append(args))
+    monkeypatch.setattr("fda.runs.scoring.evaluate", lambda *args: calls.append(args))
     command(*words, tmp_path / "two.json")
     one, two = (
         [row["accuracy"] for row in json.loads((tmp_path / f"{n}.json").read_text())["rows"]] for n in ("one", "two")
