@@ -5,10 +5,13 @@ in float64, checked, and taken from the full decomposition (`full_top_triples`, 
 matrices, and what is made of them, is left to the methods.
 """
 
+import ctypes
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from functools import cache
 from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
@@ -26,6 +29,7 @@ SMALL_SIDE = 64  # below it a full decomposition costs nothing worth saving
 PANELS = 4  # a Gram matrix is made in so many panels, each from its diagonal on: symmetric, so 5/8 of the products
 ROWS = 512  # that are in float64 at once
 MOST_LANES = 4
+M_MMAP_THRESHOLD = -3  # of malloc.h
 
 
 def top_triples(matrix: "Tensor", count: int) -> Triples:
@@ -152,6 +156,7 @@ def side_by_side(pieces: Iterable[Callable[[], Result]]) -> Iterator[Result]:
     """
     import torch
 
+    _give_large_blocks_back()
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     lanes = min(cores, MOST_LANES)
     waiting: deque[Future[Result]] = deque()
@@ -167,3 +172,14 @@ def side_by_side(pieces: Iterable[Callable[[], Result]]) -> Iterator[Result]:
         finally:
             for future in waiting:
                 future.cancel()
+
+
+@cache
+def _give_large_blocks_back() -> None:
+    """Let glibc map blocks from 1 MiB on apart, so that each goes back to the system when it is freed.
+
+    Else every lane's heap keeps what it freed: with two lanes on ViT-B/32's matrices 94 MB more at the peak, for a tenth
+    less time. Where there is no glibc nothing is done.
+    """
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL("libc.so.6").mallopt(M_MMAP_THRESHOLD, 2**20)
