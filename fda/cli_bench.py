@@ -27,10 +27,13 @@ def construct(
         float, typer.Option(min=1, help="seconds that the reference loop may take; then it is extrapolated")
     ] = 120.0,
     steps: Annotated[int, typer.Option(min=1, help="steps of the reference loop")] = 1200,
+    paths: Annotated[
+        str, typer.Option(help="our paths: plain, compiled, bfloat16; separated by commas")
+    ] = "plain,compiled,bfloat16",
     json_file: JsonOption = None,
 ) -> None:
     """How soon anchors reach the loss of the paper's loop: that loop and our paths, on the same unit, in turn."""
-    from fda.bench.construct import bench_construct
+    from fda.bench.construct import ARITHMETICS, bench_construct
     from fda.bench.units import UNITS
     from fda.runs.execute import resolve_device
     from fda.runs.request import split_list
@@ -39,10 +42,21 @@ def construct(
     for name in split_list(sizes):
         if name not in UNITS:
             raise UserError(f"there is no size {name!r} to measure: choose among {', '.join(UNITS)}.")
+    ours = split_list(paths)
+    for name in ours:
+        if name not in ARITHMETICS:
+            raise UserError(f"there is no path {name!r} to measure: choose among {', '.join(ARITHMETICS)}.")
     results = []
     for name in split_list(sizes):
         results.append(
-            bench_construct(name, device=resolve_device(device), threads=threads, budget=budget, steps=steps)
+            bench_construct(
+                name,
+                device=resolve_device(device),
+                threads=threads,
+                budget=budget,
+                steps=steps,
+                arithmetics=ours,
+            )
         )
         _print_construct(results[-1])
     _keep("construct", results, json_file, device=results[0]["device_name"])

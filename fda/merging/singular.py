@@ -5,10 +5,13 @@ in float64, checked, and taken from the full decomposition (`full_top_triples`, 
 matrices, and what is made of them, is left to the methods.
 """
 
+import ctypes
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from functools import cache
 from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
@@ -27,6 +30,7 @@ PANELS = 4  # a Gram matrix is made in so many panels, each from its diagonal on
 ROWS = 512  # that are in float64 at once
 MOST_LANES = 4
 LARGE = 1 << 26  # entries (268 MB) beyond which a matrix' pieces of work are better done one after the other
+M_MMAP_THRESHOLD = -3  # of malloc.h
 
 
 def top_triples(matrix: "Tensor", count: int) -> Triples:
@@ -171,6 +175,7 @@ def side_by_side(pieces: Iterable[Callable[[], Result]], *, most: int = MOST_LAN
     """
     import torch
 
+    _give_large_blocks_back()
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     lanes = min(cores, most)
     waiting: deque[Future[Result]] = deque()
@@ -186,3 +191,14 @@ def side_by_side(pieces: Iterable[Callable[[], Result]], *, most: int = MOST_LAN
         finally:
             for future in waiting:
                 future.cancel()
+
+
+@cache
+def _give_large_blocks_back() -> None:
+    """Let glibc map blocks from 1 MiB on apart, so that each goes back to the system when it is freed.
+
+    Else every lane's heap keeps what it freed: with two lanes on ViT-B/32's matrices 94 MB more at the peak, for a tenth
+    less time. Where there is no glibc nothing is done.
+    """
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL("libc.so.6").mallopt(M_MMAP_THRESHOLD, 2**20)
