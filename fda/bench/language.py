@@ -1,4 +1,4 @@
-"""From checkpoints to scores on a real pretrained language encoder: the merging methods side by side, over seeds, with intervals.
+"""From checkpoints to scores on a real pretrained language encoder: merging methods side by side, with intervals.
 
 Runs are ordinary runs of the store, so they can be looked at on the pages afterwards. The zoo is made by `language_zoo.py`.
 """

@@ -9,7 +9,7 @@ import torch
 
 from fda.bench import language_texts, language_zoo
 from fda.bench.language import METHODS, compare_zoo
-from fda.bench.language_texts import SPLITS, TASKS, samples, split_of
+from fda.bench.language_texts import PACKAGES, SPLITS, TASKS, samples, split_of
 from fda.bench.language_zoo import encoder_folder, prepare_zoo
 from fda.errors import UserError
 
@@ -22,7 +22,7 @@ needs_encoder = pytest.mark.skipif(
 def few_files():
     """Parsing all files takes longer than a test may."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(language_texts, "FILES", 40)
+        patch.setattr(language_texts, "FILES", 50)
         language_texts.sources.cache_clear()
         yield
     language_texts.sources.cache_clear()
@@ -30,10 +30,10 @@ def few_files():
 
 @pytest.mark.parametrize("task", TASKS, ids=lambda task: task.name)
 def test_no_file_and_no_text_is_in_two_splits(task):
-    rows = {split: samples(task, split, 30) for split in SPLITS}
+    rows = {split: samples(task, split, 10) for split in SPLITS}
     assert all(split_of(row.source) == split for split, own in rows.items() for row in own)
     texts = [row.texts for own in rows.values() for row in own]
-    assert len(texts) == len(set(texts)) == 90
+    assert len(texts) == len(set(texts)) == 30
     assert all(len(text) == len(task.columns) for text in texts)
 
 
@@ -41,9 +41,10 @@ def test_classes_are_balanced_and_drawn_alike_every_time():
     package, role, pair = TASKS
     labels = [row.label for row in samples(role, "train", 42)]
     assert sorted(labels.count(label) for label in range(4)) == [10, 10, 11, 11]
-    first = samples(pair, "test", 20)
-    language_texts.sources.cache_clear()
+    first, read = samples(pair, "test", 20), language_texts.sources()
     assert samples(pair, "test", 20) == first != samples(pair, "test", 20, seed=1)
+    again = [language_texts._read(PACKAGES[0], root, file) for root, file in language_texts._files(PACKAGES[0])]
+    assert tuple(again) == read[: len(again)]
     assert all(row.source.startswith(package.classes[row.label]) for row in samples(package, "test", 20))
 
 
