@@ -257,6 +257,33 @@ def _keep(kind: "Kind", results: list[dict[str, Any]], json_file: Path | None, *
         write_whole(json_file, to_json(result))
 
 
+@bench_app.command()
+def language(
+    seeds: Annotated[str, typer.Option(help="seeds, separated by commas")] = "0,1,2",
+    folder: Annotated[
+        Path | None, typer.Option(help="where the finetuned models are, or will be; default: FDA_HOME/language")
+    ] = None,
+    device: DeviceOption = "auto",
+    json_file: JsonOption = None,
+) -> None:
+    """A real pretrained language encoder, finetuned here on three text tasks, from checkpoints to scores with intervals."""
+    from fda.bench.language import bench_language
+
+    require_folder(json_file)
+    found = bench_language(seeds=_seeds(seeds), folder=folder, device=device)
+    print(f"{'method':<15}" + "".join(f"{task:>9}" for task in found["tasks"]) + "  average  95 % interval    over ta")
+    for row in found["rows"]:
+        scores = "".join(f"{100 * score:>9.1f}" for score in row["tasks"].values())
+        (low, high), (least, most) = row["interval"], row["over_ta_interval"]
+        print(
+            f"{row['method']:<15}{scores} {100 * row['average']:>8.1f}  {100 * low:.1f} to {100 * high:.1f}"
+            f"{100 * row['over_ta']:>+12.1f} ({100 * least:+.1f} to {100 * most:+.1f})"
+        )
+    print(f"seconds of each run: {', '.join(f'{one:.0f}' for one in found['seconds'])}")
+    if json_file is not None:
+        write_whole(json_file, json.dumps(found, indent=2))
+
+
 def _seeds(text: str) -> list[int]:
     from fda.runs.request import split_list
 
