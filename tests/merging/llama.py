@@ -92,9 +92,7 @@ def make_zoo(folder: Path, size: Size) -> Path:
                 os.link(folder / "base" / file, place / file)
                 continue
             state = {key: _values(numbers, shape, 1000 * index + i) for i, (key, shape) in enumerate(shapes.items())}
-            for key, tensor in (
-                state.items() if number else ()
-            ):  # task vectors of independent numbers, as tasks' own are
+            for tensor in state.values() if number else ():  # independent numbers, as tasks' own are
                 tensor += 0.002 * torch.randn(tensor.shape, generator=random)
             save_file(state, place / file, metadata={"format": "pt"})
         index = {"metadata": {"total_size": 2 * size.count}, "weight_map": weight_map}
