@@ -69,7 +69,7 @@ def frame(opened: OpenZoo, task: str | None = None) -> Frame:
     names = fitted.names if isinstance(fitted, RenamedWeights) else {name: name for name in fitted}
     merged = {own: name for name, own in names.items() if name in opened.base}
     named = _architecture(folders[0], opened.model)
-    return Frame(weights, merged, folders, opened.model.kind, named, embeddings_of(opened.model))
+    return Frame(weights, merged, folders, opened.model.kind, named, opened.model.embeddings)
 
 
 def export_model(
@@ -100,7 +100,7 @@ def export_model(
     def tensors(names: Sequence[str]) -> Iterator[tuple[str, torch.Tensor]]:
         nonlocal written
         for name in names:
-            yield name, merged[sources[name]] if sources[name] else built.weights[name]
+            yield name, _grown(merged[sources[name]], built.weights, name) if sources[name] else built.weights[name]
             written += _bytes(kinds[name])
             pulse(written / total)
 
@@ -150,13 +150,11 @@ def _architecture(folder: Path, model: Model) -> str:
     return str(named[0])
 
 
-def embeddings_of(model: Model) -> str | None:
-    """The name of the matrix of a text model's token embeddings."""
-    find = getattr(model.module, "get_input_embeddings", None)
-    if find is None or model.kind == "open_clip":
-        return None
-    matrix = getattr(find(), "weight", None)
-    return next((name for name, own in model.module.named_parameters() if own is matrix and own.ndim == 2), None)
+def _grown(tensor: torch.Tensor, own: Weights, name: str) -> torch.Tensor:
+    """The merged tensor, followed by the rows that only the frame has: tokens that were added to its vocabulary."""
+    if len(own.header[name].shape) == 0 or own.header[name].shape[0] == len(tensor):
+        return tensor
+    return torch.cat([tensor, own[name][len(tensor) :].to(tensor.dtype)])
 
 
 def _twins(built: Frame) -> dict[str, str]:

@@ -39,6 +39,11 @@ class Model(ABC):
     def tokens(self) -> int:
         return self.blocks[0].tokens
 
+    @property
+    def embeddings(self) -> str | None:
+        """The name of the matrix of a text model's token embeddings (tokens × d), to which a head may be tied."""
+        return None
+
     @abstractmethod
     def fit(self, weights: Weights, *, base: Weights | None = None) -> Weights:
         """A checkpoint's weights under this architecture's names; `base`: the fitted base, for a task's.

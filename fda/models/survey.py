@@ -10,12 +10,13 @@ from typing import Any
 
 import torch
 
-from fda.errors import UserError
+from fda.errors import Misfit
 from fda.merging.method import treatments
 from fda.models.checkpoints import Weights
 from fda.models.hub import located, tell_on_stderr
 from fda.models.kinds import open_model
 from fda.models.model import Model
+from fda.models.readers.names import MOST_PROBLEMS, told
 from fda.models.readers.open import open_weights
 from fda.models.zoo import Zoo
 
@@ -48,50 +49,65 @@ def open_zoo(zoo: Zoo, tasks: tuple[str, ...] | None = None) -> OpenZoo:
 
 
 def fit_base(model: Model, own_base: Weights) -> Weights:
-    """The base's tensors that are merged, by the architecture's names. UserError if it is none of that architecture."""
+    """The base's tensors that are merged, by the architecture's names. Misfit if it is none of that architecture."""
     base = model.fit(own_base)
     own = model.module.state_dict()
     shapes = {name: tuple(tensor.shape) for name, tensor in own.items()}
     if model.kind == "transformers":  # `fit` has said what is missing, and left out what the base may lack
         shapes = {name: shape for name, shape in shapes.items() if name in base}
+    if wrong := header_problems(shapes, base, "the architecture"):
+        raise Misfit(wrong)
     floats = {name for name, tensor in own.items() if tensor.is_floating_point()}
-    if wrong := header_problem(shapes, base, "the architecture") or number_problem(floats, base):
-        raise UserError(wrong)
+    if number := number_problem(floats, base):
+        raise Misfit([number])
     return base
 
 
 def fit_task(model: Model, base: Weights, task: str, own: Weights) -> Weights:
-    """A task's tensors, those of the fitted `base`. UserError that names the first that does not fit. Reads headers only."""
+    """A task's tensors, those of the fitted `base`. Misfit that names the first that do not fit. Reads headers only."""
     checkpoint = model.fit(own, base=base)
     shapes = {name: info.shape for name, info in base.header.items()}
-    if wrong := header_problem(shapes, checkpoint, f"the base, so task {task!r} cannot be merged with it"):
-        raise UserError(wrong)
-    for name, info in base.header.items():
-        found = checkpoint.header[name].dtype
-        if (info.dtype in FLOATS) != (found in FLOATS):
-            raise UserError(
-                f"{checkpoint.path}: tensor {name} is {found} where the base has {info.dtype}: give plain weights."
-            )
+    if wrong := header_problems(shapes, checkpoint, f"the base, so task {task!r} cannot be merged with it"):
+        raise Misfit(wrong)
+    kinds = {name: (checkpoint.header[name].dtype, info.dtype) for name, info in base.header.items()}
+    other = [name for name, (found, wanted) in kinds.items() if (found in FLOATS) != (wanted in FLOATS)]
+    if other:
+        wrong = [
+            f"{checkpoint.path}: tensor {name} is {kinds[name][0]} where the base has {kinds[name][1]}: give plain weights."
+            for name in other[:MOST_PROBLEMS]
+        ]
+        raise Misfit(told(wrong, len(other), checkpoint))
     return checkpoint
 
 
 def header_problem(expected: dict[str, tuple[int, ...]], checkpoint: Weights, whose: str) -> str | None:
-    """One sentence on the first tensor of `checkpoint` that does not fit the expected names and shapes, or None."""
+    """The first of `header_problems`, or None."""
+    return next(iter(header_problems(expected, checkpoint, whose)), None)
+
+
+def header_problems(expected: dict[str, tuple[int, ...]], checkpoint: Weights, whose: str) -> list[str]:
+    """A sentence on each of the first tensors of `checkpoint` that do not fit the expected names and shapes."""
     header = checkpoint.header
-    for name, shape in expected.items():
-        if name not in header:
+    wrong = [name for name, shape in expected.items() if name not in header or header[name].shape != shape]
+    extra = [name for name in header if name not in expected]
+    problems = []
+    for name in wrong[:MOST_PROBLEMS]:
+        if name in header:
+            problems.append(
+                f"{checkpoint.path}: tensor {name} has shape {list(header[name].shape)} but {list(expected[name])} in "
+                f"{whose}: give a checkpoint finetuned from this base."
+            )
+        else:
             nearest = difflib.get_close_matches(name, header, n=1)
             hint = f"; the nearest name there is {nearest[0]}" if nearest else ""
-            return f"{checkpoint.path} has no tensor {name} of {whose}{hint}: give a checkpoint of that architecture."
-        if header[name].shape != shape:
-            return (
-                f"{checkpoint.path}: tensor {name} has shape {list(header[name].shape)} but {list(shape)} in {whose}: "
-                "give a checkpoint finetuned from this base."
+            problems.append(
+                f"{checkpoint.path} has no tensor {name} of {whose}{hint}: give a checkpoint of that architecture."
             )
-    extra = next((name for name in header if name not in expected), None)
-    if extra:
-        return f"{checkpoint.path} has a tensor {extra} that is not in {whose}: give a checkpoint of that architecture."
-    return None
+    problems += [
+        f"{checkpoint.path} has a tensor {name} that is not in {whose}: give a checkpoint of that architecture."
+        for name in extra[: MOST_PROBLEMS - len(problems)]
+    ]
+    return told(problems, len(wrong) + len(extra), checkpoint)
 
 
 def number_problem(floats: Collection[str], checkpoint: Weights) -> str | None:

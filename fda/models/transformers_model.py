@@ -85,16 +85,23 @@ class TransformersModel(Model):
         """Name → shape of every tensor in the state dict."""
         return {name: tuple(tensor.shape) for name, tensor in self.module.state_dict().items()}
 
+    @property
+    def embeddings(self) -> str | None:
+        matrix = getattr(self.module.get_input_embeddings(), "weight", None)
+        return next((name for name, own in self.module.named_parameters() if own is matrix and own.ndim == 2), None)
+
     def fit(self, weights: Weights, *, base: Weights | None = None) -> Weights:
         """A checkpoint's weights under this architecture's names: prefixes, older names, heads and other towers left out.
 
         `base`: fitted weights that give the optional parts which this checkpoint lacks (pooler, visual projection); those
-        that the base lacks itself are left out, so that both have the same tensors.
+        that the base lacks itself are left out, so that both have the same tensors. Embeddings of tokens that were added to
+        a task's vocabulary are left out too: the other checkpoints know no such tokens.
         UserError if it is no checkpoint of this architecture.
         """
         expected = {name: shape for name, shape in self.expected.items() if base is None or name in base}
         optional = {name for name in expected if any(part in name for part in OPTIONAL_PARTS)}
-        return fitted(weights, expected, rename=library_names(self.module), optional=optional, rest=base)
+        grown = {self.embeddings} - {None}
+        return fitted(weights, expected, rename=library_names(self.module), optional=optional, rest=base, grown=grown)
 
     def load(self, weights: Mapping[str, Tensor]) -> nn.Module:
         """Copy these fitted weights into the module, as float32; optional parts that they lack are zero."""

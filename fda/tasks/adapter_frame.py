@@ -6,7 +6,7 @@ An adapter is no checkpoint by itself, so there are no names of its own to write
 
 from pathlib import Path
 
-from fda.models.export import Frame, embeddings_of, frame
+from fda.models.export import Frame, frame
 from fda.models.readers.adapters import AdaptedWeights
 from fda.models.readers.names import RenamedWeights, fitted
 from fda.models.survey import OpenZoo
@@ -38,7 +38,7 @@ def frame_of(opened: OpenZoo, task: str | None) -> Frame:
         (own.folder, Path(opened.zoo.task(task).model)),
         opened.model.kind,
         own.kind,
-        embeddings_of(opened.model),
+        opened.model.embeddings,
         {} if own.causal else {name: classes[name] for name in ("id2label", "label2id")},
     )
 

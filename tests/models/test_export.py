@@ -261,3 +261,41 @@ def test_the_hub_gets_the_folder_as_one_private_repository(tiny_zoo, tmp_path, f
 @pytest.fixture(autouse=True)
 def _one_thread():
     torch.set_num_threads(1)
+
+
+@pytest.mark.parametrize("name", ["llama", "gpt2"])
+def test_a_task_with_added_tokens_is_merged_without_them_and_keeps_them_when_taken_home(tmp_path, name):
+    path = text_zoo(tmp_path, name, headed={"llama": "LlamaForCausalLM", "gpt2": "GPT2LMHeadModel"}[name])
+    own = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "first")
+    own.resize_token_embeddings(own.config.vocab_size + 3, mean_resizing=False)
+    own.save_pretrained(tmp_path / "first")
+    opened = open_zoo(load_zoo(path))
+    table = opened.model.embeddings
+    rows = len(opened.base[table])
+    grown = own.get_input_embeddings().weight.detach()
+    assert opened.tasks["first"].header[table].shape == opened.tasks["first"][table].shape == opened.base[table].shape
+    assert torch.equal(opened.tasks["first"][table], grown[:rows]) and len(grown) == rows + 3
+
+    merge_to_file(METHODS["ta"], opened.base, list(opened.tasks.values()), tmp_path / "merged.safetensors", {})
+    merged = Checkpoint(tmp_path / "merged.safetensors")
+    with whole_folder(tmp_path / "out") as folder:
+        export_model(frame(opened, "first"), merged, folder)
+    home = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "out")
+    taken = home.get_input_embeddings().weight
+    assert torch.equal(taken[:rows], merged[table]) and torch.equal(taken[rows:], grown[rows:])
+
+    batch = load_split(opened.zoo.task("first"), "test", opened.model.transform).images(3)
+    opened.model.load(merged)
+    logits = task_head(opened, "first").answer(opened.model, batch)[batch.mask]
+    with torch.no_grad():
+        there = home(input_ids=batch.ids, attention_mask=batch.mask.long()).logits[batch.mask]
+    assert torch.allclose(logits, there[:, : logits.shape[1]], atol=1e-5)
+
+
+def test_fewer_tokens_than_the_base_has_do_not_fit(tmp_path):
+    path = text_zoo(tmp_path, "llama", headed="LlamaForCausalLM")
+    own = transformers.LlamaForCausalLM.from_pretrained(tmp_path / "first")
+    own.resize_token_embeddings(own.config.vocab_size - 1)
+    own.save_pretrained(tmp_path / "first")
+    with pytest.raises(UserError, match=r"embed_tokens.weight has shape \[20, 16\] where \[21, 16\] is expected"):
+        open_zoo(load_zoo(path))

@@ -65,10 +65,11 @@ class AdaptedWeights(Weights):
     """The base's weights with an adapter added. Changed tensors are float32 where the base's are half precision.
 
     The base gives all other tensors; layers that the adapter saved whole (`modules_to_save`, biases) replace the base's.
+    `adapter`: its own tensors, where they are not in the folder with its config.
     """
 
-    def __init__(self, folder: str | Path, base: Weights) -> None:
-        self.path, self.base = Path(folder), base
+    def __init__(self, folder: str | Path, base: Weights, adapter: Weights | None = None) -> None:
+        self.path, self.base, self._own = Path(folder), base, adapter
 
     @cached_property
     def config(self) -> Mapping[str, Any]:
@@ -78,6 +79,8 @@ class AdaptedWeights(Weights):
     @cached_property
     def adapter(self) -> Weights:
         """The adapter's own tensors."""
+        if self._own is not None:
+            return self._own
         for name in FILES:
             if (self.path / name).is_file():
                 path = self.path / name

@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from fda.errors import UserError
+from fda.errors import Misfit
 from fda.models.checkpoints import TensorInfo, Weights, joint_fingerprint
 
 if TYPE_CHECKING:
@@ -18,18 +18,29 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 Shape = tuple[int, ...]
+MOST_PROBLEMS = 5  # of one checkpoint that are told: one cause often shows in every tensor
 
 
 class RenamedWeights(Weights):
-    """A view: `names` says what each shown tensor is called in `weights`. With `rest`, further tensors come from there."""
+    """A view: `names` says what each shown tensor is called in `weights`. With `rest`, further tensors come from there.
 
-    def __init__(self, weights: Weights, names: Mapping[str, str], rest: Weights | None = None) -> None:
-        self.weights, self.names, self.rest = weights, dict(sorted(names.items())), rest
+    `rows`: shown tensor → how many of its first rows are shown, where not all are.
+    """
+
+    def __init__(
+        self,
+        weights: Weights,
+        names: Mapping[str, str],
+        rest: Weights | None = None,
+        rows: Mapping[str, int] | None = None,
+    ) -> None:
+        self.weights, self.names, self.rest, self.rows = weights, dict(sorted(names.items())), rest, dict(rows or {})
         self.path = weights.path
 
     @cached_property
     def header(self) -> dict[str, TensorInfo]:
         own = {name: self.weights.header[old] for name, old in self.names.items()}
+        own |= {name: TensorInfo((rows, *own[name].shape[1:]), own[name].dtype) for name, rows in self.rows.items()}
         return dict(sorted(((dict(self.rest.header) if self.rest is not None else {}) | own).items()))
 
     @cached_property
@@ -54,7 +65,7 @@ class RenamedWeights(Weights):
 
     def __getitem__(self, name: str) -> "Tensor":
         if name in self.names:
-            return self.weights[self.names[name]]
+            return self.weights[self.names[name]][: self.rows.get(name)]
         if self.rest is None:
             raise KeyError(name)
         return self.rest[name]
@@ -67,12 +78,14 @@ def fitted(
     rename: Callable[[str], str] = lambda name: name,
     optional: Collection[str] = (),
     rest: Weights | None = None,
+    grown: Collection[str] = (),
 ) -> Weights:
     """The weights under the names an architecture expects (name → shape).
 
     `rename` is applied to each name first; then one prefix is taken off all names or put before them, whichever fits most
     tensors by name and shape. Tensors that are not expected are not shown (`left_out`). Of those that are missing,
-    the `optional` ones are left out or taken from `rest`. UserError that names the first other missing tensor, or one of
+    the `optional` ones are left out or taken from `rest`. Of the `grown` ones, which may have more rows, the first are
+    shown. Misfit that names the first other missing tensors, and those of
     another shape.
     """
     renamed = {rename(name): name for name in weights}
@@ -82,21 +95,41 @@ def fitted(
         names = {new: old for new, old in names.items() if new in expected}
         if _fit(weights, names, expected) > _fit(weights, best, expected) or not best:
             best = names
+    rows, problems = {}, []
     for name, shape in expected.items():
-        if name not in best and (name not in optional):
-            nearest = difflib.get_close_matches(name, renamed, n=1)
-            hint = f"; the nearest name there is {renamed[nearest[0]]}" if nearest else ""
-            raise UserError(
-                f"{weights.path} has no tensor {name}{hint}: give a checkpoint of the architecture of the base."
+        own = weights.header[best[name]].shape if name in best else ()
+        if name in best and name in grown and own[1:] == tuple(shape[1:]) and own[0] > shape[0]:
+            rows[name] = shape[0]
+        elif (name not in best and name not in optional) or (name in best and own != tuple(shape)):
+            problems.append(name)
+    if problems:
+        raise Misfit(
+            told(
+                [_misfit(weights, name, expected[name], best, renamed) for name in problems[:MOST_PROBLEMS]],
+                len(problems),
+                weights,
             )
-        if name in best and weights.header[best[name]].shape != tuple(shape):
-            raise UserError(
-                f"{weights.path}: tensor {best[name]} has shape {list(weights.header[best[name]].shape)} where "
-                f"{list(shape)} is expected: give a checkpoint of the architecture of the base."
-            )
-    if rest is None and all(new == old for new, old in best.items()) and len(best) == len(weights):
+        )
+    if rest is None and not rows and all(new == old for new, old in best.items()) and len(best) == len(weights):
         return weights
-    return RenamedWeights(weights, best, rest)
+    return RenamedWeights(weights, best, rest, rows)
+
+
+def _misfit(weights: Weights, name: str, shape: Shape, names: Mapping[str, str], renamed: Mapping[str, str]) -> str:
+    if name in names:
+        return (
+            f"{weights.path}: tensor {names[name]} has shape {list(weights.header[names[name]].shape)} where {list(shape)} is "
+            "expected: give a checkpoint of the architecture of the base."
+        )
+    nearest = difflib.get_close_matches(name, renamed, n=1)
+    hint = f"; the nearest name there is {renamed[nearest[0]]}" if nearest else ""
+    return f"{weights.path} has no tensor {name}{hint}: give a checkpoint of the architecture of the base."
+
+
+def told(problems: list[str], count: int, weights: Weights) -> list[str]:
+    """The problems, with a sentence on how many more there are."""
+    more = count - len(problems)
+    return [*problems, f"{weights.path}: {more} more tensors do not fit."] if more > 0 else problems
 
 
 def _fit(weights: Weights, names: Mapping[str, str], expected: Mapping[str, Shape]) -> int:
