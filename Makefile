@@ -1,6 +1,6 @@
 # make demo   creates the environment and opens the dashboard on the embedded zoo
 # make test   creates the environment and runs linter, formatter check and all tests (a Chromium is needed: see below)
-# The environment is made once and made again only when requirements.txt changes.
+# The environment is made once and made again only when a file of requirements changes.
 
 PYTHON ?= python3
 VENV := .venv
@@ -19,12 +19,13 @@ test: env chromium
 
 env: $(VENV)/.installed
 
-$(VENV)/.installed: requirements.txt
+$(VENV)/.installed: requirements.txt tests/requirements-no-deps.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: make PYTHON=python3.11 …"; exit 1; }
 	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || $(APT) install -y python3-venv
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet -r requirements.txt
+	$(BIN)/python -m pip install --quiet --no-deps -r tests/requirements-no-deps.txt
 	touch $@
 
 # The browser tests drive a real Chromium. Where apt-get is not the package manager, install one by hand.

@@ -27,10 +27,13 @@ def construct(
         float, typer.Option(min=1, help="seconds that the reference loop may take; then it is extrapolated")
     ] = 120.0,
     steps: Annotated[int, typer.Option(min=1, help="steps of the reference loop")] = 1200,
+    paths: Annotated[
+        str, typer.Option(help="our paths: plain, compiled, bfloat16; separated by commas")
+    ] = "plain,compiled,bfloat16",
     json_file: JsonOption = None,
 ) -> None:
     """How soon anchors reach the loss of the paper's loop: that loop and our paths, on the same unit, in turn."""
-    from fda.bench.construct import bench_construct
+    from fda.bench.construct import ARITHMETICS, bench_construct
     from fda.bench.units import UNITS
     from fda.runs.execute import resolve_device
     from fda.runs.request import split_list
@@ -39,10 +42,21 @@ def construct(
     for name in split_list(sizes):
         if name not in UNITS:
             raise UserError(f"there is no size {name!r} to measure: choose among {', '.join(UNITS)}.")
+    ours = split_list(paths)
+    for name in ours:
+        if name not in ARITHMETICS:
+            raise UserError(f"there is no path {name!r} to measure: choose among {', '.join(ARITHMETICS)}.")
     results = []
     for name in split_list(sizes):
         results.append(
-            bench_construct(name, device=resolve_device(device), threads=threads, budget=budget, steps=steps)
+            bench_construct(
+                name,
+                device=resolve_device(device),
+                threads=threads,
+                budget=budget,
+                steps=steps,
+                arithmetics=ours,
+            )
         )
         _print_construct(results[-1])
     _keep("construct", results, json_file, device=results[0]["device_name"])
@@ -241,6 +255,33 @@ def _keep(kind: "Kind", results: list[dict[str, Any]], json_file: Path | None, *
     print(f"kept for the page Speed: {keep_result(result)}")
     if json_file is not None:
         write_whole(json_file, to_json(result))
+
+
+@bench_app.command()
+def language(
+    seeds: Annotated[str, typer.Option(help="seeds, separated by commas")] = "0,1,2",
+    folder: Annotated[
+        Path | None, typer.Option(help="where the finetuned models are, or will be; default: FDA_HOME/language")
+    ] = None,
+    device: DeviceOption = "auto",
+    json_file: JsonOption = None,
+) -> None:
+    """A real pretrained language encoder, finetuned here on three text tasks, from checkpoints to scores with intervals."""
+    from fda.bench.language import bench_language
+
+    require_folder(json_file)
+    found = bench_language(seeds=_seeds(seeds), folder=folder, device=device)
+    print(f"{'method':<15}" + "".join(f"{task:>9}" for task in found["tasks"]) + "  average  95 % interval    over ta")
+    for row in found["rows"]:
+        scores = "".join(f"{100 * score:>9.1f}" for score in row["tasks"].values())
+        (low, high), (least, most) = row["interval"], row["over_ta_interval"]
+        print(
+            f"{row['method']:<15}{scores} {100 * row['average']:>8.1f}  {100 * low:.1f} to {100 * high:.1f}"
+            f"{100 * row['over_ta']:>+12.1f} ({100 * least:+.1f} to {100 * most:+.1f})"
+        )
+    print(f"seconds of each run: {', '.join(f'{one:.0f}' for one in found['seconds'])}")
+    if json_file is not None:
+        write_whole(json_file, json.dumps(found, indent=2))
 
 
 def _seeds(text: str) -> list[int]:

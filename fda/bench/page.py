@@ -222,8 +222,8 @@ def _updates(server: Server, opened: "Browser", store: Store, run_id: str, updat
     socket, random, found = Socket(session), np.random.default_rng(0), []
     for turn in range(updates + 1):
         socket.next(page)  # so that the whole growth falls between two questions
-        _grow(store, run_id, random)
         page.wait_for_timeout(DRAWING)
+        _grow(store, run_id, random)
         before = _busy(session)
         update = socket.next(page)
         page.wait_for_timeout(DRAWING)

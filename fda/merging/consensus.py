@@ -8,7 +8,7 @@ from fda.merging.threshold import kept_from
 if TYPE_CHECKING:
     from torch import Tensor
 
-ENTRIES = 1 << 22  # looked at together: copies of an embedding would be the largest things in memory
+ENTRIES = 1 << 20  # looked at together: copies of an embedding would be the largest things in memory
 
 WeightsPass = Callable[[], Iterable[tuple[str, "Tensor", list["Tensor"]]]]
 

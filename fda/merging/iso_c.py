@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
-from fda.merging.method import UP_TO_3, Hyper, Weights, is_matrix, merging_method, task_vectors
+from fda.merging.method import UP_TO_3, Hyper, Weights, finite, is_matrix, merging_method, task_vectors
 from fda.merging.singular import polar, side_by_side
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def _merged(name: str, base: Weights, finetuned: Sequence[Weights], scale: float
     theta0 = base[name]
     if not theta0.is_floating_point():
         return None
-    total = _sum(name, theta0.float(), finetuned)
+    total = _sum(name, finite(name, theta0.float(), base), finetuned)
     matrix = is_matrix(name, theta0)
     del theta0
     update = isotropic(total) if matrix else total.div_(len(finetuned))

@@ -14,7 +14,7 @@ from fda.merging.threshold import count_coarse, kth_smallest
 if TYPE_CHECKING:
     from torch import Generator, Tensor
 
-ROWS_AT_ONCE = 1 << 18  # entries ranked at once by `magprune`: bounds the int64 ranks to 2 MB
+AT_ONCE = 1 << 18  # entries that `drop` draws or `magprune` ranks at once: bounds the int64 ranks to 2 MB
 
 Sparsify = Callable[["Tensor", int, str], "Tensor"]
 DropRate = Annotated[
@@ -52,13 +52,17 @@ def generator(seed: int, task: int, name: str) -> "Generator":
 
 
 def drop(tau: "Tensor", rate: float, random: "Generator") -> "Tensor":
-    """DARE: each entry is dropped with probability `rate`, the others divided by 1 − rate; the expectation is τ."""
+    """DARE: each entry is dropped with probability `rate`, the others divided by 1 − rate; the expectation is τ.
+
+    In the place of τ, which is laid out without gaps.
+    """
     import torch
 
     if rate >= 1:
-        return torch.zeros_like(tau)
-    kept = torch.rand(tau.shape, generator=random) >= rate
-    return (tau * kept).div_(1 - rate)
+        return tau.zero_()
+    for part in tau.view(-1).split(AT_ONCE):
+        part.masked_fill_(torch.rand(part.shape, generator=random) < rate, 0)
+    return tau.div_(1 - rate)
 
 
 def magprune(tau: "Tensor", density: float, epsilon: float, random: "Generator") -> "Tensor":
@@ -77,7 +81,7 @@ def magprune(tau: "Tensor", density: float, epsilon: float, random: "Generator")
     half = epsilon if width > 1 else 0.0
     by_rank = torch.linspace(density - half, density + half, width)
     pruned = []
-    for part in rows.split(max(1, ROWS_AT_ONCE // max(width, 1))):
+    for part in rows.split(max(1, AT_ONCE // max(width, 1))):
         keep = torch.empty_like(part).scatter_(1, _by_magnitude(part), by_rank.expand_as(part))
         pruned.append((part * (torch.rand(part.shape, generator=random) < keep)).div_(keep))
     return torch.cat(pruned).reshape(tau.shape)

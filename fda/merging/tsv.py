@@ -56,5 +56,5 @@ def _orthogonal_sum(taus: Iterator["Tensor"], keep: int, lanes: int) -> "Tensor"
     del triples
     if not values.any():  # no task has changed the matrix, as where training was frozen
         return left.new_zeros(len(left), right.shape[1])
-    left, right = side_by_side([partial(polar, left), partial(polar, right)], most=lanes)
+    left, right = side_by_side([partial(polar, one, out=one) for one in (left, right)], most=lanes)
     return left.mul_(values) @ right

@@ -1,5 +1,7 @@
 """The benchmark measures what it says: the reference is the paper's loop, the paths are the product's."""
 
+import json
+
 import pytest
 import torch
 
@@ -7,6 +9,7 @@ from fda.anchors.construct import Step, construct
 from fda.anchors.init import initial_anchors
 from fda.anchors.loss import live_tensors
 from fda.anchors.settings import PAPER_CONSTRUCT
+from fda.anchors.step import plain_step
 from fda.bench.construct import _spread, bench_construct
 from fda.bench.reference import reference_loop
 from fda.bench.units import UNITS
@@ -54,6 +57,19 @@ def test_it_reports_steps_seconds_and_how_they_were_found():
     for path in result["paths"]:
         assert 0 < path["share_of_ceiling"] < 1 and path["peak_bytes"] > 0
         assert path["step_ms"][1] <= path["step_ms"][0] <= path["step_ms"][2]
+
+
+def test_a_target_beyond_the_budget_is_kept_and_our_paths_end_when_they_reach_it(fda_home, monkeypatch):
+    measured = {"threads": 1, "steps": 30, "budget": 1e-9, "arithmetics": ("plain",)}
+    monkeypatch.setattr("fda.bench.construct.CompiledSteps.step", lambda self, *arguments: plain_step(*arguments))
+    first = bench_construct("demo", **measured)
+    assert not first["target_measured"] and first["paths"][0]["extrapolated"] and first["paths"][0]["steps"] == 1
+    (kept,) = (fda_home / "bench" / "targets").iterdir()
+    told = json.loads(kept.read_text())
+    assert told["target"] == first["target"]
+    kept.write_text(json.dumps(told | {"target": first["paths"][1]["losses"][0]}))
+    again = bench_construct("demo", **measured)
+    assert again["target"] == again["paths"][1]["losses"][0] and again["paths"][1]["steps_to_target"] == 1
 
 
 def test_steps_of_a_batch_share_its_time():

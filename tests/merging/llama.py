@@ -78,6 +78,7 @@ def make_zoo(folder: Path, size: Size) -> Path:
     What finetuning has not changed is the base's own file under a second name (a hard link), which takes no space.
     """
     numbers = torch.randn(30_000_000, generator=torch.Generator().manual_seed(0)).bfloat16()
+    random = torch.Generator().manual_seed(1)
     for number, name in enumerate(("base", *TASKS)):
         place = folder / name
         place.mkdir(parents=True)
@@ -91,9 +92,8 @@ def make_zoo(folder: Path, size: Size) -> Path:
                 os.link(folder / "base" / file, place / file)
                 continue
             state = {key: _values(numbers, shape, 1000 * index + i) for i, (key, shape) in enumerate(shapes.items())}
-            for i, (key, tensor) in enumerate(state.items() if number else ()):
-                change = _values(numbers, tensor.shape, 1000 * index + i + 333 * number)
-                state[key] = tensor + 0.1 * change
+            for tensor in state.values() if number else ():  # independent numbers, as tasks' own are
+                tensor += 0.002 * torch.randn(tensor.shape, generator=random)
             save_file(state, place / file, metadata={"format": "pt"})
         index = {"metadata": {"total_size": 2 * size.count}, "weight_map": weight_map}
         (place / "model.safetensors.index.json").write_text(json.dumps(index))

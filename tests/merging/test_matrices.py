@@ -110,6 +110,17 @@ def test_the_polar_factor_is_orthonormal(shape):
     assert distance(factor @ (factor.T @ matrix), matrix) < 1e-5 or shape[0] > shape[1]
 
 
+def test_tsv_decomposes_nothing_of_a_matrix_that_no_task_has_changed(monkeypatch):
+    """As where training was frozen: a decomposition of zeros costs as much as any other."""
+    base = {"a.weight": torch.randn(90, 70), "b.weight": torch.randn(70, 90)}
+    moved = [{"a.weight": base["a.weight"].clone(), "b.weight": torch.randn(70, 90)} for _ in range(2)]
+    monkeypatch.setattr("fda.merging.singular.full_top_triples", lambda *_: pytest.fail("decomposed"))
+    monkeypatch.setattr("fda.merging.singular.full_polar", lambda *_: pytest.fail("decomposed"))
+    merged = run("tsv", base, moved)
+    assert torch.equal(merged["a.weight"], base["a.weight"])
+    assert not torch.equal(merged["b.weight"], base["b.weight"])
+
+
 def test_tsv_of_tasks_in_orthogonal_subspaces_is_their_sum():
     left, right = (torch.linalg.qr(torch.randn(12, 12, generator=torch.Generator().manual_seed(s)))[0] for s in (0, 1))
     base = {"w.weight": torch.zeros(12, 12)}

@@ -54,6 +54,23 @@ def test_polar_factor_is_that_of_the_full_decomposition(shape, condition):
     assert distance(polar(1e-4 * matrix), full_polar(matrix.double())) < 1e-5
 
 
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("singular", [False, True])
+def test_a_polar_factor_may_take_the_matrix_place(shape, singular):
+    values = torch.logspace(0, -1, min(shape))
+    values[-1:] *= not singular  # then the full decomposition is taken
+    matrix = matrix_with(values, shape)
+    apart = polar(matrix.clone())
+    assert polar(matrix, out=matrix).data_ptr() == matrix.data_ptr()
+    torch.testing.assert_close(matrix, apart, atol=1e-6, rtol=1e-5)
+
+
+def test_leading_triples_of_nothing_are_orthonormal():
+    left, values, right = top_triples(torch.zeros(100, 80), 30)
+    assert not values.any()
+    assert torch.equal(left.T @ left, torch.eye(30)) and torch.equal(right @ right.T, torch.eye(30))
+
+
 @pytest.mark.parametrize(
     "matrix",
     [
