@@ -1,40 +1,28 @@
 """What a zoo is, told from headers and configs alone: before anything is downloaded, and before any tensor is read.
 
-Of a model on the hub the config is fetched, and the headers of its safetensors files are asked for by range requests, some KB.
-Weights of other formats are known only after the download; until then the tensors that their config describes stand for them.
+How one model is seen is `fda.models.seen`; here what the models of a zoo are to each other.
 What a run will need of memory and disk is `fda.models.needs`; how long it takes is left to `fda.runs.cost`.
 """
 
-import json
 import shutil
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict
 
 from fda.errors import Misfit, UserError
 from fda.models.checkpoints import TensorInfo, Weights
-from fda.models.hub import cached_folder, config_folder, hub_cache, is_hub_id, listing, told
-from fda.models.hub_files import remote_header
+from fda.models.hub import hub_cache
 from fda.models.kinds import OPEN_CLIP_CONFIG, TRANSFORMERS_CONFIG, open_model
 from fda.models.model import Model
 from fda.models.needs import memory_bytes, run_bytes
-from fda.models.readers.adapters import CONFIG as ADAPTER_CONFIG
-from fda.models.readers.adapters import AdaptedWeights
-from fda.models.readers.adapters import read_config as read_adapter_config
-from fda.models.readers.open import open_weights
+from fda.models.seen import Seen, described, look, model_type
 from fda.models.survey import fit_base, fit_task
 from fda.models.zoo import Zoo
 
-if TYPE_CHECKING:
-    from torch import Tensor
-
 CONNECTIONS = 8  # models of a zoo that are asked for side by side
-CONFIG_DTYPES = {"float64": "F64", "float16": "F16", "bfloat16": "BF16"}  # any other is float32
 
 
 class ModelPreview(BaseModel):
@@ -80,60 +68,15 @@ class Preview(BaseModel):
     seconds: float | None = None
 
 
-class HeaderWeights(Weights):
-    """A checkpoint of which only the header is known."""
-
-    def __init__(self, model: str, header: Mapping[str, TensorInfo], size: int) -> None:
-        self.path, self._header, self._size = Path(model), dict(sorted(header.items())), size
-
-    @property
-    def header(self) -> dict[str, TensorInfo]:
-        return self._header
-
-    @property
-    def fingerprint(self) -> str:
-        raise ValueError(f"the content of {self.path} is not known")
-
-    @property
-    def bytes(self) -> int:
-        return self._size
-
-    def __getitem__(self, name: str) -> "Tensor":
-        raise ValueError(f"the content of {self.path} is not known")
-
-
-@dataclass(frozen=True)
-class _Seen:
-    """What could be found out about a model. `folder`: where its config is; `weights`: None if nothing tells its tensors.
-
-    `known`: whether they are told by a header, not by the config.
-    """
-
-    model: str
-    where: str
-    folder: Path
-    weights: Weights | None
-    bytes: int
-    to_download: int
-    known: bool = True
-    open_clip: bool = False
-
-    @property
-    def adapter_of(self) -> str | None:
-        if not isinstance(self.weights, AdaptedWeights):
-            return None
-        return str(self.weights.config.get("base_model_name_or_path") or "not named")
-
-
 def preview(zoo: Zoo) -> Preview:
     """Look at every model of a zoo; what does not fit together is among the `problems`. UserError without a base."""
-    base = _look(zoo.base.model)
+    base = described(look(zoo.base.model))
     seen, problems, notes = {"base": base}, [], []
     with ThreadPoolExecutor(CONNECTIONS) as pool:
-        looks = {task.name: pool.submit(_look, task.model, base.weights) for task in zoo.tasks}
-    for name, look in looks.items():
+        looks = {task.name: pool.submit(look, task.model, base.weights, role=task.name) for task in zoo.tasks}
+    for name, found in looks.items():
         try:
-            seen[name] = look.result()
+            seen[name] = described(found.result())
         except UserError as error:
             problems += sentences(error)
     model, fitted = None, None
@@ -171,54 +114,7 @@ def sentences(error: UserError) -> tuple[str, ...]:
     return error.problems if isinstance(error, Misfit) else (str(error),)
 
 
-def _look(model: str, base: Weights | None = None) -> _Seen:
-    if Path(model).exists() or not is_hub_id(model):
-        return _look_here(model, Path(model), base)
-    folder = cached_folder(model)
-    if folder is not None:
-        return _look_here(model, folder, base)
-    found = listing(model)
-    folder = config_folder(found)
-    known = all(name.endswith((".safetensors", ".index.json")) for name in found.weights)
-    adapter = any(name.startswith("adapter_model") for name in found.weights)
-    weights: Weights | None = None
-    if known:
-        header: dict[str, TensorInfo] = {}
-        for name in (one for one in found.weights if one.endswith(".safetensors")):
-            with told(model):
-                header |= remote_header(found.id, found.path(name), found.commit)
-        weights = HeaderWeights(model, header, found.bytes)
-        if adapter:
-            weights, known = (None, False) if base is None else (AdaptedWeights(folder, base, weights), True)
-            _ = weights and weights.header  # an adapter of another base is told now
-    elif adapter:
-        read_adapter_config(folder / ADAPTER_CONFIG)  # what cannot be carried out is told now
-    else:
-        weights = _described(model, folder, found.bytes)
-    missing = sum(size for name, size in found.files.items() if not (folder / name).exists())
-    open_clip = any(name.startswith("open_clip") for name in found.weights)
-    return _Seen(model, "hub", folder, weights, found.bytes, missing, known, open_clip)
-
-
-def _look_here(model: str, path: Path, base: Weights | None) -> _Seen:
-    weights = open_weights(path, base=base)
-    _ = weights.header  # a file that is not whole is told now
-    return _Seen(model, "here", path, weights, weights.bytes, 0, open_clip=weights.path.name.startswith("open_clip"))
-
-
-def _described(model: str, folder: Path, size: int) -> Weights | None:
-    """The tensors that a transformers config describes, in place of a header that cannot be asked for."""
-    if _model_type(folder) is None:
-        return None
-    from fda.models.transformers_model import build_on_meta, read_config
-
-    config = read_config(folder)
-    tensors = build_on_meta(config, folder).state_dict()
-    dtype = CONFIG_DTYPES.get(str(config.dtype).removeprefix("torch."), "F32")
-    return HeaderWeights(model, {name: TensorInfo(tuple(one.shape), dtype) for name, one in tensors.items()}, size)
-
-
-def _with_base(zoo: Zoo, base: _Seen) -> Zoo:
+def _with_base(zoo: Zoo, base: Seen) -> Zoo:
     """The zoo with its base where its config is. Of a folder with two configs its weights say which library's it is."""
     kind = zoo.base.kind
     if kind == "auto" and (base.folder / OPEN_CLIP_CONFIG).is_file():
@@ -226,7 +122,7 @@ def _with_base(zoo: Zoo, base: _Seen) -> Zoo:
     return zoo.model_copy(update={"base": zoo.base.model_copy(update={"model": str(base.folder), "kind": kind})})
 
 
-def _mismatches(zoo: Zoo, model: Model, fitted: Weights, seen: Mapping[str, _Seen]) -> Iterator[str]:
+def _mismatches(zoo: Zoo, model: Model, fitted: Weights, seen: Mapping[str, Seen]) -> Iterator[str]:
     for name, one in seen.items():
         if name == "base" or one.weights is None:
             continue
@@ -237,7 +133,7 @@ def _mismatches(zoo: Zoo, model: Model, fitted: Weights, seen: Mapping[str, _See
             yield from sentences(error) if other is None else (other,)
 
 
-def _notes(zoo: Zoo, seen: Mapping[str, _Seen], fitted: Weights) -> Iterator[str]:
+def _notes(zoo: Zoo, seen: Mapping[str, Seen], fitted: Weights) -> Iterator[str]:
     usual = _usual_dtype(fitted)
     for name, one in seen.items():
         whose = "the base" if name == "base" else f"task {name!r}"
@@ -257,7 +153,7 @@ def _usual_dtype(weights: Weights) -> str | None:
 
 def _other_architecture(zoo: Zoo, task: str, folder: Path, base: Path) -> str | None:
     """A sentence if the configs name different architectures: clearer than the first tensor that is missing."""
-    own, expected = _model_type(folder), _model_type(base)
+    own, expected = model_type(folder), model_type(base)
     if own is None or expected is None or own == expected or own.startswith(expected) or expected.startswith(own):
         return None
     return (
@@ -266,15 +162,7 @@ def _other_architecture(zoo: Zoo, task: str, folder: Path, base: Path) -> str | 
     )
 
 
-def _model_type(folder: Path) -> str | None:
-    try:
-        found = json.loads((folder / TRANSFORMERS_CONFIG).read_text(encoding="utf-8")).get("model_type")
-    except (OSError, ValueError, AttributeError):
-        return None
-    return found if isinstance(found, str) else None
-
-
-def _row(role: str, one: _Seen, model: Model | None) -> ModelPreview:
+def _row(role: str, one: Seen, model: Model | None) -> ModelPreview:
     header = {} if one.weights is None else one.weights.header
     dtypes = Counter(info.dtype for info in header.values())
     if model is not None and role == "base":
@@ -285,7 +173,7 @@ def _row(role: str, one: _Seen, model: Model | None) -> ModelPreview:
         role=role,
         model=one.model,
         where=one.where,
-        architecture=_model_type(one.folder) or ("open_clip" if (one.folder / OPEN_CLIP_CONFIG).is_file() else None),
+        architecture=model_type(one.folder) or ("open_clip" if (one.folder / OPEN_CLIP_CONFIG).is_file() else None),
         parameters=sum(info.count for info in header.values()) if header else None,
         tensors=len(header) or None,
         dtype=", ".join(name for name, _ in dtypes.most_common()) or None,
@@ -302,7 +190,7 @@ def _row(role: str, one: _Seen, model: Model | None) -> ModelPreview:
 def repeated(header: Mapping[str, TensorInfo]) -> tuple[int | None, int | None, int | None]:
     """(blocks, tensors in each, width) told by names alone: the largest group of tensors that differ by one number in them.
 
-    The width is the size that most tensors of a block have.
+    The width is the size that most tensors of a block have, the smallest of several.
     """
     groups: dict[str, dict[int, list[TensorInfo]]] = {}
     for name, info in header.items():
@@ -314,8 +202,8 @@ def repeated(header: Mapping[str, TensorInfo]) -> tuple[int | None, int | None, 
         return None, None, None
     blocks = max(groups.values(), key=lambda group: sum(info.count for block in group.values() for info in block))
     first = blocks[min(blocks)]
-    sizes = Counter(size for info in first for size in set(info.shape)).most_common(1)
-    return len(blocks), len(first), sizes[0][0] if sizes else None
+    sizes = Counter(size for info in first for size in set(info.shape))
+    return len(blocks), len(first), min(sizes, key=lambda size: (-sizes[size], size), default=None)
 
 
 def _existing(path: Path) -> Path:
