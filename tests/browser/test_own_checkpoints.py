@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 import transformers
+from safetensors.torch import load_file
 
 from fda.bench.dashboard import CHROMIUM, Server
 from fda.runs.files import merged_file
@@ -138,15 +139,14 @@ def test_checkpoints_by_hub_id_go_from_preview_to_a_model_taken_home(visit, serv
     results = {result.method: result.state for result in store.results(run_id)[0]}
     assert results == dict.fromkeys(MAIN_METHODS, "done")
 
-    visit.open(f"/compare?run={run_id}&take=ta")
+    visit.open(f"/compare?run={run_id}")
     main.get_by_text("Take a merged model home").click()
     visit.settle()
+    choose(visit, "take", "Task arithmetic")
     main.get_by_role("button", name="Write the folder").click()
     wait_for_text(visit, "Here it is")
     (out,) = (path for path in (server.home / "exports").iterdir() if path.is_dir())
     model = transformers.AutoModel.from_pretrained(out)
-    from safetensors.torch import load_file
-
     merged = load_file(merged_file(store.run_dir(run_id), "ta"))
     own = model.state_dict()
     assert all(torch.equal(own[name], tensor) for name, tensor in merged.items() if name in own)
