@@ -1,4 +1,4 @@
-"""What lies below the model roots: folders that look like checkpoints or data, by their names alone. To be suggested, not trusted.
+"""What lies below the model roots: folders that look like checkpoints or data, by names alone. To be suggested, not trusted.
 
 Opens no file. A folder with a config that a library writes beside weights counts as a checkpoint.
 """
@@ -21,7 +21,7 @@ _PASSED_BY = {"node_modules", "site-packages", "blobs", "snapshots", "__pycache_
 
 @dataclass(frozen=True)
 class Nearby:
-    """`models` and `data`: folders; `ids`: hub ids whose files are in the hub's cache; `families`: folders of several models."""
+    """`models`, `data`: folders; `ids`: hub ids whose files are in the hub's cache; `families`: folders of several models."""
 
     models: tuple[Path, ...]
     data: tuple[Path, ...]
@@ -107,5 +107,7 @@ def _entries(folder: Path) -> tuple[list[str], list[str]]:
 
 
 def _cached_ids(cache: Path) -> list[str]:
-    names = (name.removeprefix("models--").replace("--", "/", 1) for name in _entries(cache)[0] if name[:8] == "models--")
+    names = (
+        name.removeprefix("models--").replace("--", "/", 1) for name in _entries(cache)[0] if name[:8] == "models--"
+    )
     return [name for name in names if is_hub_id(name) and cached_folder(name) is not None]

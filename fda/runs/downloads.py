@@ -22,7 +22,7 @@ _COMING = re.compile(r"^fda: downloading (.*)$", re.MULTILINE)  # as `fda.models
 
 @dataclass(frozen=True)
 class Download:
-    """How far one is. `share`: 0..1 of the bytes are here; `doing`: the file that comes; `message`: what the command ended with.
+    """How far one is. `share`: 0..1 of the bytes are here; `doing`: the file that comes; `message`: how the command ended.
 
     `done`: all models are here, whoever brought them; a message then tells what else does not fit.
     """
