@@ -13,7 +13,7 @@ from typing import Any, Literal
 import yaml
 
 from fda.errors import UserError
-from fda.home import model_roots, require_readable
+from fda.home import absolute, model_roots, require_readable
 from fda.models.hub import is_hub_id
 from fda.models.nearby import architecture, columns, family, splits
 from fda.models.zoo import NAME, TaskData, Zoo, ZooTask, list_zoos, own_folder, own_zoos, resolved, validated
@@ -66,8 +66,8 @@ def draft_of(zoo: Zoo, folder: Path, written: str = "") -> Draft:
     """The draft of a zoo whose paths are seen from `folder`."""
 
     def place(text: str) -> str:
-        path = folder / Path(text).expanduser()
-        return shown(path.resolve()) if path.exists() or not is_hub_id(text) else text
+        path = absolute(text, folder)
+        return shown(path) if os.path.exists(path) or not is_hub_id(text) else text
 
     fields = zoo.model_dump(mode="json", exclude_defaults=True)
     kept = {name: value for name, value in fields.items() if name not in ("name", "base", "tasks", "family")}
@@ -222,18 +222,24 @@ def save(draft: Draft) -> Draft:
             if draft.written and path.exists() and path.read_text(encoding="utf-8") == draft.written:
                 os.replace(file.name, path)
             else:
-                os.link(file.name, path)
+                _give_name(file.name, path)
         finally:
             Path(file.name).unlink(missing_ok=True)
-    except FileExistsError:
-        raise UserError(
-            f"there is a zoo called {draft.name} already: choose another name, or open that one to change it."
-        ) from None
     except OSError as error:
         raise UserError(
             f"{path} could not be written ({error.strerror}): check the disk and the permissions."
         ) from None
     return replace(draft, written=text)
+
+
+def _give_name(file: str, path: Path) -> None:
+    """Let a file be found as `path`. UserError if there is one: unlike a rename, a link replaces nothing."""
+    try:
+        os.link(file, path)
+    except FileExistsError:
+        raise UserError(
+            f"there is a zoo called {path.stem} already: choose another name, or open that one to change it."
+        ) from None
 
 
 def unused_name(wish: str = "my-zoo") -> str:
@@ -255,9 +261,8 @@ def _lines(text: str) -> list[str]:
 
 def _found(text: str) -> Path | None:
     """What a path in the form means: absolute, or seen from the first root that has it."""
-    path = Path(text).expanduser()
-    places = [path] if path.is_absolute() else [root / path for root in model_roots()]
-    return next((place.resolve() for place in places if place.exists()), None)
+    places = (absolute(text, root) for root in model_roots())  # an absolute path is the same from everywhere
+    return next((place for place in places if os.path.exists(place)), None)
 
 
 def _file(text: str, what: str) -> str:
@@ -266,9 +271,8 @@ def _file(text: str, what: str) -> str:
         raise UserError(f"{what} is missing: give a path.")
     found = _found(text)
     if found is None:
-        path = Path(text).expanduser()
-        if path.is_absolute():
-            require_readable(path)
+        if os.path.isabs(os.path.expanduser(text)):
+            require_readable(Path(text))
         raise UserError(f"{what}, {text}, is not there: {_where()}.")
     require_readable(found)
     return str(found)

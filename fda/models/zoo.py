@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from fda.anchors.settings import Family
 from fda.errors import UserError
-from fda.home import ASSETS, fda_home, require_readable
+from fda.home import ASSETS, absolute, fda_home, require_readable
 from fda.models.hub import is_hub_id, snapshot_folder
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -167,13 +167,13 @@ def zoo_path(reference: str | Path) -> Path:
     named = own_zoos() | shipped
     if str(reference) in named:
         return named[str(reference)]
-    path = Path(reference).expanduser()
-    if not path.is_file():
+    path = absolute(reference)
+    if not os.path.isfile(path):  # never raises, as Path.is_file does for a name that is too long
         raise UserError(
             f"{reference} is neither a zoo file nor a shipped zoo ({', '.join(shipped)}): "
             "check the path, or run `python -m fda zoo list`."
         )
-    return path.resolve()
+    return path
 
 
 def load_zoo(reference: str | Path, *, roots: list[Path] | None = None) -> Zoo:
@@ -184,7 +184,7 @@ def load_zoo(reference: str | Path, *, roots: list[Path] | None = None) -> Zoo:
     """
     path = zoo_path(reference)
     if roots is not None:
-        require_readable(path, roots)
+        require_readable(path, [*roots, own_folder()])  # zoos of one's own are written by the pages themselves
     return resolved(read_zoo_file(path), path.parent, roots)
 
 
@@ -255,13 +255,13 @@ def resolved(zoo: Zoo, folder: Path, roots: list[Path] | None = None) -> Zoo:
     """The zoo with every local path absolute, seen from `folder`. UserError for what is missing or outside the `roots`."""
 
     def local(value: str, field: str, *, is_id: Callable[[str], bool] | None = None) -> str:
-        path = (folder / Path(value).expanduser()).resolve()
-        if is_id is not None and is_id(value) and not path.exists():  # a path that exists goes first
+        path = absolute(value, folder)
+        if is_id is not None and is_id(value) and not os.path.exists(path):  # a path that exists goes first
             return value
         if roots is not None:
             require_readable(path, roots)
             _require_no_way_out(path, roots)
-        if not path.exists():
+        if not os.path.exists(path):
             raise UserError(
                 f"{field}: {value} does not exist beside the zoo file (looked for {path}): correct the path"
                 + (", or give a hub id, which has the form org/name." if is_id is not None else ".")

@@ -77,6 +77,7 @@ class Background:
             last = time.monotonic() + ENDING_SECONDS
             while is_alive(*process) and time.monotonic() < last:
                 time.sleep(0.05)
+        _ = self.alive  # a child of this process is let go
         self.forget()
 
     def forget(self) -> None:
