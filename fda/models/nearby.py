@@ -1,20 +1,24 @@
 """What lies below the model roots: folders that look like checkpoints or data, by names alone. To be suggested, not trusted.
 
-Opens no file. A folder with a config that a library writes beside weights counts as a checkpoint.
+A folder with a config that a library writes beside weights counts as a checkpoint. Of files only the first lines of a config
+or of data are read.
 """
 
+import csv
+import json
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from fda.home import fda_home, model_roots
+from fda.home import ASSETS, fda_home, model_roots
 from fda.models.hub import HUB_CONFIGS, cached_folder, hub_cache, is_hub_id
 
 DEPTH = 5  # below a root
 MOST_FOLDERS = 4000  # that are looked into: about a tenth of a second on a local disk
 BASES = ("base", "pretrained", "zeroshot", "zero_shot", "pretrain")
 DATA_FILES = (".parquet", ".csv", ".jsonl", ".json", ".arrow")
+LONGEST_LINE = 1 << 20
 SPLITS = ("test", "validation", "train")
 _PASSED_BY = {"node_modules", "site-packages", "blobs", "snapshots", "__pycache__"}
 
@@ -40,13 +44,14 @@ class Member:
 
 
 def look_around(roots: Iterable[Path] | None = None) -> Nearby:
-    """Everything below the roots, as far as `DEPTH` and `MOST_FOLDERS` reach."""
+    """What lies below the roots, as far as `DEPTH` and `MOST_FOLDERS` reach; not what is embedded, nor what runs write."""
     models: dict[Path, None] = {}
     data: dict[Path, None] = {}
-    cache, runs = hub_cache().resolve(), fda_home() / "runs"
+    cache = hub_cache().resolve()
+    others = (cache, ASSETS, *(fda_home() / name for name in ("runs", "exports")))
     left = MOST_FOLDERS
     for root in roots if roots is not None else model_roots():
-        waiting = [(root, 0)] if root.is_dir() and root != cache else []
+        waiting = [(root, 0)] if root.is_dir() and root not in others else []
         while waiting and left:
             folder, depth = waiting.pop(0)  # the nearest first
             left -= 1
@@ -59,7 +64,7 @@ def look_around(roots: Iterable[Path] | None = None) -> Nearby:
                 continue
             if depth < DEPTH:
                 inside = [folder / name for name in folders if not name.startswith(".") and name not in _PASSED_BY]
-                waiting += [(one, depth + 1) for one in inside if one not in (cache, runs)]
+                waiting += [(one, depth + 1) for one in inside if one not in others]
     parents = [model.parent for model in models]
     families = [parent for parent in dict.fromkeys(parents) if parents.count(parent) > 1]
     return Nearby(tuple(models), tuple(data), tuple(_cached_ids(cache)), tuple(families))
@@ -90,6 +95,37 @@ def splits(data: Path) -> list[str]:
     folders, files = _entries(data)
     names = [*folders, *(name for name in files if name.endswith(DATA_FILES))]
     return [split for split in SPLITS if any(name.split(".")[0].split("-")[0] == split for name in names)]
+
+
+def columns(data: Path) -> list[str]:
+    """The columns of data, a folder or a file, told by the first CSV, parquet or JSON lines file; none if there is no such.
+
+    A folder of images with their metadata has a column image.
+    """
+    _, files = _entries(data) if data.is_dir() else ([], [data.name])
+    folder = data if data.is_dir() else data.parent
+    try:
+        for name in files:
+            if name.endswith(".parquet"):
+                from pyarrow.parquet import read_schema
+
+                return list(read_schema(folder / name).names)
+            if name.endswith((".csv", ".jsonl")):
+                with (folder / name).open(encoding="utf-8", newline="") as file:
+                    line = file.readline(LONGEST_LINE)
+                return next(csv.reader([line]), []) if name.endswith(".csv") else list(json.loads(line))
+    except (OSError, ValueError, TypeError, csv.Error):  # it is no such file: the form asks
+        pass
+    return []
+
+
+def architecture(model: Path) -> str | None:
+    """What transformers calls a checkpoint's architecture (`model_type` of its config); None if it does not say."""
+    try:
+        found = json.loads((model / "config.json").read_text(encoding="utf-8")).get("model_type")
+    except (OSError, ValueError, AttributeError, RecursionError):
+        return None
+    return found if isinstance(found, str) else None
 
 
 def _is_data(folders: list[str], files: list[str]) -> bool:

@@ -15,11 +15,16 @@ import yaml
 from fda.errors import UserError
 from fda.home import absolute, model_roots, require_readable
 from fda.models.hub import is_hub_id
-from fda.models.nearby import family, splits
+from fda.models.nearby import architecture, columns, family, splits
 from fda.models.zoo import NAME, TaskData, Zoo, ZooTask, list_zoos, own_folder, own_zoos, resolved, validated
 
 HeadFrom = Literal["checkpoint", "file", "zero_shot"]
 USUAL = {name: one.default for name, one in TaskData.model_fields.items()}
+LABELS = ("label", "labels", "fine_label", "class", "target", "answer")
+NO_INPUTS = ("id", "idx", "index", "file_name")
+# The paper's settings for an architecture; of other encoders of text they are RoBERTa's.
+LIKE = dict.fromkeys(("clip", "clip_vision_model", "vit", "dinov2"), "vision")
+LIKE |= dict.fromkeys(("llama", "mistral", "qwen2", "gemma", "gpt2"), "llama")
 NO_NAME = "letters, digits, '.', '_' and '-' only, at most 64, beginning with a letter or digit"
 
 
@@ -101,6 +106,7 @@ def _task_draft(task: ZooTask, place) -> TaskDraft:
 def draft_of_family(parent: Path, name: str = "") -> Draft:
     """What a folder of models suggests: its base, a task for every other model, with the head and data of the same name."""
     base, members = family(parent)
+    kind = None if base is None else architecture(base)
     tasks = []
     for one in members:
         task = TaskDraft(one.name if NAME.fullmatch(one.name) else "", shown(one.model))
@@ -109,9 +115,20 @@ def draft_of_family(parent: Path, name: str = "") -> Draft:
         if one.data is not None:
             found = splits(one.data)
             own = {f"{split}_split": split for split in ("validation", "train") if split in found}
-            task = replace(task, data=shown(one.data), **own)
+            task = replace(task, data=shown(one.data), **own, **_columns(columns(one.data)))
         tasks.append(task)
-    return Draft(name, "" if base is None else shown(base), tasks=tuple(tasks) or (TaskDraft(),))
+    whose = LIKE.get(kind, "roberta-base") if kind is not None else "vision"
+    return Draft(name, "" if base is None else shown(base), family=whose, tasks=tuple(tasks) or (TaskDraft(),))
+
+
+def _columns(named: list[str]) -> dict[str, str]:
+    """Which of the columns that data have is the input, and which the label, by their usual names."""
+    label = next((name for name in LABELS if name in named), None)
+    found = {} if label is None else {"label": label}
+    inputs = [name for name in named if name not in (*LABELS, *NO_INPUTS)]
+    if inputs and "image" not in inputs:
+        found["input"] = inputs[0]
+    return found
 
 
 def shown(path: Path) -> str:
