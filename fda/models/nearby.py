@@ -98,10 +98,7 @@ def splits(data: Path) -> list[str]:
 
 
 def columns(data: Path) -> list[str]:
-    """The columns of data, a folder or a file, told by the first CSV, parquet or JSON lines file; none if there is no such.
-
-    A folder of images with their metadata has a column image.
-    """
+    """The columns of data, a folder or a file, told by the first CSV, parquet or JSON lines file; none if there is no such."""
     _, files = _entries(data) if data.is_dir() else ([], [data.name])
     folder = data if data.is_dir() else data.parent
     try:
@@ -113,8 +110,8 @@ def columns(data: Path) -> list[str]:
             if name.endswith((".csv", ".jsonl")):
                 with (folder / name).open(encoding="utf-8", newline="") as file:
                     line = file.readline(LONGEST_LINE)
-                return next(csv.reader([line]), []) if name.endswith(".csv") else list(json.loads(line))
-    except (OSError, ValueError, TypeError, csv.Error):  # it is no such file: the form asks
+                return next(csv.reader([line]), []) if name.endswith(".csv") else [*json.loads(line).keys()]
+    except (OSError, ValueError, AttributeError, RecursionError, csv.Error):  # it is no such file: the form asks
         pass
     return []
 

@@ -3,11 +3,12 @@
 from pathlib import Path
 
 import huggingface_hub
+import pandas
 import pytest
 
 from fda.home import fda_home
 from fda.models import nearby
-from fda.models.nearby import family, look_around, splits
+from fda.models.nearby import architecture, columns, family, look_around, splits
 
 
 @pytest.fixture
@@ -114,5 +115,52 @@ def test_splits_are_told_by_names(root, names, found):
     assert splits(files(root, *names)) == found
 
 
+def test_columns_are_told_by_the_head_of_a_table(root):
+    pandas.DataFrame({"sentence": ["a"], "label": [0]}).to_parquet(
+        files(root, "parquet/a.txt") / "parquet" / "b.parquet"
+    )
+    (files(root, "csv/test.csv") / "csv" / "test.csv").write_text('text,"a, b",label\nx,y,0\n')
+    (files(root, "lines/test.jsonl") / "lines" / "test.jsonl").write_text(
+        '{"question": "a", "answer": 1}\n{"other": 0}'
+    )
+    assert columns(root / "parquet") == ["sentence", "label"]
+    assert columns(root / "csv") == columns(root / "csv" / "test.csv") == ["text", "a, b", "label"]
+    assert columns(root / "lines") == ["question", "answer"]
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("a.parquet", b"PAR1"),
+        ("a.csv", b"\xff\xfe\x00"),
+        ("a.csv", b""),
+        ("a.jsonl", b'"abc"'),
+        ("a.jsonl", b"[1]"),
+        ("a.jsonl", b"[" * 10**5),
+        ("a.txt", b"a,b"),
+    ],
+)
+def test_a_table_that_is_none_has_no_columns(root, name, content):
+    (root / name).write_bytes(content)
+    assert columns(root) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ('{"model_type": "bert"}', "bert"),
+        ("{}", None),
+        ("[]", None),
+        ('{"model_type": 1}', None),
+        ("{", None),
+        ("", None),
+    ],
+)
+def test_the_architecture_is_what_the_config_says(root, text, found):
+    (root / "config.json").write_text(text)
+    assert architecture(root) == found
+
+
 def test_a_folder_that_is_not_there_holds_nothing(root):
-    assert splits(root / "none") == [] and family(root / "none") == (None, [])
+    none = root / "none"
+    assert splits(none) == columns(none) == [] and architecture(none) is None and family(none) == (None, [])

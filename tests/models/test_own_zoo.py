@@ -246,6 +246,21 @@ def test_a_family_of_models_is_a_draft_with_its_heads_and_data(root):
     assert content_of(draft)["tasks"][1]["data"]["path"] == str(root / "data" / "red")
 
 
+@pytest.mark.parametrize(
+    ("architecture", "whose"),
+    [("clip", "vision"), ("llama", "llama"), ("roberta", "roberta-base"), ("distilbert", "roberta-base")],
+)
+def test_a_familys_settings_and_columns_are_what_its_files_say(root, architecture, whose):
+    (root / "family" / "base" / "config.json").write_text(f'{{"model_type": "{architecture}"}}')
+    (root / "data" / "bright").mkdir()
+    (root / "data" / "bright" / "test.csv").write_text("idx,question,sentence,labels\n0,a,b,1\n")
+    draft = draft_of_family(root / "family", "mine")
+    assert draft.family == whose
+    bright, red = draft.tasks
+    assert (bright.input, bright.label) == ("question", "labels")
+    assert (red.input, red.label) == ("image", "label"), "where nothing is known, what is usual"
+
+
 def test_a_family_without_a_base_leaves_the_base_to_be_given(root):
     (root / "family" / "base").rename(root / "family" / "other")
     draft = draft_of_family(root / "family", "mine")
