@@ -61,12 +61,11 @@ def press(visit, name: str, place: int = 0) -> None:
 
 
 def choose(visit, key: str, value: str) -> None:
-    """Type into the box of choices with this key, and take what was typed."""
+    """Type into the box of choices with this key, and take what is offered for it: itself, where new ones are accepted."""
     box = visit.page.locator(f".st-key-{key} input")
     box.click()
     box.fill(value)
-    visit.page.wait_for_timeout(300)
-    box.press("Enter")
+    visit.page.get_by_role("option").filter(has_text=value).first.click()
     visit.settle()
 
 
@@ -85,6 +84,7 @@ def wait_for_text(visit, text: str, seconds: float = 60) -> None:
 def test_checkpoints_by_path_whose_mismatch_is_named_and_corrected(visit, server):
     page = visit.open("/checkpoints")
     page.get_by_text("My checkpoints", exact=True).click()
+    visit.settle()
     choose(visit, "own_family_folder", "models")
     press(visit, "Fill in")
     assert page.get_by_label("Input", exact=True).first.input_value() == "sentence"
