@@ -21,7 +21,7 @@ def print_preview(found: Preview) -> None:
         print(
             f"{blocks.blocks} blocks of {blocks.tensors_per_block} tensors, width {blocks.width}; the paper's settings need "
             f"about {_size(found.memory_bytes)} of memory, {_size(found.disk_bytes)} of disk "
-            f"({_size(found.disk_free_bytes)} free)",
+            f"({_size(found.disk_free_bytes)} free) and roughly {_time(found.seconds)} for the anchors on this machine",
             file=sys.stderr,
         )
     for note in found.notes:
@@ -46,3 +46,9 @@ def try_out(zoo: Zoo) -> None:
 
 def _size(count: int | None) -> str:
     return "?" if count is None else f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.1f} MB"
+
+
+def _time(seconds: float | None) -> str:
+    if seconds is None:
+        return "?"
+    return f"{seconds / 3600:.0f} h" if seconds >= 3 * 3600 else f"{max(1, round(seconds / 60))} min"

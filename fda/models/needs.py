@@ -1,8 +1,9 @@
-"""What a run on a model will need, told from shapes alone: its memory at the peak, and its files.
+"""What a run on a model will need, told from shapes alone: its memory at the peak, its files, and roughly its time.
 
 Meant is a run with the paper's settings, all tasks and blocks, on one device. What was measured on a device is `fda.runs.cost`.
 """
 
+import time
 from math import prod
 
 from fda.anchors.settings import presets
@@ -17,6 +18,8 @@ COPIES_OF_BLOCK, COPIES_OF_ANCHORS = 5, 100
 COPIES_IN_MERGE = (
     4  # of the largest tensor, beside one for each task: the base, the merged one, and what is computed with
 )
+OPERATIONS = 18  # floating-point ones of a plain step, for each parameter and token of a block: counted (a test does)
+SHARE = 0.5  # of the rate of matrix products that such a step reaches, about
 PROGRAM_BYTES = 700 * 2**20  # the libraries themselves
 
 
@@ -43,3 +46,25 @@ def anchor_values(zoo: Zoo, model: Model) -> int:
     """Numbers in the anchors of one unit."""
     paper = presets(zoo.family)["paper"]
     return paper.anchors * (paper.tokens or model.tokens) * model.width
+
+
+def construction_seconds(zoo: Zoo, model: Model, rate: float) -> float:
+    """All anchors, by plain steps, where matrix products run at `rate` operations a second. Within a factor of two or so."""
+    paper = presets(zoo.family)["paper"]
+    parameters = sum(prod(shape) for block in model.blocks for shape in block.shapes.values())
+    tokens = paper.anchors * (paper.tokens or model.tokens)
+    return len(zoo.tasks) * paper.steps * OPERATIONS * parameters * tokens / (SHARE * rate)
+
+
+def product_rate(seconds: float = 0.2) -> float:
+    """Operations a second of float32 matrix products on the device that a run would take, measured for so long."""
+    import torch
+
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    matrix, done = torch.randn(1024, 1024, device=device), 0
+    matrix @ matrix
+    began = time.perf_counter()
+    while time.perf_counter() - began < seconds:
+        (matrix @ matrix)[0, 0].item()  # it is there when its number is
+        done += 1
+    return done * 2 * 1024**3 / (time.perf_counter() - began)

@@ -1,7 +1,7 @@
 """What a zoo is, told from headers and configs alone: before anything is downloaded, and before any tensor is read.
 
 How one model is seen is `fda.models.seen`; here what the models of a zoo are to each other.
-What a run will need of memory and disk is `fda.models.needs`; how long it takes is left to `fda.runs.cost`.
+What a run will need of memory, disk and time is `fda.models.needs`.
 """
 
 import shutil
@@ -17,7 +17,7 @@ from fda.models.checkpoints import TensorInfo, Weights
 from fda.models.hub import hub_cache
 from fda.models.kinds import OPEN_CLIP_CONFIG, TRANSFORMERS_CONFIG, open_model
 from fda.models.model import Model
-from fda.models.needs import memory_bytes, run_bytes
+from fda.models.needs import construction_seconds, memory_bytes, product_rate, run_bytes
 from fda.models.seen import Seen, described, look, model_type
 from fda.models.survey import fit_base, fit_task
 from fda.models.zoo import Zoo
@@ -51,7 +51,8 @@ class ModelPreview(BaseModel):
 
 class Preview(BaseModel):
     """`problems`: why it cannot be merged, a sentence each; `notes`: what does not hinder that. `disk_bytes`: of the download,
-    the anchors and a merged model; `memory_bytes`: at the peak of a run, about; None where the blocks are not known.
+    the anchors and a merged model; `memory_bytes`: at the peak of a run, about; `seconds`: of construction on this machine,
+    roughly; None where the blocks are not known.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -106,6 +107,7 @@ def preview(zoo: Zoo) -> Preview:
         disk_free_bytes=free,
         disk_bytes=disk,
         memory_bytes=None if model is None or fitted is None else memory_bytes(zoo, model, fitted),
+        seconds=None if model is None else construction_seconds(zoo, model, product_rate()),
     )
 
 

@@ -12,14 +12,25 @@ import yaml
 from library_zoos import clip_zoo, text_zoo
 from safetensors.torch import load_file, save_file
 from stand_in_hub import client_environment, stand_in_hub
+from torch.utils.flop_counter import FlopCounterMode
 
+from fda.anchors.loss import live_tensors
+from fda.anchors.settings import presets
+from fda.anchors.step import plain_step
 from fda.models.checkpoints import TensorInfo
 from fda.models.kinds import open_model
-from fda.models.needs import PROGRAM_BYTES, construction_values, memory_bytes
+from fda.models.needs import (
+    PROGRAM_BYTES,
+    SHARE,
+    construction_seconds,
+    construction_values,
+    memory_bytes,
+    product_rate,
+)
 from fda.models.preview import preview, repeated
 from fda.models.readers.open import open_weights
 from fda.models.seen import HeaderWeights
-from fda.models.survey import fit_base
+from fda.models.survey import fit_base, open_zoo
 from fda.models.zoo import load_zoo
 
 
@@ -228,3 +239,27 @@ def test_memory_follows_what_a_run_holds_at_once(tmp_path):
     small = memory_bytes(zoo, model, base)
     assert small - PROGRAM_BYTES == 4 * construction_values(zoo, model)
     assert wide - PROGRAM_BYTES == 4 * 10**9 * (4 + 2), "the largest tensor, once a task and four times more"
+
+
+def test_time_follows_the_operations_of_a_step(demo_steps):
+    zoo, model, operations = demo_steps
+    paper = presets("vision")["paper"]
+    units = len(zoo.tasks) * len(model.blocks)
+    assert construction_seconds(zoo, model, 2e9) == pytest.approx(
+        units * paper.steps * operations / (SHARE * 2e9), rel=0.05
+    )
+    assert product_rate(0.02) > 1e8
+
+
+@pytest.fixture(scope="module")
+def demo_steps():
+    """The demo zoo, its model, and the counted operations of a plain step of its first block with the paper's settings."""
+    zoo = load_zoo("demo")
+    opened = open_zoo(zoo)
+    block = opened.model.blocks[0]
+    base, finetuned = block.of(opened.base), block.of(opened.tasks["digits"])
+    shape = torch.Size((presets("vision")["paper"].anchors, block.tokens, block.width))
+    step = plain_step(block, base, finetuned, tuple(live_tensors(block, base, finetuned)), shape, "cos")
+    with FlopCounterMode(display=False) as counter:
+        step(torch.randn(shape).flatten(0, 1))
+    return zoo, opened.model, counter.get_total_flops()

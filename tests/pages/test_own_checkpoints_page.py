@@ -44,6 +44,7 @@ def told(monkeypatch):
         "disk_free_bytes": 2**30,
         "disk_bytes": 0,
         "memory_bytes": None,
+        "seconds": None,
     }
 
     def run(command: list[str], **_: object) -> subprocess.CompletedProcess:

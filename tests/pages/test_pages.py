@@ -247,6 +247,7 @@ def test_checkpoints_shows_what_was_found(zoo, monkeypatch):
         "disk_free_bytes": 2**30,
         "disk_bytes": 2**20,
         "memory_bytes": 2**29,
+        "seconds": 90.0,
     }
 
     def run(command: list[str], **_: object) -> subprocess.CompletedProcess:
@@ -261,6 +262,7 @@ def test_checkpoints_shows_what_was_found(zoo, monkeypatch):
         and metrics["Memory, about"] == "512 MiB"
         and metrics["To download"] == "nothing"
     )
+    assert metrics["Anchors, roughly"] == "1 min 30 s"
     assert any("BF16" in caption.value for caption in at.caption)
     cosines = next(figure for alt, figure in figures(at).items() if alt.startswith("Cosine"))
     assert "0.10" in cosines["data"][1]["text"]
