@@ -17,13 +17,15 @@ from fda.ui.exports import export_menu, run_report_file
 from fda.ui.format import duration
 from fda.ui.frame import guard
 from fda.ui.plot import plot
-from fda.ui.runs import RESUMABLE, badge, pick_run, published_note, resume, stop, store
+from fda.ui.runs import BADGES, RESUMABLE, pick_run, published_note, resume, stop, store
 from fda.ui.teaching import what_am_i_seeing
 from fda.ui.theme import theme
+from fda.ui.ticker import ticker
 
 guard()
 
 TICK = 1.0
+REPEATED = 4  # a change is told in as many updates less one: the browser may take two of them for one
 FOLLOW = "the unit at work"
 STAGES = {
     "construct": "constructing anchors",
@@ -82,31 +84,30 @@ with st.container(horizontal=True, vertical_alignment="center", key="actions"):
         st.page_link(frame.LANDSCAPE, label="Landscape", icon=":material/landscape:", query_params=query)
 
 
-def show_status(run: Run, picture: live.Picture) -> None:
+def status(run: Run, units: list[Unit]) -> str:
+    """How far it is, in words."""
     now = time.time()
-    units = picture.units
-    done = sum(unit.state == "done" for unit in units)
     stage = current_stage(units) if run.active else None
-    with st.container(horizontal=True, vertical_alignment="center", gap="small"):
-        badge(run)
-        parts = [f"**{run.spec.zoo.name}** on {run.device}"]
-        if run.state == "queued":
-            position = known.queue_position(run.run_id)
-            parts.append(f"number {position} in the queue" if position else "in the queue")
-        if (took := elapsed(run, now)) is not None:
-            parts.append(f"{duration(took)} {'so far' if run.active else 'in all'}")
-        if run.state == "stopping" and run.stop_requested:
-            parts.append(f"stopping for {duration(now - run.stop_requested)}")
-        if run.state == "running" and stage:
-            parts.append(STAGES[stage])
-            left = time_left([unit for unit in units if unit.key.stage == stage])
-            if left is not None:
-                parts.append(f"about {duration(math.ceil(left / 5) * 5)} left for this")
-        st.markdown(" · ".join(parts), width="stretch")
+    parts = [f" on {run.device}"]
+    if run.state == "queued":
+        position = known.queue_position(run.run_id)
+        parts.append(f"number {position} in the queue" if position else "in the queue")
+    if (took := elapsed(run, now)) is not None:
+        parts.append(f"{duration(took)} {'so far' if run.active else 'in all'}")
+    if run.state == "stopping" and run.stop_requested:
+        parts.append(f"stopping for {duration(now - run.stop_requested)}")
+    if run.state == "running" and stage:
+        parts.append(STAGES[stage])
+        left = time_left([unit for unit in units if unit.key.stage == stage])
+        if left is not None:
+            parts.append(f"about {duration(math.ceil(left / 5) * 5)} left for this")
     if units:
-        st.progress(done / len(units), f"{done} of {len(units)} units")
-    if run.message and run.state in RESUMABLE:
-        (notices.empty if run.state == "cancelled" else notices.problem)(run.message)
+        parts.append(f"{finished(units)} of {len(units)} units")
+    return " · ".join(parts)
+
+
+def finished(units: list[Unit]) -> int:
+    return sum(unit.state == "done" for unit in units)
 
 
 def choose_view(run: Run, units: list[Unit]) -> live.View:
@@ -149,34 +150,48 @@ def choose_view(run: Run, units: list[Unit]) -> live.View:
     return live.View(tuple(tasks), chosen, smoothing, names.get(unit), theme(), share / 100, at != "θ₀")
 
 
-def show(view: live.View) -> None:
-    """What is drawn each second. The page itself is made anew when there is another state, or more to choose from."""
+def show(picture: live.Picture, view: live.View) -> None:
+    """The figures, which `follow` keeps up to date, and why there are none."""
+    if run.message and run.state in RESUMABLE:
+        (notices.empty if run.state == "cancelled" else notices.problem)(run.message)
+    maps = [name for name in ("progress", "methods") if name in picture.figures]
+    if not picture.units:
+        waiting = "The worker is starting: figures appear with the first steps." if run.active else (
+            "This run ended before its first step: the log below says why."
+        )  # fmt: skip
+        notices.empty(waiting)
+    if picture.units and "loss" not in picture.figures and (view.tasks or view.blocks):
+        notices.empty("No unit of this choice has begun: choose other tasks or blocks above, or wait for it.")
+    for row in (maps, ("loss", "similarity"), ("spectrum", "projection"), ("tail", "cosines"), ("memory",)):
+        for column, name in zip(st.columns(len(row), gap="medium") if row else (), row, strict=True):
+            with column:
+                if name in picture.figures:
+                    plot(picture.figures[name], key=f"watch-{name}", alt=ALTS[name])
+
+
+def follow(shown: live.Picture, view: live.View) -> None:
+    """What is new each second. The page itself is made anew when there is another state, figure, or unit to choose."""
     with notices.noticed():
         known = store()
         now = known.run(run.run_id)
-        picture = live.picture(known, now, view, st.session_state.get("picture"))
-        st.session_state["picture"] = picture
-        if now.state != run.state or begun(picture.units) != begun(units):
+        past = st.session_state["pictures"]
+        picture = live.picture(known, now, view, past[-1])
+        if (now.state, set(picture.figures), begun(picture.units)) != (run.state, set(shown.figures), begun(units)):
             st.rerun()
-        show_status(now, picture)
-        maps = [name for name in ("progress", "methods") if name in picture.figures]
-        for column, name in zip(st.columns(len(maps), gap="medium") if maps else (), maps, strict=True):
-            with column:
-                plot(picture.figures[name], key=f"watch-{name}", alt=ALTS[name])
-        if not picture.units:
-            waiting = "The worker is starting: figures appear with the first steps." if now.active else (
-                "This run ended before its first step: the log below says why."
-            )  # fmt: skip
-            notices.empty(waiting)
-        if picture.units and "loss" not in picture.figures and (view.tasks or view.blocks):
-            notices.empty("No unit of this choice has begun: choose other tasks or blocks above, or wait for it.")
-        for pair in (("loss", "similarity"), ("spectrum", "projection"), ("tail", "cosines"), ("memory",)):
-            for column, name in zip(st.columns(len(pair), gap="medium"), pair, strict=True):
-                with column:
-                    if name in picture.figures:
-                        plot(picture.figures[name], key=f"watch-{name}", alt=ALTS[name])
-        with st.expander("Log", icon=":material/subject:", key="log"):
-            st.code(live.log_tail(known, now.run_id) or "(empty)", language=None, height=260)
+        st.session_state["pictures"] = past = [*past, picture][-REPEATED:]
+        ticker(
+            (now.state, BADGES[now.state][1]),
+            run.spec.zoo.name,
+            status(now, picture.units),
+            finished(picture.units) / max(1, len(picture.units)),
+            {f"watch-{name}": figure for name, figure in picture.changed(past[0]).items()},
+            key="watch-ticker",
+        )
+
+
+def show_log() -> None:
+    with notices.noticed():
+        st.code(live.log_tail(store(), run.run_id) or "(empty)", language=None, height=260)
 
 
 def begun(units: list[Unit]) -> int:
@@ -215,7 +230,16 @@ published_note(run)
 with notices.noticed(stop=True):
     units = known.units(run.run_id)
 view = choose_view(run, units)
-st.fragment(show, run_every=TICK if run.active else None)(view)
+with notices.noticed(stop=True):
+    picture = live.picture(known, run, view, st.session_state.get("pictures", [None])[-1])
+st.session_state["pictures"] = [picture]
+tick = TICK if run.active else None
+st.fragment(follow, run_every=tick)(picture, view)
+show(picture, view)
+log = st.expander("Log", icon=":material/subject:", key="log", on_change="rerun")
+if log.open:
+    with log:
+        st.fragment(show_log, run_every=tick)()
 export(known, run, view)
 if run.spec.construction is not None and not run.spec.methods:
     more_methods.more_card(run)

@@ -11,7 +11,7 @@ from fda.figures.smooth import ema
 from fda.runs.records import UnitKey
 
 Series = Mapping[UnitKey, tuple[np.ndarray, np.ndarray]]  # (steps (S,), values (S,))
-RAW_CURVES = 40  # beyond this many units the raw curves would be a fog, so only the smoothed are drawn
+RAW_CURVES = 16  # beyond this many units the raw curves would be a fog, so only the smoothed are drawn
 
 
 def loss_curves(
@@ -31,7 +31,7 @@ def loss_curves(
     smooth = {key: (steps, ema(values, smoothing)) for key, (steps, values) in series.items()}
     curves = (_curve(key, steps, values, tasks, theme, "%{y:.4f}") for key, (steps, values) in smooth.items())
     # all at once: one by one they take twice as long
-    figure.add_traces([*raw, *curves, *_ends(smooth, tasks, theme), *_legend(series, tasks, theme)])
+    figure.add_traces([*raw, *curves, *_ends(smooth, tasks, theme), *_dash_key(series, theme)])
     figure.update_yaxes(type="log", exponentformat="none", minor={"showgrid": False}, **log_ticks())
     return figure
 
@@ -64,7 +64,7 @@ def share_curves(
     """Curves of values in 0..1, with a marker at each: they are few. `line`: a level to compare with, and its name."""
     figure = _frame(series, theme, title, "optimiser step", y_title, uirevision)
     curves = (_curve(key, *values, tasks, theme, "%{y:.3f}", markers=True) for key, values in series.items())
-    figure.add_traces([*curves, *_legend(series, tasks, theme)])
+    figure.add_traces([*curves, *_task_key(series, tasks, theme), *_dash_key(series, theme)])
     highest = [float(np.nanmax(values)) for _, values in series.values() if len(values)]
     if line is not None:
         level, name = line
@@ -198,7 +198,10 @@ def _raw(series: Series, tasks: Sequence[str], theme: Theme) -> Iterator[dict[st
 
 
 def _ends(series: Series, tasks: Sequence[str], theme: Theme) -> Iterator[dict[str, Any]]:
-    """A marker where each curve ends, one trace a task: a marker for every point would cost the browser a node each."""
+    """A marker where each curve ends, one trace a task: a marker for every point would cost the browser a node each.
+
+    It is the task's entry in the legend too, which hides all its curves.
+    """
     for task in dict.fromkeys(key.name for key in series):
         own = [(key, *values) for key, values in series.items() if key.name == task and len(values[0])]
         index = _index(own[0][0], tasks) if own else 0
@@ -207,15 +210,15 @@ def _ends(series: Series, tasks: Sequence[str], theme: Theme) -> Iterator[dict[s
             y=np.array([values[-1] for _, _, values in own], np.float32),
             mode="markers",
             marker={"symbol": SYMBOLS[index % len(SYMBOLS)], "size": 7, "color": series_colour(index, theme)},
+            name=task,
             legendgroup=task,
-            showlegend=False,
             hoverinfo="skip",
             uid=f"ends {task}",
         )
 
 
-def _legend(series: Series, tasks: Sequence[str], theme: Theme) -> Iterator[dict[str, Any]]:
-    """One entry a task, which hides all its curves, and a key of the dashes."""
+def _task_key(series: Series, tasks: Sequence[str], theme: Theme) -> Iterator[dict[str, Any]]:
+    """One entry a task in the legend, which hides all its curves."""
     for task in dict.fromkeys(key.name for key in series):
         index = tasks.index(task) if task in tasks else 0
         colour = series_colour(index, theme)
@@ -229,6 +232,10 @@ def _legend(series: Series, tasks: Sequence[str], theme: Theme) -> Iterator[dict
             legendgroup=task,
             uid=f"task {task}",
         )
+
+
+def _dash_key(series: Series, theme: Theme) -> Iterator[dict[str, Any]]:
+    """A legend of its own that tells which dash is which block."""
     blocks = _blocks(series)
     for block in blocks if len(blocks) > 1 else ():
         yield _scatter(

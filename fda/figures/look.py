@@ -155,6 +155,7 @@ def template(theme: Theme) -> go.layout.Template:
         "ticks": "outside",
         "tickcolor": palette.grid,
         "automargin": True,
+        "ticklabeloverflow": "allow",  # else each label is measured at each update
         "title": {"standoff": 10, "font": {"size": 12, "color": palette.muted}},
     }
     return go.layout.Template(

@@ -63,6 +63,10 @@ class Picture:
     def figures(self) -> dict[str, str]:
         return {name: figure for name, (_, figure) in self.drawn.items()}
 
+    def changed(self, past: "Picture") -> dict[str, str]:
+        """The figures that were others in `past`, or not there."""
+        return {name: figure for name, figure in self.figures.items() if past.figures.get(name) != figure}
+
 
 def picture(store: Store, run: Run, view: View, last: Picture | None) -> Picture:
     """The run as it is now; `last` itself if neither the run nor the view has changed since.

@@ -49,6 +49,7 @@ function svgButton() {
 # there), while plotly.js is not there yet, or while the reader drags on the chart.
 _REACT = r"""
 const states = new WeakMap();
+const places = (window.fdaFigures ??= new Map());  // by key, for `fda.ui.ticker`
 
 const queue = [];
 
@@ -94,17 +95,21 @@ export default function ({ data, parentElement }) {
     state.observer.observe(root);
     states.set(root, state);
   }
-  if (data.figure !== state.shown) {
-    state.shown = data.figure;
-    state.next = { ...JSON.parse(data.figure), config: data.config };
+  root.setAttribute("aria-label", data.alt);
+  state.show = (figure) => {
+    if (figure === state.shown) return;
+    state.shown = figure;
+    state.next = { ...JSON.parse(figure), config: data.config };
     for (const trace of state.next.data) {  // plotly.js makes a CSS selector of each uid, where a blank would be an error
       trace.uid = trace.uid?.replace(/[^\w-]/g, (letter) => "_" + letter.charCodeAt(0));
     }
     root.style.height = state.next.layout.height + "px";
-    root.setAttribute("aria-label", data.alt);
     ask(state);
-  }
+  };
+  if (data.figure !== state.given) state.show((state.given = data.figure));
+  places.set(data.place, state);
   return () => {
+    if (places.get(data.place) === state) places.delete(data.place);
     state.observer.disconnect();
     state.next = null;
     if (window.Plotly && root._fullLayout) window.Plotly.purge(root);
@@ -112,7 +117,6 @@ export default function ({ data, parentElement }) {
   };
 }
 """
-
 
 _loader = st.components.v2.component("fda.plotly", js=_LOADER % READY, isolate_styles=False)
 _figure = st.components.v2.component(
@@ -143,7 +147,7 @@ def plot(figure: go.Figure | str, *, key: str, alt: str) -> None:
     """
     spec = figure if isinstance(figure, str) else to_json(figure)
     image = {"toImageButtonOptions": {"format": "png", "scale": 2, "filename": key}}
-    _figure(key=key, data={"figure": spec, "alt": alt, "config": CONFIG | image})
+    _figure(key=key, data={"place": key, "figure": spec, "alt": alt, "config": CONFIG | image})
 
 
 def to_json(figure: go.Figure) -> str:

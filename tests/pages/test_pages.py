@@ -117,6 +117,12 @@ def text(at: AppTest) -> str:
     return "\n".join(str(part.value) for part in parts)
 
 
+def status(at: AppTest) -> dict:
+    """What the line and the bar of Watch say."""
+    told = [json.loads(element.proto.json or "{}") for element in at.get("bidi_component")]
+    return next(data for data in told if "line" in data)
+
+
 def press(at: AppTest, key: str) -> AppTest:
     at.button(key=key).click().run()
     assert not at.exception, at.exception
@@ -369,8 +375,9 @@ def test_watch_shows_every_part_of_a_running_run(store, zoo):
     starts = ("Map of construction", "Angle loss", "Subspace similarity", "Singular values", "Memory")
     assert all(any(alt.startswith(start) for alt in drawn) for start in starts)
     assert {figure["layout"]["uirevision"] for figure in drawn.values()} <= {run_id, f"{run_id} digits 1"}
-    assert at.get("progress")[0].proto.text == "1 of 4 units"
-    assert "left for this" in text(at) and "running" in text(at)
+    told = status(at)
+    assert (told["state"], told["colour"], told["share"]) == ("running", "blue", 0.25)
+    assert "left for this" in told["line"] and told["line"].endswith("1 of 4 units")
 
 
 def test_watch_takes_the_active_run_when_none_is_named_and_pins_it(store, zoo):
@@ -385,7 +392,7 @@ def test_stop_asks_the_run_to_stop_and_says_so(store, zoo):
     run_id = at_work(store, zoo)
     at = press(page("watch", run=run_id), "stop")
     assert store.run(run_id).state == "stopping"
-    assert "stopping" in text(at) and at.button(key="stop").disabled
+    assert "stopping for" in status(at)["line"] and at.button(key="stop").disabled
 
 
 @pytest.mark.parametrize("state", ["cancelled", "crashed", "failed"])
@@ -406,7 +413,7 @@ def test_watch_of_a_finished_run_leads_on_to_compare(store, zoo):
 
 def test_a_queued_run_has_its_place(store, zoo):
     run_id = store.create_run(make_spec(zoo, methods=("ta",), device="cpu"))
-    assert "number 1 in the queue" in text(page("watch", run=run_id))
+    assert "number 1 in the queue" in status(page("watch", run=run_id))["line"]
 
 
 def test_a_choice_without_curves_says_so(store, zoo):
