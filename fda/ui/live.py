@@ -25,6 +25,7 @@ from fda.ui.theme import Theme
 POINTS = 300  # a curve at most: more than its pixels on a phone
 TOTAL_POINTS = 2_400  # of all curves of a figure: an update stays under 100 KB, which 12,000 points would be
 FEWEST = 40  # of a curve, however many there are
+MEMORY_EVERY = 10.0  # seconds
 LOG_BYTES = 12_000
 TOP_FRACTION = 0.2  # k of the subspace similarity is 20 % of d (paper, figure 4)
 SHARES = 50  # of d, at which `similarity_by_share` is recorded: 2 %, 4 %, …
@@ -137,7 +138,7 @@ def drawings(store: Store, run: Run, view: View, units: Sequence[Unit], unit: Un
     if unit in spectra:
         add("spectrum", spectrum_curves, *spectra[unit], unit=titled, **close)
     if readings := store.system(run.run_id):
-        add("memory", memory_curves, readings, **shared)
+        add("memory", memory_curves, _settled(readings) if run.active else readings, **shared)
     return found
 
 
@@ -216,6 +217,13 @@ def log_tail(store: Store, run_id: str) -> str:
 def seconds_silent(run: Run) -> float | None:
     """Since the worker's last sign of life."""
     return None if run.heartbeat is None else max(0.0, time.time() - run.heartbeat)
+
+
+def _settled(readings: Sequence[tuple[float, str, float]]) -> Sequence[tuple[float, str, float]]:
+    """Those of whole stretches of MEMORY_EVERY seconds, so that the figure is drawn anew once in a stretch; at first, all."""
+    start, last = readings[0][0], readings[-1][0]
+    until = last - (last - start) % MEMORY_EVERY
+    return [reading for reading in readings if reading[0] <= until] if until > start else readings
 
 
 def _chance(spectra: dict[UnitKey, tuple[np.ndarray, np.ndarray]], share: float) -> float:
