@@ -35,9 +35,11 @@ def choose_zoo() -> str | None:
     """The name or path chosen; None while the reader has not yet given a path. Shared by the pages through `?zoo=`."""
     labels = offered()
     asked = st.query_params.get("zoo") or st.session_state.get("zoo_looked_at") or "demo"
-    if st.session_state.get("zoo_choice") not in (*labels, BY_PATH):
-        st.session_state["zoo_choice"] = asked if asked in labels else BY_PATH
-        st.session_state["zoo_path"] = "" if asked in labels else asked
+    choice, path = st.session_state.get("zoo_choice"), st.session_state.get("zoo_path", "")
+    if choice not in (*labels, BY_PATH):
+        choice, path = (asked, "") if asked in labels else (BY_PATH, asked)
+    # written also when they are the same: another page's widget of this key would begin with its first choice
+    st.session_state["zoo_choice"], st.session_state["zoo_path"] = choice, path
     with st.container(horizontal=True, vertical_alignment="bottom"):
         choice = st.selectbox(
             "Zoo", [*labels, BY_PATH], format_func=lambda name: labels.get(name, name), key="zoo_choice", width=320

@@ -131,3 +131,18 @@ def test_the_server_stays_small(visit, server):
     for path in ("/", "/checkpoints", "/construct", "/watch", "/compare"):
         visit.open(path)
     assert psutil.Process(server.process.pid).memory_info().rss < 300e6
+
+
+def test_the_zoo_chosen_on_one_page_is_that_of_the_next(visit):
+    visit.open("/checkpoints?zoo=demo")
+    for name, title in (
+        ("Construct", "Construct"),
+        ("Home", "Functional dual anchors"),
+        ("Checkpoints", "Checkpoints"),
+    ):
+        visit.page.locator("[data-testid=stSidebarNav]").get_by_role("link", name=name, exact=True).click()
+        wait_for(visit, lambda title=title: title in visit.page.inner_text("[data-testid=stMain] h1"), 15)
+        visit.settle()
+        if name != "Home":
+            assert visit.page.locator(".st-key-zoo_choice input").input_value() == "demo"
+            assert "zoo=demo" in visit.page.url
