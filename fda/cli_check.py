@@ -10,12 +10,10 @@ from fda.tasks.heads import task_head
 
 
 def print_preview(found: Preview) -> None:
-    """A line a model, and what will be needed; on stderr, since it is no result."""
+    """A line a model, what will be needed, and all problems but the first, which ends the command; on stderr, as no result."""
     wide = max(len(one.role) for one in found.models)
     for one in found.models:
-        told = (
-            f"{one.parameters:,} parameters, {one.dtype}" if one.known else "its tensors are known after the download"
-        )
+        told = f"{one.parameters:,} parameters, {one.dtype}" if one.parameters else "its tensors are not known yet"
         where = f"{_size(one.to_download)} to download" if one.to_download else "here"
         print(f"{one.role:<{wide}}  {one.model}: {one.architecture or 'no config'}, {told}, {where}", file=sys.stderr)
     blocks = next((one for one in found.models if one.blocks), None)
@@ -26,6 +24,8 @@ def print_preview(found: Preview) -> None:
             f"({_size(found.disk_free_bytes)} free)",
             file=sys.stderr,
         )
+    for note in found.notes:
+        print(f"note: {note}", file=sys.stderr)
     for problem in found.problems[1:]:
         print(f"fda: {problem}", file=sys.stderr)
 

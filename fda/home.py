@@ -31,9 +31,17 @@ def model_roots() -> list[Path]:
     return [root.resolve() for root in [*roots, ASSETS]]
 
 
+def absolute(path: str | Path, folder: Path = Path()) -> Path:
+    """`path` seen from `folder`, `~` and links resolved; it need not be there. UserError for a text that can be no path."""
+    try:
+        return (folder / os.path.expanduser(path)).resolve()
+    except (ValueError, OSError, RuntimeError):  # a zero byte, links that lead to themselves
+        raise UserError(f"{str(path)!r} cannot be a path: correct it.") from None
+
+
 def require_readable(path: Path, roots: list[Path] | None = None) -> Path:
     """`path` with links resolved, if it lies below an allowed root; otherwise a UserError."""
-    resolved = Path(path).expanduser().resolve()
+    resolved = absolute(path)
     allowed = model_roots() if roots is None else roots
     if not any(resolved.is_relative_to(root) for root in allowed):
         listed = ", ".join(str(root) for root in allowed)

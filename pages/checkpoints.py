@@ -9,13 +9,18 @@ import streamlit as st
 
 from fda.errors import UserError
 from fda.figures.checkpoints import cosine_map, norm_map, treatment_bars, treatment_counts, treatment_of
+from fda.home import model_roots
+from fda.models.hub import missing_models
+from fda.models.zoo import list_zoos, load_zoo, own_zoos
 from fda.ui import frame, notices
+from fda.ui.before_start import download_card, preview_card
 from fda.ui.command import command_box
 from fda.ui.exports import export_menu
 from fda.ui.format import number, plural, size
 from fda.ui.frame import guard
+from fda.ui.own_zoo import edit, own_zoo_card
 from fda.ui.plot import plot
-from fda.ui.survey import survey
+from fda.ui.survey import preview, survey
 from fda.ui.teaching import what_am_i_seeing
 from fda.ui.theme import theme
 from fda.ui.zoos import choose_zoo
@@ -34,16 +39,45 @@ st.caption("What each finetuning changed, and where: task vectors that point apa
 what_am_i_seeing("checkpoints")
 
 reference = choose_zoo()
-if reference is None:
-    notices.empty("Give the path of a zoo file: copy assets/zoos/demo.yaml and name your own models in it.")
+of_mine = reference is not None and reference in own_zoos()
+if own_zoo_card():
     st.stop()
+if reference is None:
+    notices.empty("Give the path of a zoo file, or fill in what your checkpoints are.")
+    st.stop()
+commands = [f"python -m fda zoo show {reference}", f"python -m fda zoo check {reference}"]
+
+
+def stop_with(problems: list[str]) -> None:
+    """What is wrong, how it is corrected, and no more."""
+    first, *others = problems or [None]
+    if first:
+        notices.problem(first)
+    if others:
+        with st.expander(f"{len(others)} more", icon=":material/error:"):
+            st.markdown("\n".join(f"- {notices.sentence(problem)}" for problem in others))
+    if of_mine:
+        label = "Correct it" if first else "Change it"
+        st.button(label, icon=":material/edit:", on_click=edit, args=(reference, first), key="own_correct")
+    command_box(commands)
+    st.stop()
+
+
 try:
+    zoo = load_zoo(reference, roots=model_roots())
+    missing = missing_models(zoo)
+    if missing or reference not in list_zoos():  # what is shipped and here is known to fit
+        with st.spinner("Reading configs and headers…"):
+            told = preview(reference)
+        preview_card(told)
+        if missing:
+            download_card(reference, told["download_bytes"], hindered=bool(told["problems"]))
+        if missing or told["problems"]:
+            stop_with(told["problems"])
     with st.spinner("Reading the checkpoints…"):
         found = survey(reference)
 except UserError as error:
-    notices.problem(str(error))
-    command_box([f"python -m fda zoo check {reference}"])
-    st.stop()
+    stop_with([str(error)])
 
 for problem in found["problems"]:
     notices.problem(problem)
@@ -175,6 +209,8 @@ with st.expander(f"{every}, {inside} of them in blocks", icon=":material/view_li
     st.dataframe(tensor_table(), hide_index=True, alt="Every tensor of the base with its block, shape and treatment")
 
 with st.container(horizontal=True, vertical_alignment="center"):
+    if of_mine:
+        st.button("Change it", icon=":material/edit:", on_click=edit, args=(reference, None), key="own_change")
     st.page_link(frame.CONSTRUCT, label="Construct anchors", icon=":material/tune:", query_params={"zoo": reference})
     export_menu(
         f"fda-{found['name']}",
@@ -190,4 +226,4 @@ with st.container(horizontal=True, vertical_alignment="center"):
             "Treatment": lambda: treatment_bars(counts, theme()),
         },
     )
-command_box([f"python -m fda zoo show {reference}", f"python -m fda zoo check {reference}"])
+command_box(commands)

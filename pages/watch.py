@@ -7,7 +7,8 @@ from functools import partial
 import plotly.graph_objects as go
 import streamlit as st
 
-from fda.runs.records import Run, Unit
+from fda.figures.look import blank
+from fda.runs.records import Run, Unit, UnitKey
 from fda.runs.store import Store
 from fda.ui import frame, live, notices
 from fda.ui.clock import current_stage, elapsed, time_left
@@ -108,7 +109,7 @@ def show_status(run: Run, picture: live.Picture) -> None:
 
 
 def choose_view(run: Run, units: list[Unit]) -> live.View:
-    """The filters. Inside the fragment, so that a choice redraws the figures alone."""
+    """The filters. Outside of what is drawn each second: drawn anew every time they would cost more than a figure."""
     construct = [unit.key for unit in units if unit.key.stage == "construct"]
     blocks = sorted({key.block for key in construct})
     shown = blocks
@@ -147,24 +148,20 @@ def choose_view(run: Run, units: list[Unit]) -> live.View:
     return live.View(tuple(tasks), chosen, smoothing, names.get(unit), theme(), share / 100, at != "θ₀")
 
 
-def show() -> None:
+def show(view: live.View) -> None:
+    """What is drawn each second. The page itself is made anew when there is another state, or more to choose from."""
     with notices.noticed():
         known = store()
         now = known.run(run.run_id)
-        if now.state != run.state:
-            st.rerun()
-        last = st.session_state.get("picture")
-        above, between = st.container(), st.container()
-        view = choose_view(now, known.units(now.run_id))
-        picture = live.picture(known, now, view, last)
+        picture = live.picture(known, now, view, st.session_state.get("picture"))
         st.session_state["picture"] = picture
-        with above:
-            show_status(now, picture)
-        with between:
-            maps = [name for name in ("progress", "methods") if name in picture.figures]
-            for column, name in zip(st.columns(len(maps), gap="medium") if maps else (), maps, strict=True):
-                with column:
-                    plot(picture.figures[name], key=f"watch-{name}", alt=ALTS[name])
+        if now.state != run.state or begun(picture.units) != begun(units):
+            st.rerun()
+        show_status(now, picture)
+        maps = [name for name in ("progress", "methods") if name in picture.figures]
+        for column, name in zip(st.columns(len(maps), gap="medium") if maps else (), maps, strict=True):
+            with column:
+                plot(picture.figures[name], key=f"watch-{name}", alt=ALTS[name])
         if not picture.units:
             waiting = "The worker is starting: figures appear with the first steps." if now.active else (
                 "This run ended before its first step: the log below says why."
@@ -179,12 +176,22 @@ def show() -> None:
                         plot(picture.figures[name], key=f"watch-{name}", alt=ALTS[name])
         with st.expander("Log", icon=":material/subject:", key="log"):
             st.code(live.log_tail(known, now.run_id) or "(empty)", language=None, height=260)
-        export(known, now, picture, view)
 
 
-def export(known: Store, run: Run, picture: live.Picture, view: live.View) -> None:
+def begun(units: list[Unit]) -> int:
+    """How many units there are to choose from."""
+    return sum(unit.key.stage == "construct" for unit in units)
+
+
+def export(known: Store, run: Run, view: live.View) -> None:
+    """Everything is made when it is asked for, as the run then is."""
+
+    def unit() -> UnitKey | None:
+        return view.unit or live.at_work(known.units(run.run_id))
+
     def redraw(name: str) -> go.Figure:
-        return live.figures(known, run, view, picture.units, picture.unit)[name]
+        found = live.figures(known, run, view, known.units(run.run_id), unit())
+        return found[name] if name in found else blank("Nothing to show yet", view.theme, height=200)
 
     export_menu(
         f"fda-{run.run_id}",
@@ -196,13 +203,17 @@ def export(known: Store, run: Run, picture: live.Picture, view: live.View) -> No
             "Projection energy": lambda: live.scalars_table(
                 known, run.run_id, "projection_energy", "projection_energy"
             ),
-            "Spectrum": lambda: live.spectrum_table(known, run.run_id, picture.unit),
+            "Spectrum": lambda: live.spectrum_table(known, run.run_id, unit()),
         },
         texts=[run_report_file(run.run_id, theme())],
-        figures={name.capitalize(): partial(redraw, name) for name in picture.figures},
+        figures={name.capitalize(): partial(redraw, name) for name in ALTS},
     )
 
 
-st.fragment(show, run_every=TICK if run.active else None)()
+with notices.noticed(stop=True):
+    units = known.units(run.run_id)
+view = choose_view(run, units)
+st.fragment(show, run_every=TICK if run.active else None)(view)
+export(known, run, view)
 commands = run_commands(run.spec, run.run_id)
 command_box([*commands, f"python -m fda runs show {run.run_id}"])

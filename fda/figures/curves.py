@@ -1,6 +1,7 @@
 """Curves over steps, one a unit: colour and marker tell the task, the dash tells the block."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
@@ -26,13 +27,11 @@ def loss_curves(
 ) -> go.Figure:
     """Raw values faint behind their bias-corrected moving average, on a log scale. `tasks` fixes each task's colour."""
     figure = _frame(series, theme, title, x_title, y_title, uirevision)
-    if smoothing > 0 and len(series) <= RAW_CURVES:
-        _add_raw(figure, series, tasks, theme)
+    raw = _raw(series, tasks, theme) if smoothing > 0 and len(series) <= RAW_CURVES else ()
     smooth = {key: (steps, ema(values, smoothing)) for key, (steps, values) in series.items()}
-    for key, (steps, values) in smooth.items():
-        _add_curve(figure, key, steps, values, tasks, theme, "%{y:.4f}")
-    _add_ends(figure, smooth, tasks, theme)
-    _finish_legend(figure, series, tasks, theme)
+    curves = (_curve(key, steps, values, tasks, theme, "%{y:.4f}") for key, (steps, values) in smooth.items())
+    # all at once: one by one they take twice as long
+    figure.add_traces([*raw, *curves, *_ends(smooth, tasks, theme), *_legend(series, tasks, theme)])
     figure.update_yaxes(type="log", exponentformat="none", minor={"showgrid": False}, **log_ticks())
     return figure
 
@@ -64,9 +63,8 @@ def share_curves(
 ) -> go.Figure:
     """Curves of values in 0..1, with a marker at each: they are few. `line`: a level to compare with, and its name."""
     figure = _frame(series, theme, title, "optimiser step", y_title, uirevision)
-    for key, (steps, values) in series.items():
-        _add_curve(figure, key, steps, values, tasks, theme, "%{y:.3f}", markers=True)
-    _finish_legend(figure, series, tasks, theme)
+    curves = (_curve(key, *values, tasks, theme, "%{y:.3f}", markers=True) for key, values in series.items())
+    figure.add_traces([*curves, *_legend(series, tasks, theme)])
     highest = [float(np.nanmax(values)) for _, values in series.values() if len(values)]
     if line is not None:
         level, name = line
@@ -141,8 +139,7 @@ def _frame(series: Series, theme: Theme, title: str, x_title: str, y_title: str,
     return figure
 
 
-def _add_curve(
-    figure: go.Figure,
+def _curve(
     key: UnitKey,
     steps: np.ndarray,
     values: np.ndarray,
@@ -150,10 +147,10 @@ def _add_curve(
     theme: Theme,
     number: str,
     markers: bool = False,
-) -> None:
+) -> dict[str, Any]:
     colour = _colour(key, tasks, theme)
     marker = {"symbol": SYMBOLS[_index(key, tasks) % len(SYMBOLS)], "size": 5, "color": colour} if markers else None
-    figure.add_scatter(
+    return _scatter(
         x=_steps(steps),
         y=np.asarray(values, np.float32),
         mode="lines+markers" if markers else "lines",
@@ -167,12 +164,16 @@ def _add_curve(
     )
 
 
-def _add_raw(figure: go.Figure, series: Series, tasks: Sequence[str], theme: Theme) -> None:
+def _scatter(**fields: Any) -> dict[str, Any]:
+    return {"type": "scatter", **fields}
+
+
+def _raw(series: Series, tasks: Sequence[str], theme: Theme) -> Iterator[dict[str, Any]]:
     """All raw curves of a task as one trace with gaps: they look alike, and each trace costs server and browser time."""
     for task in dict.fromkeys(key.name for key in series):
         own = [values for key, values in series.items() if key.name == task]
         index = tasks.index(task) if task in tasks else 0
-        figure.add_scatter(
+        yield _scatter(
             x=_steps(np.concatenate([np.append(steps, steps[-1:]) for steps, _ in own])),
             y=np.concatenate([np.append(values, np.full(len(values[-1:]), np.nan)) for _, values in own]).astype(
                 np.float32
@@ -187,12 +188,12 @@ def _add_raw(figure: go.Figure, series: Series, tasks: Sequence[str], theme: The
         )
 
 
-def _add_ends(figure: go.Figure, series: Series, tasks: Sequence[str], theme: Theme) -> None:
+def _ends(series: Series, tasks: Sequence[str], theme: Theme) -> Iterator[dict[str, Any]]:
     """A marker where each curve ends, one trace a task: a marker for every point would cost the browser a node each."""
     for task in dict.fromkeys(key.name for key in series):
         own = [(key, *values) for key, values in series.items() if key.name == task and len(values[0])]
         index = _index(own[0][0], tasks) if own else 0
-        figure.add_scatter(
+        yield _scatter(
             x=_steps([steps[-1] for _, steps, _ in own]),
             y=np.array([values[-1] for _, _, values in own], np.float32),
             mode="markers",
@@ -204,12 +205,12 @@ def _add_ends(figure: go.Figure, series: Series, tasks: Sequence[str], theme: Th
         )
 
 
-def _finish_legend(figure: go.Figure, series: Series, tasks: Sequence[str], theme: Theme) -> None:
+def _legend(series: Series, tasks: Sequence[str], theme: Theme) -> Iterator[dict[str, Any]]:
     """One entry a task, which hides all its curves, and a key of the dashes."""
     for task in dict.fromkeys(key.name for key in series):
         index = tasks.index(task) if task in tasks else 0
         colour = series_colour(index, theme)
-        figure.add_scatter(
+        yield _scatter(
             x=[None],
             y=[None],
             mode="lines+markers",
@@ -221,7 +222,7 @@ def _finish_legend(figure: go.Figure, series: Series, tasks: Sequence[str], them
         )
     blocks = _blocks(series)
     for block in blocks if len(blocks) > 1 else ():
-        figure.add_scatter(
+        yield _scatter(
             x=[None],
             y=[None],
             mode="lines",

@@ -86,6 +86,7 @@ class Method:
     `needs`: what it reads beside the checkpoints; `split`: whose inputs, if it needs inputs. `merge` is None for `individual`
     (every task its own checkpoint) and for a method with a `start`, which adapts the start's result block by block: on
     anchors (FDA) or on real block inputs (layer-wise distillation). `swept`: its coefficient is chosen on the validation split.
+    `tasks`: how many it merges, if that is not the user's to choose.
     """
 
     name: str
@@ -99,6 +100,7 @@ class Method:
     start: str | None = None
     split: Literal["train", "test"] = "train"
     swept: bool = False
+    tasks: int | None = None
 
     @property
     def defaults(self) -> dict[str, Any]:
@@ -124,6 +126,7 @@ def merging_method(
     year: int,
     needs: Needs = "nothing",
     split: Literal["train", "test"] = "train",
+    tasks: int | None = None,
 ) -> Callable[[Merge], Method]:
     """Turn a merge function into a `Method`; the schema of its hyperparameters comes from its signature."""
 
@@ -133,7 +136,7 @@ def merging_method(
             for parameter in inspect.signature(merge).parameters.values()
             if parameter.kind is inspect.Parameter.KEYWORD_ONLY and get_origin(parameter.annotation) is Annotated
         )
-        return Method(name, title, idea, paper, year, needs, merge, hypers, split=split)
+        return Method(name, title, idea, paper, year, needs, merge, hypers, split=split, tasks=tasks)
 
     return wrap
 

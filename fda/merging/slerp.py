@@ -18,6 +18,7 @@ PARALLEL = 0.9995  # |cos| above which the straight line is taken, as in mergeki
     idea="Go along the arc between two finetuned models' weights; for exactly two tasks.",
     paper="https://arxiv.org/abs/2403.13257",
     year=2024,
+    tasks=2,
 )
 def slerp(
     base: Weights,

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from fda.models.zoo import Zoo
 
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*(@[\w./-]+)?(:[\w.-]+(/[\w.-]+)*)?")
+LONGEST_NAME = 96  # of org/name: the hub allows no longer ones
 SMALL_FILES = frozenset(
     {
         "config.json", "open_clip_config.json", "adapter_config.json", "preprocessor_config.json", "processor_config.json",
@@ -46,7 +47,9 @@ Pulse = Callable[[str], None]
 
 def is_hub_id(text: str) -> bool:
     """Whether `text` has the form org/name[@revision][:folder]. A path that exists goes first: see `fda.models.zoo`."""
-    return HUB_ID.fullmatch(text) is not None and ".." not in text and "--" not in text
+    if HUB_ID.fullmatch(text) is None or ".." in text or "--" in text:
+        return False
+    return len(split_id(text).name) <= LONGEST_NAME
 
 
 class HubId(NamedTuple):

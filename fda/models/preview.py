@@ -1,43 +1,35 @@
 """What a zoo is, told from headers and configs alone: before anything is downloaded, and before any tensor is read.
 
-Of a model on the hub the config is fetched, and the headers of its safetensors files are asked for by range requests, some KB.
-Weights of other formats are known only after the download. How long a run takes is left to `fda.runs.cost`.
+How one model is seen is `fda.models.seen`; here what the models of a zoo are to each other.
+What a run will need of memory and disk is `fda.models.needs`; how long it takes is left to `fda.runs.cost`.
 """
 
-import json
 import shutil
 from collections import Counter
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict
 
-from fda.anchors.settings import presets
-from fda.errors import UserError
+from fda.errors import Misfit, UserError
 from fda.models.checkpoints import TensorInfo, Weights
-from fda.models.hub import cached_folder, config_folder, hub_cache, is_hub_id, listing, told
-from fda.models.hub_files import remote_header
+from fda.models.hub import hub_cache
 from fda.models.kinds import OPEN_CLIP_CONFIG, TRANSFORMERS_CONFIG, open_model
 from fda.models.model import Model
-from fda.models.readers.adapters import CONFIG as ADAPTER_CONFIG
-from fda.models.readers.open import open_weights
+from fda.models.needs import memory_bytes, run_bytes
+from fda.models.seen import Seen, described, look, model_type
 from fda.models.survey import fit_base, fit_task
 from fda.models.zoo import Zoo
 
-if TYPE_CHECKING:
-    from torch import Tensor
-
-FLOAT_BYTES = 4  # construction computes in float32
-# Of one step of construction, measured on blocks of ViT-B/32, RoBERTa base and Llama's form: θ0, θi, τ and their gradients, and
-# what the double backward keeps of each anchor's way through the block. Within about a third.
-COPIES_OF_BLOCK, COPIES_OF_ANCHORS = 5, 100
-PROGRAM_BYTES = 700 * 2**20  # the libraries themselves
+CONNECTIONS = 8  # models of a zoo that are asked for side by side
 
 
 class ModelPreview(BaseModel):
-    """One checkpoint. `known`: whether its tensors could be read without a download; without it the numbers are None."""
+    """One checkpoint. `known`: whether its header could be read without a download; else the numbers are its config's, or None.
+
+    `adapter_of`: of a LoRA adapter, the base that it names as its own; its tensors are then those of the adapted base.
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -54,11 +46,12 @@ class ModelPreview(BaseModel):
     tensors_per_block: int | None = None
     width: int | None = None
     known: bool
+    adapter_of: str | None = None
 
 
 class Preview(BaseModel):
-    """`problems`: a sentence each. `disk_bytes`: of the download, the paper's number of anchors and a merged model;
-    `memory_bytes`: of construction with the paper's settings, about; None where the blocks are not known.
+    """`problems`: why it cannot be merged, a sentence each; `notes`: what does not hinder that. `disk_bytes`: of the download,
+    the anchors and a merged model; `memory_bytes`: at the peak of a run, about; None where the blocks are not known.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -67,6 +60,7 @@ class Preview(BaseModel):
     kind: str | None
     models: tuple[ModelPreview, ...]
     problems: tuple[str, ...]
+    notes: tuple[str, ...] = ()
     download_bytes: int
     disk_free_bytes: int
     disk_bytes: int
@@ -74,59 +68,29 @@ class Preview(BaseModel):
     seconds: float | None = None
 
 
-class HeaderWeights(Weights):
-    """A checkpoint of which only the header is known."""
-
-    def __init__(self, model: str, header: Mapping[str, TensorInfo], size: int) -> None:
-        self.path, self._header, self._size = Path(model), dict(sorted(header.items())), size
-
-    @property
-    def header(self) -> dict[str, TensorInfo]:
-        return self._header
-
-    @property
-    def fingerprint(self) -> str:
-        raise ValueError(f"the content of {self.path} is not known")
-
-    @property
-    def bytes(self) -> int:
-        return self._size
-
-    def __getitem__(self, name: str) -> "Tensor":
-        raise ValueError(f"the content of {self.path} is not known")
-
-
-@dataclass(frozen=True)
-class _Seen:
-    """What could be found out about a model. `folder`: where its config is; `weights`: None if they are not known."""
-
-    model: str
-    where: str
-    folder: Path
-    weights: Weights | None
-    bytes: int
-    to_download: int
-    open_clip: bool = field(default=False)
-
-
 def preview(zoo: Zoo) -> Preview:
     """Look at every model of a zoo; what does not fit together is among the `problems`. UserError without a base."""
-    base = _look(zoo.base.model)
-    seen, problems = {"base": base}, []
-    for task in zoo.tasks:
+    base = described(look(zoo.base.model))
+    seen, problems, notes = {"base": base}, [], []
+    with ThreadPoolExecutor(CONNECTIONS) as pool:
+        looks = {task.name: pool.submit(look, task.model, base.weights, role=task.name) for task in zoo.tasks}
+    for name, found in looks.items():
         try:
-            seen[task.name] = _look(task.model, base.weights)
+            seen[name] = described(found.result())
         except UserError as error:
-            problems.append(str(error))
-    model = None
+            problems += sentences(error)
+    model, fitted = None, None
     try:
         model = open_model(_with_base(zoo, base))
-        problems += _mismatches(zoo, model, seen)
+        if base.weights is not None:
+            fitted = fit_base(model, base.weights)
+            problems += _mismatches(zoo, model, fitted, seen)
+            notes += _notes(zoo, seen, fitted)
     except UserError as error:
-        problems.append(str(error))
+        problems += sentences(error)
     download = sum({one.model: one.to_download for one in seen.values()}.values())
     free = shutil.disk_usage(_existing(hub_cache())).free
-    disk = download + (_run_bytes(zoo, model, base) if model is not None else 0)
+    disk = download + (run_bytes(zoo, model) + base.bytes if model is not None else 0)
     if disk > free:
         problems.append(
             f"{disk / 1e9:.1f} GB of disk are needed and {free / 1e9:.1f} GB are free: make room, or set HF_HOME and "
@@ -137,42 +101,20 @@ def preview(zoo: Zoo) -> Preview:
         kind=None if model is None else model.kind,
         models=tuple(_row(role, one, model) for role, one in seen.items()),
         problems=tuple(problems),
+        notes=tuple(notes),
         download_bytes=download,
         disk_free_bytes=free,
         disk_bytes=disk,
-        memory_bytes=None if model is None else _memory(zoo, model),
+        memory_bytes=None if model is None or fitted is None else memory_bytes(zoo, model, fitted),
     )
 
 
-def _look(model: str, base: Weights | None = None) -> _Seen:
-    if Path(model).exists() or not is_hub_id(model):
-        return _look_here(model, Path(model), base)
-    folder = cached_folder(model)
-    if folder is not None:
-        return _look_here(model, folder, base)
-    found = listing(model)
-    folder = config_folder(found)
-    weights = None
-    readable = all(name.endswith((".safetensors", ".index.json")) for name in found.weights)
-    if readable and ADAPTER_CONFIG not in found.files:
-        header: dict[str, TensorInfo] = {}
-        for name in (one for one in found.weights if one.endswith(".safetensors")):
-            with told(model):
-                header |= remote_header(found.id, found.path(name), found.commit)
-        weights = HeaderWeights(model, header, found.bytes)
-    missing = sum(size for name, size in found.files.items() if not (folder / name).exists())
-    return _Seen(
-        model, "hub", folder, weights, found.bytes, missing, any(name.startswith("open_clip") for name in found.weights)
-    )
+def sentences(error: UserError) -> tuple[str, ...]:
+    """All that is wrong, a sentence each."""
+    return error.problems if isinstance(error, Misfit) else (str(error),)
 
 
-def _look_here(model: str, path: Path, base: Weights | None) -> _Seen:
-    weights = open_weights(path, base=base)
-    _ = weights.header  # a file that is not whole is told now
-    return _Seen(model, "here", path, weights, weights.bytes, 0, weights.path.name.startswith("open_clip"))
-
-
-def _with_base(zoo: Zoo, base: _Seen) -> Zoo:
+def _with_base(zoo: Zoo, base: Seen) -> Zoo:
     """The zoo with its base where its config is. Of a folder with two configs its weights say which library's it is."""
     kind = zoo.base.kind
     if kind == "auto" and (base.folder / OPEN_CLIP_CONFIG).is_file():
@@ -180,24 +122,38 @@ def _with_base(zoo: Zoo, base: _Seen) -> Zoo:
     return zoo.model_copy(update={"base": zoo.base.model_copy(update={"model": str(base.folder), "kind": kind})})
 
 
-def _mismatches(zoo: Zoo, model: Model, seen: Mapping[str, _Seen]) -> list[str]:
-    base = seen["base"].weights
-    if base is None:
-        return []
-    fitted, problems = fit_base(model, base), []
+def _mismatches(zoo: Zoo, model: Model, fitted: Weights, seen: Mapping[str, Seen]) -> Iterator[str]:
     for name, one in seen.items():
         if name == "base" or one.weights is None:
             continue
         try:
             fit_task(model, fitted, name, one.weights)
         except UserError as error:
-            problems.append(_other_architecture(zoo, name, one.folder, seen["base"].folder) or str(error))
-    return problems
+            other = _other_architecture(zoo, name, one.folder, seen["base"].folder)
+            yield from sentences(error) if other is None else (other,)
+
+
+def _notes(zoo: Zoo, seen: Mapping[str, Seen], fitted: Weights) -> Iterator[str]:
+    usual = _usual_dtype(fitted)
+    for name, one in seen.items():
+        whose = "the base" if name == "base" else f"task {name!r}"
+        if not one.known:
+            compared = "" if one.weights is None else "; compared was what its config describes"
+            yield f"{whose} ({one.model}): its tensors are known only after the download{compared}."
+        if one.adapter_of is not None:
+            yield f"{whose} ({one.model}) is a LoRA adapter of {one.adapter_of}; here its base is {zoo.base.model}."
+        elif one.weights is not None and name != "base" and _usual_dtype(one.weights) != usual:
+            yield f"{whose} ({one.model}) is {_usual_dtype(one.weights)}, the base {usual}; merged models are as the base is."
+
+
+def _usual_dtype(weights: Weights) -> str | None:
+    found = Counter(info.dtype for info in weights.header.values()).most_common(1)
+    return found[0][0] if found else None
 
 
 def _other_architecture(zoo: Zoo, task: str, folder: Path, base: Path) -> str | None:
     """A sentence if the configs name different architectures: clearer than the first tensor that is missing."""
-    own, expected = _model_type(folder), _model_type(base)
+    own, expected = model_type(folder), model_type(base)
     if own is None or expected is None or own == expected or own.startswith(expected) or expected.startswith(own):
         return None
     return (
@@ -206,56 +162,48 @@ def _other_architecture(zoo: Zoo, task: str, folder: Path, base: Path) -> str | 
     )
 
 
-def _model_type(folder: Path) -> str | None:
-    try:
-        found = json.loads((folder / TRANSFORMERS_CONFIG).read_text(encoding="utf-8")).get("model_type")
-    except (OSError, ValueError, AttributeError):
-        return None
-    return found if isinstance(found, str) else None
-
-
-def _row(role: str, one: _Seen, model: Model | None) -> ModelPreview:
+def _row(role: str, one: Seen, model: Model | None) -> ModelPreview:
     header = {} if one.weights is None else one.weights.header
     dtypes = Counter(info.dtype for info in header.values())
-    blocks = model.blocks if model is not None and role == "base" else ()
+    if model is not None and role == "base":
+        blocks, tensors, width = len(model.blocks), len(model.blocks[0].names), model.width
+    else:
+        blocks, tensors, width = repeated(header)
     return ModelPreview(
         role=role,
         model=one.model,
         where=one.where,
-        architecture=_model_type(one.folder) or ("open_clip" if (one.folder / OPEN_CLIP_CONFIG).is_file() else None),
+        architecture=model_type(one.folder) or ("open_clip" if (one.folder / OPEN_CLIP_CONFIG).is_file() else None),
         parameters=sum(info.count for info in header.values()) if header else None,
         tensors=len(header) or None,
         dtype=", ".join(name for name, _ in dtypes.most_common()) or None,
         bytes=one.bytes,
         to_download=one.to_download,
-        blocks=len(blocks) or None,
-        tensors_per_block=len(blocks[0].names) if blocks else None,
-        width=blocks[0].width if blocks else None,
-        known=one.weights is not None,
+        blocks=blocks,
+        tensors_per_block=tensors,
+        width=width,
+        known=one.known,
+        adapter_of=one.adapter_of,
     )
 
 
-def _anchor_values(zoo: Zoo, model: Model) -> int:
-    """Numbers in the anchors of one unit, with the paper's settings."""
-    paper = presets(zoo.family)["paper"]
-    return paper.anchors * (paper.tokens or model.tokens) * model.width
+def repeated(header: Mapping[str, TensorInfo]) -> tuple[int | None, int | None, int | None]:
+    """(blocks, tensors in each, width) told by names alone: the largest group of tensors that differ by one number in them.
 
-
-def _memory(zoo: Zoo, model: Model) -> int:
-    largest = max(sum(_count(shape) for shape in block.shapes.values()) for block in model.blocks)
-    values = COPIES_OF_BLOCK * largest + COPIES_OF_ANCHORS * _anchor_values(zoo, model)
-    return PROGRAM_BYTES + FLOAT_BYTES * values
-
-
-def _run_bytes(zoo: Zoo, model: Model, base: _Seen) -> int:
-    return FLOAT_BYTES * _anchor_values(zoo, model) * len(model.blocks) * len(zoo.tasks) + base.bytes
-
-
-def _count(shape: tuple[int, ...]) -> int:
-    product = 1
-    for size in shape:
-        product *= size
-    return product
+    The width is the size that most tensors of a block have, the smallest of several.
+    """
+    groups: dict[str, dict[int, list[TensorInfo]]] = {}
+    for name, info in header.items():
+        parts = name.split(".")
+        place = next((at for at, part in enumerate(parts) if part.isdigit()), None)
+        if place is not None:
+            groups.setdefault(".".join(parts[:place]), {}).setdefault(int(parts[place]), []).append(info)
+    if not groups:
+        return None, None, None
+    blocks = max(groups.values(), key=lambda group: sum(info.count for block in group.values() for info in block))
+    first = blocks[min(blocks)]
+    sizes = Counter(size for info in first for size in set(info.shape))
+    return len(blocks), len(first), min(sizes, key=lambda size: (-sizes[size], size), default=None)
 
 
 def _existing(path: Path) -> Path:

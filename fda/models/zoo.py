@@ -5,7 +5,7 @@ Validates and resolves paths; opens no checkpoint and needs no torch. `fda.model
 
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from math import inf
 from pathlib import Path
 from typing import Any, Literal
@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from fda.anchors.settings import Family
 from fda.errors import UserError
-from fda.home import ASSETS, require_readable
+from fda.home import ASSETS, absolute, fda_home, require_readable
 from fda.models.hub import is_hub_id, snapshot_folder
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -151,18 +151,29 @@ def list_zoos() -> dict[str, Path]:
     return {path.stem: path for path in sorted(PRESET_ZOOS.glob("*.yaml"))}
 
 
+def own_folder() -> Path:
+    """Where zoos of one's own lie that have a name: FDA_HOME/zoos."""
+    return fda_home() / "zoos"
+
+
+def own_zoos() -> dict[str, Path]:
+    """The zoos of one's own: name (file stem) → file."""
+    return {path.stem: path for path in sorted(own_folder().glob("*.yaml")) if NAME.fullmatch(path.stem)}
+
+
 def zoo_path(reference: str | Path) -> Path:
-    """The file that `reference` means: a shipped zoo's name, or a path. UserError if there is none."""
+    """The file that `reference` means: the name of a shipped zoo or of one's own, or a path. UserError if there is none."""
     shipped = list_zoos()
-    if str(reference) in shipped:
-        return shipped[str(reference)]
-    path = Path(reference).expanduser()
-    if not path.is_file():
+    named = own_zoos() | shipped
+    if str(reference) in named:
+        return named[str(reference)]
+    path = absolute(reference)
+    if not os.path.isfile(path):  # never raises, as Path.is_file does for a name that is too long
         raise UserError(
             f"{reference} is neither a zoo file nor a shipped zoo ({', '.join(shipped)}): "
             "check the path, or run `python -m fda zoo list`."
         )
-    return path.resolve()
+    return path
 
 
 def load_zoo(reference: str | Path, *, roots: list[Path] | None = None) -> Zoo:
@@ -173,17 +184,26 @@ def load_zoo(reference: str | Path, *, roots: list[Path] | None = None) -> Zoo:
     """
     path = zoo_path(reference)
     if roots is not None:
-        require_readable(path, roots)
+        require_readable(path, [*roots, own_folder()])  # zoos of one's own are written by the pages themselves
+    return resolved(read_zoo_file(path), path.parent, roots)
+
+
+def read_zoo_file(path: Path) -> Zoo:
+    """A zoo file, validated, its paths as they are written. UserError with the file and the field."""
     content = _read(path)
     if not isinstance(content, dict):
         raise UserError(
             f"{path} holds no fields: a zoo needs `name`, `base` and `tasks`, as assets/zoos/demo.yaml has."
         )
+    return validated(content, str(path))
+
+
+def validated(content: Mapping[str, Any], what: str) -> Zoo:
+    """The fields of a zoo as a zoo. UserError that begins with `what` and names the field."""
     try:
-        zoo = Zoo.model_validate(content)
+        return Zoo.model_validate(content)
     except ValidationError as error:
-        raise UserError(f"{path}: {_first_problem(error, content)}") from None
-    return _resolve(zoo, path.parent, roots)
+        raise UserError(f"{what}: {_first_problem(error, content)}") from None
 
 
 def _read(path: Path) -> Any:
@@ -218,7 +238,7 @@ def _entries(node: yaml.Node | None, known: dict[int, float]) -> float:
     return known[id(node)]
 
 
-def _first_problem(error: ValidationError, content: dict) -> str:
+def _first_problem(error: ValidationError, content: Mapping[str, Any]) -> str:
     """The first validation error as one sentence with the field's place in the file."""
     problem = error.errors()[0]
     field = ".".join(str(part) for part in problem["loc"] if part not in ("ZeroShotHead", "str"))
@@ -231,15 +251,17 @@ def _first_problem(error: ValidationError, content: dict) -> str:
     return f"{at}{message[0].lower() + message[1:]}."
 
 
-def _resolve(zoo: Zoo, folder: Path, roots: list[Path] | None) -> Zoo:
+def resolved(zoo: Zoo, folder: Path, roots: list[Path] | None = None) -> Zoo:
+    """The zoo with every local path absolute, seen from `folder`. UserError for what is missing or outside the `roots`."""
+
     def local(value: str, field: str, *, is_id: Callable[[str], bool] | None = None) -> str:
-        path = (folder / Path(value).expanduser()).resolve()
-        if is_id is not None and is_id(value) and not path.exists():  # a path that exists goes first
+        path = absolute(value, folder)
+        if is_id is not None and is_id(value) and not os.path.exists(path):  # a path that exists goes first
             return value
         if roots is not None:
             require_readable(path, roots)
             _require_no_way_out(path, roots)
-        if not path.exists():
+        if not os.path.exists(path):
             raise UserError(
                 f"{field}: {value} does not exist beside the zoo file (looked for {path}): correct the path"
                 + (", or give a hub id, which has the form org/name." if is_id is not None else ".")

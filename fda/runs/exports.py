@@ -1,34 +1,25 @@
 """Exports that pages start: `python -m fda export` as a process of its own, which outlives the browser and the server.
 
 What is known of one lies in FDA_HOME/exports: the folder itself, which is there once it is whole; `.NAME.log`, what the command
-said; `.NAME.json`, which process it is. Imports no torch.
+said; `.NAME.json`, which process it is (see `background.py`). Imports no torch.
 """
 
-import fcntl
-import json
-import os
 import re
 import shutil
-import signal
-import subprocess
 import sys
 import tempfile
-import time
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from fda.errors import UserError
+from fda.runs.background import Background, one_at_a_time
 from fda.runs.files import merged_file
-from fda.runs.processes import detached, is_alive, send_signal, start_time
 from fda.runs.store import Store
 
 UNMERGED = ("pretrained", "individual")  # what methods are held against: these are the checkpoints themselves
-ENDING_SECONDS = 5.0
 _WRITTEN = re.compile(r"^fda: written (\d+) %$", re.MULTILINE)  # as `fda.cli_export` says it
-
-_children: dict[Path, subprocess.Popen] = {}  # of this process, polled so that none stays a zombie
 
 
 @dataclass(frozen=True)
@@ -64,15 +55,11 @@ def start_export(store: Store, run_id: str, method: str, task: str | None = None
     """Set an export going, unless it is there or going already. UserError if it cannot be started."""
     folder = export_folder(store, run_id, method, task)
     command = _command(export_words(run_id, method, task, str(folder)))
-    with store.open_lock("exports") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with one_at_a_time(store, "exports"):
         if look(folder).state in ("running", "done"):
             return
         try:
-            folder.parent.mkdir(parents=True, exist_ok=True)
-            _log(folder).unlink(missing_ok=True)
-            child = _children[folder] = detached(command, _log(folder), store.home)
-            _note(folder, child.pid)
+            _background(folder).start(command, store.home)
         except OSError as error:
             raise UserError(
                 f"the export could not be started ({error.strerror or error}): check the disk and the permissions."
@@ -82,18 +69,10 @@ def start_export(store: Store, run_id: str, method: str, task: str | None = None
 def stop_export(store: Store, run_id: str, method: str, task: str | None = None) -> None:
     """End an export that is going; nothing of it stays."""
     folder = export_folder(store, run_id, method, task)
-    with store.open_lock("exports") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        noted = _noted(folder)
-        if noted is None:
-            return
-        send_signal(*noted, signal.SIGKILL)
-        end = time.monotonic() + ENDING_SECONDS
-        while is_alive(*noted) and time.monotonic() < end:
-            time.sleep(0.05)
-        for path in (_log(folder), _process(folder)):
-            path.unlink(missing_ok=True)
-        shutil.rmtree(_part(folder), ignore_errors=True)
+    with one_at_a_time(store, "exports"):
+        if _background(folder).noted is not None:
+            _background(folder).end()
+            shutil.rmtree(_part(folder), ignore_errors=True)
 
 
 def remove_export(store: Store, run_id: str, method: str, task: str | None = None) -> None:
@@ -104,28 +83,22 @@ def remove_export(store: Store, run_id: str, method: str, task: str | None = Non
             shutil.rmtree(folder)
     except OSError as error:
         raise UserError(f"{folder} could not be removed ({error.strerror}): remove it by hand.") from None
-    for path in (_log(folder), _process(folder)):
-        path.unlink(missing_ok=True)
+    _background(folder).forget()
 
 
 def look(folder: Path) -> Export:
     """How far the export to this folder is, whoever started it."""
-    child = _children.get(folder)
-    if child is not None and child.poll() is not None:
-        del _children[folder]
-    noted = _noted(folder)
-    alive = noted is not None and is_alive(*noted)
+    background = _background(folder)
+    alive = background.alive
     if folder.is_dir():  # looked for after the process: it appears before that one ends
         return Export(folder, "done", 1.0, bytes=sum(path.stat().st_size for path in _files(folder)))
-    said = _said(folder)
     if alive:
-        shares = _WRITTEN.findall(said)
+        shares = _WRITTEN.findall(background.said)
         return Export(folder, "running", min(int(shares[-1]), 100) / 100 if shares else 0.0)
-    if noted is None:
+    if background.noted is None:
         return Export(folder, "none")
-    lines = [line for line in said.splitlines() if line.startswith("fda: ") and not _WRITTEN.match(line)]
-    told = [line.removeprefix("fda: ") for line in lines]
-    return Export(folder, "failed", message=told[-1] if told else f"it ended without a word (see {_log(folder)}).")
+    told = background.sentence(but=_WRITTEN)
+    return Export(folder, "failed", message=told or f"it ended without a word (see {background.log}).")
 
 
 def zipped(folder: Path) -> bytes:
@@ -146,36 +119,9 @@ def _files(folder: Path) -> list[Path]:
     return sorted(path for path in folder.rglob("*") if path.is_file())
 
 
-def _log(folder: Path) -> Path:
-    return folder.with_name(f".{folder.name}.log")
-
-
-def _process(folder: Path) -> Path:
-    return folder.with_name(f".{folder.name}.json")
+def _background(folder: Path) -> Background:
+    return Background(folder.with_name(f".{folder.name}.log"), folder.with_name(f".{folder.name}.json"))
 
 
 def _part(folder: Path) -> Path:
     return folder.with_name(f".{folder.name}.part")
-
-
-def _said(folder: Path) -> str:
-    try:
-        return _log(folder).read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return ""
-
-
-def _note(folder: Path, pid: int) -> None:
-    """Which process it is, whole or not at all."""
-    unfinished = _process(folder).with_suffix(".tmp")
-    unfinished.write_text(json.dumps({"pid": pid, "started": start_time(pid)}), encoding="utf-8")
-    os.replace(unfinished, _process(folder))
-
-
-def _noted(folder: Path) -> tuple[int, float] | None:
-    """(pid, start time) of the process that writes, or wrote, this folder."""
-    try:
-        found = json.loads(_process(folder).read_text(encoding="utf-8"))
-        return int(found["pid"]), float(found["started"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return None

@@ -22,7 +22,6 @@ from fda.runs.spec import RunSpec
 MAIN_METHODS = ("pretrained", "individual", "average", "ta", "tsv", "fda:pretrained", "fda:ta", "fda:tsv")
 GROUPS = ("main", "data-free", "all")
 Settings = TypeVar("Settings", bound=BaseModel)
-TWO_TASKS = ("slerp",)  # methods that merge exactly two models
 
 
 def construct_settings(preset: str, *, family: Family = "vision", **changes: object) -> ConstructSettings:
@@ -184,8 +183,8 @@ def read_adaptation(texts: Iterable[str]) -> dict[str, str]:
 def _lacks(zoo: Zoo, tasks: Sequence[str], one: Method, *, anchors: bool) -> str | None:
     if one.needs == "anchors" and not anchors:
         return f"{one.name} needs anchors: name a finished construct run with --anchors RUN_ID."
-    if one.name in TWO_TASKS and len(tasks) != 2:
-        return f"{one.name} merges exactly two tasks, not {len(tasks)}: choose two with --tasks."
+    if one.tasks not in (None, len(tasks)):
+        return f"{one.name} merges exactly {one.tasks} tasks, not {len(tasks)}: choose them with --tasks."
     splits = []
     if one.needs in ("inputs", "labels"):
         splits.append(("inputs of the training split", "train_split") if one.split == "train" else ("inputs", "split"))

@@ -1,4 +1,4 @@
-"""What is in a zoo's checkpoints, asked of `python -m fda zoo show ZOO --json`: torch stays out of the server."""
+"""What is in a zoo's checkpoints, asked of `python -m fda zoo show|check ZOO --json`: torch stays out of the server."""
 
 import json
 import os
@@ -15,6 +15,7 @@ from fda.models.stamps import Stamps, stamps
 from fda.models.zoo import Zoo, load_zoo, zoo_path
 
 SECONDS = 600  # a survey reads every tensor once: seconds for the demo zoo, minutes for large models
+KEPT_SECONDS = 300  # what the hub said may have changed since
 
 
 def survey(reference: str) -> dict[str, Any]:
@@ -27,23 +28,42 @@ def survey(reference: str) -> dict[str, Any]:
     return _survey(str(path), stamps(path, zoo))
 
 
+def preview(reference: str) -> dict[str, Any]:
+    """What headers and configs alone tell of a zoo, hub ids included (`fda.models.preview.Preview`); downloads nothing.
+
+    UserError if the base cannot be seen; other problems are in it.
+    """
+    zoo = load_zoo(reference, roots=model_roots())
+    path = zoo_path(reference)
+    return _preview(str(path), stamps(path, zoo), tuple(missing_models(zoo)))
+
+
 def read_zoo(reference: str) -> Zoo:
-    """The zoo file alone, validated. UserError as `load_zoo`, or if models are still on the hub: a page downloads nothing."""
+    """The zoo file alone, validated. UserError as `load_zoo`, or if models are still on the hub."""
     zoo = load_zoo(reference, roots=model_roots())
     if missing := missing_models(zoo):
         raise UserError(
             f"zoo {zoo.name}: {len(missing)} of its models are on the hub and not on this machine yet ({missing[0]} …): "
-            f"run `python -m fda zoo check {reference}` once, which downloads them."
+            f"download them on the page Checkpoints, or run `python -m fda zoo check {reference}` once."
         )
     return zoo
 
 
 @st.cache_data(max_entries=16, show_spinner=False)
 def _survey(path: str, files: Stamps) -> dict[str, Any]:
+    return _asked("show", path, "--json")
+
+
+@st.cache_data(max_entries=16, ttl=KEPT_SECONDS, show_spinner=False)
+def _preview(path: str, files: Stamps, missing: tuple[str, ...]) -> dict[str, Any]:
+    return _asked("check", path, "--headers", "--json")
+
+
+def _asked(command: str, path: str, *options: str) -> dict[str, Any]:
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, (str(REPO), os.environ.get("PYTHONPATH"))))}
     try:
         done = subprocess.run(
-            [sys.executable, "-m", "fda", "zoo", "show", path, "--json"],
+            [sys.executable, "-m", "fda", "zoo", command, path, *options],
             capture_output=True,
             text=True,
             timeout=SECONDS,
@@ -52,16 +72,16 @@ def _survey(path: str, files: Stamps) -> dict[str, Any]:
         )
     except subprocess.TimeoutExpired:
         raise UserError(
-            f"{path} was not surveyed within {SECONDS // 60} min: run `python -m fda zoo show` on it instead."
+            f"{path} was not read within {SECONDS // 60} min: run `python -m fda zoo {command}` on it instead."
         ) from None
     if done.returncode != 0:
-        raise UserError(_told(done.stderr, done.returncode, path))
+        raise UserError(_told(done.stderr, done.returncode, command, path))
     return json.loads(done.stdout.strip().splitlines()[-1])
 
 
-def _told(stderr: str, code: int, path: str) -> str:
+def _told(stderr: str, code: int, command: str, path: str) -> str:
     """The sentence of exit code 2; anything else is a fault of the program, said without its traceback."""
     lines = [line for line in stderr.splitlines() if line.startswith("fda: ")]
     if code == 2 and lines:
         return lines[-1].removeprefix("fda: ")
-    return f"{path} could not be surveyed (exit code {code}): run `python -m fda zoo show` on it to see why."
+    return f"{path} could not be read (exit code {code}): run `python -m fda zoo {command}` on it to see why."

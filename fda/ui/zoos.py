@@ -1,37 +1,61 @@
-"""Choosing a zoo: a shipped one, or the path of a zoo file below the model roots. The choice is in the URL."""
+"""Choosing a zoo: a shipped one, one of mine, or the path of a zoo file below the model roots. The choice is in the URL."""
+
+from pathlib import Path
 
 import streamlit as st
 
+from fda.errors import UserError
 from fda.models.hub import missing_models
-from fda.models.zoo import list_zoos, load_zoo
+from fda.models.zoo import list_zoos, load_zoo, own_zoos
 
-OWN = "a zoo file of mine"
+BY_PATH = "a zoo file of mine …"
 
 
-@st.cache_data(ttl=30, show_spinner=False)
-def _at_hand() -> list[str]:
-    """The shipped zoos whose models are on this machine; the others are for the command line, which downloads."""
-    return [name for name, path in list_zoos().items() if not missing_models(load_zoo(path))]
+def offered() -> dict[str, str]:
+    """Name → how it is offered: shipped zoos, then those of mine; whether their models are still on the hub is said."""
+    shipped, own = list_zoos(), own_zoos()
+    labels = {name: _label(name, path, "") for name, path in shipped.items()}
+    return labels | {name: _label(name, path, " (mine)") for name, path in own.items() if name not in shipped}
+
+
+def _label(name: str, path: Path, of_mine: str) -> str:
+    return f"{name}{of_mine}{' · on the hub' if _on_hub(str(path), path.stat().st_mtime_ns) else ''}"
+
+
+@st.cache_data(ttl=5, show_spinner=False)
+def _on_hub(path: str, changed: int) -> bool:
+    """Whether models of a zoo file are still to be downloaded; of a file that is no zoo nothing is said here."""
+    try:
+        return bool(missing_models(load_zoo(path)))
+    except UserError:
+        return False
 
 
 def choose_zoo() -> str | None:
     """The name or path chosen; None while the reader has not yet given a path. Shared by the pages through `?zoo=`."""
-    shipped = _at_hand()
+    labels = offered()
     asked = st.query_params.get("zoo") or st.session_state.get("zoo_looked_at") or "demo"
-    options = [*shipped, OWN]
-    if "zoo_choice" not in st.session_state:
-        st.session_state["zoo_choice"] = asked if asked in shipped else OWN
-        st.session_state["zoo_path"] = "" if asked in shipped else asked
-    choice = st.segmented_control("Zoo", options, key="zoo_choice", required=True)
-    chosen: str | None = choice
-    if choice == OWN:
-        chosen = st.text_input(
-            "Path of the zoo file",
-            key="zoo_path",
-            placeholder="zoos/mine.yaml",
-            help="A YAML file that names a base model and the tasks finetuned from it; assets/zoos/demo.yaml is an "
-            "example. It must lie below the folders in FDA_MODEL_ROOTS.",
-        ).strip()
+    if st.session_state.get("zoo_choice") not in (*labels, BY_PATH):
+        st.session_state["zoo_choice"] = asked if asked in labels else BY_PATH
+        st.session_state["zoo_path"] = "" if asked in labels else asked
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        choice = st.selectbox(
+            "Zoo", [*labels, BY_PATH], format_func=lambda name: labels.get(name, name), key="zoo_choice", width=320
+        )
+        chosen: str | None = choice
+        if choice == BY_PATH:
+            chosen = st.text_input(
+                "Path of the zoo file",
+                key="zoo_path",
+                placeholder="zoos/mine.yaml",
+                help="A YAML file that names a base model and the tasks finetuned from it; assets/zoos/demo.yaml is an "
+                "example. It must lie below the folders in FDA_MODEL_ROOTS.",
+            ).strip()
     if chosen:
         st.query_params["zoo"] = st.session_state["zoo_looked_at"] = chosen
     return chosen or None
+
+
+def look_at(name: str) -> None:
+    """From a callback: choose this zoo on the run of the page that follows."""
+    st.session_state["zoo_choice"] = st.session_state["zoo_looked_at"] = st.query_params["zoo"] = name

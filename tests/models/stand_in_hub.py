@@ -2,6 +2,7 @@
 
 import json
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from hashlib import sha256
@@ -19,7 +20,10 @@ class Asked(list):
 
 
 class Handler(BaseHTTPRequestHandler):
-    """`server.gated`: ids that are refused. `server.drops`: so many answers with weights are cut off in the middle."""
+    """`server.gated`: ids that are refused. `server.drops`: so many answers with weights are cut off in the middle.
+
+    `server.held`: weights whose path holds this text wait as long as it stays.
+    """
 
     protocol_version = "HTTP/1.1"
 
@@ -52,7 +56,10 @@ class Handler(BaseHTTPRequestHandler):
         if partial:
             headers["Content-Range"] = f"bytes {start}-{stop - 1}/{len(content)}"
         whole = content[start:stop] if partial else content
-        drop = self.command == "GET" and not end and file.suffix == ".safetensors" and self.server.drops > 0
+        weights = self.command == "GET" and not end and file.suffix == ".safetensors"
+        while weights and self.server.held and self.server.held in path:
+            time.sleep(0.02)
+        drop = weights and self.server.drops > 0
         self.server.drops -= drop
         self.answer(206 if partial else 200, whole, headers, cut=len(whole) // 2 if drop else None)
 
@@ -70,7 +77,7 @@ class Handler(BaseHTTPRequestHandler):
 @contextmanager
 def stand_in_hub(root: Path) -> Iterator[ThreadingHTTPServer]:
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.root, server.gated, server.drops, server.asked = root, set(), 0, Asked()
+    server.root, server.gated, server.drops, server.held, server.asked = root, set(), 0, "", Asked()
     server.address = f"http://127.0.0.1:{server.server_port}"
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:

@@ -13,7 +13,13 @@ from library_zoos import clip_zoo, text_zoo
 from safetensors.torch import load_file, save_file
 from stand_in_hub import client_environment, stand_in_hub
 
-from fda.models.preview import preview
+from fda.models.checkpoints import TensorInfo
+from fda.models.kinds import open_model
+from fda.models.needs import PROGRAM_BYTES, construction_values, memory_bytes
+from fda.models.preview import preview, repeated
+from fda.models.readers.open import open_weights
+from fda.models.seen import HeaderWeights
+from fda.models.survey import fit_base
 from fda.models.zoo import load_zoo
 
 
@@ -143,3 +149,82 @@ def test_a_zoo_of_folders_is_seen_alike_and_every_mismatch_is_named(tmp_path):
 def test_a_clip_model_of_both_towers_and_its_image_towers_fit(tmp_path):
     found = preview(load_zoo(clip_zoo(tmp_path)))
     assert found.problems == () and found.kind == "transformers" and found.models[0].blocks == 2
+
+
+def test_adapters_and_pickles_on_the_hub_are_told_by_what_can_be_had_of_them(hub, repositories, tmp_path):
+    root, path = repositories
+    base = load_file(root / "org" / "base" / "model.safetensors")
+    layer = "encoder.layer.1.attention.self.value"
+    (root / "org" / "lora").mkdir(exist_ok=True)
+    shutil.copy(root / "org" / "base" / "config.json", root / "org" / "lora")
+    told = {"peft_type": "LORA", "r": 2, "lora_alpha": 4, "base_model_name_or_path": "org/other"}
+    (root / "org" / "lora" / "adapter_config.json").write_text(json.dumps(told))
+    factors = {"A": torch.zeros(2, 16), "B": torch.zeros(16, 2)}
+    save_file(
+        {f"base_model.model.{layer}.lora_{side}.weight": factor for side, factor in factors.items()},
+        root / "org" / "lora" / "adapter_model.safetensors",
+    )
+    shutil.copytree(root / "org" / "base", root / "org" / "pickled", ignore=shutil.ignore_patterns("*.safetensors"))
+    torch.save(base, root / "org" / "pickled" / "pytorch_model.bin")
+    zoo = with_changes(path, tmp_path, first="org/lora", second="org/pickled")
+    done = fda(hub, tmp_path, "zoo", "check", zoo, "--headers", "--json")
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    lora, pickled = found["models"][1:]
+    assert (lora["known"], lora["adapter_of"], lora["blocks"]) == (True, "org/other", 2)
+    assert lora["parameters"] == sum(tensor.numel() for tensor in base.values())
+    assert (pickled["known"], pickled["parameters"], pickled["width"]) == (False, lora["parameters"], 16)
+    assert not found["problems"] and len(found["notes"]) == 2
+    assert "LoRA adapter of org/other; here its base is org/base" in found["notes"][0]
+    assert "known only after the download" in found["notes"][1]
+    assert not [one for one in hub.asked if one[1].endswith(".bin")]
+
+    config = json.loads((root / "org" / "pickled" / "config.json").read_text())
+    (root / "org" / "pickled" / "config.json").write_text(json.dumps(config | {"intermediate_size": 40}))
+    done = fda(hub, tmp_path / "anew", "zoo", "check", zoo)
+    assert done.returncode == 2 and "intermediate.dense.weight has shape [40, 16] where [24, 16]" in done.stderr
+    assert not [one for one in hub.asked if one[1].endswith(".bin")]
+
+
+def test_every_kind_of_mismatch_of_a_checkpoint_is_told_and_many_are_counted(tmp_path):
+    path = text_zoo(tmp_path, "bert")
+    file = tmp_path / "first" / "model.safetensors"
+    own = load_file(file)
+    names = sorted(name for name in own if name.endswith("dense.weight") and "layer" in name)
+    save_file({**{key: own[key] for key in own if key != names[0]}, names[1]: own[names[1]][:3].clone()}, file)
+    missing, shape = preview(load_zoo(path)).problems
+    assert f"has no tensor {names[0].removeprefix('bert.')}" in missing and names[1] in shape and "[3, 16]" in shape
+    save_file({key: value for key, value in own.items() if ".layer." not in key}, file)
+    *first, rest = preview(load_zoo(path)).problems
+    assert len(first) == 5 and f"{2 * 16 - 5} more tensors do not fit" in rest
+
+
+def test_another_precision_is_noted_and_hinders_nothing(tmp_path):
+    path = text_zoo(tmp_path, "bert")
+    file = tmp_path / "second" / "model.safetensors"
+    save_file({name: tensor.to(torch.bfloat16) for name, tensor in load_file(file).items()}, file)
+    found = preview(load_zoo(path))
+    assert not found.problems and len(found.notes) == 1 and "is BF16, the base F32" in found.notes[0]
+
+
+def test_blocks_are_told_by_names_alone():
+    def info(*shape: int) -> TensorInfo:
+        return TensorInfo(shape, "F32")
+
+    header = {"embed.weight": info(100, 8), "heads.0.weight": info(3, 8)}
+    for block in range(3):
+        header |= {f"tower.layers.{block}.{name}": info(*shape) for name, shape in
+                   {"a.weight": (32, 8), "a.bias": (32,), "b.weight": (8, 32), "norm": (8,)}.items()}  # fmt: skip
+    assert repeated(header) == (3, 4, 8)
+    assert repeated({"weight": info(2, 2)}) == (None, None, None)
+
+
+def test_memory_follows_what_a_run_holds_at_once(tmp_path):
+    zoo = load_zoo(text_zoo(tmp_path, "bert"))
+    model = open_model(zoo)
+    base = fit_base(model, open_weights(zoo.base.model))
+    vocabulary = HeaderWeights("wide", {"embeddings": TensorInfo((10**6, 1000), "BF16")}, 0)
+    wide = memory_bytes(zoo, model, vocabulary)
+    small = memory_bytes(zoo, model, base)
+    assert small - PROGRAM_BYTES == 4 * construction_values(zoo, model)
+    assert wide - PROGRAM_BYTES == 4 * 10**9 * (4 + 2), "the largest tensor, once a task and four times more"

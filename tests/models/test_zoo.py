@@ -67,6 +67,15 @@ def test_files_that_are_no_zoo(tmp_path):
             load_zoo(path)
 
 
+@pytest.mark.parametrize("text", ["a" * 300, "~nobody-of-this-name/zoo.yaml", "zoo\0.yaml", "org/" + "a" * 300])
+def test_what_can_be_no_path_is_one_sentence_as_a_zoo_and_inside_one(tiny_zoo, broken, text):
+    with pytest.raises(UserError):
+        load_zoo(text)
+    zoo = broken(lambda content: content["tasks"][0]["data"].update(path=text))
+    with pytest.raises(UserError):
+        load_zoo(zoo)
+
+
 def test_pages_read_only_below_the_roots(tiny_zoo, broken, tmp_path, monkeypatch):
     root = tiny_zoo.parent
     assert load_zoo(tiny_zoo, roots=[root]).name == "tiny"

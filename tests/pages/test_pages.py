@@ -237,16 +237,38 @@ def test_checkpoints_shows_what_was_found(zoo, monkeypatch):
         "cosines": {"tasks": ["digits", "faces"], "all": [[1, 0.1], [0.1, 1]], "blocks": [[[1, 0.3], [0.3, 1]]] * 2},
         "problems": [],
     }  # fmt: skip
-    done = subprocess.CompletedProcess([], 0, "a warning\n" + json.dumps(found), "")
-    monkeypatch.setattr(survey.subprocess, "run", lambda *_, **__: done)
+    model = {"model": str(zoo.parent), "where": "here", "architecture": "open_clip", "parameters": 567_000, "dtype": "F32",
+             "bytes": 2**20, "to_download": 0, "blocks": 2, "tensors_per_block": 1, "width": 16}  # fmt: skip
+    told = {
+        "models": [{"role": role, **model} for role in ("base", "digits", "faces")],
+        "problems": [],
+        "notes": ["task 'faces' is BF16, the base F32; merged models are as the base is"],
+        "download_bytes": 0,
+        "disk_free_bytes": 2**30,
+        "disk_bytes": 2**20,
+        "memory_bytes": 2**29,
+    }
+
+    def run(command: list[str], **_: object) -> subprocess.CompletedProcess:
+        answer = told if "--headers" in command else found
+        return subprocess.CompletedProcess(command, 0, "a warning\n" + json.dumps(answer), "")
+
+    monkeypatch.setattr(survey.subprocess, "run", run)
     at = page("checkpoints", zoo=str(zoo))
-    assert {metric.label: metric.value for metric in at.metric}["Layout"] == "fused qkv"
+    metrics = {metric.label: metric.value for metric in at.metric}
+    assert (
+        metrics["Layout"] == "fused qkv"
+        and metrics["Memory, about"] == "512 MiB"
+        and metrics["To download"] == "nothing"
+    )
+    assert any("BF16" in caption.value for caption in at.caption)
     cosines = next(figure for alt, figure in figures(at).items() if alt.startswith("Cosine"))
     assert "0.10" in cosines["data"][1]["text"]
     at.selectbox(key="where").set_value("block 1").run()
     cosines = next(figure for alt, figure in figures(at).items() if alt.startswith("Cosine"))
     assert "0.30" in cosines["data"][1]["text"] and "block 1" in cosines["layout"]["title"]["text"]
-    assert list(at.dataframe[0].value["task"]) == ["digits", "faces"]
+    models, tasks = (frame.value for frame in at.dataframe[:2])
+    assert list(models["role"]) == ["base", "digits", "faces"] and list(tasks["task"]) == ["digits", "faces"]
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from streamlit.testing.v1 import AppTest
 
 from fda.errors import UserError
 from fda.home import REPO
-from fda.runs import exports
+from fda.runs import background, exports
 from fda.runs.exports import export_folder
 from fda.runs.files import merged_file
 from fda.runs.records import MethodResult, Score
@@ -103,14 +103,15 @@ def test_each_state_of_an_export_is_told(made, monkeypatch):
     run_id = made(head=True)
     folder = export_folder(Store(), run_id, "ta", None)
     folder.parent.mkdir()
-    exports._log(folder).write_text("Traceback\nfda: the zoo file is gone: put it back.\n")
-    exports._process(folder).write_text('{"pid": 1, "started": -1.0}')
+    known = exports._background(folder)
+    known.log.write_text("Traceback\nfda: the zoo file is gone: put it back.\n")
+    known.note.write_text('{"pid": 1, "started": -1.0}')
     at = page(run_id)
     assert [one.value for one in at.error] == [sentence("the export failed: the zoo file is gone: put it back.")]
     assert at.button(key="take_start").label == "Try again"
 
-    exports._log(folder).write_text("fda: written 40 %\n")
-    monkeypatch.setattr(exports, "is_alive", lambda pid, started: True)
+    known.log.write_text("fda: written 40 %\n")
+    monkeypatch.setattr(background, "is_alive", lambda pid, started: True)
     at = page(run_id)
     assert at.button(key="take_stop").label == "Stop" and not at.error
     assert "writing, 40%" in str(at.get("progress")[0].proto)

@@ -8,7 +8,7 @@ import zipfile
 import pytest
 
 from fda.errors import UserError
-from fda.runs import exports
+from fda.runs import background, exports
 from fda.runs.files import merged_file
 from fda.runs.processes import is_alive
 from fda.runs.records import MethodResult
@@ -46,13 +46,13 @@ def does(monkeypatch):
         lines += "; part = os.path.join(head, f'.{tail}.part'); "
         monkeypatch.setattr(exports, "_command", lambda words: [sys.executable, "-c", lines + code, words[-1]])
 
-    real = exports.detached
-    monkeypatch.setattr(exports, "detached", lambda *args: started.append(real(*args)) or started[-1])
+    real = background.detached
+    monkeypatch.setattr(background, "detached", lambda *args: started.append(real(*args)) or started[-1])
     yield do
     for child in started:
         child.kill()
         child.wait()
-    exports._children.clear()
+    background._children.clear()
 
 
 def state(store: Store, run_id: str, method: str = "ta", task: str | None = None) -> exports.Export:
@@ -82,7 +82,7 @@ def test_an_export_that_ends_well_is_there_for_every_server_and_is_not_made_twic
     exports.start_export(store, run_id, "ta")
     assert state(store, run_id).state == "running"
     wait_for(lambda: state(store, run_id).state == "done", 15)
-    exports._children.clear()  # as in another server
+    background._children.clear()  # as in another server
     assert (state(store, run_id).bytes, state(store, run_id, "fda:ta").state) == (100, "none")
     does("raise SystemExit('a second process')")
     exports.start_export(store, run_id, "ta")
@@ -105,7 +105,8 @@ def test_a_stopped_export_leaves_nothing(store, run_id, does):
     does(f"{WRITES}; {WAITS}")
     exports.start_export(store, run_id, "ta")
     wait_for(lambda: state(store, run_id).share == 0.4, 15)
-    process = exports._noted(state(store, run_id).folder)
+    noted = exports._background(state(store, run_id).folder).noted
+    process = (noted["pid"], noted["started"])
     assert is_alive(*process)
     exports.stop_export(store, run_id, "ta")
     assert not is_alive(*process)
@@ -144,5 +145,5 @@ def test_a_process_that_got_the_number_of_an_ended_one_is_not_taken_for_it(store
     does(WAITS)
     exports.start_export(store, run_id, "ta")
     folder = state(store, run_id).folder
-    exports._process(folder).write_text(f'{{"pid": {os.getpid()}, "started": 1.0}}')
+    exports._background(folder).note.write_text(f'{{"pid": {os.getpid()}, "started": 1.0}}')
     assert state(store, run_id).state == "failed"

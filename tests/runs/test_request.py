@@ -243,7 +243,7 @@ def test_what_a_method_lacks_is_one_sentence_and_the_run_goes_on_without_it(tmp_
     assert "data.validation_split" in lack(path, "ta:swept") and "'red'" in lack(path, "ta:swept")
     assert "data.train_split" in lack(path, "regmean") and "data.train_split" in lack(path, "distill")
     assert lack(path, "adamerging") is None, "it reads the test split"
-    assert "exactly two tasks, not 3" in lack(path, "slerp")
+    assert "exactly 2 tasks, not 3" in lack(path, "slerp")
     assert lack(path, "slerp", tasks=("red", "blue")) is None
     assert lack(path, "regmean:anchors", construct=construct_settings("fast")) is None
     assert lack(path, "fda:ta", anchors_run="x") is None

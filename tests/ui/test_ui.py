@@ -307,8 +307,9 @@ def test_the_server_stays_on_this_machine_and_shows_no_traceback():
 def test_a_survey_tells_the_sentence_of_the_command_line():
     from fda.ui.survey import _told
 
-    assert _told("warning\nfda: z.yaml: the field `base` is missing: add it.\n", 2, "z.yaml").startswith("z.yaml: the")
-    assert "exit code 1" in _told("Traceback…", 1, "z.yaml")
+    said = "warning\nfda: z.yaml: the field `base` is missing: add it.\n"
+    assert _told(said, 2, "show", "z.yaml").startswith("z.yaml: the")
+    assert "exit code 1" in _told("Traceback…", 1, "check", "z.yaml")
 
 
 def test_a_zoo_outside_the_roots_is_refused(tmp_path, monkeypatch):

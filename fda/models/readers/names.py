@@ -137,12 +137,19 @@ def _fit(weights: Weights, names: Mapping[str, str], expected: Mapping[str, Shap
 
 
 def _prefixes(names: Collection[str], expected: Collection[str]) -> list[tuple[str, str]]:
-    """(prefix to take off, prefix to put on) for every way in which the longest expected name may stand among `names`."""
-    probe = max(expected, key=lambda name: (name.count("."), name), default="")
+    """(prefix to take off, prefix to put on) for every way in which some expected names may stand among `names`.
+
+    The names asked for are the deepest of each part of the model: one part may be missing, or be called as a part of another.
+    """
+    probes: dict[str, str] = {}
+    for name in expected:
+        part = name.split(".")[0]
+        probes[part] = max(probes.get(part, ""), name, key=lambda name: (name.count("."), name))
     found = {("", "")}
-    for name in names:
-        if name.endswith("." + probe):
-            found.add((name.removesuffix(probe), ""))
-        if probe.endswith("." + name) and "." in name:
-            found.add(("", probe.removesuffix(name)))
+    for probe in probes.values():
+        for name in names:
+            if name.endswith("." + probe):
+                found.add((name.removesuffix(probe), ""))
+            if probe.endswith("." + name) and "." in name:
+                found.add(("", probe.removesuffix(name)))
     return sorted(found, key=lambda pair: (len(pair[0]) + len(pair[1]), pair))

@@ -1,0 +1,120 @@
+"""What a zoo's headers tell before anything is downloaded or started: what was found, what does not fit, what a run will need.
+
+And the download of what is still on the hub. What is told comes from `fda.ui.survey.preview`.
+"""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import streamlit as st
+
+from fda.errors import UserError
+from fda.home import model_roots
+from fda.models.own_zoo import shown
+from fda.models.zoo import load_zoo, zoo_path
+from fda.runs import downloads
+from fda.runs.downloads import look
+from fda.runs.store import Store
+from fda.ui import notices
+from fda.ui.format import number, size
+
+TICK = 1.0
+
+
+def preview_card(found: Mapping[str, Any]) -> None:
+    """What was found of every model, and what a run will need."""
+    facts = {
+        "To download": size(found["download_bytes"]) if found["download_bytes"] else "nothing",
+        "Memory, about": size(found["memory_bytes"]) if found["memory_bytes"] else "not known",
+        "Disk": f"{size(found['disk_bytes'])} of {size(found['disk_free_bytes'])} free",
+    }
+    base = found["models"][0]
+    if base["blocks"]:
+        facts = {
+            "Blocks": f"{base['blocks']} × {base['tensors_per_block']} tensors",
+            "Width": str(base["width"]),
+        } | facts
+    with st.container(horizontal=True, gap="medium"):
+        for label, value in facts.items():
+            st.metric(label, value, width="content")
+    st.caption(
+        "Told by configs and headers alone; no tensor was read. Memory and disk are those of a run with the paper's settings; "
+        "**Construct** measures on this machine how long one takes."
+    )
+    st.dataframe(
+        model_table(found), hide_index=True, alt="Models of the zoo with what their configs and headers tell of them"
+    )
+    for note in found["notes"]:
+        st.caption(notices.sentence(note))
+
+
+def model_table(found: Mapping[str, Any]) -> pd.DataFrame:
+    rows = [
+        {
+            "role": one["role"],
+            "model": shown(Path(one["model"])) if one["where"] == "here" else one["model"],
+            "architecture": one["architecture"] or "no config",
+            "parameters": number(one["parameters"]) if one["parameters"] else "known after the download",
+            "dtype": one["dtype"] or "",
+            "blocks": ""
+            if not one["blocks"]
+            else f"{one['blocks']} × {one['tensors_per_block']}, width {one['width']}",
+            "size": size(one["bytes"]),
+            "where": "here" if one["where"] == "here" else f"on the hub, {size(one['to_download'])} to come",
+        }
+        for one in found["models"]
+    ]
+    return pd.DataFrame(rows)
+
+
+def download_card(reference: str, total: int, *, hindered: bool) -> None:
+    """Bring what is still on the hub. `hindered`: what was seen does not fit together, so nothing is started."""
+    state = _look(reference).state
+    pace = TICK if state == "running" else None
+    st.fragment(_download, run_every=pace)(reference, total, state, hindered=hindered)
+
+
+def _download(reference: str, total: int, before: str, *, hindered: bool) -> None:
+    """`before`: the state when the page was made; at another the page is made anew, for that has another pace."""
+    found = _look(reference)
+    if found.state != before:
+        st.rerun()
+    notices.show_kept()
+    if found.state == "failed":
+        notices.problem(f"the download ended: {found.message}")
+    if found.state == "running":
+        st.progress(found.share, f"{found.share:.0%}, {found.doing}" if found.doing else "asking the hub")
+        st.button("Stop", icon=":material/stop:", on_click=_noting, args=(_stop, reference), key="download_stop")
+        st.caption("It goes on when this page is closed.")
+    elif not hindered:
+        st.button(
+            f"Download {size(total)}" if found.state == "none" else "Try again",
+            type="primary",
+            icon=":material/cloud_download:",
+            on_click=_noting,
+            args=(_start, reference, total),
+            key="download_start",
+        )
+        st.caption("Into the hub's cache on the machine that the dashboard runs on. What came stays, if it breaks off.")
+
+
+def _look(reference: str) -> downloads.Download:
+    return look(Store(), zoo_path(reference), load_zoo(reference, roots=model_roots()))
+
+
+def _start(reference: str, total: int) -> None:
+    downloads.start_download(Store(), zoo_path(reference), load_zoo(reference, roots=model_roots()), total)
+
+
+def _stop(reference: str) -> None:
+    downloads.stop_download(Store(), zoo_path(reference))
+
+
+def _noting(action: Callable[..., None], *arguments: Any) -> None:
+    """Callback: do it, and keep what went wrong for the next time the card is drawn."""
+    try:
+        action(*arguments)
+    except UserError as error:
+        notices.keep_problem(str(error))

@@ -1,0 +1,269 @@
+"""A zoo of my checkpoints, filled in on the Checkpoints page; saved, it is a file that the command line reads too.
+
+What is wrong with a field is said by `fda.models.own_zoo`. What has been typed is kept while other pages are
+looked at: widgets forget what they held when they are not drawn.
+"""
+
+from collections.abc import Mapping
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any, get_args
+
+import streamlit as st
+
+from fda.anchors.settings import FAMILIES
+from fda.errors import UserError
+from fda.models.nearby import Nearby, look_around
+from fda.models.own_zoo import (
+    Draft,
+    HeadFrom,
+    TaskDraft,
+    content_of,
+    draft_of,
+    draft_of_family,
+    save,
+    shown,
+    unused_name,
+    zoo_text,
+)
+from fda.models.zoo import Metric, ZooBase, own_folder, own_zoos, read_zoo_file
+from fda.ui import notices
+from fda.ui.zoos import look_at
+
+OPEN = "own_open"  # the card's state
+_DRAFT, _PROBLEM = "own_draft", "own_problem"
+HEADS: Mapping[HeadFrom, str] = {
+    "checkpoint": "in the checkpoint",
+    "file": "a file",
+    "zero_shot": "zero-shot, from class names",
+}
+KINDS = get_args(ZooBase.model_fields["kind"].annotation)
+ASKED = ("name", "model", "kind", "family")  # of a draft; the rest are its tasks and what is only kept
+ASKED_OF_TASK = tuple(one.name for one in fields(TaskDraft) if one.name != "kept")
+PLACE = "a path, or org/name on the hub"
+
+
+def own_zoo_card() -> bool:
+    """The form, closed or open; whether it is open."""
+    card = st.expander("My checkpoints", key=OPEN, on_change="rerun", icon=":material/add_circle:")
+    if card.open:
+        with card:
+            _form()
+    return card.open
+
+
+def edit(name: str, problem: str | None) -> None:
+    """Callback: open the form with a zoo of mine in it, and say what is wrong with it."""
+    path = own_zoos()[name]
+    try:
+        text = path.read_text(encoding="utf-8")
+        _fill(draft_of(read_zoo_file(path), own_folder(), text))
+        st.session_state[_PROBLEM] = problem
+    except (OSError, UserError) as error:
+        st.session_state[_PROBLEM] = str(error)
+    st.session_state[OPEN] = True
+
+
+def _form() -> None:
+    st.caption(
+        "A base model and what was finetuned from it, by path or by hub id. Saved, it is a zoo file of yours: nothing is "
+        "downloaded or started by that, first you see what was found."
+    )
+    near = _near()
+    if near.families:
+        _suggestions(near)
+    draft = st.session_state.setdefault(_DRAFT, Draft(unused_name()))
+    for key, value in _values(draft).items():
+        st.session_state.setdefault(key, value)
+    models = [*(shown(path) for path in near.models), *near.ids]
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        st.text_input("Name of the zoo", key="own.name", width=200)
+        _place("Base model", "own.model", models, min_width=280)
+        st.selectbox(
+            "Saved by",
+            KINDS,
+            key="own.kind",
+            format_func=lambda kind: "found out" if kind == "auto" else kind,
+            width=150,
+            help="The library whose form the files have. It is found out from the files where they say so.",
+        )
+        st.selectbox(
+            "Settings as for",
+            FAMILIES,
+            key="own.family",
+            width=150,
+            help="Whose settings of the paper are meant by its preset: tokens, learning rates, distance.",
+        )
+    for place in range(len(draft.tasks)):
+        _task(place, models, [shown(path) for path in near.data], removable=len(draft.tasks) > 1)
+    st.button("Add a task", icon=":material/add:", on_click=_with_tasks, args=(None,), key="own_add")
+    st.session_state[_DRAFT] = draft = _read()
+    _ending(draft)
+
+
+def _suggestions(near: Nearby) -> None:
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        chosen = st.selectbox(
+            "Folders of checkpoints nearby",
+            near.families,
+            index=None,
+            format_func=shown,
+            placeholder="choose one to fill the form in",
+            key="own_family_folder",
+            width=420,
+            help="Found by their names below the folders in FDA_MODEL_ROOTS.",
+        )
+        st.button(
+            "Fill in",
+            disabled=chosen is None,
+            on_click=_suggest,
+            args=(chosen,),
+            key="own_fill",
+            icon=":material/edit_note:",
+        )
+
+
+def _task(place: int, models: list[str], data: list[str], *, removable: bool) -> None:
+    def key(field: str) -> str:
+        return f"own.{place}.{field}"
+
+    with st.container(border=True):
+        with st.container(horizontal=True, vertical_alignment="bottom"):
+            st.text_input(f"Task {place + 1}", key=key("name"), width=160, placeholder="its name")
+            _place("Finetuned model", key("model"), models, min_width=280)
+            st.selectbox("Head", list(HEADS), key=key("head"), format_func=HEADS.__getitem__, width=220)
+            st.button(
+                "Remove",
+                icon=":material/delete:",
+                type="tertiary",
+                disabled=not removable,
+                on_click=_with_tasks,
+                args=(place,),
+                key=key("remove"),
+            )
+        if st.session_state[key("head")] == "file":
+            st.text_input("File of the head", key=key("head_file"), placeholder="a safetensors file or head_NAME.pt")
+        elif st.session_state[key("head")] == "zero_shot":
+            with st.container(horizontal=True):
+                st.text_area("Class names, one a line", key=key("classes"), height=100, width=320)
+                st.text_area("Templates, one a line; {} is the class", key=key("templates"), height=100, width=320)
+        with st.container(horizontal=True, vertical_alignment="bottom"):
+            _place("Data to score on", key("data"), data, min_width=220, placeholder="none, a path, or org/name")
+            if st.session_state[key("data")]:
+                st.text_input("Input", key=key("input"), width=120, help="Column of images or texts; two with a comma.")
+                st.text_input("Label", key=key("label"), width=120, help="Column of the right answers.")
+                st.text_input("Test split", key=key("split"), width=120)
+                with st.popover("More", key=key("more")):
+                    st.text_input(
+                        "Validation split", key=key("validation_split"), placeholder="none", help="For sweeps."
+                    )
+                    st.text_input(
+                        "Training split",
+                        key=key("train_split"),
+                        placeholder="none",
+                        help="For methods that read inputs, and to hold anchors against real data.",
+                    )
+                    st.text_input(
+                        "Configuration", key=key("config"), placeholder="none", help="Of a data set that has several."
+                    )
+                    st.selectbox("Metric", get_args(Metric), key=key("metric"))
+
+
+def _place(label: str, key: str, options: list[str], *, min_width: int, placeholder: str = PLACE) -> None:
+    """A path or hub id: one of those found nearby, or typed."""
+    current = st.session_state.get(key)
+    with st.container(width=max(min_width, 340)):
+        st.selectbox(
+            label,
+            [*([current] if current and current not in options else []), *options],
+            index=None,
+            key=key,
+            placeholder=placeholder,
+            accept_new_options=True,
+        )
+
+
+def _ending(draft: Draft) -> None:
+    """What is still wrong, the file as it will be, and the button."""
+    if (problem := st.session_state.pop(_PROBLEM, None)) is not None:
+        notices.problem(problem)
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.button("Save and look", type="primary", icon=":material/save:", on_click=_save, key="own_save")
+        st.button("Start anew", type="tertiary", on_click=_fill, args=(None,), key="own_anew")
+    try:
+        text = zoo_text(content_of(draft))
+    except UserError as error:
+        st.caption(f"Still to do: {notices.sentence(str(error))}")
+        return
+    with st.expander("The zoo file", icon=":material/description:"):
+        st.code(text, language="yaml", wrap_lines=True)
+        st.download_button(
+            "Download", text, f"{draft.name}.yaml", "application/yaml", on_click="ignore", icon=":material/download:"
+        )
+
+
+@st.cache_data(ttl=10, show_spinner=False)
+def _near() -> Nearby:
+    return look_around()
+
+
+# what has been typed ---------------------------------------------------------------------------------------------------
+
+
+def _values(draft: Draft) -> dict[str, Any]:
+    """Widget key → what it shows. A choice of nothing is None."""
+    found = {f"own.{name}": getattr(draft, name) for name in ASKED}
+    for place, task in enumerate(draft.tasks):
+        found |= {f"own.{place}.{name}": getattr(task, name) for name in ASKED_OF_TASK}
+    return {key: None if value == "" and key.endswith((".model", ".data")) else value for key, value in found.items()}
+
+
+def _read() -> Draft:
+    """The draft as the widgets have it; fields that are not drawn keep what they had."""
+    draft: Draft = st.session_state[_DRAFT]
+
+    def typed(key: str, before: str) -> str:
+        return (st.session_state[key] or "").strip() if key in st.session_state else before
+
+    tasks = tuple(
+        replace(task, **{name: typed(f"own.{place}.{name}", getattr(task, name)) for name in ASKED_OF_TASK})
+        for place, task in enumerate(draft.tasks)
+    )
+    return replace(draft, tasks=tasks, **{name: typed(f"own.{name}", getattr(draft, name)) for name in ASKED})
+
+
+def _fill(draft: Draft | None) -> None:
+    """Callback: show this draft, or an empty one."""
+    for key in [key for key in st.session_state if str(key).startswith("own.")]:
+        del st.session_state[key]
+    st.session_state[_DRAFT] = draft = draft or Draft(unused_name())
+    st.session_state.update(_values(draft))
+
+
+def _with_tasks(without: int | None) -> None:
+    """Callback: one task more, or without this one."""
+    draft = _read()
+    tasks = [task for place, task in enumerate(draft.tasks) if place != without]
+    _fill(replace(draft, tasks=tuple(tasks if without is not None else [*tasks, _next(draft)])))
+
+
+def _next(draft: Draft) -> TaskDraft:
+    """A new task is like the last one in how its data are laid out."""
+    last = draft.tasks[-1]
+    return TaskDraft(head=last.head, templates=last.templates, input=last.input, label=last.label, split=last.split)
+
+
+def _suggest(folder: Path) -> None:
+    _fill(draft_of_family(folder, unused_name(folder.name)))
+
+
+def _save() -> None:
+    """Callback: write the file and look at it; the form stays open with what is wrong."""
+    try:
+        saved = save(_read())
+    except UserError as error:
+        st.session_state[_PROBLEM] = str(error)
+        return
+    _fill(saved)
+    look_at(saved.name)
+    st.session_state[OPEN] = False

@@ -1,0 +1,152 @@
+"""Downloads that pages start, against a stand-in hub: how far one is, that it is stopped and goes on, and how it fails."""
+
+import shutil
+from pathlib import Path
+
+import huggingface_hub
+import pytest
+import yaml
+
+from fda.errors import UserError
+from fda.models.zoo import Zoo, load_zoo
+from fda.runs import background, downloads
+from fda.runs.downloads import Download, look, start_download, stop_download
+from fda.runs.processes import is_alive
+from fda.runs.store import Store
+from tests.models.library_zoos import text_zoo
+from tests.models.stand_in_hub import client_environment, stand_in_hub
+from tests.runs.helpers import wait_for
+
+PATIENCE = 120
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory) -> Path:
+    """A folder with `zoo.yaml` of the ids org/base, org/first and org/second, and `root`, where a hub has them."""
+    folder = tmp_path_factory.mktemp("made")
+    path = text_zoo(folder, "bert", train_split=None)
+    content = yaml.safe_load(path.read_text())
+    for one in (content["base"], *content["tasks"]):
+        shutil.copytree(folder / one["model"], folder / "root" / "org" / one["model"])
+        one["model"] = f"org/{one['model']}"
+    path.write_text(yaml.safe_dump(content))
+    return folder
+
+
+@pytest.fixture
+def path(made) -> Path:
+    return made / "zoo.yaml"
+
+
+@pytest.fixture
+def zoo(path) -> Zoo:
+    return load_zoo(path)
+
+
+@pytest.fixture
+def total(made) -> int:
+    files = (made / "root").rglob("*")
+    return sum(file.stat().st_size for file in files if file.is_file())
+
+
+@pytest.fixture
+def store(fda_home) -> Store:
+    return Store(fda_home)
+
+
+@pytest.fixture
+def hub(made, tmp_path, monkeypatch):
+    """The stand-in; this process and those it starts keep their cache to the test."""
+    with stand_in_hub(made / "root") as server:
+        for name, value in client_environment(server.address, tmp_path / "hf").items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.setenv("OMP_NUM_THREADS", "1")
+        monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "hf" / "hub"))
+        yield server
+        server.held = ""
+
+
+@pytest.fixture(autouse=True)
+def started(monkeypatch):
+    """Every process that a test set going. None outlives it."""
+    started = []
+    real = background.detached
+    monkeypatch.setattr(background, "detached", lambda *args: started.append(real(*args)) or started[-1])
+    yield started
+    for child in started:
+        child.kill()
+        child.wait()
+    background._children.clear()
+
+
+def changed(path: Path, tmp_path: Path, **models: str) -> Path:
+    """The zoo with other models for some of its roles, beside the original's data."""
+    content = yaml.safe_load(path.read_text())
+    content["base"]["model"] = models.get("base", content["base"]["model"])
+    for task in content["tasks"]:
+        task["model"] = models.get(task["name"], task["model"])
+        task["data"]["path"] = str(path.parent / task["data"]["path"])
+    (tmp_path / "changed.yaml").write_text(yaml.safe_dump(content))
+    return tmp_path / "changed.yaml"
+
+
+def test_a_download_fails_is_tried_again_stopped_and_goes_on(hub, store, path, zoo, total, started, monkeypatch):
+    assert look(store, path, zoo) == Download("none")
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")  # where nobody answers
+    start_download(store, path, zoo, total)
+    wait_for(lambda: look(store, path, zoo).state != "running", PATIENCE)
+    found = look(store, path, zoo)
+    assert found.state == "failed" and "check the network; repeating the command goes on" in found.message
+
+    monkeypatch.setenv("HF_ENDPOINT", hub.address)
+    hub.held = "org/second"
+    start_download(store, path, zoo, total)
+    assert look(store, path, zoo) == Download("running"), "what the last one said is forgotten"
+    wait_for(lambda: "org/second: model.safetensors" in (look(store, path, zoo).doing or ""), PATIENCE)
+    background._children.clear()  # as in a server that started later
+    found = look(store, path, zoo)
+    assert found.state == "running" and 0.5 < found.share < 1
+    start_download(store, path, zoo, total)
+    assert len(started) == 2, "a second press finds it running"
+
+    process = (started[1].pid, background.start_time(started[1].pid))
+    stop_download(store, path)
+    assert not is_alive(*process) and look(store, path, zoo) == Download("none")
+    stop_download(store, path)  # a second press
+    hub.asked.clear()
+    hub.held = ""
+    start_download(store, path, zoo, total)
+    wait_for(lambda: look(store, path, zoo).state != "running", PATIENCE)
+    assert look(store, path, zoo) == Download("done", 1.0)
+    whole = {one[1].split("/")[2] for one in hub.asked.of_weights() if one[0] == "GET" and one[2] is None}
+    assert whole == {"second"}, "what came before the stop is not asked for again"
+
+
+def test_a_zoo_whose_file_was_changed_is_another_download(hub, store, path, tmp_path, total, started):
+    hub.held = "org/base"
+    start_download(store, path, load_zoo(path), total)
+    other = changed(path, tmp_path, second="org/first")
+    assert look(store, path, load_zoo(path)).state == "running"
+    assert look(store, other, load_zoo(other)).state == "none"
+    stop_download(store, path)
+
+
+def test_models_that_are_here_are_done_whoever_brought_them(store, tiny_zoo):
+    assert look(store, tiny_zoo, load_zoo(tiny_zoo)) == Download("done", 1.0)
+
+
+def test_what_cannot_be_started_is_one_sentence(hub, store, path, zoo, total):
+    store.home.mkdir(exist_ok=True)
+    (store.home / "downloads").touch()  # a file where the folder belongs
+    with pytest.raises(UserError, match="could not be started"):
+        start_download(store, path, zoo, total)
+
+
+def test_the_bytes_that_are_here_count_once_even_while_files_move(hub, zoo, monkeypatch):
+    place = downloads.hub_cache() / "models--org--base"
+    for folder, size in (("blobs", 30), (".fda/parts", 12), ("snapshots/c", 99)):
+        (place / folder).mkdir(parents=True)
+        (place / folder / "file").write_bytes(b"x" * size)
+    assert downloads._bytes_here(zoo) == 42
+    (place / "blobs" / "gone").symlink_to(place / "nowhere")
+    assert downloads._bytes_here(zoo) == 42
