@@ -18,7 +18,7 @@ from fda.ui.command import command_box, run_commands
 from fda.ui.exports import export_menu, run_report_file
 from fda.ui.format import plural
 from fda.ui.frame import guard
-from fda.ui.runs import badge, pick_run, store
+from fda.ui.runs import badge, pick_run, published_note, store
 from fda.ui.scrubber import scrubber, scrubber_spec
 from fda.ui.teaching import what_am_i_seeing
 from fda.ui.theme import theme
@@ -284,6 +284,7 @@ def export(
     )
 
 
+published_note(run)
 st.fragment(wait if unit is None else show, run_every=TICK if any(one.active for one in shown) else None)()
 with st.expander("Compare initialisations", icon=":material/compare_arrows:", key="ablation"):
     ablation_form(known, runs, run)

@@ -10,14 +10,14 @@ import streamlit as st
 from fda.figures.look import blank
 from fda.runs.records import Run, Unit, UnitKey
 from fda.runs.store import Store
-from fda.ui import frame, live, notices
+from fda.ui import frame, live, more_methods, notices
 from fda.ui.clock import current_stage, elapsed, time_left
 from fda.ui.command import command_box, run_commands
 from fda.ui.exports import export_menu, run_report_file
 from fda.ui.format import duration
 from fda.ui.frame import guard
 from fda.ui.plot import plot
-from fda.ui.runs import RESUMABLE, badge, pick_run, resume, stop, store
+from fda.ui.runs import RESUMABLE, badge, pick_run, published_note, resume, stop, store
 from fda.ui.teaching import what_am_i_seeing
 from fda.ui.theme import theme
 
@@ -44,6 +44,7 @@ ALTS = {
 }
 MANY_UNITS = 32
 
+more_methods.go_on()
 st.title("Watch", anchor=False)
 st.caption("Anchors as they are constructed: whether the loss falls, and whether their space turns towards real data.")
 what_am_i_seeing("watch")
@@ -210,10 +211,13 @@ def export(known: Store, run: Run, view: live.View) -> None:
     )
 
 
+published_note(run)
 with notices.noticed(stop=True):
     units = known.units(run.run_id)
 view = choose_view(run, units)
 st.fragment(show, run_every=TICK if run.active else None)(view)
 export(known, run, view)
+if run.spec.construction is not None and not run.spec.methods:
+    more_methods.more_card(run)
 commands = run_commands(run.spec, run.run_id)
 command_box([*commands, f"python -m fda runs show {run.run_id}"])

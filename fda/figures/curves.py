@@ -86,9 +86,18 @@ def share_curves(
 
 
 def cosine_bars(
-    names: Sequence[str], first: np.ndarray, last: np.ndarray, theme: Theme, *, unit: str, uirevision: str | None = None
+    names: Sequence[str],
+    first: np.ndarray | None,
+    last: np.ndarray,
+    theme: Theme,
+    *,
+    unit: str,
+    uirevision: str | None = None,
 ) -> go.Figure:
-    """Cosine of the induced gradient with the task vector, a bar a tensor, beside where it was at the first step (mark)."""
+    """Cosine of the induced gradient with the task vector, a bar a tensor, beside where it was at the first step (mark).
+
+    `first`: None if one step alone is known.
+    """
     figure = blank(f"Cosine by tensor: {unit}", theme, height=160 + 24 * len(names), uirevision=uirevision)
     palette = PALETTES[theme]
     figure.add_bar(
@@ -100,18 +109,18 @@ def cosine_bars(
         hovertemplate="<b>%{y}</b><br>now: %{x:.3f}<extra></extra>",
         uid="now",
     )
-    figure.add_scatter(
-        y=list(names),
-        x=first.astype(np.float32),
-        mode="markers",
-        marker={"symbol": "line-ns-open", "size": 16, "color": palette.ink, "line": {"width": 2}},
-        name="at the start",
-        hovertemplate="<b>%{y}</b><br>at the start: %{x:.3f}<extra></extra>",
-        uid="start",
-    )
-    figure.update_xaxes(
-        title="cosine of induced gradient and task vector", range=[min(0.0, float(np.nanmin(first))), 1]
-    )
+    if first is not None:
+        figure.add_scatter(
+            y=list(names),
+            x=first.astype(np.float32),
+            mode="markers",
+            marker={"symbol": "line-ns-open", "size": 16, "color": palette.ink, "line": {"width": 2}},
+            name="at the start",
+            hovertemplate="<b>%{y}</b><br>at the start: %{x:.3f}<extra></extra>",
+            uid="start",
+        )
+    lowest = float(np.nanmin(last if first is None else first))
+    figure.update_xaxes(title="cosine of induced gradient and task vector", range=[min(0.0, lowest), 1])
     figure.update_yaxes(autorange="reversed", type="category", automargin=True)
     return figure
 

@@ -14,7 +14,7 @@ def spectrum_curves(
 ) -> go.Figure:
     """`values` (S, k): singular values divided by the largest, descending, at each of `steps` (S,).
 
-    One curve a step, coloured from the first (dark end, dotted) to the last (bright end, thick).
+    One curve a step, coloured from the first (dark end, dotted) to the last (bright end, thick); one alone needs no scale.
     """
     chosen = np.unique(np.linspace(0, len(steps) - 1, min(CURVES, len(steps))).round().astype(int))
     stride = max(1, -(-values.shape[1] // POINTS))
@@ -42,7 +42,7 @@ def spectrum_curves(
             "cmin": int(steps[0]),
             "cmax": max(int(steps[-1]), int(steps[0]) + 1),
             "colorscale": steps_scale(theme),
-            "showscale": True,
+            "showscale": len(chosen) > 1,
             "colorbar": {"title": {"text": "step", "side": "right"}, "thickness": 12, "outlinewidth": 0, "x": 1.0},
         },
         showlegend=False,

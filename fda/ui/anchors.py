@@ -11,6 +11,7 @@ import numpy as np
 from fda.anchors.settings import ConstructSettings
 from fda.figures.anchors import Record
 from fda.runs.records import Run, UnitKey
+from fda.runs.spec import RunSpec
 from fda.runs.store import Store
 
 MOST_BESIDE = 4  # runs overlaid on the reference: five dashes can still be told apart
@@ -45,8 +46,9 @@ class UnitRecord:
 
     @property
     def steps(self) -> list[int]:
-        """The steps at which anything but the loss was recorded."""
-        records = [*self.snapshots.values(), *(one for name, one in self.measures.items() if name != "angle_loss")]
+        """The steps at which anything but the loss was recorded of the anchors; real data's numbers are of no step."""
+        apart = ("angle_loss", *(name for name in self.measures if name.endswith("_real")))
+        records = [*self.snapshots.values(), *(one for name, one in self.measures.items() if name not in apart)]
         return sorted({int(step) for record in records for step in record.steps})
 
     @property
@@ -100,21 +102,35 @@ def _side_by_side(name: str, columns: Sequence[tuple[np.ndarray, np.ndarray]]) -
 
 
 def run_names(runs: Sequence[Run]) -> dict[str, str]:
-    """Run id → a short name: the start of its anchors and whatever else differs among these runs; the id if nothing does."""
+    """Run id → a short name: the start of its anchors and whatever else differs among these runs; the id if nothing does.
+
+    How published anchors were constructed is known in part only: their settings are not held against others'.
+    """
     if len(runs) == 1:
         return {runs[0].run_id: start_of(runs[0])}
-    parts = {run.run_id: _settings(run) for run in runs}
+    parts = {run.run_id: _settings(run) for run in runs if run.spec.published is None}
     differing = [
         name
-        for name in next(iter(parts.values()))
-        if len({parts[run.run_id][name] for run in runs}) > 1 and name not in ("init", "sigma")
+        for name in next(iter(parts.values()), ())
+        if len({own[name] for own in parts.values()}) > 1 and name not in ("init", "sigma")
     ]
     names = {
-        run.run_id: ", ".join([start_of(run), *(f"{_word(n)} {parts[run.run_id][n]}" for n in differing)])
+        run.run_id: ", ".join(
+            [start_of(run), *(f"{_word(n)} {parts[run.run_id][n]}" for n in differing if run.run_id in parts)]
+        )
         for run in runs
     }
     taken = list(names.values())
     return {run_id: f"{name} · {run_id[-4:]}" if taken.count(name) > 1 else name for run_id, name in names.items()}
+
+
+def known_settings(spec: RunSpec) -> dict[str, object]:
+    """How the anchors of a constructing run were made; of published ones what their files and their folder's name tell."""
+    settings = spec.construction.model_dump()
+    if spec.published is None:
+        return settings
+    names = ("init", "sigma", "anchors", "tokens", "steps")
+    return {name: settings[name] for name in names if name != "sigma" or settings["init"] == "gauss"}
 
 
 def start_of(run: Run) -> str:
@@ -139,6 +155,8 @@ def finding(records: Sequence[UnitRecord], pinned: str, chance: float | None) ->
     first, last = float(course.values[0]), float(course.values[-1])
     verb = "stays at" if abs(last - first) < 0.005 else "rises to" if last > first else "falls to"
     told = f"From {pinned}, similarity with real data begins at {first:.3f} and {verb} **{last:.3f}**"
+    if len(course.values) == 1:  # published anchors are seen once
+        told = f"Of {pinned}, similarity with real data is **{last:.3f}**"
     told += f" (chance {chance:.2f})" if chance is not None else ""
     others = {one.run: value for one in records if (value := one.last("similarity")) is not None}
     best = max(others, key=others.get)

@@ -54,7 +54,8 @@ def steps_of(records: Sequence[UnitRecord]) -> tuple[int, ...]:
 
 
 def step_dial(steps: Sequence[int]) -> Dial:
-    return Dial("Step", tuple(map(str, steps)), "drag, or use the arrow keys", plays=True)
+    told = "drag, or use the arrow keys" if len(steps) > 1 else "the only one that is recorded"
+    return Dial("Step", tuple(map(str, steps)), told, plays=True)
 
 
 def share_dial(width: int) -> Dial:

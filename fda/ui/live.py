@@ -128,7 +128,8 @@ def drawings(store: Store, run: Run, view: View, units: Sequence[Unit], unit: Un
         add("projection", share_curves, projection, title=title, y_title=y_title, line=line, **curves)
     if unit and (cosines := _cosines(store, run.run_id, unit)):
         first, last = (np.array([values[place] for values in cosines.values()]) for place in (0, -1))
-        add("cosines", cosine_bars, list(cosines), first, last, unit=titled, **close)
+        alone = all(len(values) == 1 for values in cosines.values())  # published anchors, or the first step
+        add("cosines", cosine_bars, list(cosines), None if alone else first, last, unit=titled, **close)
     if unit in spectra:
         add("spectrum", spectrum_curves, *spectra[unit], unit=titled, **close)
     if readings := store.system(run.run_id):

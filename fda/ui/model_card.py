@@ -21,6 +21,7 @@ from fda.runs.exports import export_words
 from fda.runs.records import Run
 from fda.runs.spec import RunSpec
 from fda.runs.store import Store
+from fda.ui.anchors import known_settings
 from fda.ui.command import run_commands
 from fda.ui.comparison import Results, results, settings_text
 from fda.ui.model_loading import Loading, loading_code
@@ -81,7 +82,7 @@ def _loading(loading: Loading) -> str:
 
 
 def _commands(store: Store, run: Run, method: str, task: str | None) -> list[str]:
-    """From the zoo file to this folder. The file is called by its name: where it lay is nobody's business."""
+    """From the zoo file to this folder. Files are called by their names: where they lay is nobody's business."""
     source = _anchors_run(store, run)
     lines = [] if source is None else run_commands(_nameless(source.spec))
     spec = run.spec if run.spec.anchors_run is None else run.spec.model_copy(update={"anchors_run": "RUN_ID"})
@@ -90,6 +91,8 @@ def _commands(store: Store, run: Run, method: str, task: str | None) -> list[str
 
 
 def _nameless(spec: RunSpec) -> RunSpec:
+    if spec.published is not None:
+        spec = spec.model_copy(update={"published": Path(spec.published).name})
     shipped = spec.zoo_path in map(str, list_zoos().values())
     return spec if shipped else spec.model_copy(update={"zoo_path": Path(spec.zoo_path).name})
 
@@ -117,13 +120,17 @@ def _settings(store: Store, run: Run, method: str, found: Results) -> str:
     lines.append(f"- chosen: {found.settings[method].get('selection', 'fixed')}")
     construction = _construction(store, run) if own.needs == "anchors" else None
     if construction is not None:
-        lines.append("- anchors: " + settings_text(construction))
+        lines.append(f"- anchors: {construction}")
     return "\n".join(lines)
 
 
-def _construction(store: Store, run: Run) -> Mapping[str, Any] | None:
+def _construction(store: Store, run: Run) -> str | None:
+    """How the anchors were made, in words; None if that is not known."""
     source = run if run.spec.construction is not None else _anchors_run(store, run)
-    return None if source is None or source.spec.construction is None else source.spec.construction.model_dump()
+    if source is None or source.spec.construction is None:
+        return None
+    told = settings_text(known_settings(source.spec))
+    return told if source.spec.published is None else f"published by others, {told}"
 
 
 def _anchors_run(store: Store, run: Run) -> Run | None:

@@ -1,4 +1,4 @@
-"""Scoring further methods on the anchors of a finished run: a new comparing run, started from the Compare page."""
+"""Scoring methods on the anchors of a finished run: a new comparing run, started from Compare, or from Watch for its first."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,7 +11,7 @@ from fda.merging.registry import METHODS
 from fda.runs import jobs
 from fda.runs.hyperparameters import read_by
 from fda.runs.records import Run
-from fda.runs.request import make_spec, missing_need
+from fda.runs.request import MAIN_METHODS, make_spec, missing_need
 from fda.runs.spec import RunSpec
 from fda.runs.store import Store
 from fda.ui import frame, notices
@@ -74,11 +74,17 @@ def more_card(run: Run) -> None:
     if run.state != "done" or not Path(run.spec.zoo_path).is_file() or not offered:
         return
     which = "these anchors" if anchors_of(run) else "these checkpoints"
-    with st.expander(f"Compare more methods on {which}", icon=":material/add_chart:"):
+    more = "more methods" if run.spec.methods else "methods"
+    with st.expander(f"Compare {more} on {which}", icon=":material/add_chart:"):
         methods = st.multiselect(
-            "Methods", offered, format_func=lambda name: METHODS[name].title, key="more_methods", placeholder="choose"
+            "Methods",
+            offered,
+            None if run.spec.methods else [name for name in MAIN_METHODS if name in offered],
+            format_func=lambda name: METHODS[name].title,
+            key="more_methods",
+            placeholder="choose",
         )
-        again = st.checkbox(
+        again = bool(run.spec.methods) and st.checkbox(
             "Score the methods of this run again beside them",
             key="more_again",
             help="Otherwise the new run has only the pretrained and the individual models beside them",

@@ -19,6 +19,7 @@ from fda.runs.landscape_record import MEAN, read_numbers
 from fda.runs.records import Run, UnitKey
 from fda.runs.store import Store
 from fda.ui import landscape, live
+from fda.ui.anchors import known_settings
 from fda.ui.cited import Cited
 from fda.ui.command import run_commands
 from fda.ui.comparison import BASELINES, Results, cited_for, results
@@ -91,7 +92,7 @@ def facts(run: Run, found: Results | None = None) -> dict[str, str]:
     if found is not None and found.methods:
         known["Scores"] = f"{found.metric} on {found.count:,} {found.split} samples"
     if spec.construction is not None:
-        settings = spec.construction.model_dump().items()
+        settings = known_settings(spec).items()
         known["Anchors"] = ", ".join(f"{name} {value}" for name, value in settings if value is not None)
         if spec.published is not None:
             known["Anchors"] = f"published, imported from {spec.published}: {known['Anchors']}"

@@ -1,6 +1,7 @@
 """Runs as pages show them: which one is looked at, its badge, its buttons, its line in a list."""
 
 import time
+from pathlib import Path
 
 import streamlit as st
 
@@ -44,7 +45,22 @@ def badge(run: Run) -> None:
 
 
 def label(run: Run) -> str:
-    return f"{run.run_id} · {run.spec.zoo.name} · {KINDS[run.kind]} · {run.state}"
+    return f"{run.run_id} · {run.spec.zoo.name} · {kind(run)} · {run.state}"
+
+
+def kind(run: Run) -> str:
+    """What a run makes, in words."""
+    return "published anchors" if run.spec.published is not None else KINDS[run.kind]
+
+
+def published_note(run: Run) -> None:
+    """Where anchors come from that others constructed, and why each curve is one point; nothing for anchors of our own."""
+    if run.spec.published is not None:
+        told = (
+            f"Others constructed these anchors; they were imported from `{Path(run.spec.published).name}`. What they were "
+            "on the way is not known: each is measured once, at its last step, and its angle loss is computed anew."
+        )
+        st.caption(notices.sentence(told))
 
 
 def pick_run(runs: list[Run], known: Store, *, key: str, wrong: str) -> Run | None:
@@ -117,7 +133,7 @@ def run_line(run: Run, position: int | None) -> None:
     with st.container(border=True, key=f"line-{run.run_id}"):
         with st.container(horizontal=True, vertical_alignment="center", gap="small"):
             badge(run)
-            st.markdown(f"**{run.spec.zoo.name}** · {KINDS[run.kind]}", width="content")
+            st.markdown(f"**{run.spec.zoo.name}** · {kind(run)}", width="content")
             st.caption(f"`{run.run_id}` · {_when(run, position)}", width="stretch")
             _links(run)
         if run.units_total and run.state != "done":
