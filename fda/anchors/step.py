@@ -6,7 +6,7 @@ products in float32 or bfloat16. Tests hold the paths together.
 """
 
 from collections.abc import Callable
-from threading import Lock
+from threading import Lock, Thread
 from typing import Any
 
 import torch
@@ -69,14 +69,12 @@ class CompiledSteps:
             while kind in self._compiled and not _same(self._sample[kind], block, base):
                 kind = (*kind, "another function of the same shapes")
             if kind not in self._compiled:
+                some = next(iter(base.values()))
                 composition = _composition(written_out(block, self.products), live, shape, distance)
-                compiled = torch.compile(composition, options=_options(next(iter(base.values())).device))
-                compiled(
-                    torch.zeros(shape).flatten(0, 1).to(next(iter(base.values()))),
-                    base,
-                    finetuned,
-                    task_vector,
-                )
+                compiled = torch.compile(composition, options=_options(some.device))
+                if some.device.type == "cpu":
+                    Thread(target=_ask_compiler, daemon=True).start()
+                compiled(torch.zeros(shape).flatten(0, 1).to(some), base, finetuned, task_vector)
                 self._compiled[kind], self._sample[kind] = compiled, block.copy()  # its owner goes on using it
             compiled = self._compiled[kind]
 
@@ -89,9 +87,17 @@ class CompiledSteps:
 
 def _options(device: torch.device) -> dict[str, bool]:
     """What the compiler is told. On a CPU a step's kernels are called from C++: a tenth less time, and lanes do not wait for
-    each other, for called from Python every kernel holds the interpreter's lock while it computes.
+    each other, for called from Python every kernel holds the interpreter's lock while it computes. All of it is one file, for
+    which headers compiled beforehand cost more than they save.
     """
-    return {"cpp_wrapper": True} if device.type == "cpu" else {}
+    return {"cpp_wrapper": True, "cpp_cache_precompile_headers": False} if device.type == "cpu" else {}
+
+
+def _ask_compiler() -> None:
+    """Find out which vector instructions compiler and processor have, which takes seconds, while the step is being traced."""
+    from torch._inductor.cpu_vec_isa import pick_vec_isa
+
+    pick_vec_isa()
 
 
 def _composition(block: Block, live: tuple[str, ...], shape: torch.Size, distance: Distance) -> Callable[..., Any]:

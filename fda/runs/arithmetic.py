@@ -8,7 +8,6 @@ from typing import Literal
 import torch
 
 from fda.anchors.step import CompiledSteps, MakeStep, plain_step
-from fda.home import fda_home
 from fda.models.precision import has_fast_bfloat16
 from fda.runs.cost import PAYS_FROM
 from fda.runs.work import Work
@@ -27,11 +26,10 @@ class Steps:
 
 
 def steps_of(work: Work) -> Steps:
-    """The steps that a construct run asks for. What is compiled is kept in FDA_HOME for later runs."""
+    """The steps that a construct run asks for."""
     arithmetic = _resolved(work)
     if arithmetic == "plain":
         return Steps(arithmetic, plain_step)
-    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(fda_home() / "cache" / "compiled"))
     return Steps(arithmetic, CompiledSteps(torch.bfloat16 if arithmetic == "bfloat16" else torch.float32).step)
 
 

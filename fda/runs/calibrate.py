@@ -23,6 +23,7 @@ from fda.anchors.construct import Snapshot, Step, construct, spaced_steps
 from fda.anchors.init import initial_anchors, unit_seed
 from fda.anchors.loss import live_tensors
 from fda.errors import UserError
+from fda.home import keep_compiled
 from fda.merging.registry import METHODS
 from fda.models.blocks import Block
 from fda.models.checkpoints import Weights
@@ -308,6 +309,7 @@ def _wait(device: str) -> None:
 
 def main() -> None:
     """For a page: the spec as JSON on stdin. Exit code 2 and a sentence on stderr where it cannot be measured."""
+    keep_compiled()
     try:
         calibrate(RunSpec.model_validate_json(sys.stdin.read()))
     except UserError as error:
