@@ -54,7 +54,7 @@ def sources(settings: ConstructSettings, family: str) -> str:
     amount = f"{settings.anchors} anchors{tokens}, {settings.steps} steps"
     if settings.preset == "paper":
         return f"paper: the settings of Shi, Wen and Liu (arXiv 2510.21223) for {family}: AdamW, {amount}."
-    return f"fast: minutes on a laptop; Muon with a cosine schedule needs a fraction of AdamW's steps: {amount}."
+    return f"fast: minutes on a laptop; Muon from a scaled start needs a fraction of AdamW's steps: {amount}."
 
 
 def use_preset() -> None:
@@ -128,7 +128,8 @@ def inputs(names: tuple[str, ...]) -> dict[str, object]:
     with st.container(horizontal=True):
         for name in names:
             field, default = ConstructSettings.model_fields[name], getattr(known["fast"], name)
-            unused = name == "sigma" and st.session_state.get("init", known[preset].init) != "gauss"
+            start = {"sigma": "gauss", "weight_scale": "weight"}.get(name)
+            unused = start is not None and st.session_state.get("init", known[preset].init) != start
             values[name] = forms.field_input(name, field, default, disabled=unused, width=FIELD_PIXELS)
     return values
 

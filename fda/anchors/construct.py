@@ -139,10 +139,13 @@ def _flush(pending: list[tuple[int, Tensor, float]], block: int, seconds: float)
 
 
 def learning_rate(settings: ConstructSettings, step: int) -> float:
-    """The learning rate at a step: constant, or half a cosine from its full value to zero."""
-    if settings.schedule == "constant":
-        return settings.learning_rate
-    return settings.learning_rate * 0.5 * (1 + math.cos(math.pi * step / settings.steps))
+    """The learning rate at a step: constant, half a cosine from its full value to zero, or a line in the second half."""
+    done = step / settings.steps
+    if settings.schedule == "cosine":
+        return settings.learning_rate * 0.5 * (1 + math.cos(math.pi * done))
+    if settings.schedule == "trapezoid":
+        return settings.learning_rate * min(1.0, 2 * (1 - done))
+    return settings.learning_rate
 
 
 def make_optimizer(matrix: Tensor, settings: ConstructSettings) -> torch.optim.Optimizer:

@@ -22,8 +22,8 @@ def initial_anchors(block: Block, finetuned: Parameters, settings: ConstructSett
     tokens = settings.tokens or block.tokens
     if settings.init == "gauss":
         return settings.sigma * torch.randn(settings.anchors, tokens, block.width, generator=generator)
-    rows = weight_rows(finetuned, block.width)
-    return sample_rows(rows, settings.anchors * tokens, generator).reshape(settings.anchors, tokens, block.width)
+    rows = sample_rows(weight_rows(finetuned, block.width), settings.anchors * tokens, generator)
+    return settings.weight_scale * rows.reshape(settings.anchors, tokens, block.width)
 
 
 def weight_rows(finetuned: Parameters, width: int) -> Tensor:

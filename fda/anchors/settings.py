@@ -22,7 +22,8 @@ class ConstructSettings(BaseModel):
 
     preset: Preset = "fast"
     init: Literal["weight", "gauss"] = Field("weight", description="rows of the finetuned weights, or σ·N(0, I)")
-    sigma: float = Field(0.01, gt=0, le=100, description="scale of the gauss start; the weight start is not scaled")
+    sigma: float = Field(0.01, gt=0, le=100, description="scale of the gauss start; the weight start has its own")
+    weight_scale: float = Field(1.0, gt=0, le=100, description="factor on the rows of the weight start; the paper's is 1")
     anchors: int = Field(64, ge=1, le=65536, description="anchors per task and block")
     tokens: int | None = Field(None, ge=1, le=4096, description="tokens per anchor; empty: as many as the model has")
     steps: int = Field(1200, ge=1, le=100000, description="optimiser steps")
@@ -30,7 +31,11 @@ class ConstructSettings(BaseModel):
     optimizer: Literal["adamw", "muon"] = Field("adamw", description="optimiser of the anchors")
     learning_rate: float = Field(1e-2, gt=0, le=10, description="step size on the anchors")
     weight_decay: float = Field(0.01, ge=0, le=1, description="decay of the anchors")
-    schedule: Literal["constant", "cosine"] = Field("constant", description="course of the learning rate")
+    schedule: Literal["constant", "cosine", "trapezoid"] = Field(
+        "constant",
+        description="course of the learning rate: constant, half a cosine to zero, or constant and in the second half a "
+        "line to zero",
+    )
     arithmetic: Arithmetic = Field(
         "plain",
         description="how a step is computed: plain as in the paper, compiled, or compiled with bfloat16 products; auto: "
@@ -94,9 +99,10 @@ def presets(family: Family) -> dict[Preset, ConstructSettings]:
         "anchors": paper.anchors // 2,
         "steps": paper.steps * 5 // 24,
         "optimizer": "muon",
-        "learning_rate": 0.1,
+        "weight_scale": 4.0,
+        "learning_rate": 0.2,
         "weight_decay": 0.0,
-        "schedule": "cosine",
+        "schedule": "trapezoid",
         "arithmetic": "auto",
     }
     return {"paper": paper, "fast": paper.model_copy(update=fast)}

@@ -136,6 +136,16 @@ def test_weight_start_takes_rows_without_replacement_then_means_of_pairs(unit):
         assert (halves - row).abs().amax(-1).min() < 1e-6
 
 
+def test_the_weight_start_is_scaled_and_the_gauss_start_is_not(unit):
+    block, _, finetuned = unit
+    for init, factor in (("weight", 8), ("gauss", 1)):
+        one, eight = (
+            initial_anchors(block, finetuned, SMALL.model_copy(update={"init": init, "weight_scale": scale}), seed=0)
+            for scale in (1.0, 8.0)
+        )
+        assert torch.equal(eight, factor * one)
+
+
 def test_gauss_start_has_the_asked_scale(unit):
     block, _, finetuned = unit
     settings = ConstructSettings(init="gauss", sigma=0.01, anchors=500)
@@ -162,6 +172,8 @@ def test_schedules():
     cosine = ConstructSettings(schedule="cosine", learning_rate=1.0, steps=100)
     assert learning_rate(cosine, 0) == 1.0
     assert learning_rate(cosine, 50) == pytest.approx(0.5)
+    trapezoid = cosine.model_copy(update={"schedule": "trapezoid"})
+    assert [learning_rate(trapezoid, step) for step in (0, 50, 75, 99)] == pytest.approx([1.0, 1.0, 0.5, 0.02])
     assert learning_rate(PAPER_CONSTRUCT, 1199) == 1e-2
     steps = spaced_steps(1200)
     assert steps[0] == 0 and steps[-1] == 1200 and len(steps) == 20
