@@ -1,8 +1,9 @@
 """How soon a unit's anchors reach the loss that the paper's loop reaches: the reference loop and our paths, in turn.
 
-Every path optimises the same unit from the same start. Where the reference's 1200 steps do not fit into the budget, a stretch
-of them is timed, the rest is extrapolated from it, and the loss at their end is taken from compiled steps of the same
-optimiser; the result says so. That loss is kept for the next time, and our paths run until they have reached it.
+Every path optimises the same unit from the same rows of weights, which `fast` scales. Where the reference's 1200 steps do not
+fit into the budget, a stretch of them is timed, the rest is extrapolated from it, and the loss at their end is taken from
+compiled steps of the same optimiser; the result says so. That loss is kept for the next time, and our paths run until they
+have reached it. What is compiled is compiled anew, as on a machine that has not seen the shape.
 """
 
 import json
@@ -83,7 +84,7 @@ def _measure(
     shared = {"anchors": unit.anchors, "tokens": unit.tokens}
     paper = PAPER_CONSTRUCT.model_copy(update=shared | {"steps": steps})
     fast = FAST_CONSTRUCT.model_copy(update=shared | {"steps": max(1, steps * FAST_CONSTRUCT.steps // STEPS)})
-    start = initial_anchors(block, finetuned, paper, 0).to(device)
+    start, scaled = (initial_anchors(block, finetuned, settings, 0).to(device) for settings in (paper, fast))
     makers = {
         "plain": plain_step,
         "compiled": CompiledSteps().step,
@@ -97,7 +98,7 @@ def _measure(
         target = reference.losses[-1] if whole else _target(unit, paper, start, reference)
         results = [_result("reference", reference, steps, target, operations / ceilings["plain"], whole=whole)]
         for name in arithmetics:
-            run = _run(unit, fast, start, makers[name], until=target)
+            run = _run(unit, fast, scaled, makers[name], until=target)
             results.append(_result(f"fast, {name}", run, fast.steps, target, operations / ceilings[name]))
     return {
         "size": size,
