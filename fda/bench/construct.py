@@ -30,6 +30,7 @@ from fda.anchors.step import CompiledSteps, MakeStep, StepFunction, plain_step
 from fda.bench.reference import STEPS, reference_loop
 from fda.bench.results import results_folder
 from fda.bench.units import UNITS, Unit
+from fda.models.precision import has_fast_bfloat16
 from fda.runs.meter import Meter
 
 ARITHMETICS = ("plain", "compiled", "bfloat16")
@@ -95,7 +96,7 @@ def _measure(
         operations = _operations(unit, live, start)
         reference = _timed_reference(unit, live, start, steps, budget)
         whole = len(reference.losses) == steps
-        target = reference.losses[-1] if whole else _target(unit, paper, start, reference)
+        target, deviation = (reference.losses[-1], 0.0) if whole else _target(unit, paper, start, reference)
         results = [_result("reference", reference, steps, target, operations / ceilings["plain"], whole=whole)]
         for name in arithmetics:
             run = _run(unit, fast, scaled, makers[name], until=target)
@@ -108,6 +109,7 @@ def _measure(
         "reference_steps": steps,
         "target": target,
         "target_measured": whole,
+        "target_deviation": deviation,
         "operations_per_step": operations,
         "ceiling": ceilings,
         "paths": [asdict(result) for result in results],
@@ -136,19 +138,23 @@ def _timed_reference(unit: Unit, live: tuple[str, ...], start: Tensor, steps: in
     return _Run(losses, ended, 0.0, meter.peak_bytes)
 
 
-def _target(unit: Unit, paper: ConstructSettings, start: Tensor, reference: _Run) -> float:
-    """The loss after all steps of the paper's optimiser, from compiled steps; kept, for it is the longest part of all.
+def _target(unit: Unit, paper: ConstructSettings, start: Tensor, reference: _Run) -> tuple[float, float]:
+    """The loss after all steps of the paper's optimiser, from the device's fastest steps; kept, for it takes longest of all.
 
-    Two courses are one where they have the same settings and the same losses over the reference's stretch.
+    With it, by how much losses of these steps differ at most from the reference's over its stretch, relatively. Two courses
+    are one where they have the same settings and the same losses at the stretch's start.
     """
     named = f"{paper.model_dump_json()} {[f'{loss:.3e}' for loss in reference.losses[:3]]} {torch.__version__}"
     path = results_folder() / "targets" / f"{sha256(named.encode()).hexdigest()[:16]}.json"
     if path.is_file():
-        return float(json.loads(path.read_text(encoding="utf-8"))["target"])
-    target = _run(unit, paper, start, CompiledSteps().step).losses[-1]
+        told = json.loads(path.read_text(encoding="utf-8"))
+        return float(told["target"]), float(told["deviation"])
+    steps = CompiledSteps(torch.bfloat16 if has_fast_bfloat16(str(start.device)) else torch.float32)
+    losses = _run(unit, paper, start, steps.step).losses
+    deviation = max(abs(ours / theirs - 1) for ours, theirs in zip(losses, reference.losses, strict=False))
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps({"target": target, "of": named}), encoding="utf-8")
-    return target
+    path.write_text(json.dumps({"target": losses[-1], "deviation": deviation, "of": named}), encoding="utf-8")
+    return losses[-1], deviation
 
 
 def _run(unit: Unit, settings: ConstructSettings, start: Tensor, make: MakeStep, *, until: float = -math.inf) -> _Run:
