@@ -163,8 +163,9 @@ def _run(unit: Unit, settings: ConstructSettings, start: Tensor, make: MakeStep,
 
     def timed_make(*arguments: Any) -> StepFunction:
         nonlocal compiling
+        torch._dynamo.reset()  # compiled as in a process and on a machine that have not seen this shape
         began = time.perf_counter()
-        with fresh_cache():  # compiled as on a machine that has not seen this shape
+        with fresh_cache():
             step = make(*arguments)
         compiling = time.perf_counter() - began
         return step
