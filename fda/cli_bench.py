@@ -26,7 +26,7 @@ def construct(
     budget: Annotated[
         float, typer.Option(min=1, help="seconds that the reference loop may take; then it is extrapolated")
     ] = 120.0,
-    steps: Annotated[int, typer.Option(min=1, help="steps of the reference loop")] = 1200,
+    steps: Annotated[int | None, typer.Option(min=1, help="steps of the reference loop, else the paper's")] = None,
     paths: Annotated[
         str, typer.Option(help="our paths: plain, compiled, bfloat16; separated by commas")
     ] = "plain,compiled,bfloat16",

@@ -43,6 +43,7 @@ guard()
 FIELD_PIXELS = 150  # of a number or a choice: six abreast on a laptop, two on a phone
 FIELDS = tuple(name for name in ConstructSettings.model_fields if name != "preset")
 FIRST = ("init", "sigma", "anchors", "steps", "seed")  # the others wait in an expander
+ONLY_WITH = {"sigma": ("init", "gauss"), "weight_scale": ("init", "weight"), "momentum": ("optimizer", "muon")}
 ADAPT_FIELDS = tuple(AdaptSettings.model_fields)
 ADAPT = "adapt."  # begins the keys of adaptation settings: construction has a distance too
 PLAIN_METHODS = [name for name, one in METHODS.items() if not one.swept]
@@ -128,8 +129,8 @@ def inputs(names: tuple[str, ...]) -> dict[str, object]:
     with st.container(horizontal=True):
         for name in names:
             field, default = ConstructSettings.model_fields[name], getattr(known["fast"], name)
-            start = {"sigma": "gauss", "weight_scale": "weight"}.get(name)
-            unused = start is not None and st.session_state.get("init", known[preset].init) != start
+            other, value = ONLY_WITH.get(name, (name, None))
+            unused = value is not None and st.session_state.get(other, getattr(known[preset], other)) != value
             values[name] = forms.field_input(name, field, default, disabled=unused, width=FIELD_PIXELS)
     return values
 

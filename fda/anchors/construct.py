@@ -19,6 +19,7 @@ from fda.errors import UserError
 from fda.models.blocks import Block
 
 FLUSH_SECONDS = 0.25  # numbers are fetched from the device in batches this far apart, so that steps need not wait
+STRETCH = 25  # steps after which is asked whether the loss still falls
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,8 @@ def construct(
     """Optimise anchors of one unit until the gradient they induce at `base` points along `finetuned` − `base`.
 
     base, finetuned: the block's tensors by name, float32, on the device to be used. Yields a `Step` for every step, a
-    `Snapshot` at each of `snapshot_steps` (the step count itself means the end), and at last one `Constructed`.
+    `Snapshot` at each of `snapshot_steps` (the step count itself means the end), and at last one `Constructed`. With a
+    `tolerance` there may be fewer steps than `settings.steps`.
     `make_step` decides how a step's gradient is computed (`fda.anchors.step`).
     Raises UserError if weights are not finite, if no tensor is live, or if the loss stops being a number.
     """
@@ -84,13 +86,15 @@ def construct(
     best_loss = torch.full((), math.inf, device=device)
     best_step = torch.zeros((), dtype=torch.long, device=device)
     pending: list[tuple[int, Tensor, float]] = []
+    step, end, before = 0, settings.steps, math.inf
     began = flushed = time.perf_counter()
 
-    for step in range(settings.steps):
+    while step < end:
         if step in snapshot_steps:
             yield Snapshot(step, matrix.detach().reshape(shape).clone(), live)
+        rate = learning_rate(settings, step, end)
         for group in optimizer.param_groups:
-            group["lr"] = learning_rate(settings, step)
+            group["lr"] = rate
         matrix.grad, cosine = step_function(matrix)
         reported = (1 - cosine).mean()
         with torch.no_grad():
@@ -99,9 +103,15 @@ def construct(
             best_loss = torch.where(better, reported, best_loss)
             best_step = torch.where(better, step, best_step)
         optimizer.step()
-        pending.append((step, torch.cat([reported[None], cosine]), learning_rate(settings, step)))
+        pending.append((step, torch.cat([reported[None], cosine]), rate))
+        step += 1
+        if settings.tolerance and step % STRETCH == 0 and end == settings.steps:
+            lowest = best_loss.item()
+            if lowest > (1 - settings.tolerance) * before:
+                end = _early_end(settings, step)
+            before = lowest
         now = time.perf_counter()
-        if now - flushed > FLUSH_SECONDS or step == settings.steps - 1:
+        if now - flushed > FLUSH_SECONDS or step == end:
             yield from _flush(pending, block.index, now - began)
             pending, flushed = [], time.perf_counter()
 
@@ -138,9 +148,19 @@ def _flush(pending: list[tuple[int, Tensor, float]], block: int, seconds: float)
         yield Step(step, loss, tuple(values), rate, seconds)
 
 
-def learning_rate(settings: ConstructSettings, step: int) -> float:
-    """The learning rate at a step: constant, half a cosine from its full value to zero, or a line in the second half."""
-    done = step / settings.steps
+def _early_end(settings: ConstructSettings, step: int) -> int:
+    """Where a unit ends whose loss has stopped falling at `step`: now, or after as many steps on the way to zero.
+
+    Half a cosine has its course settled beforehand, and what is on its way to zero goes on.
+    """
+    if settings.schedule == "trapezoid":
+        return min(2 * step, settings.steps)
+    return step if settings.schedule == "constant" else settings.steps
+
+
+def learning_rate(settings: ConstructSettings, step: int, end: int) -> float:
+    """At a step of `end`: constant, half a cosine from its full value to zero, or constant and in the second half a line."""
+    done = step / end
     if settings.schedule == "cosine":
         return settings.learning_rate * 0.5 * (1 + math.cos(math.pi * done))
     if settings.schedule == "trapezoid":
@@ -152,7 +172,9 @@ def make_optimizer(matrix: Tensor, settings: ConstructSettings) -> torch.optim.O
     """AdamW as in the paper, or Muon (orthogonalised momentum) on the ((n·tokens) × d) anchor matrix."""
     if settings.optimizer == "adamw":
         return torch.optim.AdamW([matrix], lr=settings.learning_rate, weight_decay=settings.weight_decay)
-    return torch.optim.Muon([matrix], lr=settings.learning_rate, weight_decay=settings.weight_decay)
+    return torch.optim.Muon(
+        [matrix], lr=settings.learning_rate, weight_decay=settings.weight_decay, momentum=settings.momentum
+    )
 
 
 def spaced_steps(steps: int, count: int = 20) -> tuple[int, ...]:

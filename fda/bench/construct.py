@@ -1,7 +1,7 @@
 """How soon a unit's anchors reach the loss that the paper's loop reaches: the reference loop and our paths, in turn.
 
-Every path optimises the same unit from the same rows of weights, which `fast` scales. Where the reference's 1200 steps do not
-fit into the budget, a stretch of them is timed, the rest is extrapolated from it, and the loss at their end is taken from
+Every path optimises the same unit from the same rows of weights, which `fast` scales. Where the reference's steps do not fit
+into the budget, a stretch of them is timed, the rest is extrapolated from it, and the loss at their end is taken from
 compiled steps of the same optimiser; the result says so. That loss is kept for the next time, and our paths run until they
 have reached it. What is compiled is compiled anew, as on a machine that has not seen the shape.
 """
@@ -25,9 +25,9 @@ from torch.utils.flop_counter import FlopCounterMode
 from fda.anchors.construct import Step, construct
 from fda.anchors.init import initial_anchors
 from fda.anchors.loss import live_tensors
-from fda.anchors.settings import FAST_CONSTRUCT, PAPER_CONSTRUCT, ConstructSettings
+from fda.anchors.settings import ConstructSettings, presets
 from fda.anchors.step import CompiledSteps, MakeStep, StepFunction, plain_step
-from fda.bench.reference import STEPS, reference_loop
+from fda.bench.reference import reference_loop
 from fda.bench.results import results_folder
 from fda.bench.units import UNITS, Unit
 from fda.models.precision import has_fast_bfloat16
@@ -65,10 +65,10 @@ def bench_construct(
     device: str = "cpu",
     threads: int | None = None,
     budget: float = 120.0,
-    steps: int = STEPS,
+    steps: int | None = None,
     arithmetics: Sequence[str] = ARITHMETICS,
 ) -> dict[str, Any]:
-    """Measure one unit; plain data. `budget`: seconds that the reference may take; `steps`: how many it has."""
+    """Measure one unit; plain data. `budget`: seconds that the reference may take; `steps`: it has, else the paper's."""
     before = torch.get_num_threads()
     torch.set_num_threads(threads or before)
     try:
@@ -78,13 +78,16 @@ def bench_construct(
 
 
 def _measure(
-    unit: Unit, size: str, device: str, budget: float, steps: int, arithmetics: Sequence[str]
+    unit: Unit, size: str, device: str, budget: float, steps: int | None, arithmetics: Sequence[str]
 ) -> dict[str, Any]:
     block, base, finetuned = unit.block, unit.base, unit.finetuned
     live = live_tensors(block, base, finetuned)
     shared = {"anchors": unit.anchors, "tokens": unit.tokens}
-    paper = PAPER_CONSTRUCT.model_copy(update=shared | {"steps": steps})
-    fast = FAST_CONSTRUCT.model_copy(update=shared | {"steps": max(1, steps * FAST_CONSTRUCT.steps // STEPS)})
+    paper, fast = (presets(unit.family)[name].model_copy(update=shared) for name in ("paper", "fast"))
+    if steps is not None:
+        fast = fast.model_copy(update={"steps": max(1, steps * fast.steps // paper.steps)})
+        paper = paper.model_copy(update={"steps": steps})
+    steps = paper.steps
     start, scaled = (initial_anchors(block, finetuned, settings, 0).to(device) for settings in (paper, fast))
     makers = {
         "plain": plain_step,

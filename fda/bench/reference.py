@@ -14,7 +14,6 @@ from torch.nn.functional import cosine_similarity
 from fda.models.blocks import Block
 
 LEARNING_RATE, WEIGHT_DECAY = 1e-2, 1e-2
-STEPS = 1200
 
 
 def reference_loop(
@@ -23,7 +22,7 @@ def reference_loop(
     finetuned: Mapping[str, Tensor],
     live: tuple[str, ...],
     start: Tensor,
-    steps: int = STEPS,
+    steps: int,
 ) -> Iterator[float]:
     """The angle loss (mean over `live` of 1 − cos) before each step, from `start` (n, tokens, d)."""
     theta0 = {name: tensor.clone().requires_grad_() for name, tensor in base.items()}

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from fda.anchors.settings import Family
 from fda.models.blocks import Block
 
 TRAINING_STEPS = 20
@@ -17,13 +18,14 @@ TRAINING_STEPS = 20
 
 @dataclass(frozen=True)
 class Unit:
-    """A block, θ0 and θi on the device, and how many anchors and tokens the paper gives a block of this kind."""
+    """A block, θ0 and θi on the device, how many anchors and tokens it is measured with, and whose presets it has."""
 
     block: Block
     base: dict[str, Tensor]
     finetuned: dict[str, Tensor]
     anchors: int
     tokens: int
+    family: Family
 
 
 def demo_unit(device: str) -> Unit:
@@ -33,14 +35,16 @@ def demo_unit(device: str) -> Unit:
 
     opened = open_zoo(load_zoo("demo"), ("digits",))
     block = opened.model.blocks[1]
-    return Unit(block, block.of(opened.base, device), block.of(opened.tasks["digits"], device), 64, block.tokens)
+    return Unit(
+        block, block.of(opened.base, device), block.of(opened.tasks["digits"], device), 64, block.tokens, "vision"
+    )
 
 
 def vit_b_32_unit(device: str) -> Unit:
     """A residual block of CLIP ViT-B/32: 7.1 million parameters, 64 × 50 × 768."""
     from open_clip.transformer import ResidualAttentionBlock
 
-    return _made(ResidualAttentionBlock(768, 12), 768, 50, 64, device)
+    return _made(ResidualAttentionBlock(768, 12), 768, 50, 64, "vision", device)
 
 
 def roberta_base_unit(device: str) -> Unit:
@@ -49,7 +53,7 @@ def roberta_base_unit(device: str) -> Unit:
     from transformers.models.roberta.modeling_roberta import RobertaLayer
 
     config = RobertaConfig(hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0, attn_implementation="eager")
-    return _made(_First(RobertaLayer(config)), 768, 5, 64, device)
+    return _made(_First(RobertaLayer(config)), 768, 5, 64, "roberta-base", device)
 
 
 def llama_mlp_unit(device: str) -> Unit:
@@ -58,7 +62,7 @@ def llama_mlp_unit(device: str) -> Unit:
     from transformers.models.llama.modeling_llama import LlamaMLP
 
     config = LlamaConfig(hidden_size=1024, intermediate_size=2764)
-    return _made(LlamaMLP(config), 1024, 1, 1024, device)
+    return _made(LlamaMLP(config), 1024, 1, 1024, "llama", device)
 
 
 UNITS: dict[str, Callable[[str], Unit]] = {
@@ -81,7 +85,7 @@ class _First(nn.Module):
         return out[0] if isinstance(out, tuple) else out
 
 
-def _made(module: nn.Module, width: int, tokens: int, anchors: int, device: str) -> Unit:
+def _made(module: nn.Module, width: int, tokens: int, anchors: int, family: Family, device: str) -> Unit:
     """A unit of a freshly initialised block."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
@@ -92,7 +96,7 @@ def _made(module: nn.Module, width: int, tokens: int, anchors: int, device: str)
     base = {name: tensor.detach().clone().to(device) for name, tensor in module.named_parameters()}
     shapes = {name: tuple(tensor.shape) for name, tensor in base.items()}
     block = Block(0, "", shapes, width, tokens, module)
-    return Unit(block, base, _finetuned(block, base, tokens, device), anchors, tokens)
+    return Unit(block, base, _finetuned(block, base, tokens, device), anchors, tokens, family)
 
 
 def _finetuned(block: Block, base: Mapping[str, Tensor], tokens: int, device: str) -> dict[str, Tensor]:

@@ -112,7 +112,7 @@ def _construct_unit(
             if event.step in measures.steps:
                 rows += measures.cosines(event.step, live, event.cosines)
             last = event
-            if len(rows) >= 20 or event.step == settings.steps - 1:
+            if len(rows) >= 20:
                 store.add_scalars(run_id, key, rows)
                 store.update_unit(run_id, key, step=event.step + 1, loss=event.angle_loss, seconds=event.seconds)
                 rows = []
@@ -120,13 +120,14 @@ def _construct_unit(
             live = event.live
             measures.at(event)
         elif isinstance(event, Constructed):
-            store.add_scalars(run_id, key, measures.cosines(settings.steps, event.live, event.cosines))
+            rows += measures.cosines(settings.steps, event.live, event.cosines)
+            store.add_scalars(run_id, key, rows)
             save_anchors(work, key, event, arithmetic=steps.arithmetic, seed=settings.seed, unit_seed=seed)
             store.update_unit(
                 run_id,
                 key,
                 state="done",
-                step=settings.steps,
+                step=last.step + 1,
                 loss=event.angle_loss,
                 best_step=event.step,
                 seconds=last.seconds,

@@ -5,10 +5,18 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.functional import cosine_similarity
 
-from fda.anchors.construct import Constructed, Snapshot, Step, construct, learning_rate, spaced_steps
+from fda.anchors.construct import (
+    Constructed,
+    Snapshot,
+    Step,
+    construct,
+    learning_rate,
+    make_optimizer,
+    spaced_steps,
+)
 from fda.anchors.init import initial_anchors, sample_rows, unit_seed, weight_rows
 from fda.anchors.loss import live_tensors
-from fda.anchors.settings import PAPER_CONSTRUCT, ConstructSettings
+from fda.anchors.settings import FAMILIES, PAPER_CONSTRUCT, ConstructSettings, presets
 from fda.errors import UserError
 from fda.models.survey import open_zoo
 from fda.models.zoo import load_zoo
@@ -94,6 +102,16 @@ def test_the_loss_goes_down_with_both_optimisers_and_both_starts(unit):
             assert last.angle_loss < first.angle_loss - 0.05, (optimizer, init)
 
 
+@pytest.mark.parametrize("family", FAMILIES)
+def test_fast_is_less_work_than_paper_and_muon_has_the_momentum_it_names(family):
+    known = presets(family)
+    assert known["fast"].anchors * known["fast"].steps < known["paper"].anchors * known["paper"].steps / 3
+    optimizer = make_optimizer(torch.zeros(4, 4, requires_grad=True), known["fast"])
+    (group,) = optimizer.param_groups
+    assert isinstance(optimizer, torch.optim.Muon) and group["momentum"] == known["fast"].momentum
+    assert group["lr"] == known["fast"].learning_rate
+
+
 def test_one_seed_one_result(unit):
     block, base, finetuned = unit
     one, same, other = (list(construct(block, base, finetuned, SMALL, seed=s))[-1].anchors for s in (3, 3, 4))
@@ -170,11 +188,41 @@ def test_numbers_that_are_not_numbers_are_told(unit):
 
 def test_schedules():
     cosine = ConstructSettings(schedule="cosine", learning_rate=1.0, steps=100)
-    assert learning_rate(cosine, 0) == 1.0
-    assert learning_rate(cosine, 50) == pytest.approx(0.5)
+    assert learning_rate(cosine, 0, 100) == 1.0
+    assert learning_rate(cosine, 50, 100) == pytest.approx(0.5)
     trapezoid = cosine.model_copy(update={"schedule": "trapezoid"})
-    assert [learning_rate(trapezoid, step) for step in (0, 50, 75, 99)] == pytest.approx([1.0, 1.0, 0.5, 0.02])
-    assert learning_rate(PAPER_CONSTRUCT, 1199) == 1e-2
+    assert [learning_rate(trapezoid, step, 100) for step in (0, 50, 75, 99)] == pytest.approx([1.0, 1.0, 0.5, 0.02])
+    assert learning_rate(PAPER_CONSTRUCT, 1199, 1200) == 1e-2
     steps = spaced_steps(1200)
     assert steps[0] == 0 and steps[-1] == 1200 and len(steps) == 20
     assert steps[1] - steps[0] < steps[-1] - steps[-2]
+
+
+@pytest.mark.parametrize(
+    ("schedule", "steps_taken"), [("constant", 50), ("trapezoid", 100), ("cosine", 400)], ids=lambda one: str(one)
+)
+def test_a_unit_whose_loss_no_longer_falls_goes_to_its_end(unit, schedule, steps_taken):
+    """A learning rate of nothing: the second stretch brings nothing. Half a cosine has its course settled beforehand."""
+    block, base, finetuned = unit
+    still = SMALL.model_copy(
+        update={"steps": 400, "schedule": schedule, "learning_rate": 1e-12, "weight_decay": 0.0, "tolerance": 0.01}
+    )
+    events = list(construct(block, base, finetuned, still, seed=0, snapshot_steps=(0, 25, 200, 400)))
+    rates = [event.learning_rate for event in events if isinstance(event, Step)]
+    assert len(rates) == steps_taken
+    assert [event.step for event in events if isinstance(event, Snapshot)] == (
+        [0, 25, 200, 400] if schedule == "cosine" else [0, 25, 400]
+    )
+    assert isinstance(events[-1], Constructed)
+    if schedule == "trapezoid":
+        assert rates[49] == rates[0] > rates[51] > rates[-1] > 0
+
+
+def test_a_unit_whose_loss_falls_takes_all_its_steps(unit):
+    block, base, finetuned = unit
+    settings = SMALL.model_copy(update={"steps": 100, "tolerance": 0.0})
+    patient, plain = (
+        list(construct(block, base, finetuned, one, seed=0))
+        for one in (settings.model_copy(update={"tolerance": 1e-6}), settings)
+    )
+    assert torch.equal(patient[-1].anchors, plain[-1].anchors) and len(patient) == len(plain) == 101

@@ -139,3 +139,17 @@ def test_thumbnails_keep_small_images_and_fit_others_into_a_square():
     assert real_samples.thumbnails(small)[:, 0, 0, 0].tolist() == [3, 250]
     assert real_samples.thumbnails(small).shape == (2, 30, 20, 3)
     assert real_samples.thumbnails([*small, Image.new("RGB", (300, 100), "red")]).shape == (3, 64, 64, 3)
+
+
+def test_a_unit_that_ends_early_is_done_and_its_last_anchors_are_measured(tiny_zoo, fda_home):
+    store = Store(fda_home)
+    settings = construct_settings("fast", steps=400, anchors=4, learning_rate=1e-12, arithmetic="plain")
+    run_id = store.create_run(make_spec(tiny_zoo, construct=settings, device="cpu", tasks=(KEY.name,), blocks=(1,)))
+    execute(store, run_id, lambda: False)
+    (unit,) = store.units(run_id, "construct")
+    assert (unit.state, unit.step, unit.steps) == ("done", 100, 400)
+    steps, losses = store.scalars(run_id, "angle_loss", points=None)[KEY]
+    assert steps.tolist() == list(range(100)) and unit.loss == pytest.approx(losses.min(), rel=1e-4)
+    measured = store.snapshots(run_id, "spectrum")[KEY][0].tolist()
+    assert measured[-1] == 400 and measured[-2] < 100
+    assert anchors_file(store.run_dir(run_id), KEY.name, KEY.block).is_file()
