@@ -1,4 +1,4 @@
-"""Which arithmetic the steps of a construct run use: plain, compiled, or compiled with bfloat16 products."""
+"""How a construct run computes its steps: plain, compiled, or compiled with bfloat16 products; and how many units at once."""
 
 import os
 import shutil
@@ -6,23 +6,30 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from fda.anchors.init import initial_anchors
 from fda.anchors.step import CompiledSteps, MakeStep, plain_step
+from fda.models.blocks import Block
 from fda.models.precision import has_fast_bfloat16
 from fda.runs.cost import PAYS_FROM
+from fda.runs.lanes import lane_count
+from fda.runs.meter import Meter
 from fda.runs.work import Work
 
 Resolved = Literal["plain", "compiled", "bfloat16"]
 
+ROOM = 0.8  # share of a GPU's free memory that units may fill
 PER_PRODUCT = 20  # operations of a step per (token, weight): ten passes over the block, two operations each
 
 
 @dataclass(frozen=True)
 class Steps:
-    """How all units of a run compute their steps, and what that is called."""
+    """How all units of a run compute their steps, what that is called, and how many tasks of a block share a step."""
 
     arithmetic: Resolved
     make: MakeStep
+    together: int = 1
 
 
 def steps_of(work: Work) -> Steps:
@@ -30,7 +37,30 @@ def steps_of(work: Work) -> Steps:
     arithmetic = _resolved(work)
     if arithmetic == "plain":
         return Steps(arithmetic, plain_step)
-    return Steps(arithmetic, CompiledSteps(torch.bfloat16 if arithmetic == "bfloat16" else torch.float32).step)
+    products = torch.bfloat16 if arithmetic == "bfloat16" else torch.float32
+    return Steps(arithmetic, CompiledSteps(products).step, _together(work))
+
+
+def _together(work: Work) -> int:
+    """As many tasks as a GPU has room for, by what a plain step of one unit takes. On a CPU one: its products fill a core."""
+    if not work.device.startswith("cuda"):
+        return 1
+    block = max(work.blocks, key=_size).copy()
+    base, finetuned = (
+        block.of(weights, work.device) for weights in (work.opened.base, work.opened.tasks[work.spec.tasks[0]])
+    )
+    x = initial_anchors(block, finetuned, work.spec.construction, 0).to(work.device)
+    with sdpa_kernel(SDPBackend.MATH), Meter(work.device) as meter:
+        plain_step(block, base, [finetuned], block.names, x.shape, work.spec.construction.distance)(
+            x.reshape(1, -1, block.width)
+        )
+    free, _ = torch.cuda.mem_get_info(work.device)
+    return max(1, min(len(work.spec.tasks), int(ROOM * free / lane_count(work.device) / meter.peak_bytes)))
+
+
+def _size(block: Block) -> int:
+    """How many numbers a block's tensors hold."""
+    return sum(torch.Size(shape).numel() for shape in block.shapes.values())
 
 
 def _resolved(work: Work) -> Resolved:
@@ -52,7 +82,7 @@ def long_arithmetic(device: str) -> Resolved:
 def operations(work: Work) -> float:
     """Roughly, of one step of one unit: the mean over the blocks."""
     settings = work.spec.construction
-    weights = sum(torch.Size(shape).numel() for block in work.blocks for shape in block.shapes.values())
+    weights = sum(map(_size, work.blocks))
     tokens = settings.anchors * (settings.tokens or work.opened.model.tokens)
     return PER_PRODUCT * float(weights) * tokens / len(work.blocks)
 

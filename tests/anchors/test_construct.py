@@ -10,6 +10,7 @@ from fda.anchors.construct import (
     Snapshot,
     Step,
     construct,
+    construct_together,
     learning_rate,
     make_optimizer,
     spaced_steps,
@@ -106,7 +107,7 @@ def test_the_loss_goes_down_with_both_optimisers_and_both_starts(unit):
 def test_fast_is_less_work_than_paper_and_muon_has_the_momentum_it_names(family):
     known = presets(family)
     assert known["fast"].anchors * known["fast"].steps < known["paper"].anchors * known["paper"].steps / 3
-    optimizer = make_optimizer(torch.zeros(4, 4, requires_grad=True), known["fast"])
+    optimizer = make_optimizer([torch.zeros(4, 4, requires_grad=True)], known["fast"])
     (group,) = optimizer.param_groups
     assert isinstance(optimizer, torch.optim.Muon) and group["momentum"] == known["fast"].momentum
     assert group["lr"] == known["fast"].learning_rate
@@ -226,3 +227,31 @@ def test_a_unit_whose_loss_falls_takes_all_its_steps(unit):
         for one in (settings.model_copy(update={"tolerance": 1e-6}), settings)
     )
     assert torch.equal(patient[-1].anchors, plain[-1].anchors) and len(patient) == len(plain) == 101
+
+
+def test_units_together_are_what_each_is_alone_whenever_they_end(tiny_zoo, unit):
+    """One of them no longer falls and goes to its end before the others: what follows does not touch it."""
+    block, base, red = unit
+    bright = block.of(open_zoo(load_zoo(tiny_zoo)).tasks["bright"])
+    settings = SMALL.model_copy(update={"steps": 150, "schedule": "trapezoid", "tolerance": 0.15})
+    thetas, seeds = [red, bright, red], [1, 2, 3]
+    alone = [
+        list(construct(block, base, own, settings, seed=seed, snapshot_steps=(0, 20, 150)))
+        for own, seed in zip(thetas, seeds, strict=True)
+    ]
+    together: list[list] = [[], [], []]
+    for place, event in construct_together(
+        block, base, thetas, settings, live=live_tensors(block, base, red), seeds=seeds, snapshot_steps=(0, 20, 150)
+    ):
+        together[place].append(event)
+    lengths = [len(events) for events in alone]
+    assert len(set(lengths)) > 1, "they end at different steps"
+    for one, other in zip(alone, together, strict=True):
+        told = [[event for event in events if isinstance(event, Step)] for events in (one, other)]
+        assert [(e.step, e.angle_loss, e.cosines, e.learning_rate) for e in told[0]] == [
+            (e.step, e.angle_loss, e.cosines, e.learning_rate) for e in told[1]
+        ]
+        for kind in (Snapshot, Constructed):
+            mine, theirs = ([event for event in events if isinstance(event, kind)] for events in (one, other))
+            assert [event.step for event in mine] == [event.step for event in theirs]
+            assert all(torch.equal(a.anchors, b.anchors) for a, b in zip(mine, theirs, strict=True))
