@@ -25,26 +25,36 @@ PER_PRODUCT = 20  # operations of a step per (token, weight): ten passes over th
 
 @dataclass(frozen=True)
 class Steps:
-    """How all units of a run compute their steps, what that is called, and how many tasks of a block share a step."""
+    """How all units of a run compute their steps, and what that is called.
+
+    `together`: how many tasks of a block share a step; `lanes`: how many such batches are at work at once.
+    """
 
     arithmetic: Resolved
     make: MakeStep
-    together: int = 1
+    together: int
+    lanes: int
 
 
 def steps_of(work: Work) -> Steps:
     """The steps that a construct run asks for."""
     arithmetic = _resolved(work)
     if arithmetic == "plain":
-        return Steps(arithmetic, plain_step)
+        return Steps(arithmetic, plain_step, 1, lane_count(work.device))
     products = torch.bfloat16 if arithmetic == "bfloat16" else torch.float32
-    return Steps(arithmetic, CompiledSteps(products).step, _together(work))
+    return Steps(arithmetic, CompiledSteps(products).step, *_at_once(work))
 
 
-def _together(work: Work) -> int:
-    """As many tasks as a GPU has room for, by what a plain step of one unit takes. On a CPU one: its products fill a core."""
+def _at_once(work: Work) -> tuple[int, int]:
+    """(tasks in a batch, lanes): on a CPU one task a lane, whose products fill a core; on a GPU two lanes that fill its memory."""
     if not work.device.startswith("cuda"):
-        return 1
+        return 1, lane_count(work.device)
+    room = _room(work)
+    return (1, 1) if room < 2 else (min(len(work.spec.tasks), room // 2), 2)
+
+
+def _room(work: Work) -> int:
+    """How many units a GPU's free memory holds, by what a plain step of one takes."""
     block = max(work.blocks, key=_size).copy()
     base, finetuned = (
         block.of(weights, work.device) for weights in (work.opened.base, work.opened.tasks[work.spec.tasks[0]])
@@ -55,7 +65,7 @@ def _together(work: Work) -> int:
             x.reshape(1, -1, block.width)
         )
     free, _ = torch.cuda.mem_get_info(work.device)
-    return max(1, min(len(work.spec.tasks), int(ROOM * free / lane_count(work.device) / meter.peak_bytes)))
+    return int(ROOM * free / meter.peak_bytes)
 
 
 def _size(block: Block) -> int:

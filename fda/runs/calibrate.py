@@ -162,9 +162,10 @@ def _steps(work: Work, known: Calibration) -> Calibration:
 
         return watch
 
-    chosen = islice(cycle(batches(keys, ways.together)), lane_count(work.device))
-    run_lanes([piece(batch) for batch in chosen], work.device, work.should_stop)
-    return replace(known, steps=known.steps | {name: StepCost(fmean(took), compiling, ways.together)})
+    chosen = islice(cycle(batches(keys, ways.together)), ways.lanes)
+    run_lanes([piece(batch) for batch in chosen], work.device, work.should_stop, lanes=ways.lanes)
+    found = StepCost(fmean(took), compiling, ways.together, ways.lanes)
+    return replace(known, steps=known.steps | {name: found})
 
 
 def _batch(work: Work, batch: list[UnitKey]) -> tuple[Block, dict[str, Tensor], list[dict[str, Tensor]]]:

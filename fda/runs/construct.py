@@ -49,7 +49,8 @@ def construct_units(work: Work) -> None:
         return lambda stop: _construct_batch(work, keys, real, steps, stop)
 
     with sdpa_kernel(SDPBackend.MATH):  # a switch of the whole process, so it is set before the lanes and stays
-        run_lanes([piece(keys) for keys in batches(todo, steps.together)], work.device, work.should_stop)
+        pieces = [piece(keys) for keys in batches(todo, steps.together)]
+        run_lanes(pieces, work.device, work.should_stop, lanes=steps.lanes)
 
 
 def batches(units: Sequence[UnitKey], most: int) -> list[list[UnitKey]]:

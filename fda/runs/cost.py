@@ -28,12 +28,13 @@ VERSION = 1  # of what is kept: grows when it is measured otherwise
 class StepCost:
     """Seconds of a step of one batch with all lanes at work, and of compiling once the compiler's own cache is warm.
 
-    `together`: how many units a batch has.
+    `together`: how many units a batch has; `lanes`: how many batches are at work at once, None as all other work.
     """
 
     step: float
     compile: float
     together: int = 1
+    lanes: int | None = None
 
 
 @dataclass(frozen=True)
@@ -95,7 +96,9 @@ def predict(spec: RunSpec, known: Calibration) -> Prediction:
         records = pace.together * known.recording * _snapshots(spec.construction.steps)
         batch = pace.step * spec.construction.steps + records
         stages["compile"] = pace.compile * known.shapes
-        stages["construct"] = known.inputs * len(spec.tasks) + _rounds(units, known.lanes * pace.together) * batch
+        stages["construct"] = (
+            known.inputs * len(spec.tasks) + _rounds(units, (pace.lanes or known.lanes) * pace.together) * batch
+        )
         disk += units * known.anchor_bytes
     if spec.methods:
         settings = adapt_settings(spec.zoo, spec.adaptation)

@@ -29,7 +29,8 @@ def test_a_figure_out_of_sight_is_drawn_when_it_is_scrolled_to(visit, server):
         before = last_step(visit)
         grow(store, run_id, random)
         page.wait_for_function(
-            f"Math.max(...document.querySelector('{LOSS}')._fullData.flatMap((t) => [...t.x])) > {before}", timeout=15_000
+            f"Math.max(...document.querySelector('{LOSS}')._fullData.flatMap((t) => [...t.x])) > {before}",
+            timeout=15_000,
         )
 
         page.locator(LAST).scroll_into_view_if_needed()
@@ -41,6 +42,7 @@ def test_a_figure_out_of_sight_is_drawn_when_it_is_scrolled_to(visit, server):
         assert last_step(visit) == before
         page.locator(LOSS).scroll_into_view_if_needed()
         page.wait_for_function(
-            f"Math.max(...document.querySelector('{LOSS}')._fullData.flatMap((t) => [...t.x])) > {before}", timeout=15_000
+            f"Math.max(...document.querySelector('{LOSS}')._fullData.flatMap((t) => [...t.x])) > {before}",
+            timeout=15_000,
         )
     visit.check()
