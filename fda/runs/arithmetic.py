@@ -46,7 +46,7 @@ def steps_of(work: Work) -> Steps:
 
 
 def _at_once(work: Work) -> tuple[int, int]:
-    """(tasks in a batch, lanes): on a CPU one task a lane, whose products fill a core; on a GPU two lanes that fill its memory."""
+    """(tasks in a batch, lanes): on a CPU one task a lane, whose products fill a core; on a GPU two lanes, filling it."""
     if not work.device.startswith("cuda"):
         return 1, lane_count(work.device)
     room = _room(work)
@@ -55,15 +55,14 @@ def _at_once(work: Work) -> tuple[int, int]:
 
 def _room(work: Work) -> int:
     """How many units a GPU's free memory holds, by what a plain step of one takes."""
+    settings, opened = work.spec.construction, work.opened
     block = max(work.blocks, key=_size).copy()
-    base, finetuned = (
-        block.of(weights, work.device) for weights in (work.opened.base, work.opened.tasks[work.spec.tasks[0]])
-    )
-    x = initial_anchors(block, finetuned, work.spec.construction, 0).to(work.device)
+    base, finetuned = (block.of(one, work.device) for one in (opened.base, opened.tasks[work.spec.tasks[0]]))
+    x = initial_anchors(block, finetuned, settings, 0).to(work.device)
+    step = plain_step(block, base, [finetuned], block.names, x.shape, settings.distance)
     with sdpa_kernel(SDPBackend.MATH), Meter(work.device) as meter:
-        plain_step(block, base, [finetuned], block.names, x.shape, work.spec.construction.distance)(
-            x.reshape(1, -1, block.width)
-        )
+        step(x.flatten(0, 1)[None])
+    torch.cuda.empty_cache()  # what the step no longer needs is free
     free, _ = torch.cuda.mem_get_info(work.device)
     return int(ROOM * free / meter.peak_bytes)
 

@@ -96,9 +96,8 @@ def predict(spec: RunSpec, known: Calibration) -> Prediction:
         records = pace.together * known.recording * _snapshots(spec.construction.steps)
         batch = pace.step * spec.construction.steps + records
         stages["compile"] = pace.compile * known.shapes
-        stages["construct"] = (
-            known.inputs * len(spec.tasks) + _rounds(units, (pace.lanes or known.lanes) * pace.together) * batch
-        )
+        at_once = pace.together * (pace.lanes or known.lanes)
+        stages["construct"] = known.inputs * len(spec.tasks) + _rounds(units, at_once) * batch
         disk += units * known.anchor_bytes
     if spec.methods:
         settings = adapt_settings(spec.zoo, spec.adaptation)
