@@ -60,9 +60,10 @@ def test_it_reports_steps_seconds_and_how_they_were_found():
         assert path["step_ms"][1] <= path["step_ms"][0] <= path["step_ms"][2]
 
 
-def test_units_in_one_batch_and_a_gradient_differentiated_forwards_take_the_same_course(fda_home):
-    """Measured beside the plain steps of one unit; each compiles once for a zoo's 96 units."""
-    measured = {"threads": 1, "steps": 15, "paths": ("plain", "compiled", "forward"), "together": 2}
+def test_units_in_one_batch_and_a_gradient_differentiated_forwards_take_the_same_course(fda_home, monkeypatch):
+    """Measured beside the plain steps of one unit. Here uncompiled: what compiling keeps is tested with the steps."""
+    monkeypatch.setattr(torch, "compile", lambda function, **_: function)
+    measured = {"threads": 1, "steps": 10, "paths": ("plain", "compiled", "forward"), "together": 2}
     reference, plain, compiled, batch, forward = bench_construct("demo", **measured)["paths"]
     assert [path["path"] for path in (compiled, batch, forward)] == [
         "fast, compiled",
@@ -71,10 +72,8 @@ def test_units_in_one_batch_and_a_gradient_differentiated_forwards_take_the_same
     ]
     for path in (compiled, batch, forward):
         assert path["losses"] == pytest.approx(plain["losses"], rel=1e-3) and path["compile_seconds"] > 0
-    for path in (compiled, batch):
         if path["seconds_to_target"] is not None:
-            alone = path["seconds_to_target"] - path["compile_seconds"]
-            zoo = path["compile_seconds"] + 96 * alone
+            zoo = path["compile_seconds"] + 96 * (path["seconds_to_target"] - path["compile_seconds"])
             assert path["times_faster_of_zoo"] == pytest.approx(96 * reference["seconds_to_target"] / zoo)
 
 
