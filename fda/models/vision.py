@@ -32,13 +32,8 @@ from fda.models.transforms import ImageTransform
 CONFIG = "open_clip_config.json"
 TOWER = "visual."  # before the names of the image tower
 ACTIVATIONS = {"GELU", "QuickGELU"}
-SMALLEST_TEXT = {
-    "context_length": 4,
-    "vocab_size": 8,
-    "width": 8,
-    "heads": 1,
-    "layers": 1,
-}  # open_clip builds none without
+# A text tower that nobody asks, as small as it allows: open_clip builds no CLIP model without one.
+SMALLEST_TEXT = {"context_length": 4, "vocab_size": 8, "width": 8, "heads": 1, "layers": 1}
 
 
 @dataclass(frozen=True)
@@ -77,9 +72,8 @@ class VisionModel(Model):
         missing = known - names.keys()
         if not missing and len(names) == len(weights) and all(new == old for new, old in names.items()):
             return weights
-        return RenamedWeights(
-            weights, names, RenamedWeights(base, {name: name for name in missing}) if missing else None
-        )
+        rest = RenamedWeights(base, {name: name for name in missing}) if missing else None
+        return RenamedWeights(weights, names, rest)
 
     def may_lack(self, name: str) -> bool:
         return not name.startswith(TOWER)
@@ -110,6 +104,7 @@ class VisionModel(Model):
         return config, RenamedWeights(weights, {name: name for name in weights}, Zeros(weights.path, zeros))
 
     def to(self, device: str | torch.device) -> None:
+        # as nn.Module.to, which refuses a module of which a part has no memory
         self.module._apply(lambda tensor: tensor if tensor.is_meta else tensor.to(device))
 
     def outputs(self, batch: Tensor) -> Tensor:

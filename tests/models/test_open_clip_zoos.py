@@ -102,6 +102,7 @@ def test_state_dicts_that_open_clip_saves_go_the_whole_way(tmp_path):
     base = load_file(tmp_path / "base" / "open_clip_model.safetensors")
     own = loaded.state_dict()
     assert all(torch.equal(own[name], base[name]) for name in base if not name.startswith("visual."))
+    assert "text tower" not in (tmp_path / "taken-home" / "README.md").read_text()
     written = json.loads((tmp_path / "taken-home" / CONFIG_NAME).read_text())
     assert written == json.loads((tmp_path / "base" / CONFIG_NAME).read_text())
 
@@ -186,6 +187,7 @@ def test_task_arithmetics_pickles_go_the_whole_way_without_a_text_tower(task_ari
     loaded = goes_the_whole_way(task_arithmetic, finetuned(tmp_path))
     text = {name: one for name, one in loaded.state_dict().items() if not name.startswith("visual.")}
     assert sum(one.numel() for one in text.values()) < 2000 and not any(one.any() for one in text.values())
+    assert "The base had no text tower" in (tmp_path / "taken-home" / "README.md").read_text()
 
 
 def test_task_arithmetics_pickles_over_a_whole_base_keep_its_text_tower(task_arithmetic, tmp_path):
