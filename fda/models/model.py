@@ -52,6 +52,10 @@ class Model(ABC):
         """
 
     @abstractmethod
+    def may_lack(self, name: str) -> bool:
+        """Whether a base may be without this tensor, which then is not merged; of a task it is then the base's."""
+
+    @abstractmethod
     def load(self, weights: Mapping[str, Tensor]) -> nn.Module:
         """Put weights of `fit` into the module, one tensor at a time; the module."""
 

@@ -90,8 +90,26 @@ class ZooTask(_Part):
 
 
 class ZooBase(_Part):
+    """`architecture` makes a file of weights alone a model of open_clip: `{model: zeroshot.pt, architecture: NAME}`."""
+
     model: str
     kind: Literal["auto", "transformers", "open_clip"] = "auto"
+    architecture: str | None = Field(
+        None,
+        description="open_clip's name of a model (`open_clip.list_models()`), whose config then counts, with the image "
+        "transform of OpenAI's CLIP; OpenAI's weights, and what was finetuned from them, need the names with -quickgelu, as "
+        "ViT-B-32-quickgelu",
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _an_architecture_is_open_clips(cls, content: Any) -> Any:
+        if isinstance(content, dict) and content.get("architecture") is not None:
+            kind = content.get("kind", "auto")
+            if kind == "transformers":
+                raise ValueError("`architecture` is a name of open_clip's, and `kind` is transformers: leave one away")
+            return content | ({"kind": "open_clip"} if kind == "auto" else {})
+        return content
 
 
 class Zoo(_Part):
@@ -264,7 +282,8 @@ def resolved(zoo: Zoo, folder: Path, roots: list[Path] | None = None) -> Zoo:
         if not os.path.exists(path):
             raise UserError(
                 f"{field}: {value} does not exist beside the zoo file (looked for {path}): correct the path"
-                + (", or give a hub id, which has the form org/name." if is_id is not None else ".")
+                + (", or give a hub id, which has the form org/name" if is_id is not None else "")
+                + ("; a name of open_clip's goes into base.architecture." if field == "base.model" else ".")
             )
         return str(path)
 
