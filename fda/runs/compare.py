@@ -36,7 +36,10 @@ from fda.tasks.task_inputs import AnchorMoments, RealInputs
 
 
 def compare_methods(work: Work) -> None:
-    """Run every method of the spec that has no result yet; each result is stored as soon as it is there."""
+    """Run every method of the spec that has no result yet; each result is stored as soon as it is there.
+
+    UserError if in the end not one of them is done.
+    """
     if work.device == "cpu":
         torch.set_num_threads(1)  # as in the lanes, so that a resumed run merges bit by bit as an uninterrupted one
     finished = {result.method for result in work.store.results(work.run_id)[0] if result.state == "done"}
@@ -47,6 +50,9 @@ def compare_methods(work: Work) -> None:
     merged = (one for one in todo if comparison.merge(one))
     for group in comparison.groups(merged):
         comparison.score(group)
+    results = work.store.results(work.run_id)[0]
+    if not any(result.state == "done" for result in results):
+        raise UserError(f"no method could be scored: {results[0].message}")
 
 
 class _Comparison:
@@ -136,6 +142,8 @@ class _Comparison:
         perplexity = {name: found.perplexity for name, found in answers.items() if found.perplexity is not None}
         settings, meter = self.settings[one.name], self.cost[one.name]
         settings |= {"perplexity": perplexity} if perplexity else {}
+        notes = {name: note for name in answers if (note := self.split(name, self._data(name).split).note) is not None}
+        settings |= {"labels": notes} if notes else {}
         store.add_result(
             run_id, MethodResult(one.name, "done", settings, meter.seconds, meter.peak_bytes, None), scores
         )
@@ -283,4 +291,4 @@ class _Comparison:
         return self.work.spec.zoo.task(task).data
 
     def _split(self, task: str, split: str) -> Split:
-        return load_split(self.work.spec.zoo.task(task), split, self.work.opened.model.transform)
+        return load_split(self.work.opened.zoo.task(task), split, self.work.opened.model.transform)

@@ -35,7 +35,7 @@ def answers_file(
         weights.fingerprint,
         head.fingerprint,
         split.fingerprint,
-        str(split.label),
+        str((split.label, split.names, split.classes)),  # what a label's number means
         metric_name(data, causal=head.causal),
         device.split(":")[0],
     )
