@@ -23,6 +23,8 @@ from fda.tasks.labels import head_classes, labels_note, numbered, places
 CACHE_BYTES = 2**30  # prepared samples of one split are kept in memory up to this size
 WHOLE = 256  # samples: a multiple of every batch, so that pieces are cut between batches
 READERS = {".parquet": "parquet", ".csv": "csv", ".tsv": "csv", ".json": "json", ".jsonl": "json", ".txt": "text"}
+SAYS_NOTHING = "An error occurred while generating the dataset"
+LONGEST = 300  # characters of another library's sentence
 
 
 @dataclass
@@ -194,9 +196,8 @@ def _loaded(task: ZooTask, data: TaskData, split: str) -> datasets.Dataset:
     except UserError:
         raise
     except Exception as error:  # `datasets` raises whatever its readers raise
-        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise UserError(
-            f"task {task.name!r}: the split {split!r} of {data.path} could not be loaded ({first}): "
+            f"task {task.name!r}: the split {split!r} of {data.path} could not be loaded ({_reason(error)}): "
             "check `data.path` and the split's name in the zoo file."
         ) from None
     if Path(data.path).exists():
@@ -204,11 +205,20 @@ def _loaded(task: ZooTask, data: TaskData, split: str) -> datasets.Dataset:
     return loaded
 
 
+def _reason(error: BaseException) -> str:
+    """What went wrong in one line, which `datasets` tells after a general one, or in the error's cause."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip() not in ("", SAYS_NOTHING)]
+    if not lines and error.__cause__ is not None:
+        return _reason(error.__cause__)
+    told = " ".join(lines) or type(error).__name__
+    return told if len(told) <= LONGEST else f"{told[: LONGEST - 100]} … {told[-100:]}"
+
+
 def _refuse_other_files(task: ZooTask, folder: Path, named: Mapping[str, Sequence[str]] | None) -> None:
     """UserError if the folder's README, which may say what its splits are made of, names files outside the folder."""
     for files in (named or {}).values():
         for file in files:
-            if "://" in file or not Path(file).resolve().is_relative_to(folder.resolve()):
+            if not _below(file, folder):
                 raise UserError(
                     f"task {task.name!r}: the README of {folder} names {file}, outside that folder: do not trust it, or copy "
                     "the file into the folder."
@@ -217,7 +227,7 @@ def _refuse_other_files(task: ZooTask, folder: Path, named: Mapping[str, Sequenc
 
 def _refuse_other_images(task: ZooTask, place: Path, loaded: datasets.Dataset) -> None:
     """UserError if a table holds, in place of an image, the path of a file elsewhere, which would be opened."""
-    folder = (place if place.is_dir() else place.parent).resolve()
+    folder = (place if place.is_dir() else place.parent).absolute()
     for name, feature in loaded.features.items():
         if not isinstance(feature, datasets.Image):
             continue
@@ -232,4 +242,10 @@ def _refuse_other_images(task: ZooTask, place: Path, loaded: datasets.Dataset) -
 
 
 def _below(path: str, folder: Path) -> bool:
-    return "://" not in path and (folder / path).resolve().is_relative_to(folder)
+    """Whether a path, as it is written, lies below the folder. A link there is the user's: roots say where it may lead."""
+    if "://" in path:
+        return False
+    whole = folder / path
+    return (".." not in whole.parts and whole.is_relative_to(folder)) or whole.resolve().is_relative_to(
+        folder.resolve()
+    )
