@@ -167,6 +167,7 @@ class _Comparison:
             merged_file(self.work.folder, one.name),
             {"method": one.name},
             inputs=self._inputs(one),
+            in_by_out=self.work.opened.model.in_by_out,
             pulse=self.work.pulse,
             **own,
         )
@@ -187,7 +188,10 @@ class _Comparison:
         path = merged_file(self.work.folder, one.name)
         update_file = path.with_suffix(".update")
         try:
-            unit_update_to_file(one, base, self.work.finetuned, update_file, pulse=self.work.pulse, **own)
+            turn = self.work.opened.model.in_by_out
+            unit_update_to_file(
+                one, base, self.work.finetuned, update_file, in_by_out=turn, pulse=self.work.pulse, **own
+            )
             update = Checkpoint(update_file)
             candidates = [Candidate(one.name, Scaled(base, update, value), self.tasks) for value in coefficient.sweep]
             found = self._answers(candidates, self._exams(validation=True))
