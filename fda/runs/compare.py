@@ -6,7 +6,6 @@ models are asked in `scoring.py`.
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
-from itertools import count
 from typing import Any
 
 import torch
@@ -25,6 +24,7 @@ from fda.runs.files import merged_file
 from fda.runs.meter import Meter
 from fda.runs.predictions import save_predictions
 from fda.runs.request import adapt_settings, changed_hyperparameters, missing_need
+from fda.runs.scored import Scored
 from fda.runs.scoring import Candidate, Exam, answer, stay_in_memory
 from fda.runs.stopped import Stopped
 from fda.runs.store import MethodResult, Score, UnitKey
@@ -64,13 +64,14 @@ class _Comparison:
         self.adapt = adapt_settings(work.spec.zoo, work.spec.adaptation)
         self.heads: dict[str, TaskHead] = {name: task_head(work.opened, name) for name in self.tasks}
         self.split = cache(self._split)
-        self.scored: dict[str, count] = {}
+        self.samples = cache(self._samples)
+        self.scored = Scored(work)
         self.settings: dict[str, dict[str, Any]] = {}
         self.cost: dict[str, Meter] = {}
 
     def plan(self, one: Method) -> None:
         """Tell the store what is coming, so that progress has a total."""
-        keys = [(UnitKey("evaluate", one.name), self._evaluations(one))]
+        keys = [(UnitKey("evaluate", one.name), self._to_score(one))]
         if one.start is not None:
             keys += [(UnitKey("adapt", one.name, block.index), epochs(one, self.adapt)) for block in self.work.blocks]
         self.work.store.add_units(self.work.run_id, keys)
@@ -78,7 +79,7 @@ class _Comparison:
     def merge(self, one: Method) -> bool:
         """Make the method's merged file; False if it could not be made, which its row then says."""
         self.work.store.update_unit(self.work.run_id, UnitKey("evaluate", one.name), state="running", step=0)
-        self.scored[one.name] = count(1)
+        self.scored.begin(one.name)
         try:
             if lacking := missing_need(self.work.spec, one):
                 raise UserError(lacking)
@@ -111,7 +112,7 @@ class _Comparison:
                 self._fail(group[0], error)
             else:  # it may be the fault of one alone; what the others have answered is kept
                 for one in group:
-                    self.scored[one.name] = count(1)
+                    self.scored.begin(one.name)
                     self.score([one])
             return
         for one in group:
@@ -147,7 +148,7 @@ class _Comparison:
         store.add_result(
             run_id, MethodResult(one.name, "done", settings, meter.seconds, meter.peak_bytes, None), scores
         )
-        store.update_unit(run_id, UnitKey("evaluate", one.name), state="done", step=self._evaluations(one))
+        store.update_unit(run_id, UnitKey("evaluate", one.name), state="done", step=self._to_score(one))
 
     # merging ---------------------------------------------------------------------------------------------------------
 
@@ -264,9 +265,16 @@ class _Comparison:
 
     # scoring ---------------------------------------------------------------------------------------------------------
 
-    def _evaluations(self, one: Method) -> int:
-        """How many times a task is scored for a method."""
-        return len(self.tasks) * (1 + (len(one.coefficient.sweep) if one.swept else 0))
+    def _to_score(self, one: Method) -> int:
+        """How many samples a method's models are asked."""
+        return self.samples(False) + (self.samples(True) * len(one.coefficient.sweep) if one.swept else 0)
+
+    def _samples(self, validation: bool) -> int:
+        """Of all tasks' test or validation splits together; 1 where one cannot be loaded, which the rows will tell."""
+        try:
+            return sum(len(exam.split) for exam in self._exams(validation=validation).values())
+        except Exception:
+            return 1
 
     def _candidates(self, one: Method) -> list[Candidate]:
         """The method's model; `individual` has a model a task."""
@@ -284,12 +292,9 @@ class _Comparison:
 
     def _answers(self, candidates: Sequence[Candidate], exams: Mapping[str, Exam]) -> list[dict[str, Answers]]:
         work = self.work
-
-        def done(one: Candidate) -> None:
-            key = UnitKey("evaluate", one.owner)
-            work.store.update_unit(work.run_id, key, step=next(self.scored[one.owner]))
-
-        return answer(work.opened.model, candidates, exams, work.device, should_stop=work.should_stop, done=done)
+        return answer(
+            work.opened.model, candidates, exams, work.device, should_stop=work.should_stop, told=self.scored.add
+        )
 
     def _data(self, task: str) -> Any:
         return self.work.spec.zoo.task(task).data

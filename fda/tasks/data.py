@@ -21,7 +21,11 @@ from fda.models.zoo import TaskData, ZooTask
 from fda.tasks.labels import head_classes, labels_note, numbered, places
 
 CACHE_BYTES = 2**30  # prepared samples of one split are kept in memory up to this size
-WHOLE = 256  # samples: a multiple of every batch, so that pieces are cut between batches
+WHOLE = 256  # samples: a multiple of every span and batch, so that pieces are cut between them
+SPAN = {
+    "image": 256,
+    "text": 64,
+}  # samples that are answered before anything is kept or told; a multiple of every batch
 READERS = {".parquet": "parquet", ".csv": "csv", ".tsv": "csv", ".json": "json", ".jsonl": "json", ".txt": "text"}
 SAYS_NOTHING = "An error occurred while generating the dataset"
 LONGEST = 300  # characters of another library's sentence
@@ -72,11 +76,18 @@ class Split:
             chosen = self.dataset.select(range(start, min(start + size, len(self))))
             yield Split(chosen, self.input, self.label, self.transform, self.classes)
 
-    def batches(self, size: int = 256) -> Iterator[tuple[Batch, Tensor]]:
-        """(inputs, labels (b,)) in the data's order."""
-        labels = self.labels()
+    def spans(self) -> Iterator[range]:
+        """All places, in order, a few batches at a time."""
+        size = SPAN[self.transform.kind]
         for start in range(0, len(self), size):
-            yield self.at(range(start, min(start + size, len(self)))), labels[start : start + size]
+            yield range(start, min(start + size, len(self)))
+
+    def batches(self, size: int = 256, places: range | None = None) -> Iterator[tuple[Batch, Tensor]]:
+        """(inputs, labels (b,)) in the data's order; `places`: of a part without gaps."""
+        labels, places = self.labels(), range(len(self)) if places is None else places
+        for start in range(places.start, places.stop, size):
+            stop = min(start + size, places.stop)
+            yield self.at(range(start, stop)), labels[start:stop]
 
     def labels(self) -> Tensor:
         """(n,): class numbers of the head int64, or numbers float32. Without a label column zeros. UserError for anything else.
@@ -116,9 +127,9 @@ class Split:
         """What a user should know of how labels were taken; None if there is nothing. UserError as `labels`."""
         return labels_note(self.names, self.classes)
 
-    def texts(self, column: str) -> list[str]:
+    def texts(self, column: str, places: range) -> list[str]:
         """A column as texts: answers that are to be written out."""
-        return [str(value) for value in self.dataset[column][:]]
+        return [str(value) for value in self.dataset[places.start : places.stop][column]]
 
     def images(self, count: int) -> Batch:
         """The samples at `spread(count)`, images or texts."""
