@@ -2,7 +2,6 @@
 
 import json
 import os
-import sys
 import tempfile
 from dataclasses import asdict
 from pathlib import Path
@@ -31,9 +30,6 @@ def report(run_id: str, json_file: Path | None) -> None:
             normalized = f"{row['normalized']:7.1%}" if row["normalized"] is not None else f"{'':>7}"
             cells = " ".join(f"{row['accuracy'][task]:9.1%}" for task in spec.tasks)
             print(f"{row['method']:<{wide}} {row['average']:7.1%} {normalized}  {cells}  {_reads(row)}".rstrip())
-    notes = {task: note for row in table["rows"] for task, note in row["settings"].get("labels", {}).items()}
-    for task, note in notes.items():
-        print(f"note: task {task!r}: {note}", file=sys.stderr)
 
 
 def _reads(row: dict[str, Any]) -> str:

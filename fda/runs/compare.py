@@ -16,6 +16,7 @@ from fda.merging.method import SWEPT, Method, TaskMoments
 from fda.merging.registry import method
 from fda.merging.sweep import Scaled, unit_update_to_file
 from fda.models.checkpoints import Checkpoint
+from fda.models.hub import tell_on_stderr
 from fda.models.write import kinds_of, write_tensors
 from fda.runs.blockwise import adapt_to_file, epochs
 from fda.runs.construct import anchors_of
@@ -300,4 +301,7 @@ class _Comparison:
         return self.work.spec.zoo.task(task).data
 
     def _split(self, task: str, split: str) -> Split:
-        return load_split(self.work.opened.zoo.task(task), split, self.work.opened.model.transform)
+        found = load_split(self.work.opened.zoo.task(task), split, self.work.opened.model.transform)
+        if found.note is not None:
+            tell_on_stderr(f"task {task!r}, split {split!r}: {found.note}")
+        return found

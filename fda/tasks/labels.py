@@ -16,7 +16,7 @@ from fda.models.readers.open import open_weights
 from fda.models.zoo import ZooTask
 
 Names = tuple[str, ...]
-PLACEHOLDER = re.compile(r"(label[ _-]?)?\d+", re.IGNORECASE)  # LABEL_0, 0: numbers in the form of names
+PLACEHOLDER = re.compile(r"label[ _-]?\d+", re.IGNORECASE)
 SHOWN = 8  # names that a sentence lists
 
 
@@ -25,8 +25,8 @@ def same_name(name: str) -> str:
     return " ".join(re.split(r"[\s_-]+", name.strip().casefold()))
 
 
-def told_names(names: Sequence[str] | None) -> bool:
-    """Whether these are names, and not numbers in their form, as a config has where nobody named its classes."""
+def told_names(names: Names | None) -> bool:
+    """Whether there are names, and not LABEL_0, LABEL_1 …, as a config has where nobody named its classes."""
     return names is not None and not all(PLACEHOLDER.fullmatch(name) for name in names)
 
 
@@ -36,34 +36,45 @@ def places(data: Names | None, head: Names | None) -> tuple[int, ...] | None:
     By name, where all names of the data are among the head's. UserError where only some are, and one of these has another
     number there: taken by number, its samples would be scored as another class.
     """
-    if not (told_names(data) and told_names(head)):
+    if not _comparable(data, head):
         return None
-    own, theirs = [same_name(one) for one in data], [same_name(one) for one in head]
+    own, theirs = _plain(data), _plain(head)
     if own == theirs[: len(own)]:
         return None
     if set(own) <= set(theirs) and len(set(own)) == len(own) and len(set(theirs)) == len(theirs):
         return tuple(theirs.index(name) for name in own)
-    moved = next(
-        (place for place, name in enumerate(own) if name in theirs and theirs[place : place + 1] != [name]), None
-    )
-    if moved is not None:
+    moved = [place for place, name in enumerate(own) if name in theirs and theirs[place : place + 1] != [name]]
+    if moved:
         raise UserError(
-            f"class {moved} of the data is {data[moved]!r}, class {theirs.index(own[moved])} of the head is too, and not all "
-            f"classes of the data ({listed(data)}) are the head's ({listed(head)}): give both the same names."
+            f"class {moved[0]} of the data is {data[moved[0]]!r}, class {theirs.index(own[moved[0]])} of the head is too, and "
+            f"not all classes of the data ({listed(data)}) are the head's ({listed(head)}): give both the same names."
         )
     return None
 
 
 def labels_note(data: Names | None, head: Names | None) -> str | None:
     """A sentence where labels are not simply the head's numbers, or may not be; None where all is as it should be."""
-    if not (told_names(data) and told_names(head)):
+    if not _comparable(data, head):
         return None
     told = f"the data's classes are {listed(data)}, the head's {listed(head)}"
     if places(data, head) is not None:
         return f"labels are taken by name: {told}."
-    if [same_name(one) for one in data] == [same_name(one) for one in head[: len(data)]]:
+    if _plain(data) == _plain(head)[: len(data)]:
         return None
     return f"labels are taken by number, since names differ: {told}; make sure that both are in one order."
+
+
+def _comparable(data: Names | None, head: Names | None) -> bool:
+    """Whether names say anything: both sides have some, and not one the numbers 0, 1 … in their order, the other words."""
+    if not (told_names(data) and told_names(head)):
+        return False
+    own, theirs = _plain(data), _plain(head)
+    counted = any(names == [str(place) for place in range(len(names))] for names in (own, theirs))
+    return not counted or not set(own).isdisjoint(theirs)
+
+
+def _plain(names: Names) -> list[str]:
+    return [same_name(one) for one in names]
 
 
 def numbered(values: Sequence[str], column: str, head: Names | None) -> list[int]:

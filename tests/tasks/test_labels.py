@@ -24,6 +24,7 @@ def test_classes_of_the_same_names_in_another_order_are_found_by_name():
     assert places(NLI, ("CONTRADICTION", "Neutral", "entailment")) == (2, 1, 0)
     assert places(("not_entailment", "entailment"), ("Entailment", "not entailment")) == (1, 0)
     assert "labels are taken by name" in labels_note(NLI, NLI[::-1])
+    assert places(("0", "1", "10", "2"), tuple(map(str, range(11)))) == (0, 1, 10, 2), "folders sorted as texts"
     assert places(("entailment", "contradiction"), NLI) == (0, 2), "some classes of the head may have no samples"
 
 
@@ -34,6 +35,8 @@ def test_classes_of_the_same_names_in_another_order_are_found_by_name():
         (NLI[:2], NLI),
         (NLI, ("LABEL_0", "LABEL_1", "LABEL_2")),
         (("0", "1", "2"), NLI[::-1]),
+        (NLI, ("0", "1", "2")),
+        (("0", "1", "2"), ("LABEL_0", "LABEL_1", "LABEL_2")),
         (None, NLI),
         (NLI, None),
     ],
@@ -97,6 +100,8 @@ def rows(path: Path) -> dict:
     report = path.parent / "scores.json"
     done = command("compare", "--zoo", path, "--methods", "ta", "--device", "cpu", "--fresh", "--json", report)
     assert done.exit_code == 0, done.output
+    told = [line for line in done.stderr.splitlines() if "labels are taken" in line]
+    assert len(told) == (2 if "labels" in json.loads(report.read_text())["rows"][0]["settings"] else 0), "once a task"
     return {row["method"]: row for row in json.loads(report.read_text())["rows"]}
 
 
