@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from fda.models.blocks import Block
 from fda.models.checkpoints import Weights
+from fda.models.linears import in_by_out
 from fda.models.transforms import Batch, Transform
 
 
@@ -43,6 +44,11 @@ class Model(ABC):
     def embeddings(self) -> str | None:
         """The name of the matrix of a text model's token embeddings (tokens × d), to which a head may be tied."""
         return None
+
+    @property
+    def in_by_out(self) -> frozenset[str]:
+        """The names of linear weights that are kept as in × out, where methods expect out × in."""
+        return in_by_out(self.module)
 
     @abstractmethod
     def fit(self, weights: Weights, *, base: Weights | None = None) -> Weights:

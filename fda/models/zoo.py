@@ -292,6 +292,8 @@ def resolved(zoo: Zoo, folder: Path, roots: list[Path] | None = None) -> Zoo:
         at = f"tasks.{index} ({task.name})"
         head = local(task.head, f"{at}.head") if isinstance(task.head, str) else task.head
         path = task.data and local(task.data.path, f"{at}.data.path", is_id=is_hub_id)
+        if path is not None and os.path.isfile(path):  # its name tells the format; a link's target may have none
+            path = str(absolute(Path(task.data.path).parent, folder) / Path(task.data.path).name)
         data = task.data and task.data.model_copy(update={"path": path})
         model = local(task.model, f"{at}.model", is_id=is_hub_id)
         tasks.append(task.model_copy(update={"model": model, "head": head, "data": data}))
@@ -308,7 +310,13 @@ def _require_no_way_out(folder: Path, roots: list[Path]) -> None:
         folder = folder.parent
     if not folder.is_dir():
         return
-    for inside, folders, files in os.walk(folder):
+    walked: set[str] = set()
+    for inside, folders, files in os.walk(folder, followlinks=True):
+        place = os.path.realpath(inside)
+        if place in walked:  # links that lead in a circle
+            folders.clear()
+            continue
+        walked.add(place)
         for name in (*folders, *files):
             path = Path(inside) / name
             if path.is_symlink():
