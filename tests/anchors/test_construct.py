@@ -144,7 +144,7 @@ def test_a_key_bias_has_no_gradient_and_is_masked(unit):
 
 def test_weight_start_takes_rows_without_replacement_then_means_of_pairs(unit):
     block, _, finetuned = unit
-    rows = weight_rows(finetuned, block.width)
+    rows = weight_rows(block, finetuned)
     assert rows.shape == (3 * 16 + 16 + 64, 16)  # in_proj, out_proj and c_fc have rows of width 16; c_proj has not
     few = sample_rows(rows, 50, torch.Generator().manual_seed(0))
     assert len({tuple(row.tolist()) for row in few}) == 50
@@ -153,6 +153,19 @@ def test_weight_start_takes_rows_without_replacement_then_means_of_pairs(unit):
     halves = (rows[:, None] + rows[None]) / 2
     for row in many[len(rows) :]:
         assert (halves - row).abs().amax(-1).min() < 1e-6
+
+
+def test_rows_of_weights_are_what_their_layers_are_fed_also_where_those_keep_them_as_in_by_out():
+    """GPT-2's: columns of `c_attn` and `c_fc`; of the square `c_proj` of attention, where no shape would tell."""
+    from transformers import GPT2Config, GPT2Model
+
+    from fda.models.transformer_blocks import transformer_blocks
+
+    model = GPT2Model(GPT2Config(n_embd=8, n_layer=1, n_head=2, vocab_size=11, n_positions=7))
+    (block,) = transformer_blocks(model)
+    weights = block.of({block.prefix + name: tensor for name, tensor in block.module.named_parameters()})
+    expected = [weights[f"{name}.weight"].T for name in ("attn.c_attn", "attn.c_proj", "mlp.c_fc")]
+    assert torch.equal(weight_rows(block, weights), torch.cat(expected))
 
 
 def test_the_weight_start_is_scaled_and_the_gauss_start_is_not(unit):
