@@ -44,6 +44,10 @@ class Model(ABC):
         """The name of the matrix of a text model's token embeddings (tokens × d), to which a head may be tied."""
         return None
 
+    def rename(self, name: str) -> str:
+        """What the installed library calls a tensor that a checkpoint of another version calls `name`."""
+        return name
+
     @abstractmethod
     def fit(self, weights: Weights, *, base: Weights | None = None) -> Weights:
         """A checkpoint's weights under this architecture's names; `base`: the fitted base, for a task's.
