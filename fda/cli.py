@@ -14,7 +14,7 @@ import typer
 
 from fda import cli_ablate, cli_bench, cli_estimate, cli_export, cli_import, cli_runs
 from fda.cli_runs import SeedOption
-from fda.errors import UserError
+from fda.errors import UserError, readable
 from fda.home import keep_compiled
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ def main() -> None:
 
 
 def _complain(sentence: str) -> int:
-    print(f"fda: {sentence}", file=sys.stderr)
+    print(f"fda: {readable(sentence)}", file=sys.stderr)
     return 2
 
 
