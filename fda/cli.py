@@ -14,7 +14,7 @@ import typer
 
 from fda import cli_ablate, cli_bench, cli_estimate, cli_export, cli_import, cli_runs
 from fda.cli_runs import SeedOption
-from fda.errors import UserError
+from fda.errors import UserError, readable
 from fda.home import keep_compiled
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ def main() -> None:
 
 
 def _complain(sentence: str) -> int:
-    print(f"fda: {sentence}", file=sys.stderr)
+    print(f"fda: {readable(sentence)}", file=sys.stderr)
     return 2
 
 
@@ -82,11 +82,12 @@ def convert(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="replace a file that is there")] = False,
 ) -> None:
     """Write weights as one safetensors file: pickled checkpoints and heads, shards, adapters. No pickled code is run."""
+    from fda.models.kinds import renamings
     from fda.models.readers.convert import convert_to_safetensors
     from fda.models.readers.open import open_weights
 
-    under = None if base is None else open_weights(base)
-    made = convert_to_safetensors(source, target, base=under, overwrite=overwrite)
+    over = {} if base is None else {"base": open_weights(base), "rename": renamings(base)}
+    made = convert_to_safetensors(source, target, **over, overwrite=overwrite)
     print(f"{made.path}: {made.tensors} tensors, {made.bytes / 2**20:.1f} MiB, from a {made.what}")
 
 

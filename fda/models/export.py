@@ -68,7 +68,7 @@ def frame(opened: OpenZoo, task: str | None = None) -> Frame:
         weights, folders = opened.own_base, (base, *others)
     else:
         folder = Path(opened.zoo.task(task).model)
-        weights, folders = open_weights(folder, base=opened.own_base), (folder, base)
+        weights, folders = open_weights(folder, base=opened.own_base, rename=opened.model.rename), (folder, base)
     fitted = opened.model.fit(weights)
     names = fitted.names if isinstance(fitted, RenamedWeights) else {name: name for name in fitted}
     merged = {own: name for name, own in names.items() if name in opened.base}

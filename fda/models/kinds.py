@@ -1,6 +1,7 @@
 """Which library builds a zoo's base model, told from what its folder holds, and the model itself."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Literal
 
@@ -38,6 +39,20 @@ def kind_of(folder: Path, asked: str = "auto") -> Literal["transformers", "open_
     if (folder / OPEN_CLIP_CONFIG).is_file() and open_weights(folder).path.name.startswith("open_clip"):
         return "open_clip"
     return "transformers"
+
+
+def renamings(model: Path) -> Callable[[str], str]:
+    """What the installed library calls a tensor of this base's architecture, by its name in a checkpoint of any version.
+
+    Names stay as they are where no config that can be read lies with the base.
+    """
+    folder = model if model.is_dir() else model.parent
+    if (folder / TRANSFORMERS_CONFIG).is_file():
+        from fda.models.transformers_model import build_on_meta, library_names, read_config
+
+        with suppress(UserError):
+            return library_names(build_on_meta(read_config(folder), folder))
+    return lambda name: name
 
 
 def part_of(zoo: Zoo) -> Part:

@@ -50,6 +50,10 @@ class Model(ABC):
         """The names of linear weights that are kept as in × out, where methods expect out × in."""
         return in_by_out(self.module)
 
+    def rename(self, name: str) -> str:
+        """What the installed library calls a tensor that a checkpoint of another version calls `name`."""
+        return name
+
     @abstractmethod
     def fit(self, weights: Weights, *, base: Weights | None = None) -> Weights:
         """A checkpoint's weights under this architecture's names; `base`: the fitted base, for a task's.

@@ -73,17 +73,21 @@ def preview(zoo: Zoo) -> Preview:
     """Look at every model of a zoo; what does not fit together is among the `problems`. UserError without a base."""
     base = described(look(zoo.base.model))
     seen, problems, notes = {"base": base}, [], []
+    model, fitted = None, None
+    try:
+        model = open_model(_with_base(zoo, base))
+    except UserError as error:
+        problems += sentences(error)
+    known = {} if model is None else {"rename": model.rename}
     with ThreadPoolExecutor(CONNECTIONS) as pool:
-        looks = {task.name: pool.submit(look, task.model, base.weights, role=task.name) for task in zoo.tasks}
+        looks = {task.name: pool.submit(look, task.model, base.weights, role=task.name, **known) for task in zoo.tasks}
     for name, found in looks.items():
         try:
             seen[name] = described(found.result())
         except UserError as error:
             problems += sentences(error)
-    model, fitted = None, None
     try:
-        model = open_model(_with_base(zoo, base))
-        if base.weights is not None:
+        if model is not None and base.weights is not None:
             fitted = fit_base(model, base.weights)
             problems += _mismatches(zoo, model, fitted, seen)
             notes += _notes(zoo, seen, fitted)

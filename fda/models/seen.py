@@ -5,7 +5,7 @@ formats are known only after the download. What the models of a zoo are to each 
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -72,13 +72,18 @@ class Seen:
         return str(self.weights.config.get("base_model_name_or_path") or "not named")
 
 
-def look(model: str, base: Weights | None = None, *, role: str = "base") -> Seen:
-    """What a path or hub id leads to; `base`: the base's weights, for a task. UserError for what is not there or not read."""
+def look(
+    model: str, base: Weights | None = None, *, role: str = "base", rename: Callable[[str], str] = lambda name: name
+) -> Seen:
+    """What a path or hub id leads to; `base`: the base's weights, for a task. UserError for what is not there or not read.
+
+    `rename`: what the architecture calls a checkpoint's tensor today, for an adapter.
+    """
     if Path(model).exists() or not is_hub_id(model):
-        return _look_here(model, Path(model), base)
+        return _look_here(model, Path(model), base, rename)
     folder = cached_folder(model)
     if folder is not None:
-        return _look_here(model, folder, base)
+        return _look_here(model, folder, base, rename)
     found = listing(model)
     folder = config_folder(found)
     known = all(name.endswith((".safetensors", ".index.json")) for name in found.weights)
@@ -93,7 +98,7 @@ def look(model: str, base: Weights | None = None, *, role: str = "base") -> Seen
                 header |= remote_header(found.id, found.path(name), found.commit)
         weights = HeaderWeights(model, header, found.bytes)
         if adapter:
-            weights, known = (None, False) if base is None else (AdaptedWeights(folder, base, weights), True)
+            weights, known = (None, False) if base is None else (AdaptedWeights(folder, base, weights, rename), True)
             _ = weights and weights.header  # an adapter of another base is told now
     elif adapter:
         read_adapter_config(folder / ADAPTER_CONFIG)  # what cannot be carried out is told now
@@ -102,8 +107,8 @@ def look(model: str, base: Weights | None = None, *, role: str = "base") -> Seen
     return Seen(model, "hub", folder, weights, found.bytes, missing, known, open_clip, adapter)
 
 
-def _look_here(model: str, path: Path, base: Weights | None) -> Seen:
-    weights = open_weights(path, base=base)
+def _look_here(model: str, path: Path, base: Weights | None, rename: Callable[[str], str]) -> Seen:
+    weights = open_weights(path, base=base, rename=rename)
     _ = weights.header  # a file that is not whole is told now
     return Seen(model, "here", path, weights, weights.bytes, 0, open_clip=weights.path.name.startswith("open_clip"))
 

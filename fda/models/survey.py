@@ -44,7 +44,10 @@ def open_zoo(zoo: Zoo, tasks: tuple[str, ...] | None = None) -> OpenZoo:
     zoo = located(zoo, tasks=names, pulse=tell_on_stderr)
     model, own_base = open_model(zoo), open_weights(zoo.base.model)
     base = fit_base(model, own_base)
-    finetuned = {name: fit_task(model, base, name, open_weights(zoo.task(name).model, base=own_base)) for name in names}
+    finetuned = {
+        name: fit_task(model, base, name, open_weights(zoo.task(name).model, base=own_base, rename=model.rename))
+        for name in names
+    }
     return OpenZoo(zoo, model, base, finetuned, own_base)
 
 

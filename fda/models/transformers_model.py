@@ -90,6 +90,10 @@ class TransformersModel(Model):
         matrix = getattr(self.module.get_input_embeddings(), "weight", None)
         return next((name for name, own in self.module.named_parameters() if own is matrix and own.ndim == 2), None)
 
+    @cached_property
+    def rename(self) -> Callable[[str], str]:
+        return library_names(self.module)
+
     def fit(self, weights: Weights, *, base: Weights | None = None) -> Weights:
         """A checkpoint's weights under this architecture's names: prefixes, older names, heads and other towers left out.
 
@@ -101,7 +105,7 @@ class TransformersModel(Model):
         expected = {name: shape for name, shape in self.expected.items() if base is None or name in base}
         optional = {name for name in expected if self.may_lack(name)}
         grown = {self.embeddings} - {None}
-        return fitted(weights, expected, rename=library_names(self.module), optional=optional, rest=base, grown=grown)
+        return fitted(weights, expected, rename=self.rename, optional=optional, rest=base, grown=grown)
 
     def may_lack(self, name: str) -> bool:
         return any(part in name for part in OPTIONAL_PARTS)

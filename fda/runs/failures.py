@@ -4,7 +4,7 @@ import contextlib
 import errno
 import traceback
 
-from fda.errors import UserError
+from fda.errors import UserError, readable
 from fda.runs.store import Store
 
 
@@ -19,7 +19,7 @@ def sentence(error: BaseException, store: Store) -> str:
         return "the device ran out of memory: choose fewer anchors or the cpu, or free the device and resume."
     if isinstance(error, MemoryError) or "can't allocate memory" in text:
         return "the machine ran out of memory: choose fewer anchors, or free some and resume."
-    first_line = text.partition("\n")[0]
+    first_line = readable(text.partition("\n")[0])
     if type(error).__name__ in ("_LinAlgError", "LinAlgError"):
         return f"a matrix is singular or could not be decomposed: {first_line} (see log.txt)"
     return f"{type(error).__name__}: {first_line} (see log.txt)"

@@ -11,7 +11,7 @@ from fda.models.readers.adapters import AdaptedWeights
 from fda.models.readers.names import RenamedWeights, fitted
 from fda.models.survey import OpenZoo
 from fda.models.transformers_model import library_names
-from fda.tasks.own_heads import build_class, own_class, tied_matrix
+from fda.tasks.own_heads import build_class, head_weights, own_class
 
 
 def frame_of(opened: OpenZoo, task: str | None) -> Frame:
@@ -25,21 +25,24 @@ def frame_of(opened: OpenZoo, task: str | None) -> Frame:
     prefix = f"{type(module).base_model_prefix}."
     shapes = {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
     merged = {prefix + name: name for name in opened.base if prefix + name in shapes}
-    tied = tied_matrix(own.config, shapes)  # the library makes it from the embeddings
+    saved, tied = head_weights(opened, own, shapes)  # the library makes a tied matrix from the embeddings
     head = {name: shape for name, shape in shapes.items() if name not in merged and name != tied}
     names = _names(opened.tasks[task])
     places = {name: names[source] for name, source in merged.items()}
     if head:
-        places |= _names(fitted(own.weights, head, rename=library_names(module)))
-    classes = own.config.to_dict()
+        places |= _names(fitted(saved, head, rename=library_names(module)))
+    told = own.config.to_dict()
+    changed = {} if own.causal else {name: told[name] for name in ("id2label", "label2id")}
+    if saved is not own.weights:
+        changed["tie_word_embeddings"] = False
     return Frame(
-        RenamedWeights(own.weights, places),
+        RenamedWeights(saved, places),
         merged,
         (own.folder, Path(opened.zoo.task(task).model)),
         opened.model.kind,
         own.kind,
         opened.model.embeddings,
-        {} if own.causal else {name: classes[name] for name in ("id2label", "label2id")},
+        changed,
     )
 
 

@@ -2,7 +2,7 @@
 
 Not written again here: the checkpoint's own class runs, with a stub in place of its base model that hands on what the base
 model in use gave. So a head of any form works, and gives what the library gives. A language head that shares its matrix with
-the token embeddings follows those of the model before it, as the library ties them.
+the token embeddings follows those of the model before it, as the library ties them; but PEFT unties what an adapter changes.
 """
 
 import json
@@ -20,7 +20,7 @@ from torch.func import functional_call
 from fda.errors import UserError
 from fda.models.checkpoints import Weights
 from fda.models.readers.adapters import AdaptedWeights
-from fda.models.readers.names import fitted
+from fda.models.readers.names import RenamedWeights, fitted
 from fda.models.readers.open import open_weights
 from fda.models.survey import OpenZoo
 from fda.models.transformers_model import (
@@ -116,7 +116,7 @@ def own_class(opened: OpenZoo, name: str) -> OwnClass:
     folder = next(
         (one for one in (Path(task.model), Path(opened.zoo.base.model)) if (one / CONFIG).is_file()), Path(task.model)
     )
-    weights = open_weights(task.model, base=opened.own_base)
+    weights = open_weights(task.model, base=opened.own_base, rename=opened.model.rename)
     config = read_config(folder)
     kind = next(iter(config.architectures or ()), "")
     if isinstance(weights, AdaptedWeights):
@@ -135,10 +135,10 @@ def own_head(opened: OpenZoo, name: str) -> OwnHead:
     module = build_class(own, stubbed=True)
     module.config.pad_token_id = NO_TOKEN  # after building: embeddings are made with the real one
     expected = {key: tuple(tensor.shape) for key, tensor in module.state_dict().items()}
-    tied = tied_matrix(own.config, expected)
+    saved, tied = head_weights(opened, own, expected)
     expected = {key: shape for key, shape in expected.items() if key != tied}
     rename = library_names(module)
-    found = fitted(own.weights, expected, rename=rename) if expected else {}
+    found = fitted(saved, expected, rename=rename) if expected else {}
     weights = {key: found[key].float() for key in expected}
     return OwnHead(module, weights, own.causal, tied, _own_pooler(opened, own.weights))
 
@@ -155,22 +155,44 @@ def _own_pooler(opened: OpenZoo, weights: Weights) -> nn.Module | None:
 
 
 def _of_adapter(weights: AdaptedWeights, config: Any, kind: str) -> tuple[str, Any]:
-    """(class, config) that an adapter's task type means over its base's config, which knows nothing of the task."""
+    """(class, config) that an adapter's config means over its base's, which knows nothing of the task.
+
+    PEFT names the class itself where it has no task type for it, as for images.
+    """
     from transformers.models.auto import modeling_auto as auto
 
     mappings = {
         "SEQ_CLS": auto.MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING,
         "CAUSAL_LM": auto.MODEL_FOR_CAUSAL_LM_MAPPING,
     }
-    task_type = weights.config.get("task_type")
-    if type(config) not in mappings.get(task_type, {}):
-        return kind, config
+    task_type, named = weights.config.get("task_type"), weights.config.get("auto_mapping")
+    if type(config) in mappings.get(task_type, {}):
+        kind = mappings[task_type][type(config)].__name__
+    elif isinstance(named, dict) and str(named.get("base_model_class")).endswith(LANGUAGE_HEADS + CLASSIFIERS):
+        kind = named["base_model_class"]
     config = deepcopy(config)
-    ends = tuple(f"{end}.weight" for end in ("classifier", "classifier.out_proj", "score"))
-    rows = [weights.header[name].shape[0] for name in weights if name.endswith(ends)]
-    if task_type == "SEQ_CLS" and rows:
+    ends = tuple(f".{end}.weight" for end in ("classifier", "classifier.out_proj", "score"))
+    rows = [weights.header[name].shape[0] for name in weights if f".{name}".endswith(ends)]
+    if kind.endswith(CLASSIFIERS) and rows:
         config.num_labels = rows[-1]
-    return mappings[task_type][type(config)].__name__, config
+    return kind, config
+
+
+def head_weights(opened: OpenZoo, own: OwnClass, expected: Collection[str]) -> tuple[Weights, str | None]:
+    """(where a head's tensors are found, its matrix that follows the embeddings, or None). `expected`: the head's names.
+
+    An adapter that changes the embeddings or the head that shares them, without `ensure_weight_tying`, unties the two: the
+    head then is what the adapter made of it, or what it was in the base.
+    """
+    weights, tied = own.weights, tied_matrix(own.config, expected)
+    if tied is None or not isinstance(weights, AdaptedWeights) or weights.config.get("ensure_weight_tying"):
+        return weights, tied
+    base, embeddings = opened.base, opened.model.embeddings
+    embeddings = base.names[embeddings] if isinstance(base, RenamedWeights) else embeddings
+    if not weights.changes(embeddings) and not weights.changes(tied):
+        return weights, tied
+    kept = RenamedWeights(opened.own_base, {tied: embeddings})
+    return RenamedWeights(weights, {name: name for name in weights}, kept), None
 
 
 def build_class(own: OwnClass, *, stubbed: bool = False) -> nn.Module:

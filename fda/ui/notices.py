@@ -45,12 +45,14 @@ def show_kept() -> None:
 def sentence(text: str) -> str:
     """With a capital and a full stop; what Markdown would take for markup is kept as it is, `code` excepted.
 
+    Of backticks that is only a pair with something between: a lone one, out of a stranger's name, would let the rest be markup.
+
     A hub id or a path at the beginning stays as it is written.
     """
     text = text.strip()
     if "/" not in text.split(" ")[0]:
         text = text[:1].upper() + text[1:]
     text = text if text.endswith((".", "?", "!")) else f"{text}."
-    parts = text.split("`")
-    parts[::2] = [re.sub(r"([\\*_\[\]$~<:#])", r"\\\1", part) for part in parts[::2]]
-    return "`".join(parts)
+    parts = re.split(r"(`[^`]+`)", text)
+    parts[::2] = [re.sub(r"([\\*_\[\]$~<:#`])", r"\\\1", part) for part in parts[::2]]
+    return "".join(parts)

@@ -173,6 +173,61 @@ def test_layers_saved_whole_replace_the_bases_or_are_added(adapter, between):
     assert list(weights) == sorted([*base_state(), "classifier.weight"])
 
 
+@pytest.mark.parametrize("between", ["", "base_layer."])
+def test_trained_biases_replace_the_bases(adapter, between):
+    """PEFT saves those of a layer that has factors under the name that the layer has within its wrapper."""
+    bias = torch.randn(16)
+    tensors = factors(f"vit.{Q}") | {f"base_model.model.vit.{Q}.{between}bias": bias}
+    weights = adapter(tensors, {"bias": "lora_only"})
+    assert torch.equal(weights[f"{Q}.bias"], bias) and list(weights) == sorted(base_state())
+    assert weights.changes(f"{Q}.bias") and weights.changes(f"{Q}.weight") and not weights.changes(f"{V}.weight")
+
+
+def test_factors_are_added_to_a_matrix_that_was_saved_beside_them(adapter):
+    """As PEFT does for embeddings, and for a head that the base's file lacks."""
+    base = base_state() | {"embed_tokens.weight": torch.randn(20, 16)}
+    grown, head, a, b = torch.randn(22, 16), torch.randn(22, 16), torch.randn(RANK, 22), torch.randn(16, RANK)
+    tensors = factors(Q) | factors("lm_head", shape=(22, 16))
+    embeddings = {"base_layer.weight": grown, "lora_embedding_A": a, "lora_embedding_B": b}
+    saved = {f"base_model.model.embed_tokens.{name}": tensor for name, tensor in embeddings.items()}
+    saved["base_model.model.lm_head.base_layer.weight"] = head
+    weights = adapter(tensors | saved, base=base)
+    assert torch.allclose(weights["embed_tokens.weight"], grown + ALPHA / RANK * (b @ a).T, atol=1e-5)
+    assert torch.allclose(weights["lm_head.weight"], head + ALPHA / RANK * product(tensors, "lm_head"), atol=1e-5)
+    assert weights.header["embed_tokens.weight"].shape == (22, 16)
+
+
+def test_the_bases_own_layer_beside_the_one_that_was_trained_in_its_place_is_left_out(adapter):
+    own = {f"base_model.model.classifier.{between}weight": torch.randn(3, 16) for between in ("", "original_module.")}
+    weights = adapter(factors(Q) | own, {"modules_to_save": ["classifier"]})
+    assert torch.equal(weights["classifier.weight"], own["base_model.model.classifier.weight"])
+    assert list(weights) == sorted([*base_state(), "classifier.weight"])
+
+
+@pytest.mark.parametrize("layer", ["encoder.layers.0.mlp.fc9", "decoder.layers.0.mlp.fc1", "more"])
+def test_a_tensor_that_would_change_nothing_is_refused_by_name(adapter, layer):
+    tensors = factors(Q) | {f"base_model.model.{layer}.bias": torch.randn(24)}
+    with pytest.raises(UserError, match=rf"has a tensor base_model.model.{layer}.bias that replaces none of .*/base/"):
+        list(adapter(tensors, {"bias": "all", "modules_to_save": ["classifier"]}))
+    assert f"{layer}.bias" in adapter(tensors, {"bias": "all", "modules_to_save": [layer.split(".")[-1]]})
+
+
+@pytest.mark.parametrize("layer", ["layer.0.query", "layers.0.q_proj"])
+@pytest.mark.parametrize("stored", ["layer.0.query", "layers.0.q_proj"])
+def test_layers_are_found_under_the_names_of_another_version(tmp_path, adapter, layer, stored):
+    base = {f"{stored}.weight": torch.randn(16, 16), f"{stored}.bias": torch.randn(16)}
+    tensors = factors(f"vit.{layer}") | {f"base_model.model.vit.{layer}.base_layer.bias": torch.randn(16)}
+    adapter(tensors, base=base)
+    renamed = open_weights(
+        tmp_path / "adapter",
+        base=open_weights(tmp_path / "base"),
+        rename=lambda name: name.replace("layer.0.query", "layers.0.q_proj"),
+    )
+    expected = base[f"{stored}.weight"] + ALPHA / RANK * product(tensors, f"vit.{layer}")
+    assert list(renamed) == sorted(base) and torch.allclose(renamed[f"{stored}.weight"], expected, atol=1e-5)
+    assert torch.equal(renamed[f"{stored}.bias"], tensors[f"base_model.model.vit.{layer}.base_layer.bias"])
+
+
 @pytest.mark.parametrize("adapters", ["", "vision_model.", "clip.vision_model."])
 @pytest.mark.parametrize("bases", ["", "vision_model."])
 def test_names_are_matched_across_prefixes(adapter, adapters, bases):
@@ -234,6 +289,8 @@ def test_an_adapter_is_read_from_a_pickled_file_and_can_be_written_out(adapter, 
         ({"init_lora_weights": "pissa_niter_4"}, "was initialised by pissa_niter_4, which changes the base too"),
         ({"init_lora_weights": "olora"}, "was initialised by olora"),
         ({"alpha_pattern": {"(a+)+$": 3}}, r"alpha_pattern '\(a\+\)\+\$' is not the name of a layer"),
+        ({"modules_to_save": [""]}, "modules_to_save is no list of names"),
+        ({"modules_to_save": 5}, "modules_to_save is no list of names"),
         ({"r": 0}, "r is 0 and lora_alpha 8, where numbers are needed"),
         ({"lora_alpha": float("inf")}, "r is 4 and lora_alpha inf"),
     ],

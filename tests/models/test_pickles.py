@@ -17,6 +17,7 @@ import numpy as np
 import open_clip
 import pytest
 import torch
+import transformers
 from torch import nn
 from torchvision import transforms
 
@@ -187,6 +188,23 @@ def test_a_pickled_image_encoder_gives_open_clips_names_without_its_class(tmp_pa
     assert_equal(open_weights(converted.path), expected)
 
 
+@pytest.mark.parametrize("container", ["zip", "legacy"])
+@pytest.mark.parametrize("parallel", [False, True])
+def test_a_whole_model_of_transformers_gives_its_state_dict(tmp_path, container, parallel):
+    """Its tensors carry attributes of the library, so they are saved by another call than plain ones."""
+    sizes = {
+        "hidden_size": 8,
+        "intermediate_size": 8,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+        "vocab_size": 9,
+    }
+    model = transformers.BertForSequenceClassification(transformers.BertConfig(**sizes))
+    path = write(tmp_path / "bert.pt", nn.DataParallel(model) if parallel else model, container)
+    assert b"_rebuild_from_type_v2" in path.read_bytes()
+    assert_equal(open_weights(path), model.state_dict())
+
+
 @pytest.mark.parametrize("normalize", [True, False])
 def test_a_pickled_head_becomes_a_head_file(tmp_path, strange_module, normalize):
     rows = nn.functional.normalize(torch.randn(5, 8), dim=1)
@@ -248,6 +266,9 @@ def attacks(command: str) -> dict[str, bytes]:
         "call of a kept call": b"\x80\x02cfunctools\npartial\ncposix\nsystem\n\x85R" + run,
         "call of a kept call on no list": b"\x80\x02cfunctools\npartial\n" + unlisted + b"\x85R" + program + b"\x85R.",
         "map": b"\x80\x02cbuiltins\nset\ncbuiltins\nmap\ncposix\nsystem\n](" + text(command) + b"e\x86R\x85R.",
+        "in a tensor of a type": b"\x80\x02ctorch._tensor\n_rebuild_from_type_v2\n(cposix\nsystem\nctorch\nTensor\n"
+        + text(command)
+        + b"\x85}tR.",
         "unpickled inside": b"\x80\x02cpickle\nloads\n" + sized(inner) + b"\x85R.",
         "a storage's bytes": from_bytes + sized(inner) + b"\x85R.",
         "a storage's long bytes": from_bytes + sized(inner + bytes(5000)) + b"\x85R.",
@@ -334,7 +355,83 @@ def test_a_torchscript_program_and_a_compressed_archive_are_refused(tmp_path):
         list(open_weights(tmp_path / "packed.pt"))
 
 
+# A tuple of two tuples of two tuples …, one object at each level: to hash, compare or print it is to go through 2ⁿ parts. Here
+# n is 20, so that a reader that does so fails and does not hang.
+NESTED = b"K\x01" + 20 * b"2\x86"
+
+
+def tuple_of(*parts: bytes) -> bytes:
+    return b"(" + b"".join(parts) + b"t"
+
+
+def stored(of: bytes) -> bytes:
+    return tuple_of(text("storage"), of, text("0"), text("cpu"), b"K\x01") + b"Q"
+
+
+def endless() -> dict[str, bytes]:
+    float_storage = stored(b"ctorch\nFloatStorage\n")
+    shaped = tuple_of(float_storage, b"K\x00", NESTED + b"\x85", b"K\x01\x85", b"\x89N")
+    typed = tuple_of(float_storage, b"K\x00", b"K\x01\x85", b"K\x01\x85", b"\x89N", NESTED)
+    legacy = b"".join(pickle.dumps(part, 2) for part in (0x1950A86A20F9469CFC6C, 1001, {"little_endian": True}, {}))
+    saved = io.BytesIO()
+    torch.save(torch.ones(2).untyped_storage(), saved, _use_new_zipfile_serialization=False)
+    within = saved.getvalue()
+    for _ in range(8):  # each reads the one before twice
+        load = b"\x80\x02ctorch.storage\n_load_from_bytes\nq\x00"
+        within = load + sized(within) + b"q\x01\x85R0h\x00h\x01\x85R."
+    return {
+        "key": b"\x80\x02}" + NESTED + b"K\x01s.",
+        "keys": b"\x80\x02}(" + NESTED + b"K\x01u.",
+        "key of a dict made at once": b"\x80\x02(" + NESTED + b"K\x01d.",
+        "key of an ordered dict": b"\x80\x02ccollections\nOrderedDict\n(](" + NESTED + b"K\x01latR.",
+        "element": b"\x80\x04\x8f(" + NESTED + b"\x90.",
+        "element of a set that is called for": b"\x80\x02cbuiltins\nset\n(" + NESTED + b"l\x85R.",
+        "element of a frozen set": b"\x80\x04(" + NESTED + b"\x91.",
+        "element of a frozen set that is called for": b"\x80\x02cbuiltins\nfrozenset\n(" + NESTED + b"l\x85R.",
+        "set in a set": b"\x80\x04((K\x01\x91\x91.",
+        "long number": b"\x80\x02}\x8a\x09" + bytes(8) + b"\x01K\x01s.",
+        "key of a storage": legacy + b"\x80\x02(" + NESTED + b"l." + bytes(8),
+        "list as a key of a storage": legacy + pickle.dumps([[1]], 2) + bytes(8),
+        "storage": b"\x80\x02" + stored(NESTED) + b".",
+        "shape": b"\x80\x02}" + text("w") + b"ctorch._utils\n_rebuild_tensor_v2\n" + shaped + b"Rs.",
+        "dtype of a tensor": b"\x80\x02ctorch._utils\n_rebuild_tensor_v3\n" + typed + b"R.",
+        "dtype of an array": b"\x80\x02cnumpy\ndtype\n" + NESTED + b"\x85R.",
+        "class of an array": b"\x80\x02cnumpy.core.multiarray\n_reconstruct\n" + NESTED + b"\x85R.",
+        "storage within a storage": within,
+    }
+
+
+@pytest.mark.parametrize("name", endless())
+def test_what_would_take_without_end_to_hash_or_to_print_is_refused_at_once(tmp_path, name):
+    path = tmp_path / "model.bin"
+    path.write_bytes(endless()[name])
+    with pytest.raises(UserError, match=r"model.bin") as caught:
+        list(open_weights(path))
+    assert len(str(caught.value)) < 300 + len(str(path)) and "\n" not in str(caught.value)
+    assert "holds no tensors" not in str(caught.value)
+    assert ("as a key" in str(caught.value)) == (
+        name.startswith(("key", "element", "set", "long")) and name[-7:] != "storage"
+    )
+
+
+def test_small_tuples_may_be_keys(tmp_path):
+    value = {(1, "a", (2.5, None)): 1, 7: {frozenset({1, 2})}.pop(), b"x": {(1, 2), 3}, "weight": torch.ones(2)}
+    assert_equal(open_weights(write(tmp_path / "model.pt", value, "zip")), {"weight": torch.ones(2)})
+
+
 # Damaged files
+
+
+@pytest.mark.parametrize("shape", [(0, 10**30), (-1,), (True,), ("a",), 65 * (1,)])
+def test_a_shape_that_no_tensor_has_is_named_with_its_tensor(tmp_path, shape):
+    path = tmp_path / "model.pt"
+    torch.save({"w": torch.ones(3)}, path)
+    shaped = pickle.dumps(shape, 2)[2:-1]
+    with zipfile.ZipFile(path) as old, zipfile.ZipFile(tmp_path / "changed.pt", "w") as new:
+        for info in old.infolist():
+            new.writestr(info.filename, old.read(info).replace(b"K\x03\x85", shaped))
+    with pytest.raises(UserError, match=r"changed.pt: tensor w has a shape, stride or offset that no tensor has"):
+        dict(open_weights(tmp_path / "changed.pt"))
 
 
 def test_a_tensor_that_claims_more_than_its_storage_is_named(tmp_path):

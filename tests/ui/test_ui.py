@@ -61,6 +61,8 @@ def test_ages_counts_and_plurals():
 
 def test_a_notice_is_a_sentence_and_keeps_its_characters():
     assert notices.sentence("there is no run a_b*c: choose `x_y`") == r"There is no run a\_b\*c\: choose `x_y`."
+    assert notices.sentence("tensor `[a](b) is none") == r"Tensor \`\[a\](b) is none."
+    assert notices.sentence("tensor ``[a](b)` `c_d`") == r"Tensor \``[a](b)` `c_d`."
 
 
 # clock -------------------------------------------------------------------------------------------------------------------

@@ -2,13 +2,14 @@
 
 Source: LoRA (arXiv 2106.09685), rank-stabilised scaling (arXiv 2312.03732), and PEFT's file layout: adapter_config.json beside
 adapter_model.safetensors, whose names are `base_model.model.` + the layer's path + `.lora_A.weight` (r × in) and
-`.lora_B.weight` (out × r). Options that change the weights in any other way are refused by name.
+`.lora_B.weight` (out × r). Options that change the weights in any other way are refused by name, and so is every tensor that
+would change nothing.
 """
 
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -49,6 +50,10 @@ _HARMLESS |= {"megatron_core", "qalora_group_size"}
 # Initialisations that change the base's own weights too, so that W of the published base is not the W that B A is added to.
 _BASE_CHANGING = ("pissa", "olora", "corda", "loftq", "lora_ga")
 _PART = re.compile(r"^(?P<layer>.+)\.lora_(?P<embedding>embedding_)?(?P<side>[AB])(\.default)?(\.weight)?$")
+# What PEFT puts between a layer's path and its tensor's name when it wraps the layer.
+_WRAPPED = re.compile(r"\.(base_layer|modules_to_save(\.default)?)(?=\.)")
+# Heads that PEFT saves whole for a task type or a grown vocabulary, whether or not the config lists them.
+_HEADS = ("classifier", "score", "qa_outputs", "lm_head")
 
 
 @dataclass(frozen=True)
@@ -65,11 +70,18 @@ class AdaptedWeights(Weights):
     """The base's weights with an adapter added. Changed tensors are float32 where the base's are half precision.
 
     The base gives all other tensors; layers that the adapter saved whole (`modules_to_save`, biases) replace the base's.
-    `adapter`: its own tensors, where they are not in the folder with its config.
+    `adapter`: its own tensors, where they are not in the folder with its config. `rename`: what the architecture calls a
+    checkpoint's tensor today, since an adapter may have been trained under another version of the library than its base.
     """
 
-    def __init__(self, folder: str | Path, base: Weights, adapter: Weights | None = None) -> None:
-        self.path, self.base, self._own = Path(folder), base, adapter
+    def __init__(
+        self,
+        folder: str | Path,
+        base: Weights,
+        adapter: Weights | None = None,
+        rename: Callable[[str], str] = lambda name: name,
+    ) -> None:
+        self.path, self.base, self._own, self._rename = Path(folder), base, adapter, rename
 
     @cached_property
     def config(self) -> Mapping[str, Any]:
@@ -90,6 +102,34 @@ class AdaptedWeights(Weights):
     @cached_property
     def _plan(self) -> tuple[dict[str, _Pair], dict[str, str]]:
         """(base tensor → its pair, base or new tensor → its replacement's name in the adapter)."""
+        layers, whole = self._parts()
+        known = {self._rename(name): name for name in self.base}
+        paths = [f"{layer}.weight" for layer in layers]
+        relation = _relation([self._rename(path) for path in paths if path not in whole] or paths, known)
+        if relation is None:
+            raise UserError(
+                f"{self.path} adapts a layer {paths[0]} that {self.base.path} does not have: give the base it was trained on "
+                f"({self.config.get('base_model_name_or_path') or 'not named in its config'})."
+            )
+        off, on = relation
+        own, replaced, pairs = {}, {}, {}
+        for path in (*whole, *paths):
+            own[path] = known.get(on + self._rename(path).removeprefix(off), on + path.removeprefix(off))
+        for path, name in whole.items():
+            if own[path] not in self.base and not self._is_new(path, name):
+                raise UserError(
+                    f"{self.adapter.path} has a tensor {name} that replaces none of {self.base.path}, and {CONFIG} does not "
+                    "list it in modules_to_save: give the base it was trained on, or merge it with PEFT first."
+                )
+            replaced[own[path]] = name
+        for layer, parts in layers.items():
+            name = own[f"{layer}.weight"]
+            header, place = (self.adapter.header, replaced[name]) if name in replaced else (self.base.header, name)
+            pairs[name] = self._pair(layer, parts, name, header[place].shape)
+        return pairs, replaced
+
+    def _parts(self) -> tuple[dict[str, dict[str, str]], dict[str, str]]:
+        """(layer → its factors' names by side, path of a tensor that was saved whole → its name)."""
         layers: dict[str, dict[str, str]] = {}
         whole: dict[str, str] = {}
         for name in self.adapter:
@@ -101,29 +141,23 @@ class AdaptedWeights(Weights):
                 raise UserError(
                     f"{self.adapter.path} has a tensor {name}, which plain LoRA has not: merge it with PEFT first."
                 )
-            else:
-                whole[path.replace(".modules_to_save.default.", ".").replace(".modules_to_save.", ".")] = name
+            elif ".original_module." not in path:  # the base's own, beside what was trained in its place
+                whole[_WRAPPED.sub("", path)] = name
         if not layers:
             raise UserError(f"{self.adapter.path} holds no LoRA factors: give the adapter's own file.")
-        paths = [f"{layer}.weight" for layer in layers]
-        relation = _relation(paths, self.base)
-        if relation is None:
-            raise UserError(
-                f"{self.path} adapts a layer {paths[0]} that {self.base.path} does not have: give the base it was trained on "
-                f"({self.config.get('base_model_name_or_path') or 'not named in its config'})."
-            )
-        off, on = relation
-        pairs = {}
-        for layer, parts in layers.items():
-            name = on + f"{layer}.weight".removeprefix(off)
-            pairs[name] = self._pair(layer, parts, name)
-        return pairs, {on + path.removeprefix(off): name for path, name in whole.items()}
+        return layers, whole
 
-    def _pair(self, layer: str, parts: Mapping[str, str], name: str) -> _Pair:
+    def _is_new(self, path: str, name: str) -> bool:
+        """Whether a tensor belongs to a layer that the adapter brings itself. PEFT compares the ends of paths, as this does."""
+        parts = path.split(".")
+        layers = [".".join(parts[:count]) for count in range(1, len(parts))]
+        ends = (*_HEADS, *(self.config.get("modules_to_save") or ()))
+        return ".modules_to_save." in name or any(layer.endswith(ends) for layer in layers)
+
+    def _pair(self, layer: str, parts: Mapping[str, str], name: str, shape: tuple[int, ...]) -> _Pair:
         if "A" not in parts or "B" not in parts:
             raise UserError(f"{self.adapter.path} has only one factor of the layer {layer}: copy or download it again.")
         a, b = (self.adapter.header[parts[side]].shape for side in "AB")
-        shape = self.base.header[name].shape
         if len(a) != 2 or len(b) != 2 or a[0] != b[1]:
             raise UserError(
                 f"{self.adapter.path}: the factors of {layer} have shapes {list(a)} and {list(b)}, no matrices of one rank: "
@@ -147,11 +181,15 @@ class AdaptedWeights(Weights):
     @cached_property
     def header(self) -> dict[str, TensorInfo]:
         pairs, whole = self._plan
-        header = dict(self.base.header)
+        header = self.base.header | {name: self.adapter.header[own] for name, own in whole.items()}
         for name in pairs:
             if header[name].dtype in ("F16", "BF16"):
                 header[name] = TensorInfo(header[name].shape, "F32")
-        return dict(sorted((header | {name: self.adapter.header[own] for name, own in whole.items()}).items()))
+        return dict(sorted(header.items()))
+
+    def changes(self, name: str) -> bool:
+        """Whether this tensor of the base is another one in the adapted model."""
+        return any(name in part for part in self._plan)
 
     @cached_property
     def fingerprint(self) -> str:
@@ -169,9 +207,7 @@ class AdaptedWeights(Weights):
 
     def __getitem__(self, name: str) -> "Tensor":
         pairs, whole = self._plan
-        if name in whole:
-            return self.adapter[whole[name]]
-        weight = self.base[name]
+        weight = self.adapter[whole[name]] if name in whole else self.base[name]
         if name not in pairs:
             return weight
         pair = pairs[name]
@@ -193,6 +229,9 @@ def read_config(path: Path) -> Mapping[str, Any]:
         )
     if not isinstance(alpha, int | float) or not math.isfinite(alpha) or type(rank) is not int or rank < 1:
         raise UserError(f"{path}: r is {rank!r} and lora_alpha {alpha!r}, where numbers are needed: download it again.")
+    saved = config.get("modules_to_save") or []
+    if not isinstance(saved, list) or not all(isinstance(name, str) and name for name in saved):
+        raise UserError(f"{path}: modules_to_save is no list of names: download it again.")
     init = config.get("init_lora_weights")
     if isinstance(init, str) and init.lower().startswith(_BASE_CHANGING):
         raise UserError(
@@ -217,7 +256,7 @@ def _alpha(layer: str, config: Mapping[str, Any], path: Path) -> float:
     return config["lora_alpha"]
 
 
-def _relation(paths: list[str], base: Weights) -> tuple[str, str] | None:
+def _relation(paths: list[str], base: Collection[str]) -> tuple[str, str] | None:
     """(prefix to take off, prefix to put on) that turns every path into a name of the base, or None. Shortest first."""
     candidates = {("", "")}
     for name in base:

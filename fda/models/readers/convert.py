@@ -30,12 +30,14 @@ def convert_to_safetensors(
     target: str | Path,
     *,
     base: Weights | None = None,
+    rename: Callable[[str], str] = lambda name: name,
     overwrite: bool = False,
     pulse: Callable[[], None] = lambda: None,
 ) -> Converted:
     """Read the weights at `source` (file or folder of any format) and write them to `target`, tensor by tensor.
 
     The file appears whole or not at all. Peak memory is one tensor. Heads of task arithmetic's checkpoints become head files.
+    `base`, `rename`: as of `open_weights`.
     UserError if the source cannot be read, if the target is no .safetensors file, or if it exists and `overwrite` is false.
     """
     target = Path(target)
@@ -43,7 +45,7 @@ def convert_to_safetensors(
         raise UserError(f"{target} does not end with .safetensors: give the new file a name that does.")
     if target.exists() and not overwrite:
         raise UserError(f"{target} exists already: give another name, or allow it to be overwritten.")
-    weights = open_weights(source, base=base)
+    weights = open_weights(source, base=base, rename=rename)
     metadata = {"format": "pt", "source": weights.path.name, "source_fingerprint": weights.fingerprint}
     pickled = isinstance(weights, PickledCheckpoint)
     try:

@@ -67,10 +67,10 @@ def _walk(module: Held, prefix: str, path: Path, depth: int, visits: Iterator[in
     passing = module.state.get("_non_persistent_buffers_set", ())
     passing = passing if isinstance(passing, set | frozenset) else ()
     for name, value in [*module.state["_parameters"].items(), *module.state["_buffers"].items()]:
-        if _is_tensor(value) and name not in passing:
-            yield prefix + str(name), value
+        if isinstance(name, str) and _is_tensor(value) and name not in passing:
+            yield prefix + name, value
     for name, child in module.state["_modules"].items():
-        if isinstance(child, Held) and _is_module(child):
+        if isinstance(name, str) and isinstance(child, Held) and _is_module(child):
             yield from _walk(child, f"{prefix}{name}.", path, depth + 1, visits)
 
 

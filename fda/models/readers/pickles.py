@@ -8,13 +8,16 @@ What the names mean (tensors, arrays) is left to `fda.models.readers.rebuild`, w
 
 import pickletools
 import struct
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from fda.models.readers.spans import Cursor, Span
 
 LAZY = 4096  # byte strings from this length on stay in the file, as spans
+# Of what may be a key: a tuple's parts, all levels together, and a number's bits. To hash a tuple is to go through all of it,
+# and 60 pairs, each twice the one before, have 2⁶⁰ parts; numbers of more bits can be made to have one hash.
+_KEY_PARTS, _KEY_BITS = 64, 64
 
 
 class Refused(Exception):
@@ -151,11 +154,11 @@ class _Machine:
         if isinstance(target, Held):
             target.elements.extend(values)
         elif type(target) is set:
-            target.update(values)
+            target.update(keys(values))
         elif type(target) is list:
             target.extend(values)
         else:
-            raise Refused(f"adds elements to {_described(target)}")
+            raise Refused(f"adds elements to {described(target)}")
 
     def add_items(self, values: list[Any]) -> None:
         target = self.top()
@@ -165,7 +168,7 @@ class _Machine:
         elif type(target) is dict:
             target.update(items)
         else:
-            raise Refused(f"sets items of {_described(target)}")
+            raise Refused(f"sets items of {described(target)}")
 
     # names, objects and calls
 
@@ -182,12 +185,12 @@ class _Machine:
     def call(self, function: Any, args: Any) -> Any:
         if isinstance(function, Name) and isinstance(args, tuple) and function in self.rebuild:
             return self.rebuild[function](*args)
-        raise Refused(f"asks to run {_described(function)}")
+        raise Refused(f"asks to run {described(function)}")
 
     def make(self, of: Any, args: Any) -> Any:
         """An object made without calling its constructor."""
         if not isinstance(of, Name) or not isinstance(args, tuple):
-            raise Refused(f"makes an object of {_described(of)}")
+            raise Refused(f"makes an object of {described(of)}")
         if of in self.rebuild:
             return self.rebuild[of](*args)
         if of.module in ("builtins", "__builtin__"):
@@ -212,7 +215,7 @@ class _Machine:
             if not named and state is not None:
                 target.state["state"] = state
         elif type(target) is not dict or not named:  # an ordered dict's attributes, such as `_metadata`, are left out
-            raise Refused(f"sets the state of {_described(target)}")
+            raise Refused(f"sets the state of {described(target)}")
 
     def persistent_id(self, value: Any) -> None:
         if self.persistent is None:
@@ -223,15 +226,40 @@ class _Machine:
 def _pairs(values: list[Any]) -> dict[Any, Any]:
     if len(values) % 2:
         raise Damaged("a key has no value")
-    return dict(zip(values[::2], values[1::2], strict=True))
+    return dict(zip(keys(values[::2]), values[1::2], strict=True))
 
 
-def _described(value: Any) -> str:
+def keys(values: Iterable[Any]) -> list[Any]:
+    """The values, all of which may be keys of a dict or elements of a set. Refused if hashing one could take without end."""
+    found = list(values)
+    for value in found:
+        if not _may_be_key(value):
+            raise Refused(f"uses {described(value)} as a key")
+    return found
+
+
+def _may_be_key(value: Any) -> bool:
+    waiting = [value]
+    for _ in range(_KEY_PARTS):
+        if not waiting:
+            return True
+        one = waiting.pop()
+        if isinstance(one, tuple):
+            waiting += one[: _KEY_PARTS + 1]
+        elif isinstance(one, list | dict | set | frozenset) or (isinstance(one, int) and one.bit_length() > _KEY_BITS):
+            return False
+    return not waiting
+
+
+def described(value: Any) -> str:
+    """What a stranger's value is, for a message; of containers never what is in them, which may be without end."""
+    if isinstance(value, str):
+        return ascii(value[:100])
     if isinstance(value, Name):
         return str(value)
     if isinstance(value, Held):
         return f"an object of {value.of}"
-    return f"a {type(value).__name__}"
+    return f"a value of type {type(value).__name__}"
 
 
 _CONSTANTS = {"INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4", "FLOAT", "BINFLOAT"}
@@ -244,7 +272,7 @@ def _reconstructor(machine: _Machine, args: Any) -> Any:
     """`copyreg._reconstructor(class, object, None)`, by which the oldest protocols make an object without a call."""
     of, base, state = args
     if base not in (Name("builtins", "object"), Name("__builtin__", "object")) or state is not None:
-        raise Refused(f"makes an object of {_described(of)}")
+        raise Refused(f"makes an object of {described(of)}")
     return machine.make(of, ())
 
 
@@ -265,7 +293,7 @@ def _new_with_keywords(machine: _Machine, _: None) -> None:
     of, args, keywords = machine.take(3)
     made = machine.make(of, args)
     if keywords and not isinstance(made, Held):
-        raise Refused(f"makes an object of {_described(of)}")
+        raise Refused(f"makes an object of {described(of)}")
     machine.push(made)
 
 
@@ -311,7 +339,7 @@ _ACTIONS: dict[str, Callable[[_Machine, Any], Any]] = {
     "TUPLE2": lambda m, _: m.push(m.take(2)),
     "TUPLE3": lambda m, _: m.push(m.take(3)),
     "DICT": lambda m, _: m.push(_pairs(m.to_mark())),
-    "FROZENSET": lambda m, _: m.push(frozenset(m.to_mark())),
+    "FROZENSET": lambda m, _: m.push(frozenset(keys(m.to_mark()))),
     "APPEND": lambda m, _: m.add_elements([m.pop()]),
     "APPENDS": lambda m, _: m.add_elements(m.to_mark()),
     "ADDITEMS": lambda m, _: m.add_elements(m.to_mark()),

@@ -32,7 +32,7 @@ def read_published_anchors(path: str | Path) -> "Tensor":
         if dtype.hasobject:
             arrays = _arrays(Cursor(Span(path, start, path.stat().st_size - start)))
             if "input" not in arrays:
-                raise UserError(f"{path} holds {', '.join(map(str, arrays)) or 'nothing'}, but no anchors (`input`).")
+                raise UserError(f"{path} holds {', '.join(arrays) or 'nothing'}, but no anchors (`input`).")
             anchors, pickled = arrays["input"].read(), True
         elif dtype.kind != "f":
             raise UserError(f"{path} holds an array of {dtype}, where anchors are floating-point numbers.")
@@ -73,4 +73,5 @@ def _arrays(cursor: Cursor) -> dict[str, NumpyArray]:
         root = root.objects[0]
     if not isinstance(root, dict):
         raise Damaged("it holds something else than a dict of arrays")
-    return {key: one for key, one in root.items() if isinstance(one, NumpyArray) and one.problem() is None}
+    arrays = {key: one for key, one in root.items() if isinstance(key, str) and isinstance(one, NumpyArray)}
+    return {key: one for key, one in arrays.items() if one.problem() is None}

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from fda.models.checkpoints import TensorInfo
-from fda.models.readers.pickles import Damaged, Held, Name, Refused, Shell
+from fda.models.readers.pickles import Damaged, Held, Name, Refused, Shell, described, keys
 from fda.models.readers.spans import Cursor, Span
 from fda.models.write import DTYPE_NAMES
 
@@ -32,6 +32,7 @@ _DTYPE_OF_STORAGE = {
     "FloatStorage": "F32",
     "DoubleStorage": "F64",
 }
+_DIMENSIONS, _LARGEST = 64, 2**63 - 1  # of a shape
 _DTYPE_OF_NAME = {Name("torch", str(dtype).removeprefix("torch.")): code for dtype, code in DTYPE_NAMES.items()}
 
 
@@ -61,9 +62,8 @@ class StoredTensor:
 
     def problem(self) -> str | None:
         """What is wrong with the description, or None."""
-        sizes = (self.offset, *self.shape, *self.stride)
-        if len(self.shape) != len(self.stride) or not all(type(n) is int and n >= 0 for n in sizes):
-            return f"has shape {list(self.shape)} and stride {list(self.stride)}"
+        if len(self.shape) != len(self.stride) or not all(map(_are_sizes, ((self.offset,), self.shape, self.stride))):
+            return "has a shape, stride or offset that no tensor has"
         available = 0 if self.storage.data is None else self.storage.data.length // TORCH_DTYPES[self.dtype].itemsize
         if self.offset + self._extent > available or self.info.count > available:
             return f"has shape {list(self.shape)}, but its storage holds {available} elements"
@@ -93,7 +93,7 @@ class NumpyType(Shell):
 
     def __init__(self, code: Any, *_: Any) -> None:
         if not isinstance(code, str) or not re.fullmatch(r"[<>=|]?([biufc]\d{1,2}|O\d?)", code):
-            raise Refused(f"holds a numpy array of {code!r}")
+            raise Refused(f"holds a numpy array of {described(code)}")
         self.code, self.order = code.lstrip("<>=|"), "="
 
     def fill(self, state: Any) -> None:
@@ -113,14 +113,14 @@ class NumpyArray(Shell):
 
     def __init__(self, of: Any, *_: Any) -> None:
         if of != Name("numpy", "ndarray"):
-            raise Refused(f"makes a numpy array of the class {of}")
+            raise Refused(f"makes a numpy array of the class {described(of)}")
         self.type, self.shape, self.fortran = NumpyType("f4"), (0,), False
         self.data: Span | bytes | None = None
         self.objects: list[Any] | None = None
 
     def fill(self, state: Any) -> None:
         _, self.shape, self.type, self.fortran, raw = state
-        if not isinstance(self.type, NumpyType) or not all(type(n) is int and n >= 0 for n in self.shape):
+        if not isinstance(self.type, NumpyType) or not _are_sizes(self.shape):
             raise Damaged("a numpy array has no dtype or no shape")
         count = math.prod(self.shape)
         if self.type.objects:
@@ -148,6 +148,11 @@ class NumpyArray(Shell):
         array = np.frombuffer(bytearray(data), self.type.dtype())
         array = array.reshape(self.shape, order="F" if self.fortran else "C")
         return torch.from_numpy(np.ascontiguousarray(array.astype(array.dtype.newbyteorder("="), copy=False)))
+
+
+def _are_sizes(values: Any) -> bool:
+    """Whether it can be a shape or a stride."""
+    return len(values) <= _DIMENSIONS and all(type(value) is int and 0 <= value <= _LARGEST for value in values)
 
 
 def _torch_dtype(dtype: np.dtype) -> torch.dtype | None:
@@ -182,8 +187,8 @@ def _tensor_of_dtype(
     storage: Any, offset: Any, shape: Any, stride: Any, grad: Any, hooks: Any, dtype: Any, *_: Any
 ) -> Any:
     """torch._utils._rebuild_tensor_v3, for dtypes that have no storage class of their own"""
-    if not isinstance(storage, Storage) or dtype not in _DTYPE_OF_NAME:
-        raise Refused(f"holds a tensor of {dtype}")
+    if not isinstance(storage, Storage) or not isinstance(dtype, Name) or dtype not in _DTYPE_OF_NAME:
+        raise Refused(f"holds a tensor of {described(dtype)}")
     return StoredTensor(storage, offset, tuple(shape), tuple(stride), _DTYPE_OF_NAME[dtype])
 
 
@@ -194,8 +199,24 @@ def _parameter(data: Any, *_: Any) -> Any:
     return data
 
 
+def _tensor_of_type(function: Any, of: Any, args: Any, *_: Any) -> Any:
+    """torch._tensor._rebuild_from_type_v2(function, type, args, state), for a tensor with attributes: it without them."""
+    if not isinstance(function, Name) or function not in _TENSORS or not isinstance(args, tuple):
+        raise Refused(f"asks to run {described(function)}")
+    return _TENSORS[function](*args)
+
+
 def _ordered(pairs: Any = ()) -> dict[Any, Any]:
-    return {key: value for key, value in pairs}
+    pairs = list(pairs)
+    return dict(zip(keys(key for key, _ in pairs), (value for _, value in pairs), strict=True))
+
+
+def _set(elements: Any = ()) -> set[Any]:
+    return set(keys(elements))
+
+
+def _frozen_set(elements: Any = ()) -> frozenset[Any]:
+    return frozenset(keys(elements))
 
 
 def _default(*_: Any) -> dict[Any, Any]:
@@ -213,7 +234,7 @@ def storage_type(of: Any) -> str | None:
             return _DTYPE_OF_STORAGE[of.name]
         if of.name == "UntypedStorage":
             return None
-    raise Refused(f"stores numbers as {of}")
+    raise Refused(f"stores numbers as {described(of)}")
 
 
 def storage_of(value: Any) -> Storage:
@@ -228,13 +249,16 @@ def storage_of(value: Any) -> Storage:
 
 
 def _from_bytes(data: Any) -> Storage:
-    """torch.storage._load_from_bytes: a storage pickled without torch.save, as a legacy torch file of its own."""
+    """torch.storage._load_from_bytes: a storage pickled without torch.save, as a legacy torch file of its own.
+
+    Never one within another: reading the inner twice at each level would take without end.
+    """
     from fda.models.readers.torch_files import read_legacy  # that module needs this one
 
     if not isinstance(data, bytes | Span):
         raise Damaged("a storage is no bytes")
     span = data if isinstance(data, Span) else Span(data, 0, len(data))
-    root = read_legacy(Cursor(span))
+    root = read_legacy(Cursor(span), {name: made for name, made in REBUILD.items() if made is not _from_bytes})
     if not isinstance(root, Storage):
         raise Damaged("a storage's bytes hold something else")
     return root
@@ -252,19 +276,23 @@ _KEPT = (
     Name("pathlib", "WindowsPath"),
     Name("pathlib._local", "PosixPath"),
 )
-REBUILD: dict[Name, Callable[..., Any]] = {
+_TENSORS: dict[Name, Callable[..., Any]] = {
     Name("torch._utils", "_rebuild_tensor_v2"): _tensor,
     Name("torch._utils", "_rebuild_tensor_v3"): _tensor_of_dtype,
     Name("torch._utils", "_rebuild_parameter"): _parameter,
     Name("torch._utils", "_rebuild_parameter_with_state"): _parameter,
+}
+REBUILD: dict[Name, Callable[..., Any]] = {
+    **_TENSORS,
+    Name("torch._tensor", "_rebuild_from_type_v2"): _tensor_of_type,
     Name("torch.storage", "_load_from_bytes"): _from_bytes,
     Name("torch", "Size"): tuple,
     Name("collections", "OrderedDict"): _ordered,
     Name("collections", "defaultdict"): _default,
-    Name("builtins", "set"): set,
-    Name("__builtin__", "set"): set,
-    Name("builtins", "frozenset"): frozenset,
-    Name("__builtin__", "frozenset"): frozenset,
+    Name("builtins", "set"): _set,
+    Name("__builtin__", "set"): _set,
+    Name("builtins", "frozenset"): _frozen_set,
+    Name("__builtin__", "frozenset"): _frozen_set,
     Name("_codecs", "encode"): _latin1,
     Name("numpy", "dtype"): NumpyType,
     **{Name(module, "_reconstruct"): NumpyArray for module in _MULTIARRAY},

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from fda.errors import UserError
 from fda.models.checkpoints import TensorInfo, Weights, file_fingerprint
 from fda.models.readers.modules import tensors_in
-from fda.models.readers.pickles import Damaged, Name, Refused, read_pickle
+from fda.models.readers.pickles import Damaged, Name, Rebuild, Refused, read_pickle
 from fda.models.readers.rebuild import REBUILD, TORCH_DTYPES, NumpyArray, Storage, StoredTensor, storage_of
 from fda.models.readers.signs import kind_of, refuse_what_is_no_checkpoint
 from fda.models.readers.spans import Cursor, Span
@@ -136,7 +136,7 @@ def _member(path: Path, info: zipfile.ZipInfo) -> Span:
     return Span(path, start, info.file_size)
 
 
-def read_legacy(cursor: Cursor) -> Any:
+def read_legacy(cursor: Cursor, rebuild: Rebuild = REBUILD) -> Any:
     """The object in an old torch file (magic number, version, machine, object, storage keys, storages), or in one pickle."""
     storages: dict[str, Storage] = {}
 
@@ -146,15 +146,15 @@ def read_legacy(cursor: Cursor) -> Any:
         one = storage_of(value)
         return storages.setdefault(one.key, one)
 
-    root = read_pickle(cursor, REBUILD, persistent)
+    root = read_pickle(cursor, rebuild, persistent)
     if root != _LEGACY_MAGIC:
         return root
-    version, machine = read_pickle(cursor, REBUILD), read_pickle(cursor, REBUILD)
+    version, machine = read_pickle(cursor, rebuild), read_pickle(cursor, rebuild)
     if version != 1001 or not isinstance(machine, dict) or machine.get("little_endian") is not True:
         raise Refused("was written by an unknown version of torch or another kind of machine")
-    root, keys = read_pickle(cursor, REBUILD, persistent), read_pickle(cursor, REBUILD)
+    root, keys = read_pickle(cursor, rebuild, persistent), read_pickle(cursor, rebuild)
     for key in keys if isinstance(keys, list) else ():
-        size, one = cursor.read(8), storages.get(key)
+        size, one = cursor.read(8), storages.get(key) if isinstance(key, str) else None
         count = int.from_bytes(size, "little")
         if len(size) < 8 or one is None or count != one.count:
             raise Damaged("its storages are not those of its tensors")
