@@ -21,15 +21,14 @@ from fda.models.readers.names import MOST_PROBLEMS
 from fda.models.readers.open import FOLDER_FILES
 from fda.models.transforms import IMAGE_FILES, MOST_TOKENS
 
-# Fields that change nothing of the function on the tensors that are compared by shape: training, heads, caching, token numbers.
+# Fields that change nothing of the function on tensors of equal shapes: training, heads, caching, token numbers, older names.
 NO_MATTER = re.compile(
     r".*drop.*|.*_token_ids?|vocab_size|initializer_.*|use_cache|cache_implementation|pretraining_tp|tie_word_embeddings|"
-    r"projection_dim|max_position_embeddings|n_positions|summary_.*|classifier_.*|.*router_.*|encoder_stride|"
-    r"out_features|out_indices|stage_names|apply_layernorm|reshape_hidden_states"
+    r"projection_dim|head_dim|n_inner|max_position_embeddings|n_positions|max_window_layers|summary_.*|classifier_.*|"
+    r".*router_.*|encoder_stride|out_features|out_indices|stage_names|apply_layernorm|reshape_hidden_states|type"
 )
-SMALL_EPSILON = (
-    1e-4  # below it an epsilon changes next to nothing: published copies of one model differ in it (1e-5, 1e-6)
-)
+# Below it an epsilon changes next to nothing: published copies of one model differ in it (1e-5, 1e-6).
+SMALL_EPSILON = 1e-4
 PREPARATION = (
     "image_mean",
     "image_std",

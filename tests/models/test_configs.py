@@ -72,6 +72,15 @@ def test_what_changes_nothing_of_the_function_is_not_told(tmp_path):
     assert noted(path) == ()
 
 
+def test_older_forms_of_the_same_fields_are_the_same(tmp_path):
+    path = text_zoo(tmp_path, "llama", headed="LlamaForCausalLM")
+    for name, said in (("base", {"type": "linear", "factor": 2.0}), ("first", {"rope_type": "linear", "factor": 2.0})):
+        change(tmp_path / name / "config.json", rope_parameters=None, rope_scaling=said, rope_theta=10000)
+    scaled = {"rope_theta": 10000.0, "rope_type": "linear", "factor": 2.0}
+    change(tmp_path / "second" / "config.json", rope_parameters=scaled, head_dim=None, pretraining_tp=2)
+    assert noted(path) == ()
+
+
 def test_an_epsilon_that_hardly_matters_is_noted(tmp_path, capsys):
     path = text_zoo(tmp_path, "llama", headed="LlamaForCausalLM")
     change(tmp_path / "second" / "config.json", rms_norm_eps=1e-5)
