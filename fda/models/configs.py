@@ -61,8 +61,7 @@ def config_place(model: str | Path) -> Path:
 def compared(model: Model, base: Path, own: Path, task: str) -> Comparison:
     """The files beside a task's weights (folder `own`) against those beside the base's, whose architecture is `model`.
 
-    A file that either lacks is not compared. UserError if the task's config is one of another architecture, or none that
-    transformers can read.
+    A file that either lacks is not compared. UserError if the task's config is one of another architecture.
     """
     if model.kind == "open_clip":
         return _open_clip(base, own, task)
@@ -76,7 +75,11 @@ def _transformers(base: Path, own: Path, task: str) -> Comparison:
 
     if not all((folder / TRANSFORMERS_CONFIG).is_file() for folder in (base, own)):
         return Comparison()
-    theirs, mine = merged_part(read_config(base)), merged_part(read_config(own))
+    theirs = merged_part(read_config(base))
+    try:
+        mine = merged_part(read_config(own))
+    except UserError as error:  # only its weights are needed
+        return Comparison(notes=(f"task {task!r}: its config is not compared with the base's, since {error}",))
     if mine.model_type != theirs.model_type:
         raise UserError(
             f"task {task!r} ({own}) is a {mine.model_type} model, but the base is a {theirs.model_type} model: give a "

@@ -134,6 +134,22 @@ def test_another_architecture_with_the_same_tensors_is_refused(tmp_path):
     refused(path, "is a mistral model, but the base is a llama model")
 
 
+def test_of_a_file_as_a_library_names_it_the_config_beside_it_counts(tmp_path):
+    path = text_zoo(tmp_path, "bert", metric="perplexity")
+    path.write_text(path.read_text().replace("model: first", "model: first/model.safetensors"))
+    change(tmp_path / "first" / "config.json", num_attention_heads=2)
+    refused(path, "`num_attention_heads` is 2, but 4 in the base's")
+
+
+def test_a_config_that_asks_for_code_of_its_own_is_not_compared(tmp_path):
+    path = text_zoo(tmp_path, "bert")
+    save_file({"weight": torch.zeros(2, 16)}, tmp_path / "head.safetensors")
+    path.write_text(path.read_text().replace("  model: first", "  model: first\n  head: head.safetensors"))
+    change(tmp_path / "first" / "config.json", auto_map={"AutoModel": "evil.Model"})
+    (note,) = noted(path)
+    assert "not compared with the base's, since" in note and "brings code of its own" in note
+
+
 def test_of_a_clip_model_the_image_towers_are_compared(tmp_path):
     path = clip_zoo(tmp_path)
     file = tmp_path / "first" / "config.json"
