@@ -154,7 +154,7 @@ def zoo_show(
 def zoo_check(
     zoo: str,
     headers: Annotated[
-        bool, typer.Option("--headers", help="from headers and configs alone: nothing is downloaded")
+        bool, typer.Option("--headers", help="from configs and headers alone: no weights, no data are downloaded")
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="with --headers: print what was found as JSON")] = False,
 ) -> None:

@@ -20,10 +20,11 @@ def print_preview(found: Preview) -> None:
         print(f"{one.role:<{wide}}  {one.model}: {one.architecture or 'no config'}, {told}, {where}", file=sys.stderr)
     blocks = next((one for one in found.models if one.blocks), None)
     if blocks is not None:
+        data = f"{_size(found.data_bytes)} of it for data, " if found.data_bytes else ""
         print(
             f"{blocks.blocks} blocks of {blocks.tensors_per_block} tensors, width {blocks.width}; the paper's settings need "
             f"about {_size(found.memory_bytes)} of memory, {_size(found.disk_bytes)} of disk "
-            f"({_size(found.disk_free_bytes)} free) and roughly {_time(found.seconds)} for the anchors on this machine",
+            f"({data}{_size(found.disk_free_bytes)} free) and roughly {_time(found.seconds)} for the anchors on this machine",
             file=sys.stderr,
         )
     for note in found.notes:

@@ -8,6 +8,8 @@ import fda.merging
 from fda.errors import UserError
 from fda.merging.method import Method
 
+# What `compare` takes where nobody names methods. Each but `individual` leaves a file of its own.
+MAIN_METHODS = ("pretrained", "individual", "average", "ta", "tsv", "fda:pretrained", "fda:ta", "fda:tsv")
 _NEEDS_ORDER = ("nothing", "inputs", "labels", "anchors")
 
 

@@ -10,7 +10,7 @@ import re
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -52,6 +52,10 @@ def is_hub_id(text: str) -> bool:
     return len(split_id(text).name) <= LONGEST_NAME
 
 
+class Unreached(UserError):
+    """The hub did not answer: nothing is known of what it was asked for."""
+
+
 class HubId(NamedTuple):
     """`folder`: of one repository that holds several models, the one's; else empty."""
 
@@ -69,6 +73,7 @@ class Listing:
     folder: str
     commit: str
     files: dict[str, int]
+    blobs: dict[str, str] = field(default_factory=dict)  # name → what stands for its content, where the hub says
 
     def path(self, file: str) -> str:
         """A file's path in the repository."""
@@ -98,11 +103,12 @@ def listing(model: str) -> Listing:
     with told(model):
         info = HfApi().model_info(name, revision=revision, files_metadata=True)
     above = f"{folder}/" if folder else ""
-    sizes = {one.rfilename: one.size or 0 for one in info.siblings or ()}
-    sizes = {path.removeprefix(above): size for path, size in sizes.items() if path.startswith(above)}
+    inside = {one.rfilename.removeprefix(above): one for one in info.siblings or () if one.rfilename.startswith(above)}
+    sizes = {file: one.size or 0 for file, one in inside.items()}
+    blobs = {file: one.blob_id for file, one in inside.items() if one.blob_id}
     if not sizes:
         raise UserError(f"{name} has no folder {folder}: correct what stands after the colon.")
-    return Listing(name, revision, folder, info.sha or "", {file: sizes[file] for file in wanted(model, sizes)})
+    return Listing(name, revision, folder, info.sha or "", {file: sizes[file] for file in wanted(model, sizes)}, blobs)
 
 
 def wanted(model: str, names: Iterable[str]) -> list[str]:
@@ -155,10 +161,15 @@ def downloaded(model: str, pulse: Pulse | None = None) -> Path:
 
 def config_folder(found: Listing) -> Path:
     """The snapshot's folder with the configs in it, which are fetched; nothing else may be there. UserError as `told`."""
+    return small_files(found, HUB_CONFIGS)
+
+
+def small_files(found: Listing, names: Iterable[str]) -> Path:
+    """The snapshot's folder with these files in it, those of them that are listed. UserError as `told`."""
     from huggingface_hub import hf_hub_download
 
     folder = _place(found.id) / "snapshots" / found.commit / found.folder
-    for name in sorted(HUB_CONFIGS & found.files.keys()):
+    for name in sorted(set(names) & SMALL_FILES & found.files.keys()):
         with told(found.id):
             folder = Path(hf_hub_download(found.id, found.path(name), revision=found.commit)).parent
     return folder
@@ -267,8 +278,8 @@ def told(model: str) -> Iterator[None]:
         raise _unreached(model, error) from None
 
 
-def _unreached(model: str, error: Exception) -> UserError:
-    return UserError(
+def _unreached(model: str, error: Exception) -> Unreached:
+    return Unreached(
         f"the connection to the hub failed while {model} was asked for ({_first(error)}): check the network; "
         "repeating the command goes on where it stopped."
     )

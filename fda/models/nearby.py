@@ -10,6 +10,7 @@ import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 from fda.home import ASSETS, fda_home, model_roots
 from fda.models.hub import HUB_CONFIGS, cached_folder, hub_cache, is_hub_id
@@ -101,19 +102,35 @@ def columns(data: Path) -> list[str]:
     """The columns of data, a folder or a file, told by the first CSV, parquet or JSON lines file; none if there is no such."""
     _, files = _entries(data) if data.is_dir() else ([], [data.name])
     folder = data if data.is_dir() else data.parent
+    name = table_in(files)
     try:
-        for name in files:
-            if name.endswith(".parquet"):
-                from pyarrow.parquet import read_schema
-
-                return list(read_schema(folder / name).names)
-            if name.endswith((".csv", ".jsonl")):
-                with (folder / name).open(encoding="utf-8", newline="") as file:
-                    line = file.readline(LONGEST_LINE)
-                return next(csv.reader([line]), []) if name.endswith(".csv") else [*json.loads(line).keys()]
-    except (OSError, ValueError, AttributeError, RecursionError, csv.Error):  # it is no such file: the form asks
+        if name is not None:
+            with (folder / name).open("rb") as file:
+                return columns_in(file, name)[0]
+    except (OSError, ValueError):  # it is no such file: the form asks
         pass
     return []
+
+
+def table_in(files: Iterable[str]) -> str | None:
+    """The first of these files whose columns can be told."""
+    return next((name for name in files if name.endswith((".parquet", ".csv", ".tsv", ".jsonl"))), None)
+
+
+def columns_in(file: BinaryIO, name: str) -> tuple[list[str], str | None]:
+    """(columns of a table, what `datasets` noted in it of their kinds, as JSON). ValueError if it is none, as its name says."""
+    if name.endswith(".parquet"):
+        from pyarrow.parquet import read_schema
+
+        schema = read_schema(file)
+        return list(schema.names), (schema.metadata or {}).get(b"huggingface", b"").decode() or None
+    line = file.readline(LONGEST_LINE).decode("utf-8-sig")
+    try:
+        if name.endswith(".jsonl"):
+            return list(json.loads(line).keys()), None
+        return next(csv.reader([line], delimiter="\t" if name.endswith(".tsv") else ","), []), None
+    except (AttributeError, RecursionError, csv.Error) as error:
+        raise ValueError(f"{name} is no table") from error
 
 
 def architecture(model: Path) -> str | None:

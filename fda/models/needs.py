@@ -3,10 +3,12 @@
 Meant is a run with the paper's settings, all tasks and blocks, on one device. What was measured on a device is `fda.runs.cost`.
 """
 
+import re
 import time
 from math import prod
 
 from fda.anchors.settings import presets
+from fda.merging.registry import MAIN_METHODS
 from fda.models.checkpoints import Weights
 from fda.models.model import Model
 from fda.models.zoo import Zoo
@@ -37,9 +39,20 @@ def construction_values(zoo: Zoo, model: Model) -> int:
     return COPIES_OF_BLOCK * largest + COPIES_OF_ANCHORS * anchor_values(zoo, model)
 
 
-def run_bytes(zoo: Zoo, model: Model) -> int:
-    """Disk for the anchors of all units."""
-    return FLOAT_BYTES * anchor_values(zoo, model) * len(model.blocks) * len(zoo.tasks)
+def run_bytes(zoo: Zoo, model: Model, base: Weights | None) -> int:
+    """Disk for the anchors of all units, and for the file of every method that is compared without being named.
+
+    `base`: the fitted base, as which merged models are; None where its tensors are not known, which are then not counted.
+    """
+    anchors = FLOAT_BYTES * anchor_values(zoo, model) * len(model.blocks) * len(zoo.tasks)
+    files = sum(name != "individual" for name in MAIN_METHODS)
+    return anchors + files * (0 if base is None else tensor_bytes(base))
+
+
+def tensor_bytes(weights: Weights) -> int:
+    """Of the tensors themselves, by their dtypes."""
+    bits = (int((re.findall(r"\d+", info.dtype) or ["8"])[0]) for info in weights.header.values())  # BOOL names none
+    return sum(info.count * each // 8 for info, each in zip(weights.header.values(), bits, strict=True))
 
 
 def anchor_values(zoo: Zoo, model: Model) -> int:

@@ -1,26 +1,31 @@
 """What a zoo is, told from headers and configs alone: before anything is downloaded, and before any tensor is read.
 
-How one model is seen is `fda.models.seen`; here what the models of a zoo are to each other.
-What a run will need of memory, disk and time is `fda.models.needs`.
+How one model is seen is `fda.models.seen`, data `fda.tasks.data_seen`, heads `fda.tasks.heads_seen`; here what they are to each
+other. What a run will need of memory, disk and time is `fda.models.needs`.
 """
 
 import shutil
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
 from fda.errors import Misfit, UserError
 from fda.models.checkpoints import TensorInfo, Weights
-from fda.models.hub import hub_cache
-from fda.models.kinds import OPEN_CLIP_CONFIG, TRANSFORMERS_CONFIG, open_model
+from fda.models.configs import VOCABULARIES, compared, config_place
+from fda.models.hub import SMALL_FILES, hub_cache
+from fda.models.kinds import OPEN_CLIP_CONFIG, TRANSFORMERS_CONFIG, open_model, renamings
 from fda.models.model import Model
 from fda.models.needs import construction_seconds, memory_bytes, product_rate, run_bytes
 from fda.models.seen import Seen, described, look, model_type
 from fda.models.survey import fit_base, fit_task
+from fda.models.transforms import IMAGE_FILES, TOKENIZER_FILES
 from fda.models.zoo import Zoo
+from fda.tasks.data_seen import SeenData, data_problems, look_at_data
+from fda.tasks.heads_seen import head_problems
 
 CONNECTIONS = 8  # models of a zoo that are asked for side by side
 
@@ -50,9 +55,11 @@ class ModelPreview(BaseModel):
 
 
 class Preview(BaseModel):
-    """`problems`: why it cannot be merged, a sentence each; `notes`: what does not hinder that. `disk_bytes`: of the download,
-    the anchors and a merged model; `memory_bytes`: at the peak of a run, about; `seconds`: of construction on this machine,
-    roughly; None where the blocks are not known.
+    """`problems`: why it cannot be merged or scored, a sentence each; `notes`: what does not hinder that.
+
+    `download_bytes`: of the models; `data_bytes`: of the data sets, as far as the hub says it, unpacked too. `disk_bytes`: of
+    both, the anchors and a merged model of every main method; `memory_bytes`: at the peak of a run, about; `seconds`: of
+    construction on this machine, roughly; None where the blocks are not known.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -63,6 +70,7 @@ class Preview(BaseModel):
     problems: tuple[str, ...]
     notes: tuple[str, ...] = ()
     download_bytes: int
+    data_bytes: int = 0
     disk_free_bytes: int
     disk_bytes: int
     memory_bytes: int | None
@@ -70,32 +78,32 @@ class Preview(BaseModel):
 
 
 def preview(zoo: Zoo) -> Preview:
-    """Look at every model of a zoo; what does not fit together is among the `problems`. UserError without a base."""
+    """Look at every model of a zoo and at its data; what does not fit is among the `problems`. UserError without a base."""
     base = described(look(zoo.base.model))
     seen, problems, notes = {"base": base}, [], []
-    model, fitted = None, None
-    try:
-        model = open_model(_with_base(zoo, base))
-    except UserError as error:
-        problems += sentences(error)
-    known = {} if model is None else {"rename": model.rename}
+    rename = renamings(base.folder)
     with ThreadPoolExecutor(CONNECTIONS) as pool:
-        looks = {task.name: pool.submit(look, task.model, base.weights, role=task.name, **known) for task in zoo.tasks}
+        looks = {
+            task.name: pool.submit(look, task.model, base.weights, role=task.name, rename=rename) for task in zoo.tasks
+        }
+        data = _data(zoo, problems, notes)  # in this thread: what `datasets` shows of its progress knows but one
     for name, found in looks.items():
-        try:
+        with _kept(problems):
             seen[name] = described(found.result())
-        except UserError as error:
-            problems += sentences(error)
-    try:
-        if model is not None and base.weights is not None:
+    model, fitted = None, None
+    with _kept(problems):
+        model = open_model(_where_seen(zoo, seen))
+        if base.weights is not None:
             fitted = fit_base(model, base.weights)
-            problems += _mismatches(zoo, model, fitted, seen)
-            notes += _notes(zoo, seen, fitted)
-    except UserError as error:
-        problems += sentences(error)
+    if model is not None:
+        _compare(model, fitted, seen, data, problems, notes)
+        for name in (name for name in data if name in seen):
+            problems += head_problems(zoo.task(name), model, base, seen[name], data[name].classes)
+    notes += _notes(zoo, seen)
     download = sum({one.model: one.to_download for one in seen.values()}.values())
+    sets = {(zoo.task(name).data.path, zoo.task(name).data.name): one.bytes for name, one in data.items()}
     free = shutil.disk_usage(_existing(hub_cache())).free
-    disk = download + (run_bytes(zoo, model) + base.bytes if model is not None else 0)
+    disk = download + sum(sets.values()) + (0 if model is None else run_bytes(zoo, model, fitted))
     if disk > free:
         problems.append(
             f"{disk / 1e9:.1f} GB of disk are needed and {free / 1e9:.1f} GB are free: make room, or set HF_HOME and "
@@ -108,6 +116,7 @@ def preview(zoo: Zoo) -> Preview:
         problems=tuple(problems),
         notes=tuple(notes),
         download_bytes=download,
+        data_bytes=sum(sets.values()),
         disk_free_bytes=free,
         disk_bytes=disk,
         memory_bytes=None if model is None or fitted is None else memory_bytes(zoo, model, fitted),
@@ -120,27 +129,84 @@ def sentences(error: UserError) -> tuple[str, ...]:
     return error.problems if isinstance(error, Misfit) else (str(error),)
 
 
-def _with_base(zoo: Zoo, base: Seen) -> Zoo:
-    """The zoo with its base where its config is. Of a folder with two configs its weights say which library's it is."""
-    kind = zoo.base.kind
+@contextmanager
+def _kept(problems: list[str]) -> Iterator[None]:
+    """What is wrong within is put to the problems."""
+    try:
+        yield
+    except UserError as error:
+        problems += sentences(error)
+
+
+def _where_seen(zoo: Zoo, seen: Mapping[str, Seen]) -> Zoo:
+    """The zoo with its models where their configs are. Of a base with two configs its weights say which library's it is."""
+    base, kind = seen["base"], zoo.base.kind
     if kind == "auto" and (base.folder / OPEN_CLIP_CONFIG).is_file():
         kind = "open_clip" if base.open_clip or not (base.folder / TRANSFORMERS_CONFIG).is_file() else "transformers"
-    return zoo.model_copy(update={"base": zoo.base.model_copy(update={"model": str(base.folder), "kind": kind})})
+    tasks = tuple(
+        task.model_copy(update={"model": str(seen[task.name].folder)}) if task.name in seen else task
+        for task in zoo.tasks
+    )
+    own = zoo.base.model_copy(update={"model": str(base.folder), "kind": kind})
+    return zoo.model_copy(update={"base": own, "tasks": tasks})
 
 
-def _mismatches(zoo: Zoo, model: Model, fitted: Weights, seen: Mapping[str, Seen]) -> Iterator[str]:
+def _data(zoo: Zoo, problems: list[str], notes: list[str]) -> dict[str, SeenData]:
+    """What can be seen of the tasks' data; what is wrong with them is put to `problems`."""
+    data = {}
+    for task in (one for one in zoo.tasks if one.data is not None):
+        with _kept(problems):
+            data[task.name] = look_at_data(task)
+            problems += data_problems(task, data[task.name])
+            notes += [data[task.name].note] if data[task.name].note else []
+    return data
+
+
+def _bring_preparation(model: Model, seen: Mapping[str, Seen]) -> None:
+    """Let the small files be here that say how samples are prepared: the base's, and of the tasks what is compared with them.
+
+    All of the tasks', where the base has none.
+    """
+    base = seen["base"]
+    own, held = (IMAGE_FILES, IMAGE_FILES) if model.images else (SMALL_FILES, VOCABULARIES)
+    base.bring(own)
+    bare = not any((base.folder / name).is_file() for name in (IMAGE_FILES if model.images else TOKENIZER_FILES))
+
+    def bring(one: Seen) -> None:
+        one.bring(own) if bare else one.bring(one.first_of(held), unlike=base)
+
+    with ThreadPoolExecutor(CONNECTIONS) as pool:
+        list(pool.map(bring, (one for name, one in seen.items() if name != "base")))
+
+
+def _compare(
+    model: Model,
+    fitted: Weights | None,
+    seen: Mapping[str, Seen],
+    data: Mapping[str, SeenData],
+    problems: list[str],
+    notes: list[str],
+) -> None:
+    """Put to `problems` and `notes` what every task's config and tensors are to the base's, and how samples are prepared."""
+    base = config_place(seen["base"].folder)
+    with _kept(problems):
+        _bring_preparation(model, seen)
+        if data:
+            _ = model.transform  # a tokenizer or processor that is not there, or cannot be read, is told now
     for name, one in seen.items():
-        if name == "base" or one.weights is None:
+        if name == "base":
             continue
-        try:
-            fit_task(model, fitted, name, one.weights)
-        except UserError as error:
-            other = _other_architecture(zoo, name, one.folder, seen["base"].folder)
-            yield from sentences(error) if other is None else (other,)
+        with _kept(problems):
+            found = compared(model, base, config_place(one.folder), name)
+            notes += found.notes
+            if fitted is not None and one.weights is not None:
+                fit_task(model, fitted, name, one.weights, found.problems)
+            else:
+                problems += found.problems
 
 
-def _notes(zoo: Zoo, seen: Mapping[str, Seen], fitted: Weights) -> Iterator[str]:
-    usual = _usual_dtype(fitted)
+def _notes(zoo: Zoo, seen: Mapping[str, Seen]) -> Iterator[str]:
+    usual = None if seen["base"].weights is None else _usual_dtype(seen["base"].weights)
     for name, one in seen.items():
         whose = "the base" if name == "base" else f"task {name!r}"
         if not one.known:
@@ -148,24 +214,13 @@ def _notes(zoo: Zoo, seen: Mapping[str, Seen], fitted: Weights) -> Iterator[str]
             yield f"{whose} ({one.model}): its tensors are known only after the download{compared}."
         if one.adapter_of is not None:
             yield f"{whose} ({one.model}) is a LoRA adapter of {one.adapter_of}; here its base is {zoo.base.model}."
-        elif one.weights is not None and name != "base" and _usual_dtype(one.weights) != usual:
+        elif usual is not None and one.weights is not None and _usual_dtype(one.weights) != usual:
             yield f"{whose} ({one.model}) is {_usual_dtype(one.weights)}, the base {usual}; merged models are as the base is."
 
 
 def _usual_dtype(weights: Weights) -> str | None:
     found = Counter(info.dtype for info in weights.header.values()).most_common(1)
     return found[0][0] if found else None
-
-
-def _other_architecture(zoo: Zoo, task: str, folder: Path, base: Path) -> str | None:
-    """A sentence if the configs name different architectures: clearer than the first tensor that is missing."""
-    own, expected = model_type(folder), model_type(base)
-    if own is None or expected is None or own == expected or own.startswith(expected) or expected.startswith(own):
-        return None
-    return (
-        f"task {task!r} ({zoo.task(task).model}) is a {own} model, but the base is a {expected} model: give a "
-        "checkpoint that was finetuned from this base."
-    )
 
 
 def _row(role: str, one: Seen, model: Model | None) -> ModelPreview:

@@ -5,14 +5,14 @@ formats are known only after the download. What the models of a zoo are to each 
 """
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fda.errors import UserError
 from fda.models.checkpoints import TensorInfo, Weights
-from fda.models.hub import cached_folder, config_folder, is_hub_id, listing, told
+from fda.models.hub import Listing, cached_folder, config_folder, is_hub_id, listing, small_files, told
 from fda.models.hub_files import remote_header
 from fda.models.kinds import TRANSFORMERS_CONFIG
 from fda.models.readers.adapters import CONFIG as ADAPTER_CONFIG
@@ -53,6 +53,7 @@ class Seen:
     """What could be found out about a model. `folder`: where its config is; `weights`: None if nothing tells its tensors.
 
     `known`: whether a header tells them, not the config. `open_clip`: whether its weights are named as that library's.
+    `listing`: of a model that is on the hub, what would be downloaded.
     """
 
     model: str
@@ -60,10 +61,29 @@ class Seen:
     folder: Path
     weights: Weights | None
     bytes: int
-    to_download: int
     known: bool = True
     open_clip: bool = False
     adapter: bool = False
+    listing: Listing | None = None
+
+    @property
+    def to_download(self) -> int:
+        files = {} if self.listing is None else self.listing.files
+        return sum(size for name, size in files.items() if not (self.folder / name).exists())
+
+    def first_of(self, names: Iterable[str]) -> list[str]:
+        """The first of these files that the hub lists, if any."""
+        files = {} if self.listing is None else self.listing.files
+        return [name for name in names if name in files][:1]
+
+    def bring(self, names: Iterable[str], unlike: "Seen | None" = None) -> None:
+        """Let small files be in the folder, those of them that there are; not those that the hub says are as `unlike`'s.
+
+        UserError as `fda.models.hub.told`.
+        """
+        if self.listing is not None:
+            blobs, other = self.listing.blobs, {} if unlike is None or unlike.listing is None else unlike.listing.blobs
+            small_files(self.listing, [name for name in names if name not in blobs or blobs[name] != other.get(name)])
 
     @property
     def adapter_of(self) -> str | None:
@@ -102,15 +122,15 @@ def look(
             _ = weights and weights.header  # an adapter of another base is told now
     elif adapter:
         read_adapter_config(folder / ADAPTER_CONFIG)  # what cannot be carried out is told now
-    missing = sum(size for name, size in found.files.items() if not (folder / name).exists())
     open_clip = any(name.startswith("open_clip") for name in found.weights)
-    return Seen(model, "hub", folder, weights, found.bytes, missing, known, open_clip, adapter)
+    return Seen(model, "hub", folder, weights, found.bytes, known, open_clip, adapter, found)
 
 
 def _look_here(model: str, path: Path, base: Weights | None, rename: Callable[[str], str]) -> Seen:
     weights = open_weights(path, base=base, rename=rename)
     _ = weights.header  # a file that is not whole is told now
-    return Seen(model, "here", path, weights, weights.bytes, 0, open_clip=weights.path.name.startswith("open_clip"))
+    open_clip = weights.path.name.startswith("open_clip")
+    return Seen(model, "here", path, weights, weights.bytes, open_clip=open_clip)
 
 
 def described(one: Seen) -> Seen:

@@ -4,8 +4,10 @@ Compatibility is decided from headers alone; norms and cosines read one tensor o
 """
 
 import difflib
-from collections.abc import Collection
+import re
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
+from functools import cache
 from typing import Any
 
 import torch
@@ -13,10 +15,11 @@ import torch
 from fda.errors import Misfit
 from fda.merging.method import treatments
 from fda.models.checkpoints import Weights
+from fda.models.configs import compared, config_place
 from fda.models.hub import located, tell_on_stderr
 from fda.models.kinds import open_model
 from fda.models.model import Model
-from fda.models.readers.names import MOST_PROBLEMS, told
+from fda.models.readers.names import MOST_PROBLEMS, RenamedWeights, told
 from fda.models.readers.open import open_weights
 from fda.models.zoo import Zoo
 
@@ -44,11 +47,20 @@ def open_zoo(zoo: Zoo, tasks: tuple[str, ...] | None = None) -> OpenZoo:
     zoo = located(zoo, tasks=names, pulse=tell_on_stderr)
     model, own_base = open_model(zoo), open_weights(zoo.base.model)
     base = fit_base(model, own_base)
-    finetuned = {
-        name: fit_task(model, base, name, open_weights(zoo.task(name).model, base=own_base, rename=model.rename))
-        for name in names
-    }
+    place, finetuned = config_place(zoo.base.model), {}
+    for name in names:
+        task = zoo.task(name).model
+        found = compared(model, place, config_place(task), name)
+        own = open_weights(task, base=own_base, rename=model.rename)
+        finetuned[name] = fit_task(model, base, name, own, found.problems)
+        for note in found.notes:
+            _tell_once(note)
     return OpenZoo(zoo, model, base, finetuned, own_base)
+
+
+@cache
+def _tell_once(note: str) -> None:
+    tell_on_stderr(f"note: {note}")
 
 
 def fit_base(model: Model, own_base: Weights) -> Weights:
@@ -64,12 +76,25 @@ def fit_base(model: Model, own_base: Weights) -> Weights:
     return base
 
 
-def fit_task(model: Model, base: Weights, task: str, own: Weights) -> Weights:
-    """A task's tensors, those of the fitted `base`. Misfit that names the first that do not fit. Reads headers only."""
-    checkpoint = model.fit(own, base=base)
+def fit_task(model: Model, base: Weights, task: str, own: Weights, differing: Sequence[str] = ()) -> Weights:
+    """A task's tensors, those of the fitted `base`. Reads headers only.
+
+    `differing`: what its config has otherwise than the base's (`fda.models.configs`). Misfit that tells that first, then the
+    first tensors that do not fit, or that lie in the blocks and would be left out.
+    """
+    try:
+        checkpoint = model.fit(own, base=base)
+    except Misfit as error:
+        raise Misfit([*differing, *error.problems]) from None
     shapes = {name: info.shape for name, info in base.header.items()}
-    if wrong := header_problems(shapes, checkpoint, f"the base, so task {task!r} cannot be merged with it"):
-        raise Misfit(wrong)
+    wrong = header_problems(shapes, checkpoint, f"the base, so task {task!r} cannot be merged with it")
+    if extra := _left_out_of_blocks(model, base, checkpoint):
+        wrong.append(
+            f"{own.path}: {len(extra)} tensors of its blocks have no place in the base's, the first {extra[0]}: give a "
+            "checkpoint finetuned from this base."
+        )
+    if wrong or differing:
+        raise Misfit([*differing, *wrong])
     kinds = {name: (checkpoint.header[name].dtype, info.dtype) for name, info in base.header.items()}
     other = [name for name, (found, wanted) in kinds.items() if (found in FLOATS) != (wanted in FLOATS)]
     if other:
@@ -79,6 +104,27 @@ def fit_task(model: Model, base: Weights, task: str, own: Weights) -> Weights:
         ]
         raise Misfit(told(wrong, len(other), checkpoint))
     return checkpoint
+
+
+def _left_out_of_blocks(model: Model, base: Weights, checkpoint: Weights) -> list[str]:
+    """Names of a checkpoint's tensors that lie below the blocks' path and are not shown: further blocks, further biases.
+
+    Not among them: what the base's own checkpoint has there too, numbers that are no weights, and buffers that the
+    library no longer keeps.
+    """
+    if not isinstance(checkpoint, RenamedWeights):
+        return []
+    prefix = model.blocks[0].prefix
+    path = prefix[: prefix.rindex("0.")]
+    known = base.beside if isinstance(base, RenamedWeights) else {}
+    old = [r"rotary_emb\.inv_freq", *(getattr(model.module, "_keys_to_ignore_on_load_unexpected", None) or ())]
+    passed = re.compile("|".join(f"({pattern})" for pattern in old))
+    header = checkpoint.weights.header
+    return [
+        name
+        for new, name in sorted(checkpoint.beside.items())
+        if new.startswith(path) and new not in known and header[name].dtype in FLOATS and not passed.search(new)
+    ]
 
 
 def header_problem(expected: dict[str, tuple[int, ...]], checkpoint: Weights, whose: str) -> str | None:

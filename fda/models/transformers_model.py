@@ -213,6 +213,14 @@ def read_config(folder: Path) -> Any:
         raise UserError(f"transformers cannot read {path} ({first_line(error)}): correct it.") from None
 
 
+def merged_part(config: Any) -> Any:
+    """The config of what is merged: of a whole CLIP model its image tower, of any other the model."""
+    if config.model_type != "clip":
+        return config
+    config.vision_config.projection_dim = config.projection_dim  # as the whole model reads it
+    return config.vision_config
+
+
 def build_on_meta(config: Any, folder: Path) -> nn.Module:
     """The base model of a config, eval mode: float32 parameters on the meta device, buffers computed and real."""
     from transformers import AutoModel, CLIPVisionModelWithProjection
@@ -220,9 +228,7 @@ def build_on_meta(config: Any, folder: Path) -> nn.Module:
 
     config = deepcopy(config)
     projected = config.model_type == "clip" or "CLIPVisionModelWithProjection" in (config.architectures or ())
-    if config.model_type == "clip":
-        config.vision_config.projection_dim = config.projection_dim  # as the whole model reads it
-        config = config.vision_config
+    config = merged_part(config)
     level = library_logging.get_verbosity()
     library_logging.set_verbosity_error()  # it warns of everything that a base model lacks
     try:

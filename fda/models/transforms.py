@@ -128,7 +128,7 @@ def checkpoint_transform(
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
     except Exception as error:  # whatever a tokenizer's files contain
         raise UserError(
-            f"transformers cannot read the tokenizer in {folder} ({first_line(error)}): correct it."
+            f"transformers cannot read the tokenizer in {folder} ({first_line(error)}): save the model's own there, whole."
         ) from None
     if len(tokenizer) > (size := getattr(config, "vocab_size", len(tokenizer))):
         raise UserError(

@@ -46,7 +46,8 @@ class TaskData(_Part):
     """What `datasets` loads for a task, which columns and splits are which, and by what the task is scored.
 
     `path`: a folder, a file (parquet, CSV, JSON lines) or a hub id; `name`: one of its configurations. `input`: a column of
-    images or of texts, or two columns of texts that belong together. `samples`: at most so many of each split, drawn by `seed`.
+    images or of texts, or two columns of texts that belong together. A split may be a part of one, `train[90%:]`, which `seed`
+    draws (`fda.tasks.slices`). `samples`: at most so many of each split, drawn by `seed`.
     `label`: class, number, or for `exact_match` the text to be answered; `perplexity` needs none.
     """
 

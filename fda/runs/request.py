@@ -14,12 +14,11 @@ from pydantic import BaseModel, ValidationError
 from fda.anchors.settings import PAPER_ADAPT, AdaptSettings, ConstructSettings, Family, both_epochs, presets
 from fda.errors import UserError
 from fda.merging.method import SWEPT, Method
-from fda.merging.registry import METHODS, method
+from fda.merging.registry import MAIN_METHODS, METHODS, method
 from fda.models.zoo import Zoo, brings_head, load_zoo, zoo_path
 from fda.runs.hyperparameters import Asked, checked_hyperparameters, family_hyperparameters, read_by
 from fda.runs.spec import RunSpec
 
-MAIN_METHODS = ("pretrained", "individual", "average", "ta", "tsv", "fda:pretrained", "fda:ta", "fda:tsv")
 GROUPS = ("main", "data-free", "all")
 Settings = TypeVar("Settings", bound=BaseModel)
 

@@ -19,6 +19,7 @@ from fda.home import fda_home
 from fda.models.transforms import Batch, Transform
 from fda.models.zoo import TaskData, ZooTask
 from fda.tasks.labels import head_classes, labels_note, numbered, places
+from fda.tasks.slices import sliced
 
 CACHE_BYTES = 2**30  # prepared samples of one split are kept in memory up to this size
 WHOLE = 256  # samples: a multiple of every span and batch, so that pieces are cut between them
@@ -169,7 +170,7 @@ def load_split(task: ZooTask, split: str | None, transform: Transform) -> Split:
     if task.data is None or split is None:
         raise UserError(f"task {task.name!r} names no data for this: add `data` with its split to the zoo file.")
     data = task.data
-    loaded = _loaded(task, data, split)
+    loaded = sliced(split, data.seed, lambda name: _loaded(task, data, name))
     if len(loaded) == 0:
         raise UserError(f"task {task.name!r}: the split {split!r} of {data.path} is empty: name another.")
     needed = {"input": data.columns}
@@ -202,7 +203,7 @@ def _loaded(task: ZooTask, data: TaskData, split: str) -> datasets.Dataset:
     options["cache_dir"] = str(fda_home() / "cache" / "datasets")
     try:
         if Path(path).is_dir():
-            _refuse_other_files(task, Path(path), datasets.load_dataset_builder(path, **options).config.data_files)
+            refuse_other_files(task, Path(path), datasets.load_dataset_builder(path, **options).config.data_files)
         loaded = datasets.load_dataset(path, split=split, **options)
     except UserError:
         raise
@@ -225,7 +226,7 @@ def _reason(error: BaseException) -> str:
     return told if len(told) <= LONGEST else f"{told[: LONGEST - 100]} … {told[-100:]}"
 
 
-def _refuse_other_files(task: ZooTask, folder: Path, named: Mapping[str, Sequence[str]] | None) -> None:
+def refuse_other_files(task: ZooTask, folder: Path, named: Mapping[str, Sequence[str]] | None) -> None:
     """UserError if the folder's README, which may say what its splits are made of, names files outside the folder."""
     for files in (named or {}).values():
         for file in files:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from fda.errors import UserError
+from fda.models.checkpoints import Weights
 from fda.models.model import Model
 from fda.models.readers.modules import head_tensors, is_head
 from fda.models.readers.open import open_weights
@@ -92,12 +93,18 @@ def task_head(opened: OpenZoo, name: str) -> TaskHead:
     return own_head(opened, name)
 
 
-def load_head(task: ZooTask) -> Head:
-    """Read a task's head file. UserError if the task names none, or if it does not hold what a head needs."""
+def head_file(task: ZooTask) -> Weights:
+    """A task's head file, whose header alone is read. UserError as `load_head`."""
     if not isinstance(task.head, str):
         raise UserError(f"task {task.name!r} names no head file: give `head` the path of a safetensors file.")
     file = open_weights(task.head)
     if "weight" not in file or len(file.header["weight"].shape) != 2:
         raise UserError(f"{file.path} is not a head: it needs a tensor `weight` of shape (classes, features).")
+    return file
+
+
+def load_head(task: ZooTask) -> Head:
+    """Read a task's head file. UserError if the task names none, or if it does not hold what a head needs."""
+    file = head_file(task)
     tensors = head_tensors(file) if isinstance(file, PickledCheckpoint) and is_head(file) else file
     return Head(*(tensors[name].float() if name in tensors else None for name in ("weight", "bias", "logit_scale")))

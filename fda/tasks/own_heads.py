@@ -117,6 +117,11 @@ def own_class(opened: OpenZoo, name: str) -> OwnClass:
         (one for one in (Path(task.model), Path(opened.zoo.base.model)) if (one / CONFIG).is_file()), Path(task.model)
     )
     weights = open_weights(task.model, base=opened.own_base, rename=opened.model.rename)
+    return class_in(name, folder, weights)
+
+
+def class_in(name: str, folder: Path, weights: Weights) -> OwnClass:
+    """The class of task `name`, whose config lies in `folder`. Reads headers only. UserError as `own_class`."""
     config = read_config(folder)
     kind = next(iter(config.architectures or ()), "")
     if isinstance(weights, AdaptedWeights):
@@ -134,13 +139,16 @@ def own_head(opened: OpenZoo, name: str) -> OwnHead:
     own = own_class(opened, name)
     module = build_class(own, stubbed=True)
     module.config.pad_token_id = NO_TOKEN  # after building: embeddings are made with the real one
-    expected = {key: tuple(tensor.shape) for key, tensor in module.state_dict().items()}
-    saved, tied = head_weights(opened, own, expected)
-    expected = {key: shape for key, shape in expected.items() if key != tied}
-    rename = library_names(module)
-    found = fitted(saved, expected, rename=rename) if expected else {}
-    weights = {key: found[key].float() for key in expected}
+    saved, tied = head_weights(opened, own, module.state_dict())
+    found = fitted_head(saved, module, tied)
+    weights = {key: found[key].float() for key in module.state_dict() if key != tied}
     return OwnHead(module, weights, own.causal, tied, _own_pooler(opened, own.weights))
+
+
+def fitted_head(saved: Weights, module: nn.Module, tied: str | None) -> Mapping[str, Tensor]:
+    """The head's tensors by the names of a stubbed class, but the one that follows the embeddings. Misfit if one is missing."""
+    expected = {key: tuple(tensor.shape) for key, tensor in module.state_dict().items() if key != tied}
+    return fitted(saved, expected, rename=library_names(module)) if expected else {}
 
 
 def _own_pooler(opened: OpenZoo, weights: Weights) -> nn.Module | None:

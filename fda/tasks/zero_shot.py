@@ -20,7 +20,9 @@ from torch.nn.functional import normalize
 from fda.errors import UserError
 from fda.home import fda_home
 from fda.models.checkpoints import Weights
+from fda.models.model import Model
 from fda.models.survey import OpenZoo
+from fda.models.transforms import first_line
 from fda.models.write import kinds_of, write_tensors
 from fda.models.zoo import ZeroShot
 from fda.tasks.heads import Head
@@ -78,16 +80,8 @@ def _open_clip(opened: OpenZoo, asked: ZeroShot) -> tuple[Tensor, Tensor]:
 def _transformers(opened: OpenZoo, asked: ZeroShot) -> tuple[Tensor, Tensor]:
     folder, weights = Path(opened.zoo.base.model), opened.own_base
     config = opened.model.config
-    if config.model_type != "clip" or "logit_scale" not in weights:
-        raise UserError(
-            f"{folder} has no text tower, which a zero-shot head needs: give the folder of a whole CLIP model, or head files."
-        )
-    from transformers import AutoTokenizer
-
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
-    except Exception as error:  # whatever a tokenizer's files contain
-        raise UserError(f"transformers cannot read the tokenizer in {folder} ({error}): save it beside it.") from None
+    require_text_tower(opened.model, weights, str(folder))
+    tokenizer = text_tokenizer(folder)
     module = _text_tower(config, weights)
 
     def embed(texts: Sequence[str]) -> Tensor:
@@ -95,6 +89,26 @@ def _transformers(opened: OpenZoo, asked: ZeroShot) -> tuple[Tensor, Tensor]:
         return module(input_ids=made["input_ids"], attention_mask=made["attention_mask"]).text_embeds
 
     return _rows(embed, asked), weights["logit_scale"].float().exp()
+
+
+def require_text_tower(model: Model, weights: Weights, base: str) -> None:
+    """UserError if the base, of these weights, is no CLIP model with both towers. Reads headers alone."""
+    if model.kind == "transformers" and (model.config.model_type != "clip" or "logit_scale" not in weights):
+        raise UserError(
+            f"{base} has no text tower, which a zero-shot head needs: give the folder of a whole CLIP model, or head files."
+        )
+
+
+def text_tokenizer(folder: Path) -> Any:
+    """The tokenizer of a base of transformers. UserError if there is none that can be read."""
+    from transformers import AutoTokenizer
+
+    try:
+        return AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+    except Exception as error:  # whatever a tokenizer's files contain
+        raise UserError(
+            f"transformers cannot read the tokenizer in {folder} ({first_line(error)}): save it beside the weights."
+        ) from None
 
 
 def _text_tower(config: Any, weights: Weights) -> torch.nn.Module:

@@ -29,7 +29,7 @@ def survey(reference: str) -> dict[str, Any]:
 
 
 def preview(reference: str) -> dict[str, Any]:
-    """What headers and configs alone tell of a zoo, hub ids included (`fda.models.preview.Preview`); downloads nothing.
+    """What headers and configs alone tell of a zoo, hub ids included (`fda.models.preview.Preview`); downloads no weights.
 
     UserError if the base cannot be seen; other problems are in it.
     """

@@ -1,8 +1,12 @@
-"""A hub on loopback that serves folders `root/org/name` as repositories, for the real client to talk to."""
+"""A hub on loopback that serves folders as repositories, for the real client to talk to.
+
+Models are `root/org/name`, data sets `root/datasets/org/name`.
+"""
 
 import json
 import threading
 import time
+import urllib.parse
 from collections.abc import Iterator
 from contextlib import contextmanager
 from hashlib import sha256
@@ -32,20 +36,23 @@ class Handler(BaseHTTPRequestHandler):
     def do_HEAD(self) -> None:
         self.do_GET()
 
+    def do_POST(self) -> None:
+        self.do_GET()
+
     def do_GET(self) -> None:
         path = self.path.split("?")[0]
-        parts = path.removeprefix("/api/models").strip("/").split("/")
-        name, folder = "/".join(parts[:2]), self.server.root / "/".join(parts[:2])
+        parts = path.removeprefix("/api").removeprefix("/models").strip("/").split("/")
+        depth = 3 if parts[0] == "datasets" else 2
+        name, inside = "/".join(parts[:depth]), parts[depth:]
+        folder = self.server.root / name
         if name in self.server.gated:
             return self.answer(403, b"", {"X-Error-Code": "GatedRepo", "X-Error-Message": "gated"})
         if not folder.is_dir():
             return self.answer(404, b"", {"X-Error-Code": "RepoNotFound"})
         if path.startswith("/api/"):
-            files = [one for one in sorted(folder.rglob("*")) if one.is_file()]
-            siblings = [{"rfilename": str(one.relative_to(folder)), "size": one.stat().st_size} for one in files]
-            told = {"id": name, "sha": COMMIT, "siblings": siblings, "private": False}
+            told = self.told(name.removeprefix("datasets/"), folder, inside)
             return self.answer(200, json.dumps(told).encode(), {"Content-Type": "application/json"})
-        file = folder.joinpath(*parts[4:])  # org/name/resolve/COMMIT/file
+        file = folder.joinpath(*inside[2:])  # resolve/COMMIT/file
         if not file.is_file():
             return self.answer(404, b"", {"X-Error-Code": "EntryNotFound"})
         content = file.read_bytes()
@@ -62,6 +69,25 @@ class Handler(BaseHTTPRequestHandler):
         drop = weights and self.server.drops > 0
         self.server.drops -= drop
         self.answer(206 if partial else 200, whole, headers, cut=len(whole) // 2 if drop else None)
+
+    def told(self, name: str, folder: Path, inside: list[str]) -> object:
+        """What the hub's interface says of a repository, a folder in it, or the paths that the request names."""
+        if inside[:1] == ["tree"]:
+            return [self.entry(folder, one) for one in sorted(folder.joinpath(*inside[2:]).iterdir())]
+        if inside[:1] == ["paths-info"]:
+            asked = self.rfile.read(int(self.headers["Content-Length"])).decode()
+            paths = json.loads(asked)["paths"] if asked[0] == "{" else urllib.parse.parse_qs(asked).get("paths", [])
+            return [self.entry(folder, folder / one) for one in paths if (folder / one).exists()]
+        files = [one for one in sorted(folder.rglob("*")) if one.is_file()]
+        siblings = [{"rfilename": str(one.relative_to(folder)), "size": one.stat().st_size} for one in files]
+        return {"id": name, "sha": COMMIT, "siblings": siblings, "private": False}
+
+    def entry(self, folder: Path, one: Path) -> dict[str, object]:
+        path = str(one.relative_to(folder))
+        if one.is_dir():
+            return {"type": "directory", "path": path, "oid": "d" * 40}
+        oid = sha256(one.read_bytes()).hexdigest()[:40]
+        return {"type": "file", "path": path, "size": one.stat().st_size, "oid": oid}
 
     def answer(self, status: int, body: bytes, headers: dict[str, str], cut: int | None = None) -> None:
         self.send_response(status)

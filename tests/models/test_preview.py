@@ -70,13 +70,14 @@ def fda(hub, cache, *words: object) -> subprocess.CompletedProcess:
     return done
 
 
-def with_changes(path, tmp_path, **models: str):
-    """The zoo with other models for some of its roles, beside the original's data."""
+def with_changes(path, tmp_path, *, head=None, **models: str):
+    """The zoo with other models for some of its roles, beside the original's data; `head`: of every task."""
     content = yaml.safe_load(path.read_text())
     content["base"]["model"] = models.get("base", content["base"]["model"])
     for task in content["tasks"]:
         task["model"] = models.get(task["name"], task["model"])
         task["data"]["path"] = str(path.parent / task["data"]["path"])
+        task |= {} if head is None else {"head": head}
     changed = tmp_path / "changed.yaml"
     changed.write_text(yaml.safe_dump(content))
     return changed
@@ -177,7 +178,8 @@ def test_adapters_and_pickles_on_the_hub_are_told_by_what_can_be_had_of_them(hub
     )
     shutil.copytree(root / "org" / "base", root / "org" / "pickled", ignore=shutil.ignore_patterns("*.safetensors"))
     torch.save(base, root / "org" / "pickled" / "pytorch_model.bin")
-    zoo = with_changes(path, tmp_path, first="org/lora", second="org/pickled")
+    save_file({"weight": torch.zeros(2, 16)}, tmp_path / "head.safetensors")
+    zoo = with_changes(path, tmp_path, first="org/lora", second="org/pickled", head=str(tmp_path / "head.safetensors"))
     done = fda(hub, tmp_path, "zoo", "check", zoo, "--headers", "--json")
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)

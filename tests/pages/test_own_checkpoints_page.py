@@ -41,6 +41,7 @@ def told(monkeypatch):
         "problems": [],
         "notes": [],
         "download_bytes": 0,
+        "data_bytes": 0,
         "disk_free_bytes": 2**30,
         "disk_bytes": 0,
         "memory_bytes": None,

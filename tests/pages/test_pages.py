@@ -250,6 +250,7 @@ def test_checkpoints_shows_what_was_found(zoo, monkeypatch):
         "problems": [],
         "notes": ["task 'faces' is BF16, the base F32; merged models are as the base is"],
         "download_bytes": 0,
+        "data_bytes": 2**22,
         "disk_free_bytes": 2**30,
         "disk_bytes": 2**20,
         "memory_bytes": 2**29,
@@ -268,7 +269,7 @@ def test_checkpoints_shows_what_was_found(zoo, monkeypatch):
         and metrics["Memory, about"] == "512 MiB"
         and metrics["To download"] == "nothing"
     )
-    assert metrics["Anchors, roughly"] == "1 min 30 s"
+    assert metrics["Anchors, roughly"] == "1 min 30 s" and metrics["Data, unpacked"].startswith("4")
     assert any("BF16" in caption.value for caption in at.caption)
     cosines = next(figure for alt, figure in figures(at).items() if alt.startswith("Cosine"))
     assert "0.10" in cosines["data"][1]["text"]

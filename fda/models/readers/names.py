@@ -24,7 +24,8 @@ MOST_PROBLEMS = 5  # of one checkpoint that are told: one cause often shows in e
 class RenamedWeights(Weights):
     """A view: `names` says what each shown tensor is called in `weights`. With `rest`, further tensors come from there.
 
-    `rows`: shown tensor → how many of its first rows are shown, where not all are.
+    `rows`: shown tensor → how many of its first rows are shown, where not all are. `beside`: what tensors that are not shown
+    would be called among them → what they are called in `weights`.
     """
 
     def __init__(
@@ -33,8 +34,10 @@ class RenamedWeights(Weights):
         names: Mapping[str, str],
         rest: Weights | None = None,
         rows: Mapping[str, int] | None = None,
+        beside: Mapping[str, str] | None = None,
     ) -> None:
         self.weights, self.names, self.rest, self.rows = weights, dict(sorted(names.items())), rest, dict(rows or {})
+        self.beside = dict(beside or {})
         self.path = weights.path
 
     @cached_property
@@ -91,8 +94,9 @@ def fitted(
     """
     renamed = {rename(name): name for name in weights}
     off, on = best_prefix(weights, renamed, expected)
-    best = {on + new.removeprefix(off): old for new, old in renamed.items() if new.startswith(off)}
-    best = {new: old for new, old in best.items() if new in expected}
+    every = {on + new.removeprefix(off): old for new, old in renamed.items() if new.startswith(off)}
+    best = {new: old for new, old in every.items() if new in expected}
+    beside = {new: old for new, old in every.items() if new not in expected}
     rows, problems = {}, []
     for name, shape in expected.items():
         own = weights.header[best[name]].shape if name in best else ()
@@ -110,7 +114,7 @@ def fitted(
         )
     if rest is None and not rows and all(new == old for new, old in best.items()) and len(best) == len(weights):
         return weights
-    return RenamedWeights(weights, best, rest, rows)
+    return RenamedWeights(weights, best, rest, rows, beside)
 
 
 def _misfit(weights: Weights, name: str, shape: Shape, names: Mapping[str, str], renamed: Mapping[str, str]) -> str:

@@ -1,0 +1,66 @@
+"""Whether a task has a head that fits, told from configs and headers: before any weight is downloaded.
+
+The heads themselves are `fda.tasks.heads`, and those that checkpoints bring `fda.tasks.own_heads`.
+"""
+
+from fda.errors import Misfit, UserError
+from fda.models.hub import SMALL_FILES
+from fda.models.model import Model
+from fda.models.seen import Seen
+from fda.models.zoo import ZooTask
+from fda.tasks.heads import head_file
+from fda.tasks.own_heads import CONFIG, build_class, class_in, fitted_head, tied_matrix
+from fda.tasks.zero_shot import require_text_tower, text_tokenizer
+
+
+def head_problems(task: ZooTask, model: Model, base: Seen, own: Seen, classes: int | None) -> list[str]:
+    """A sentence on everything that will keep a task from being scored. `classes`: of the data, where they are known."""
+    try:
+        rows = _rows(task, model, base, own)
+    except UserError as error:
+        return list(error.problems) if isinstance(error, Misfit) else [str(error)]
+    if rows is None or classes is None or rows in (1, classes) or rows > classes:
+        return []
+    return [
+        f"task {task.name!r}: the data have {classes} classes in {task.data.label!r}, but the head answers {rows}: give the "
+        "head that was made for these data."
+    ]
+
+
+def _rows(task: ZooTask, model: Model, base: Seen, own: Seen) -> int | None:
+    """How many classes a task's head has; None where it has none, or it is not known. UserError if it has no head that fits."""
+    if isinstance(task.head, str):
+        rows, features = head_file(task).header["weight"].shape
+        if (width := _embedding(model)) not in (None, features):
+            raise UserError(
+                f"task {task.name!r}: the head {task.head} is made for {features} features, but the model gives {width}: give "
+                "the head that was made for it."
+            )
+        return rows
+    if task.head is not None:
+        if base.weights is not None:
+            require_text_tower(model, base.weights, base.model)
+        if model.kind == "transformers":
+            base.bring(SMALL_FILES)
+            text_tokenizer(base.folder)
+        return len(task.head.zero_shot.classes)
+    if model.kind == "open_clip":  # its checkpoints bring none: it can be merged, not scored
+        return None
+    return None if own.weights is None else _of_checkpoint(task, base, own)
+
+
+def _of_checkpoint(task: ZooTask, base: Seen, own: Seen) -> int | None:
+    folder = next((one.folder for one in (own, base) if (one.folder / CONFIG).is_file()), own.folder)
+    kind = class_in(task.name, folder, own.weights)
+    if own.known:
+        module = build_class(kind, stubbed=True)
+        fitted_head(kind.weights, module, tied_matrix(kind.config, module.state_dict()))
+    return None if kind.causal else kind.config.num_labels
+
+
+def _embedding(model: Model) -> int | None:
+    """The width of what the model gives as its embedding, where its config says it."""
+    if model.kind == "open_clip":
+        return getattr(model.module.visual, "output_dim", None)
+    projection = getattr(model.module, "visual_projection", None)
+    return model.width if projection is None else projection.out_features
