@@ -28,12 +28,21 @@ def construct(
     ] = 120.0,
     steps: Annotated[int | None, typer.Option(min=1, help="steps of the reference loop, else the paper's")] = None,
     paths: Annotated[
-        str, typer.Option(help="our paths: plain, compiled, bfloat16; separated by commas")
+        str,
+        typer.Option(
+            help="our paths: plain, compiled, bfloat16, and forward (the gradient differentiated forwards); separated by commas"
+        ),
     ] = "plain,compiled,bfloat16",
+    together: Annotated[
+        int, typer.Option(min=1, max=64, help="measure compiled paths with so many units in one batch, too")
+    ] = 1,
     json_file: JsonOption = None,
 ) -> None:
-    """How soon anchors reach the loss of the paper's loop: that loop and our paths, on the same unit, in turn."""
-    from fda.bench.construct import ARITHMETICS, bench_construct
+    """How soon anchors reach the loss of the paper's loop: that loop and our paths, on the same unit, in turn.
+
+    Ratios: of one unit, compile time included; and of 96 such units (eight tasks, twelve blocks), which compile once.
+    """
+    from fda.bench.construct import PATHS, bench_construct
     from fda.bench.units import UNITS
     from fda.runs.execute import resolve_device
     from fda.runs.request import split_list
@@ -44,8 +53,8 @@ def construct(
             raise UserError(f"there is no size {name!r} to measure: choose among {', '.join(UNITS)}.")
     ours = split_list(paths)
     for name in ours:
-        if name not in ARITHMETICS:
-            raise UserError(f"there is no path {name!r} to measure: choose among {', '.join(ARITHMETICS)}.")
+        if name not in PATHS:
+            raise UserError(f"there is no path {name!r} to measure: choose among {', '.join(PATHS)}.")
     results = []
     for name in split_list(sizes):
         results.append(
@@ -55,7 +64,8 @@ def construct(
                 threads=threads,
                 budget=budget,
                 steps=steps,
-                arithmetics=ours,
+                paths=ours,
+                together=together,
             )
         )
         _print_construct(results[-1])
@@ -304,19 +314,18 @@ def _print_construct(result: dict[str, Any]) -> None:
         f"{result['size']} on {result['device']}, {result['threads']} threads: target {result['target']:.4f}, the loss of "
         f"the reference after {result['reference_steps']} steps ({how})"
     )
-    titles = f"{'steps':>6} {'seconds':>9} {'ratio':>6} {'ceiling':>8}"
-    print(f"{'path':<16} {'ms a step':>10} {'10–90 %':>15} {'compile s':>9} {titles}")
+    titles = f"{'steps':>6} {'seconds':>9} {'ratio':>6} {'of 96':>6} {'ceiling':>8}"
+    print(f"{'path':<28} {'ms a step':>10} {'10–90 %':>15} {'compile s':>9} {titles}")
     first = result["paths"][0]["seconds_to_target"]
     for path in result["paths"]:
         typical, low, high = path["step_ms"]
         seconds = path["seconds_to_target"]
-        reached = (
-            f"{path['steps_to_target']:>6} {seconds:>9.1f} {first / seconds:>6.1f}"
-            if seconds
-            else f"{'not reached':>23}"
-        )
+        reached = f"{'not reached':>30}"
+        if seconds:
+            ratios = f"{first / seconds:>6.1f} {path['times_faster_of_zoo'] or 1:>6.1f}"
+            reached = f"{path['steps_to_target']:>6} {seconds:>9.1f} {ratios}"
         mark = " extrapolated" if path["extrapolated"] else ""
         print(
-            f"{path['path']:<16} {typical:>10.1f} {low:>7.1f}–{high:<7.1f} {path['compile_seconds']:>9.1f} {reached} "
+            f"{path['path']:<28} {typical:>10.1f} {low:>7.1f}–{high:<7.1f} {path['compile_seconds']:>9.1f} {reached} "
             f"{path['share_of_ceiling']:>8.0%}{mark}"
         )

@@ -2,10 +2,12 @@
 
 import sys
 
+from fda.errors import UserError
 from fda.models.preview import Preview
-from fda.models.survey import open_zoo
-from fda.models.zoo import Zoo
+from fda.models.survey import OpenZoo, open_zoo
+from fda.models.zoo import Zoo, ZooTask
 from fda.tasks.data import load_split
+from fda.tasks.evaluate import require_labels, scored_by
 from fda.tasks.heads import task_head
 
 
@@ -33,15 +35,33 @@ def print_preview(found: Preview) -> None:
 def try_out(zoo: Zoo) -> None:
     """Open everything, bring what is missing, answer one sample of every task. UserError with the first problem."""
     opened = open_zoo(zoo)
-    for task in zoo.tasks:
+    opened.model.load(opened.base)
+    for task in opened.zoo.tasks:
         if task.data is not None:
-            split = load_split(task, task.data.split, opened.model.transform)
-            split.labels()
-            batch = split.images(1)
-            if task.head is not None or opened.model.kind == "transformers":
-                opened.model.load(opened.base)
-                task_head(opened, task.name).answer(opened.model, batch)
+            try:
+                note = _try_task(opened, task)
+            except UserError as error:
+                told = str(error)
+                raise UserError(told if repr(task.name) in told else f"task {task.name!r}: {told}") from None
+            if note is not None:
+                print(f"note: task {task.name!r}: {note}", file=sys.stderr)
     print(f"{zoo.name}: {len(zoo.tasks)} tasks, {len(opened.model.blocks)} blocks: everything fits together.")
+
+
+def _try_task(opened: OpenZoo, task: ZooTask) -> str | None:
+    """One sample through the model and the task's head, and all labels against the head; what is to be noted of them."""
+    split = load_split(task, task.data.split, opened.model.transform)
+    batch = split.images(1)
+    if task.head is None and opened.model.kind == "open_clip":  # nothing that labels could be compared with
+        split.labels()
+        return split.note
+    head = task_head(opened, task.name)
+    logits = head.answer(opened.model, batch)
+    metric = scored_by(head, task.data)
+    if head.causal:
+        return None
+    require_labels(metric, split, split.labels(), logits.shape[1])
+    return split.note
 
 
 def _size(count: int | None) -> str:

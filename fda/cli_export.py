@@ -75,6 +75,7 @@ def export_model_of(
         place=repository or out.resolve().name,
         pushed=repository is not None,
         causal=getattr(opened.model, "causal", False),
+        text_tower=built.kind != "open_clip" or opened.model.has_text_tower(opened.base),
         task=task,
         heads=beside,
     )

@@ -2,6 +2,7 @@
 
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
@@ -18,6 +19,7 @@ STAGES = {
 }
 WIDE = 44  # of a bar's words: the longest method name fits, so that the bar does not jump
 ENDED = ("done", "failed")
+MOVED_SECONDS = 30.0  # between two lines on a method that is being scored
 
 
 @contextmanager
@@ -53,6 +55,11 @@ def line(unit: Unit, ended: int, count: int) -> str:
     return f"{unit.key.stage} {where}: {unit.state} ({ended} of {count}){loss}{message}"
 
 
+def moved(unit: Unit) -> str:
+    """How far a method that is being scored is, in a line."""
+    return f"{unit.key.stage} {unit.key.name}: {unit.step} of {unit.steps} samples"
+
+
 def _bars(units: Callable[[], list[Unit]], over: threading.Event, before: set[UnitKey]) -> None:
     columns = (TextColumn(f"{{task.description:<{WIDE}}}"), BarColumn(), TextColumn("{task.percentage:3.0f} %"))
     with Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=Console(stderr=True)) as progress:
@@ -73,7 +80,7 @@ def _bars(units: Callable[[], list[Unit]], over: threading.Event, before: set[Un
 
 def _lines(units: Callable[[], list[Unit]], over: threading.Event, before: set[UnitKey]) -> None:
     told = set(before)
-    last = False
+    last, spoken = False, time.monotonic()
     while not last:
         last = over.wait(0.5)
         now = units()
@@ -82,3 +89,8 @@ def _lines(units: Callable[[], list[Unit]], over: threading.Event, before: set[U
                 told.add(unit.key)
                 same = [other.key for other in now if other.key.stage == unit.key.stage]
                 print(line(unit, sum(key in told for key in same), len(same)), file=sys.stderr, flush=True)
+        if time.monotonic() - spoken >= MOVED_SECONDS:
+            spoken = time.monotonic()
+            for unit in now:
+                if unit.key.stage == "evaluate" and unit.state == "running" and unit.step:
+                    print(moved(unit), file=sys.stderr, flush=True)

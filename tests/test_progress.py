@@ -44,3 +44,15 @@ def test_lines_tell_what_ends_while_the_run_works_and_nothing_twice(fda_home, ca
         "evaluate ties: failed (2 of 3): no memory.",
         "evaluate tsv: done (3 of 3)",
     ]
+
+
+@pytest.mark.timeout(30)
+def test_lines_tell_how_far_a_method_is_that_takes_long(fda_home, capsys, monkeypatch):
+    monkeypatch.setattr("fda.progress.MOVED_SECONDS", 0.0)
+    store = Store(fda_home)
+    run_id = store.create_run(spec())
+    key = UnitKey("evaluate", "ta")
+    store.add_units(run_id, [(key, 40_000)])
+    with show_progress(store, run_id):
+        store.update_unit(run_id, key, state="running", step=512)
+    assert "evaluate ta: 512 of 40000 samples" in capsys.readouterr().err.splitlines()

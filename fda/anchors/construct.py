@@ -1,11 +1,11 @@
-"""Construction of one unit's anchors, as a generator of events.
+"""Construction of a unit's anchors, or those of several tasks of a block together, as a generator of events.
 
 The same generator feeds the worker, the tests and the benchmark. It writes nothing and knows no store.
 """
 
 import math
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -76,50 +76,90 @@ def construct(
     Raises UserError if weights are not finite, if no tensor is live, or if the loss stops being a number.
     """
     live = checked_live_tensors(block, base, finetuned)
+    events = construct_together(
+        block,
+        base,
+        [finetuned],
+        settings,
+        live=live,
+        seeds=[seed],
+        snapshot_steps=snapshot_steps,
+        starts=None if start is None else [start],
+        make_step=make_step,
+    )
+    for _, event in events:
+        yield event
+
+
+def construct_together(
+    block: Block,
+    base: Parameters,
+    finetuned: Sequence[Parameters],
+    settings: ConstructSettings,
+    *,
+    live: tuple[str, ...],
+    seeds: Sequence[int],
+    snapshot_steps: Collection[int] = (),
+    starts: Sequence[Tensor] | None = None,
+    make_step: MakeStep = plain_step,
+) -> Iterator[tuple[int, Event]]:
+    """`construct` of several tasks of one block, whose live tensors (`checked_live_tensors`) are the same: (place, event).
+
+    The units share nothing but each step's pass over the device; each has its own seed, its own best and its own end.
+    """
     device = next(iter(base.values())).device
-    x = (initial_anchors(block, finetuned, settings, seed) if start is None else start).to(device)
-    shape = x.shape
-    matrix = x.reshape(-1, block.width).clone().requires_grad_()  # (n·tokens) × d
-    optimizer = make_optimizer(matrix, settings)
+    if starts is None:
+        starts = [initial_anchors(block, own, settings, seed) for own, seed in zip(finetuned, seeds, strict=True)]
+    units, shape = len(finetuned), starts[0].shape
+    matrices = torch.stack([start.to(device).flatten(0, 1) for start in starts])  # (n·tokens) × d each
+    rows = [matrices[place].requires_grad_() for place in range(units)]  # views: what moves them moves `matrices`
+    optimizer = make_optimizer(rows, settings)
     step_function = make_step(block, base, finetuned, live, shape, settings.distance)
-    best = matrix.detach().clone()
-    best_loss = torch.full((), math.inf, device=device)
-    best_step = torch.zeros((), dtype=torch.long, device=device)
-    pending: list[tuple[int, Tensor, float]] = []
-    step, end, before = 0, settings.steps, math.inf
+    best = matrices.clone()
+    best_loss = torch.full((units,), math.inf, device=device)
+    best_step = torch.zeros(units, dtype=torch.long, device=device)
+    pending: list[_Pending] = []
+    ends, before = [settings.steps] * units, [math.inf] * units
+    step = 0
     began = flushed = time.perf_counter()
 
-    while step < end:
+    while step < max(ends):
+        at_work = [place for place in range(units) if step < ends[place]]
         if step in snapshot_steps:
-            yield Snapshot(step, matrix.detach().reshape(shape).clone(), live)
-        rate = learning_rate(settings, step, end)
-        for group in optimizer.param_groups:
-            group["lr"] = rate
-        matrix.grad, cosine = step_function(matrix)
-        reported = (1 - cosine).mean()
-        with torch.no_grad():
-            better = reported < best_loss
-            best = torch.where(better, matrix, best)
-            best_loss = torch.where(better, reported, best_loss)
-            best_step = torch.where(better, step, best_step)
+            for place in at_work:
+                yield place, Snapshot(step, matrices[place].reshape(shape).clone(), live)
+        gradients, cosine = step_function(matrices)
+        reported = (1 - cosine).mean(1)
+        better = reported < best_loss
+        if len(at_work) < units:
+            better &= torch.tensor([step < end for end in ends], device=device)
+        best = torch.where(better[:, None, None], matrices, best)
+        best_loss = torch.where(better, reported, best_loss)
+        best_step = torch.where(better, step, best_step)
+        rates = [learning_rate(settings, step, end) if step < end else 0.0 for end in ends]
+        for row, gradient, group, rate in zip(rows, gradients, optimizer.param_groups, rates, strict=True):
+            row.grad, group["lr"] = gradient, rate
         optimizer.step()
-        pending.append((step, torch.cat([reported[None], cosine]), rate))
+        pending.append(_Pending(step, torch.cat([reported[:, None], cosine], 1), at_work, rates))
         step += 1
-        if settings.tolerance and step % STRETCH == 0 and end == settings.steps:
-            lowest = best_loss.item()
-            if lowest > (1 - settings.tolerance) * before:
-                end = _early_end(settings, step)
+        if settings.tolerance and step % STRETCH == 0 and settings.steps in ends:
+            lowest = best_loss.tolist()
+            for place, end in enumerate(ends):
+                if end == settings.steps and lowest[place] > (1 - settings.tolerance) * before[place]:
+                    ends[place] = _early_end(settings, step)
             before = lowest
         now = time.perf_counter()
-        if now - flushed > FLUSH_SECONDS or step == end:
+        if now - flushed > FLUSH_SECONDS or step == max(ends):
             yield from _flush(pending, block.index, now - began)
             pending, flushed = [], time.perf_counter()
 
-    if settings.steps in snapshot_steps:
-        yield Snapshot(settings.steps, best.reshape(shape), live)
-    _, cosine = plain_step(block, base, finetuned, live, shape, settings.distance)(best)
-    loss = (1 - cosine).mean().item()
-    yield Constructed(best.reshape(shape).float().cpu(), loss, tuple(cosine.tolist()), int(best_step.item()), live)
+    for place, anchors in enumerate(best):
+        if settings.steps in snapshot_steps:
+            yield place, Snapshot(settings.steps, anchors.reshape(shape), live)
+        _, cosine = plain_step(block, base, [finetuned[place]], live, shape, settings.distance)(anchors[None])
+        loss = (1 - cosine).mean().item()
+        final = anchors.reshape(shape).float().cpu()
+        yield place, Constructed(final, loss, tuple(cosine[0].tolist()), int(best_step[place].item()), live)
 
 
 def checked_live_tensors(block: Block, base: Parameters, finetuned: Parameters) -> tuple[str, ...]:
@@ -137,15 +177,27 @@ def checked_live_tensors(block: Block, base: Parameters, finetuned: Parameters) 
     return live
 
 
-def _flush(pending: list[tuple[int, Tensor, float]], block: int, seconds: float) -> Iterator[Step]:
+@dataclass(frozen=True)
+class _Pending:
+    """A step whose numbers are still on the device: (units, 1 + live tensors); those of units at work count."""
+
+    step: int
+    numbers: Tensor
+    at_work: Sequence[int]
+    rates: Sequence[float]
+
+
+def _flush(pending: Sequence[_Pending], block: int, seconds: float) -> Iterator[tuple[int, Step]]:
     """The events of the steps since the last flush, fetched from the device at once."""
-    rows = torch.stack([values for _, values, _ in pending]).tolist()
-    for (step, _, rate), (loss, *values) in zip(pending, rows, strict=True):
-        if not math.isfinite(loss):
-            raise UserError(
-                f"the angle loss of block {block} is no longer a number at step {step}: lower the learning rate."
-            )
-        yield Step(step, loss, tuple(values), rate, seconds)
+    fetched = torch.stack([one.numbers for one in pending]).tolist()
+    for one, numbers in zip(pending, fetched, strict=True):
+        for place in one.at_work:
+            loss, *values = numbers[place]
+            if not math.isfinite(loss):
+                raise UserError(
+                    f"the angle loss of block {block} is no longer a number at step {one.step}: lower the learning rate."
+                )
+            yield place, Step(one.step, loss, tuple(values), one.rates[place], seconds)
 
 
 def _early_end(settings: ConstructSettings, step: int) -> int:
@@ -168,13 +220,13 @@ def learning_rate(settings: ConstructSettings, step: int, end: int) -> float:
     return settings.learning_rate
 
 
-def make_optimizer(matrix: Tensor, settings: ConstructSettings) -> torch.optim.Optimizer:
-    """AdamW as in the paper, or Muon (orthogonalised momentum) on the ((n·tokens) × d) anchor matrix."""
+def make_optimizer(matrices: Sequence[Tensor], settings: ConstructSettings) -> torch.optim.Optimizer:
+    """AdamW as in the paper, or Muon (orthogonalised momentum), on ((n·tokens) × d) anchor matrices, each a group."""
+    groups = [{"params": [matrix]} for matrix in matrices]
+    shared = {"lr": settings.learning_rate, "weight_decay": settings.weight_decay}
     if settings.optimizer == "adamw":
-        return torch.optim.AdamW([matrix], lr=settings.learning_rate, weight_decay=settings.weight_decay)
-    return torch.optim.Muon(
-        [matrix], lr=settings.learning_rate, weight_decay=settings.weight_decay, momentum=settings.momentum
-    )
+        return torch.optim.AdamW(groups, **shared)
+    return torch.optim.Muon(groups, momentum=settings.momentum, **shared)
 
 
 def spaced_steps(steps: int, count: int = 20) -> tuple[int, ...]:

@@ -8,6 +8,7 @@ from torch import Tensor
 from fda.anchors.loss import Parameters
 from fda.anchors.settings import ConstructSettings
 from fda.models.blocks import Block
+from fda.models.linears import in_by_out
 
 
 def unit_seed(seed: int, task: str, block: int) -> int:
@@ -22,14 +23,15 @@ def initial_anchors(block: Block, finetuned: Parameters, settings: ConstructSett
     tokens = settings.tokens or block.tokens
     if settings.init == "gauss":
         return settings.sigma * torch.randn(settings.anchors, tokens, block.width, generator=generator)
-    rows = sample_rows(weight_rows(finetuned, block.width), settings.anchors * tokens, generator)
+    rows = sample_rows(weight_rows(block, finetuned), settings.anchors * tokens, generator)
     return settings.weight_scale * rows.reshape(settings.anchors, tokens, block.width)
 
 
-def weight_rows(finetuned: Parameters, width: int) -> Tensor:
-    """All rows of width d of the block's 2-D weights, stacked: (rows, d)."""
-    matrices = [w.detach().float().cpu() for w in finetuned.values() if w.ndim == 2 and w.shape[1] == width]
-    return torch.cat(matrices)
+def weight_rows(block: Block, finetuned: Parameters) -> Tensor:
+    """All rows of width d of the block's 2-D weights seen as out × in, as GPT-2's are not kept, stacked: (rows, d)."""
+    turned = in_by_out(block.module)
+    matrices = [w.T if name in turned else w for name, w in finetuned.items() if w.ndim == 2]
+    return torch.cat([w.detach().float().cpu() for w in matrices if w.shape[1] == block.width])
 
 
 def sample_rows(rows: Tensor, count: int, generator: torch.Generator) -> Tensor:

@@ -61,10 +61,14 @@ def live_tensors(block: Block, base: Parameters, finetuned: Parameters) -> tuple
     gradient in float64 at a random point, where a gradient that is zero by mathematics stays at rounding level. Of what is
     twice the block's size, one copy is in memory at a time: the block may be the largest thing there is.
     """
-    probe = torch.randn(2, block.probe_tokens, block.width, generator=torch.Generator().manual_seed(0)).double()
+    device = next(iter(base.values())).device
+    device = torch.device("cpu") if device.type == "mps" else device  # which knows no float64
+    probe = (
+        torch.randn(2, block.probe_tokens, block.width, generator=torch.Generator().manual_seed(0)).double().to(device)
+    )
     with torch.no_grad(), sdpa_kernel(SDPBackend.MATH):
-        target = block(_doubled(finetuned), probe)
-    theta = {name: tensor.requires_grad_() for name, tensor in _doubled(base).items()}
+        target = block(_doubled(finetuned, device), probe)
+    theta = {name: tensor.requires_grad_() for name, tensor in _doubled(base, device).items()}
     with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH):
         score = similarity(block(theta, probe), target, "cos")
         norms = {
@@ -77,5 +81,5 @@ def live_tensors(block: Block, base: Parameters, finetuned: Parameters) -> tuple
     )
 
 
-def _doubled(parameters: Parameters) -> dict[str, Tensor]:
-    return {name: tensor.detach().to("cpu", torch.float64, copy=True) for name, tensor in parameters.items()}
+def _doubled(parameters: Parameters, device: torch.device) -> dict[str, Tensor]:
+    return {name: tensor.detach().to(device, torch.float64, copy=True) for name, tensor in parameters.items()}

@@ -3,7 +3,8 @@
 Every path optimises the same unit from the same rows of weights, which `fast` scales. Where the reference's steps do not fit
 into the budget, a stretch of them is timed, the rest is extrapolated from it, and the loss at their end is taken from
 compiled steps of the same optimiser; the result says so. That loss is kept for the next time, and our paths run until they
-have reached it. What is compiled is compiled anew, as on a machine that has not seen the shape.
+have reached it. What is compiled is compiled anew, as on a machine that has not seen the shape. Several units in one batch are
+the same unit several times, and their seconds are a unit's share.
 """
 
 import json
@@ -11,7 +12,7 @@ import math
 import statistics
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from hashlib import sha256
 from itertools import pairwise
 from typing import Any
@@ -22,18 +23,21 @@ from torch._inductor.utils import fresh_cache
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from fda.anchors.construct import Step, construct
+from fda.anchors.construct import Step, construct_together
 from fda.anchors.init import initial_anchors
 from fda.anchors.loss import live_tensors
 from fda.anchors.settings import ConstructSettings, presets
 from fda.anchors.step import CompiledSteps, MakeStep, StepFunction, plain_step
+from fda.bench.forward import forward_step
 from fda.bench.reference import reference_loop
 from fda.bench.results import results_folder
 from fda.bench.units import UNITS, Unit
 from fda.models.precision import has_fast_bfloat16
 from fda.runs.meter import Meter
 
-ARITHMETICS = ("plain", "compiled", "bfloat16")
+PATHS = ("plain", "compiled", "bfloat16", "forward")
+BATCHED = ("compiled", "bfloat16")
+ZOO_UNITS = 96  # eight tasks, twelve blocks
 WARM_UP = 0.1  # share of the timings left out at the start
 
 
@@ -44,6 +48,7 @@ class Timed:
     `step_ms`: median, with the 10th and 90th percentile beside it. `to_target`: steps and seconds until the reference's last
     loss, compilation included; None if it was not reached. `extrapolated`: the seconds are step time × steps, because only
     a stretch was run. `share_of_ceiling`: counted operations of a plain step / (step time × ceiling of its products).
+    `times_faster_of_zoo`: the reference's seconds over ours for ZOO_UNITS such units, which compile once.
     """
 
     path: str
@@ -57,6 +62,7 @@ class Timed:
     share_of_ceiling: float
     losses: list[float]
     seconds: list[float]
+    times_faster_of_zoo: float | None = None
 
 
 def bench_construct(
@@ -66,19 +72,23 @@ def bench_construct(
     threads: int | None = None,
     budget: float = 120.0,
     steps: int | None = None,
-    arithmetics: Sequence[str] = ARITHMETICS,
+    paths: Sequence[str] = PATHS[:3],
+    together: int = 1,
 ) -> dict[str, Any]:
-    """Measure one unit; plain data. `budget`: seconds that the reference may take; `steps`: it has, else the paper's."""
+    """Measure one unit; plain data. `budget`: seconds that the reference may take; `steps`: it has, else the paper's.
+
+    `together`: beside a unit alone, compiled paths are measured with so many in one batch.
+    """
     before = torch.get_num_threads()
     torch.set_num_threads(threads or before)
     try:
-        return _measure(UNITS[size](device), size, device, budget, steps, arithmetics)
+        return _measure(UNITS[size](device), size, device, budget, steps, paths, together)
     finally:
         torch.set_num_threads(before)
 
 
 def _measure(
-    unit: Unit, size: str, device: str, budget: float, steps: int | None, arithmetics: Sequence[str]
+    unit: Unit, size: str, device: str, budget: float, steps: int | None, paths: Sequence[str], together: int
 ) -> dict[str, Any]:
     block, base, finetuned = unit.block, unit.base, unit.finetuned
     live = live_tensors(block, base, finetuned)
@@ -89,10 +99,11 @@ def _measure(
         paper = paper.model_copy(update={"steps": steps})
     steps = paper.steps
     start, scaled = (initial_anchors(block, finetuned, settings, 0).to(device) for settings in (paper, fast))
-    makers = {
+    makers: dict[str, MakeStep] = {
         "plain": plain_step,
         "compiled": CompiledSteps().step,
         "bfloat16": CompiledSteps(torch.bfloat16).step,
+        "forward": forward_step,
     }
     ceilings = {name: _ceiling(torch.bfloat16 if name == "bfloat16" else torch.float32, device) for name in makers}
     with sdpa_kernel(SDPBackend.MATH):
@@ -101,9 +112,11 @@ def _measure(
         whole = len(reference.losses) == steps
         target, deviation = (reference.losses[-1], 0.0) if whole else _target(unit, paper, start, reference)
         results = [_result("reference", reference, steps, target, operations / ceilings["plain"], whole=whole)]
-        for name in arithmetics:
-            run = _run(unit, fast, scaled, makers[name], until=target)
-            results.append(_result(f"fast, {name}", run, fast.steps, target, operations / ceilings[name]))
+        for name in paths:
+            for units in (1, together) if together > 1 and name in BATCHED else (1,):
+                run = _run(unit, fast, scaled, makers[name], units, until=target)
+                told = f"fast, {name}" + (f", {units} together" if units > 1 else "")
+                results.append(_result(told, run, fast.steps, target, operations / ceilings[name]))
     return {
         "size": size,
         "device": device,
@@ -115,7 +128,7 @@ def _measure(
         "target_deviation": deviation,
         "operations_per_step": operations,
         "ceiling": ceilings,
-        "paths": [asdict(result) for result in results],
+        "paths": [asdict(_compared(result, results[0])) for result in results],
     }
 
 
@@ -160,7 +173,15 @@ def _target(unit: Unit, paper: ConstructSettings, start: Tensor, reference: _Run
     return losses[-1], deviation
 
 
-def _run(unit: Unit, settings: ConstructSettings, start: Tensor, make: MakeStep, *, until: float = -math.inf) -> _Run:
+def _run(
+    unit: Unit,
+    settings: ConstructSettings,
+    start: Tensor,
+    make: MakeStep,
+    units: int = 1,
+    *,
+    until: float = -math.inf,
+) -> _Run:
     """The product's own generator, from its first step to its last, or to the batch of steps that reaches a loss."""
     compiling = 0.0
 
@@ -174,16 +195,24 @@ def _run(unit: Unit, settings: ConstructSettings, start: Tensor, make: MakeStep,
         return step
 
     with Meter(str(start.device)) as meter:
-        events = construct(unit.block, unit.base, unit.finetuned, settings, seed=0, start=start, make_step=timed_make)
+        events = construct_together(
+            unit.block,
+            unit.base,
+            [unit.finetuned] * units,
+            settings,
+            live=live_tensors(unit.block, unit.base, unit.finetuned),
+            seeds=[0] * units,
+            starts=[start] * units,
+            make_step=timed_make,
+        )
         found: list[Step] = []
-        for event in events:
-            if isinstance(event, Step):
+        for place, event in events:
+            if place == 0 and isinstance(event, Step):
                 if found and event.seconds != found[-1].seconds and found[-1].angle_loss <= until:
                     break
                 found.append(event)
-    return _Run(
-        [event.angle_loss for event in found], list(_spread([e.seconds for e in found])), compiling, meter.peak_bytes
-    )
+    shares = [moment / units for moment in _spread([event.seconds for event in found])]
+    return _Run([event.angle_loss for event in found], shares, compiling, meter.peak_bytes)
 
 
 def _spread(seconds: Sequence[float]) -> Iterator[float]:
@@ -224,11 +253,18 @@ def _result(path: str, run: _Run, steps: int, target: float, floor: float, *, wh
     )
 
 
+def _compared(path: Timed, reference: Timed) -> Timed:
+    if path is reference or path.seconds_to_target is None:
+        return path
+    zoo = path.compile_seconds + ZOO_UNITS * (path.seconds_to_target - path.compile_seconds)
+    return replace(path, times_faster_of_zoo=ZOO_UNITS * reference.seconds_to_target / zoo)
+
+
 def _operations(unit: Unit, live: tuple[str, ...], start: Tensor) -> float:
     """Floating-point operations of the matrix products of one plain step, counted by torch."""
-    step = plain_step(unit.block, unit.base, unit.finetuned, live, start.shape, "cos")
+    step = plain_step(unit.block, unit.base, [unit.finetuned], live, start.shape, "cos")
     with FlopCounterMode(display=False) as counter:
-        step(start.flatten(0, 1))
+        step(start.flatten(0, 1)[None])
     return float(counter.get_total_flops())
 
 

@@ -223,7 +223,7 @@ def _updates(server: Server, opened: "Browser", store: Store, run_id: str, updat
     for turn in range(updates + 1):
         socket.next(page)  # so that the whole growth falls between two questions
         page.wait_for_timeout(DRAWING)
-        _grow(store, run_id, random)
+        grow(store, run_id, random)
         before = _busy(session)
         update = socket.next(page)
         page.wait_for_timeout(DRAWING)
@@ -234,7 +234,7 @@ def _updates(server: Server, opened: "Browser", store: Store, run_id: str, updat
     return found
 
 
-def _grow(store: Store, run_id: str, random: np.random.Generator) -> None:
+def grow(store: Store, run_id: str, random: np.random.Generator) -> None:
     """A few more steps of every unit."""
     for unit in store.units(run_id, "construct"):
         steps = range(unit.step, unit.step + GROWTH)

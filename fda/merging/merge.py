@@ -4,7 +4,7 @@ Into memory (`merge`), or tensor by tensor into a safetensors file (`merge_to_fi
 tensor and not the model. Which method, and where the file belongs, is left to the callers.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from torch import Tensor
 
 from fda.errors import UserError
 from fda.merging.method import Method, TaskMoments, Weights
+from fda.merging.sides import Turned, turned, turned_inputs
 from fda.models.write import kinds_of, write_tensors
 
 
@@ -21,14 +22,15 @@ def merge(
     finetuned: Sequence[Weights],
     *,
     inputs: Sequence[TaskMoments] | None = None,
+    in_by_out: Collection[str] = (),
     **hyperparameters: Any,
 ) -> dict[str, Tensor]:
     """The merged state dict, in the base's order and dtypes; computed in fp32, non-floating tensors taken from the base.
 
-    `inputs`: one a task, for a method that needs more than weights. Raises UserError for a hyperparameter the method
-    does not have, or that is out of its range.
+    `inputs`: one a task, for a method that needs more than weights. `in_by_out`: the linear weights that are kept that way
+    around (`Model.in_by_out`). Raises UserError for a hyperparameter the method does not have, or that is out of its range.
     """
-    floats = dict(merged_floats(method, base, finetuned, inputs=inputs, **hyperparameters))
+    floats = dict(merged_floats(method, base, finetuned, inputs=inputs, in_by_out=in_by_out, **hyperparameters))
     return {name: floats[name].to(base[name].dtype) if name in floats else base[name] for name in base}
 
 
@@ -40,6 +42,7 @@ def merge_to_file(
     metadata: Mapping[str, object],
     *,
     inputs: Sequence[TaskMoments] | None = None,
+    in_by_out: Collection[str] = (),
     pulse: Callable[[], None] = lambda: None,
     **hyperparameters: Any,
 ) -> None:
@@ -47,7 +50,7 @@ def merge_to_file(
 
     Whole or not at all; `pulse` is called after each tensor and may raise to stop. Raises as `merge`.
     """
-    floats = merged_floats(method, base, finetuned, inputs=inputs, **hyperparameters)
+    floats = merged_floats(method, base, finetuned, inputs=inputs, in_by_out=in_by_out, **hyperparameters)
     write_tensors(path, kinds_of(base), with_rest(base, floats), metadata, pulse=pulse)
 
 
@@ -67,9 +70,10 @@ def merged_floats(
     finetuned: Sequence[Weights],
     *,
     inputs: Sequence[TaskMoments] | None = None,
+    in_by_out: Collection[str] = (),
     **hyperparameters: Any,
 ) -> Iterator[tuple[str, Tensor]]:
-    """What the method yields, (name, fp32 tensor), after a check of its hyperparameters."""
+    """What the method yields, (name, fp32 tensor), after a check of its hyperparameters. `in_by_out`: as `merge`."""
     if method.merge is None:
         raise ValueError(f"{method.name} is not a weight-space method")
     unknown = sorted(set(hyperparameters) - set(method.defaults))
@@ -81,8 +85,11 @@ def merged_floats(
         if (hyper.low is not None and value < hyper.low) or (hyper.high is not None and value > hyper.high):
             above = f"at least {hyper.low:g}" if hyper.high is None else f"between {hyper.low:g} and {hyper.high:g}"
             raise UserError(f"{method.name}: {hyper.name} must be {above}, not {value:g}.")
-    if method.needs == "nothing":
-        return method.merge(base, finetuned, **hyperparameters)
-    if inputs is None:
+    if method.needs != "nothing" and inputs is None:
         raise ValueError(f"{method.name} needs {method.needs}")
-    return method.merge(base, finetuned, inputs, **hyperparameters)
+    if in_by_out:
+        base, finetuned = Turned(base, in_by_out), [Turned(one, in_by_out) for one in finetuned]
+        inputs = turned_inputs(inputs, in_by_out)
+    read = (base, finetuned) if method.needs == "nothing" else (base, finetuned, inputs)
+    merged = method.merge(*read, **hyperparameters)
+    return ((name, turned(name, tensor, in_by_out)) for name, tensor in merged) if in_by_out else merged

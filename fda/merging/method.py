@@ -1,10 +1,11 @@
 """What a merging method is, and the decorator that makes one from a function.
 
 A method is a function `merge(base, finetuned, *, hyperparameters)` over lazily read weights that yields (name, fp32 tensor)
-for every floating-point tensor, one at a time, so that peak memory follows the largest tensor. A method that needs more than
-weights takes a third argument, `merge(base, finetuned, inputs, *, hyperparameters)`: one `TaskInputs` a task, in the order of
-`finetuned`. Its hyperparameters are its keyword-only arguments, each annotated with `Hyper`. Method files import torch inside
-their functions: pages list methods without loading it.
+for every floating-point tensor, one at a time, so that peak memory follows the largest tensor. Weights of linear layers come
+and go as out × in. A method that needs more than weights takes a third argument,
+`merge(base, finetuned, inputs, *, hyperparameters)`: one `TaskInputs` a task, in the order of `finetuned`. Its
+hyperparameters are its keyword-only arguments, each annotated with `Hyper`. Method files import torch inside their functions:
+pages list methods without loading it.
 """
 
 import inspect

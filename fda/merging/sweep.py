@@ -3,7 +3,7 @@
 Which value is best is decided elsewhere, on the validation split.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +21,14 @@ def unit_update_to_file(
     finetuned: Sequence[Weights],
     path: Path,
     *,
+    in_by_out: Collection[str] = (),
     pulse: Callable[[], None] = lambda: None,
     **hyperparameters: Any,
 ) -> None:
-    """Write θ(1) − θ0 of every floating-point tensor, in fp32: the update at coefficient 1."""
+    """Write θ(1) − θ0 of every floating-point tensor, in fp32: the update at coefficient 1. `in_by_out`: as `merge`."""
     kinds = {name: (shape, torch.float32) for name, (shape, dtype) in kinds_of(base).items() if dtype.is_floating_point}
-    floats = merged_floats(method, base, finetuned, **hyperparameters | {method.coefficient.name: 1.0})
+    unit = hyperparameters | {method.coefficient.name: 1.0}
+    floats = merged_floats(method, base, finetuned, in_by_out=in_by_out, **unit)
     write_tensors(
         path,
         kinds,

@@ -8,6 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from fda.errors import UserError
+
 
 @dataclass(frozen=True)
 class Block:
@@ -46,8 +48,13 @@ class Block:
 
 
 def open_clip_blocks(model: nn.Module) -> tuple[Block, ...]:
-    """The residual blocks of an open_clip vision tower, which take and give (n, tokens, d)."""
+    """The residual blocks of an open_clip vision tower, which take and give (n, tokens, d). UserError if it has none."""
     tower = model.visual
+    if not getattr(getattr(tower, "transformer", None), "resblocks", ()):
+        raise UserError(
+            f"an image tower of the class {type(tower).__name__} without residual attention blocks does not fit: give a "
+            "vision transformer (ViT) of one layer at least."
+        )
     tokens, width = tower.positional_embedding.shape
     return tuple(
         Block(

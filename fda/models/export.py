@@ -18,7 +18,6 @@ from fda.errors import UserError
 from fda.models.checkpoints import Weights
 from fda.models.hub import SMALL_FILES
 from fda.models.kinds import OPEN_CLIP_CONFIG, TRANSFORMERS_CONFIG
-from fda.models.model import Model
 from fda.models.readers.adapters import CONFIG as ADAPTER_CONFIG
 from fda.models.readers.names import RenamedWeights
 from fda.models.readers.open import open_weights
@@ -36,8 +35,8 @@ class Frame:
     """`weights` under its library's names; `merged`: such a name → the architecture's, for every tensor that is replaced.
 
     `folders`: where its processor or tokenizer is looked for, in this order; its config is in the first. `config`: what differs
-    in that. `architecture`: the class that loads the result. `embeddings`: the architecture's name of its token embeddings, to
-    which a head's matrix may be tied, or None.
+    in that; of open_clip all of it. `architecture`: the class that loads the result. `embeddings`: the architecture's name of
+    its token embeddings, to which a head's matrix may be tied, or None.
     """
 
     weights: Weights = field(repr=False)
@@ -52,24 +51,29 @@ class Frame:
 def frame(opened: OpenZoo, task: str | None = None) -> Frame:
     """The checkpoint that a merged model is put into: the base, or that of a task, whose head then goes along.
 
+    A base of open_clip without a text tower gets one that open_clip can build, of zeros and as small as it can be.
     UserError for a task of open_clip, whose checkpoints have no heads. Of a task that is an adapter: `fda.tasks.adapter_frame`.
     """
     base = Path(opened.zoo.base.model)
     others = tuple(path for path in (Path(one.model) for one in opened.zoo.tasks) if path.is_dir())
+    if opened.model.kind == "open_clip":
+        if task is not None:
+            raise UserError(
+                "a model of open_clip has no head of a task's own: leave --task away, the heads are written beside it."
+            )
+        config, weights = opened.model.whole(opened.base)
+        names = {name: name for name in opened.base}
+        return Frame(weights, names, (base, *others), "open_clip", "open_clip", None, config)
     if task is None:
         weights, folders = opened.own_base, (base, *others)
-    elif opened.model.kind == "open_clip":
-        raise UserError(
-            "a model of open_clip has no head of a task's own: leave --task away, the heads are written beside it."
-        )
     else:
         folder = Path(opened.zoo.task(task).model)
         weights, folders = open_weights(folder, base=opened.own_base, rename=opened.model.rename), (folder, base)
     fitted = opened.model.fit(weights)
     names = fitted.names if isinstance(fitted, RenamedWeights) else {name: name for name in fitted}
     merged = {own: name for name, own in names.items() if name in opened.base}
-    named = _architecture(folders[0], opened.model)
-    return Frame(weights, merged, folders, opened.model.kind, named, opened.model.embeddings)
+    named = _read(folders[0] / TRANSFORMERS_CONFIG).get("architectures") or [type(opened.model.module).__name__]
+    return Frame(weights, merged, folders, opened.model.kind, str(named[0]), opened.model.embeddings)
 
 
 def export_model(
@@ -142,14 +146,6 @@ def whole_folder(folder: Path) -> Iterator[Path]:
         shutil.rmtree(part, ignore_errors=True)
 
 
-def _architecture(folder: Path, model: Model) -> str:
-    """The class that loads the frame: what its config names, else that of the merged tensors."""
-    if model.kind == "open_clip":
-        return "open_clip"
-    named = _read(folder / TRANSFORMERS_CONFIG).get("architectures") or [type(model.module).__name__]
-    return str(named[0])
-
-
 def _grown(tensor: torch.Tensor, own: Weights, name: str) -> torch.Tensor:
     """The merged tensor, followed by the rows that only the frame has: tokens that were added to its vocabulary."""
     if len(own.header[name].shape) == 0 or own.header[name].shape[0] == len(tensor):
@@ -174,7 +170,7 @@ def _write_small_files(built: Frame, merged: Weights, folder: Path) -> None:
     """The config, and what prepares samples: of one folder only, since files of two tokenizers do not belong together."""
     first = built.folders[0]
     if built.kind == "open_clip":
-        shutil.copyfile(first / OPEN_CLIP_CONFIG, folder / OPEN_CLIP_CONFIG)
+        _write(folder / OPEN_CLIP_CONFIG, built.config)
     else:
         config = _read(first / TRANSFORMERS_CONFIG) | built.config | {"architectures": [built.architecture]}
         config.pop("_name_or_path", None)  # where it lay on somebody's disk

@@ -27,7 +27,7 @@ def open_model(zoo: Zoo) -> Model:
         raise UserError(f"{folder}: open_clip's blocks are taken whole: leave `part` away in the zoo file.")
     from fda.models.vision import open_vision_model
 
-    return open_vision_model(folder)
+    return open_vision_model(folder, zoo.base.architecture)
 
 
 def kind_of(folder: Path, asked: str = "auto") -> Literal["transformers", "open_clip"]:

@@ -1,9 +1,10 @@
 """What a model's linear layers are fed: the second moments of their inputs, gathered while the model runs.
 
-For any torch module, by hooks; which weights are in it and what it is run on is left to the caller. Seen are `nn.Linear` and
-`nn.MultiheadAttention`; not seen are layers of other kinds that multiply too, such as the `Conv1D` of transformers' GPT-2.
+For any torch module, by hooks; which weights are in it and what it is run on is left to the caller. Seen are `nn.Linear`,
+`nn.MultiheadAttention` and the `Conv1D` of transformers, GPT-2's linear layer that keeps its weight as in × out.
 """
 
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
@@ -32,11 +33,22 @@ def linear_moments(module: nn.Module, run: Callable[[], object]) -> dict[str, Te
         for name, attention in attentions.items():
             hooks.callback(attention.register_forward_pre_hook(_attention_hook(name, add), with_kwargs=True).remove)
         for name, part in module.named_modules():
-            if isinstance(part, nn.Linear) and id(part) not in projections:
+            if isinstance(part, (nn.Linear, *_conv1d())) and id(part) not in projections:
                 hooks.callback(part.register_forward_pre_hook(_linear_hook(name, add)).remove)
         run()
     names = {name for name, _ in module.named_parameters(remove_duplicate=False)}
     return {name: one.mean() for name, one in sums.items() if name in names}
+
+
+def in_by_out(module: nn.Module) -> frozenset[str]:
+    """The weights, by their names in the state dict, that their layers keep as in × out; all others are out × in."""
+    return frozenset(_join(name, "weight") for name, part in module.named_modules() if isinstance(part, _conv1d()))
+
+
+def _conv1d() -> tuple[type[nn.Module], ...]:
+    """The class, if the library that has it is in use: it is not loaded for this."""
+    library = sys.modules.get("transformers.pytorch_utils")
+    return () if library is None else (library.Conv1D,)
 
 
 class _Sum:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from fda.models.blocks import Block
 from fda.models.checkpoints import Weights
+from fda.models.linears import in_by_out
 from fda.models.transforms import Batch, Transform
 
 
@@ -48,12 +49,21 @@ class Model(ABC):
         """What the installed library calls a tensor that a checkpoint of another version calls `name`."""
         return name
 
+    @property
+    def in_by_out(self) -> frozenset[str]:
+        """The names of linear weights that are kept as in × out, where methods expect out × in."""
+        return in_by_out(self.module)
+
     @abstractmethod
     def fit(self, weights: Weights, *, base: Weights | None = None) -> Weights:
         """A checkpoint's weights under this architecture's names; `base`: the fitted base, for a task's.
 
         UserError if it is no checkpoint of this architecture.
         """
+
+    @abstractmethod
+    def may_lack(self, name: str) -> bool:
+        """Whether a base may be without this tensor, which then is not merged; of a task it is then the base's."""
 
     @abstractmethod
     def load(self, weights: Mapping[str, Tensor]) -> nn.Module:

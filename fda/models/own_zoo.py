@@ -56,6 +56,7 @@ class Draft:
     name: str = ""
     model: str = ""
     kind: str = "auto"
+    architecture: str = ""  # of open_clip, for weights without a config
     family: str = "vision"
     tasks: tuple[TaskDraft, ...] = (TaskDraft(),)
     kept: Mapping[str, Any] = field(default_factory=dict)
@@ -72,7 +73,8 @@ def draft_of(zoo: Zoo, folder: Path, written: str = "") -> Draft:
     fields = zoo.model_dump(mode="json", exclude_defaults=True)
     kept = {name: value for name, value in fields.items() if name not in ("name", "base", "tasks", "family")}
     tasks = tuple(_task_draft(task, place) for task in zoo.tasks)
-    return Draft(zoo.name, place(zoo.base.model), zoo.base.kind, zoo.family, tasks, kept, written)
+    base = zoo.base
+    return Draft(zoo.name, place(base.model), base.kind, base.architecture or "", zoo.family, tasks, kept, written)
 
 
 def _task_draft(task: ZooTask, place) -> TaskDraft:
@@ -149,6 +151,8 @@ def content_of(draft: Draft) -> dict[str, Any]:
     base = {"model": _model(draft.model, "the base model")}
     if draft.kind != "auto":
         base["kind"] = draft.kind
+    if draft.kind == "open_clip" and draft.architecture.strip():
+        base["architecture"] = draft.architecture.strip()
     if not draft.tasks:
         raise UserError("there is no task: add one, for merging needs a finetuned model.")
     names = [task.name.strip() for task in draft.tasks]

@@ -179,7 +179,7 @@ def _row(role: str, one: Seen, model: Model | None) -> ModelPreview:
         role=role,
         model=one.model,
         where=one.where,
-        architecture=model_type(one.folder) or ("open_clip" if (one.folder / OPEN_CLIP_CONFIG).is_file() else None),
+        architecture=model_type(one.folder) or ("open_clip" if _is_open_clip(one, model) else None),
         parameters=sum(info.count for info in header.values()) if header else None,
         tensors=len(header) or None,
         dtype=", ".join(name for name, _ in dtypes.most_common()) or None,
@@ -191,6 +191,11 @@ def _row(role: str, one: Seen, model: Model | None) -> ModelPreview:
         known=one.known,
         adapter_of=one.adapter_of,
     )
+
+
+def _is_open_clip(one: Seen, model: Model | None) -> bool:
+    """Whether it is that library's by its config; weights without one are of the library of the base."""
+    return (one.folder / OPEN_CLIP_CONFIG).is_file() or (model is not None and model.kind == "open_clip")
 
 
 def repeated(header: Mapping[str, TensorInfo]) -> tuple[int | None, int | None, int | None]:

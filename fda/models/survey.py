@@ -55,9 +55,7 @@ def fit_base(model: Model, own_base: Weights) -> Weights:
     """The base's tensors that are merged, by the architecture's names. Misfit if it is none of that architecture."""
     base = model.fit(own_base)
     own = model.module.state_dict()
-    shapes = {name: tuple(tensor.shape) for name, tensor in own.items()}
-    if model.kind == "transformers":  # `fit` has said what is missing, and left out what the base may lack
-        shapes = {name: shape for name, shape in shapes.items() if name in base}
+    shapes = {name: tuple(tensor.shape) for name, tensor in own.items() if name in base or not model.may_lack(name)}
     if wrong := header_problems(shapes, base, "the architecture"):
         raise Misfit(wrong)
     floats = {name for name, tensor in own.items() if tensor.is_floating_point()}

@@ -7,7 +7,7 @@ Only classes of the installed transformers library are used, nothing is download
 import hashlib
 import inspect
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -103,9 +103,12 @@ class TransformersModel(Model):
         UserError if it is no checkpoint of this architecture.
         """
         expected = {name: shape for name, shape in self.expected.items() if base is None or name in base}
-        optional = {name for name in expected if any(part in name for part in OPTIONAL_PARTS)}
+        optional = {name for name in expected if self.may_lack(name)}
         grown = {self.embeddings} - {None}
         return fitted(weights, expected, rename=self.rename, optional=optional, rest=base, grown=grown)
+
+    def may_lack(self, name: str) -> bool:
+        return any(part in name for part in OPTIONAL_PARTS)
 
     def load(self, weights: Mapping[str, Tensor]) -> nn.Module:
         """Copy these fitted weights into the module, as float32; optional parts that they lack are zero."""
@@ -116,7 +119,7 @@ class TransformersModel(Model):
         for name, tensor in own.items():
             if name in weights:
                 tensor.copy_(weights[name])
-            elif any(part in name for part in OPTIONAL_PARTS):
+            elif self.may_lack(name):
                 tensor.zero_()
             elif tensor.is_floating_point():
                 raise ValueError(f"weights lack {name}")
@@ -152,11 +155,12 @@ class TransformersModel(Model):
         return hidden[torch.arange(len(hidden), device=hidden.device), batch.mask.sum(dim=1) - 1]
 
 
-def give_memory(module: nn.Module) -> None:
-    """Take the parameters that lie on the meta device to the CPU, with no values yet."""
-    for part in module.modules():
+def give_memory(module: nn.Module, names: Collection[str] | None = None) -> None:
+    """Take the parameters that lie on the meta device to the CPU, with no values yet; with `names`, only these."""
+    for path, part in module.named_modules():
         for name, parameter in part._parameters.items():
-            if parameter is not None and parameter.is_meta:
+            asked = names is None or f"{path}.{name}".removeprefix(".") in names
+            if asked and parameter is not None and parameter.is_meta:
                 real = torch.empty_like(parameter, device="cpu")
                 part._parameters[name] = nn.Parameter(real, requires_grad=False)
 

@@ -16,11 +16,21 @@ def require_repository(name: str) -> None:
 
 def upload(folder: Path, name: str, *, private: bool = False) -> str:
     """Upload a folder's files as one commit, making the repository if need be; the commit's address. UserError as `told`."""
-    from huggingface_hub import HfApi
+    from huggingface_hub import HfApi, errors
 
     with told(name):
-        HfApi().create_repo(name, private=private, exist_ok=True)
-        return str(HfApi().upload_folder(repo_id=name, folder_path=folder, commit_message="Merged model").commit_url)
+        try:
+            HfApi().create_repo(name, private=private, exist_ok=True)
+            return str(
+                HfApi().upload_folder(repo_id=name, folder_path=folder, commit_message="Merged model").commit_url
+            )
+        except errors.HfHubHTTPError as error:
+            if error.response is None or error.response.status_code not in (401, 403):
+                raise
+            raise UserError(
+                f"{name} may not be written to ({error.response.status_code}): run `hf auth login`, or set HF_TOKEN to a token "
+                "that may write there."
+            ) from None
 
 
 def stated_licence(model: str, folder: Path, *, ask: bool = False) -> dict[str, str]:

@@ -90,8 +90,26 @@ class ZooTask(_Part):
 
 
 class ZooBase(_Part):
+    """`architecture` makes a file of weights alone a model of open_clip: `{model: zeroshot.pt, architecture: NAME}`."""
+
     model: str
     kind: Literal["auto", "transformers", "open_clip"] = "auto"
+    architecture: str | None = Field(
+        None,
+        description="open_clip's name of a model (`open_clip.list_models()`), whose config then counts, with the image "
+        "transform of OpenAI's CLIP; OpenAI's weights, and what was finetuned from them, need the names with -quickgelu, as "
+        "ViT-B-32-quickgelu",
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _an_architecture_is_open_clips(cls, content: Any) -> Any:
+        if isinstance(content, dict) and content.get("architecture") is not None:
+            kind = content.get("kind", "auto")
+            if kind == "transformers":
+                raise ValueError("`architecture` is a name of open_clip's, and `kind` is transformers: leave one away")
+            return content | ({"kind": "open_clip"} if kind == "auto" else {})
+        return content
 
 
 class Zoo(_Part):
@@ -264,7 +282,8 @@ def resolved(zoo: Zoo, folder: Path, roots: list[Path] | None = None) -> Zoo:
         if not os.path.exists(path):
             raise UserError(
                 f"{field}: {value} does not exist beside the zoo file (looked for {path}): correct the path"
-                + (", or give a hub id, which has the form org/name." if is_id is not None else ".")
+                + (", or give a hub id, which has the form org/name" if is_id is not None else "")
+                + ("; a name of open_clip's goes into base.architecture." if field == "base.model" else ".")
             )
         return str(path)
 
@@ -273,6 +292,8 @@ def resolved(zoo: Zoo, folder: Path, roots: list[Path] | None = None) -> Zoo:
         at = f"tasks.{index} ({task.name})"
         head = local(task.head, f"{at}.head") if isinstance(task.head, str) else task.head
         path = task.data and local(task.data.path, f"{at}.data.path", is_id=is_hub_id)
+        if path is not None and os.path.isfile(path):  # its name tells the format; a link's target may have none
+            path = str(absolute(Path(task.data.path).parent, folder) / Path(task.data.path).name)
         data = task.data and task.data.model_copy(update={"path": path})
         model = local(task.model, f"{at}.model", is_id=is_hub_id)
         tasks.append(task.model_copy(update={"model": model, "head": head, "data": data}))
@@ -289,7 +310,13 @@ def _require_no_way_out(folder: Path, roots: list[Path]) -> None:
         folder = folder.parent
     if not folder.is_dir():
         return
-    for inside, folders, files in os.walk(folder):
+    walked: set[str] = set()
+    for inside, folders, files in os.walk(folder, followlinks=True):
+        place = os.path.realpath(inside)
+        if place in walked:  # links that lead in a circle
+            folders.clear()
+            continue
+        walked.add(place)
         for name in (*folders, *files):
             path = Path(inside) / name
             if path.is_symlink():

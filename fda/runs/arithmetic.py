@@ -1,4 +1,4 @@
-"""Which arithmetic the steps of a construct run use: plain, compiled, or compiled with bfloat16 products."""
+"""How a construct run computes its steps: plain, compiled, or compiled with bfloat16 products; and how many units at once."""
 
 import os
 import shutil
@@ -6,31 +6,70 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from fda.anchors.init import initial_anchors
 from fda.anchors.step import CompiledSteps, MakeStep, plain_step
+from fda.models.blocks import Block
 from fda.models.precision import has_fast_bfloat16
 from fda.runs.cost import PAYS_FROM
+from fda.runs.lanes import lane_count
+from fda.runs.meter import Meter
 from fda.runs.work import Work
 
 Resolved = Literal["plain", "compiled", "bfloat16"]
 
+ROOM = 0.8  # share of a GPU's free memory that units may fill
 PER_PRODUCT = 20  # operations of a step per (token, weight): ten passes over the block, two operations each
 
 
 @dataclass(frozen=True)
 class Steps:
-    """How all units of a run compute their steps, and what that is called."""
+    """How all units of a run compute their steps, and what that is called.
+
+    `together`: how many tasks of a block share a step; `lanes`: how many such batches are at work at once.
+    """
 
     arithmetic: Resolved
     make: MakeStep
+    together: int
+    lanes: int
 
 
 def steps_of(work: Work) -> Steps:
     """The steps that a construct run asks for."""
     arithmetic = _resolved(work)
     if arithmetic == "plain":
-        return Steps(arithmetic, plain_step)
-    return Steps(arithmetic, CompiledSteps(torch.bfloat16 if arithmetic == "bfloat16" else torch.float32).step)
+        return Steps(arithmetic, plain_step, 1, lane_count(work.device))
+    products = torch.bfloat16 if arithmetic == "bfloat16" else torch.float32
+    return Steps(arithmetic, CompiledSteps(products).step, *_at_once(work))
+
+
+def _at_once(work: Work) -> tuple[int, int]:
+    """(tasks in a batch, lanes): on a CPU one task a lane, whose products fill a core; on a GPU two lanes, filling it."""
+    if not work.device.startswith("cuda"):
+        return 1, lane_count(work.device)
+    room = _room(work)
+    return (1, 1) if room < 2 else (min(len(work.spec.tasks), room // 2), 2)
+
+
+def _room(work: Work) -> int:
+    """How many units a GPU's free memory holds, by what a plain step of one takes."""
+    settings, opened = work.spec.construction, work.opened
+    block = max(work.blocks, key=_size).copy()
+    base, finetuned = (block.of(one, work.device) for one in (opened.base, opened.tasks[work.spec.tasks[0]]))
+    x = initial_anchors(block, finetuned, settings, 0).to(work.device)
+    step = plain_step(block, base, [finetuned], block.names, x.shape, settings.distance)
+    with sdpa_kernel(SDPBackend.MATH), Meter(work.device) as meter:
+        step(x.flatten(0, 1)[None])
+    torch.cuda.empty_cache()  # what the step no longer needs is free
+    free, _ = torch.cuda.mem_get_info(work.device)
+    return int(ROOM * free / meter.peak_bytes)
+
+
+def _size(block: Block) -> int:
+    """How many numbers a block's tensors hold."""
+    return sum(torch.Size(shape).numel() for shape in block.shapes.values())
 
 
 def _resolved(work: Work) -> Resolved:
@@ -52,7 +91,7 @@ def long_arithmetic(device: str) -> Resolved:
 def operations(work: Work) -> float:
     """Roughly, of one step of one unit: the mean over the blocks."""
     settings = work.spec.construction
-    weights = sum(torch.Size(shape).numel() for block in work.blocks for shape in block.shapes.values())
+    weights = sum(map(_size, work.blocks))
     tokens = settings.anchors * (settings.tokens or work.opened.model.tokens)
     return PER_PRODUCT * float(weights) * tokens / len(work.blocks)
 

@@ -74,7 +74,8 @@ def _started(work: Work, start: Method) -> Weights | None:
     path = merged_file(work.folder, start.name)
     if not path.is_file():
         own = work.spec.hyperparameters.get(start.name, {})
-        merge_to_file(start, work.opened.base, work.finetuned, path, {"method": start.name}, pulse=work.pulse, **own)
+        own = own | {"in_by_out": work.opened.model.in_by_out, "pulse": work.pulse}
+        merge_to_file(start, work.opened.base, work.finetuned, path, {"method": start.name}, **own)
     return Checkpoint(path)
 
 

@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from fda.anchors.adapt import Adapted, Epoch, adapt_coefficients, adapt_weights, pool
-from fda.anchors.construct import Snapshot, Step, construct, spaced_steps
+from fda.anchors.construct import Snapshot, Step, construct_together, spaced_steps
 from fda.anchors.init import initial_anchors, unit_seed
 from fda.anchors.loss import live_tensors
 from fda.errors import UserError
@@ -30,7 +30,7 @@ from fda.models.checkpoints import Weights
 from fda.models.survey import open_zoo
 from fda.runs import cost
 from fda.runs.arithmetic import long_arithmetic, operations, steps_of
-from fda.runs.construct import measures_of, real_inputs
+from fda.runs.construct import batches, measures_of, real_inputs
 from fda.runs.cost import Calibration, ScoreCost, StepCost
 from fda.runs.execute import check_spec, resolve_device
 from fda.runs.lanes import lane_count, run_lanes
@@ -141,35 +141,53 @@ def _steps(work: Work, known: Calibration) -> Calibration:
         return known
     settings = work.spec.construction.model_copy(update={"arithmetic": name})
     work = replace(work, spec=work.spec.model_copy(update={"construction": settings}))
-    compiling = _compiling(work) if name != "plain" else 0.0
-    make = steps_of(work).make
+    ways = steps_of(work)
+    compiling = _compiling(work, ways.together) if name != "plain" else 0.0
+    keys = [UnitKey("construct", task, block.index) for task in work.spec.tasks for block in work.blocks]
     took: list[float] = []
 
-    def piece(task: str, block: Block) -> Callable[[Callable[[], bool]], None]:
+    def piece(batch: list[UnitKey]) -> Callable[[Callable[[], bool]], None]:
         def watch(_: Callable[[], bool]) -> None:
-            base, finetuned = block.of(work.opened.base, work.device), block.of(work.opened.tasks[task], work.device)
-            seed = unit_seed(settings.seed, task, block.index)
-            events = construct(block, base, finetuned, settings, seed=seed, make_step=make)
-            took.append(_pace(event.seconds for event in events if isinstance(event, Step)))
+            block, base, finetuned = _batch(work, batch)
+            events = construct_together(
+                block,
+                base,
+                finetuned,
+                settings,
+                live=live_tensors(block, base, finetuned[0]),
+                seeds=[unit_seed(settings.seed, key.name, key.block) for key in batch],
+                make_step=ways.make,
+            )
+            took.append(_pace(event.seconds for place, event in events if place == 0 and isinstance(event, Step)))
 
         return watch
 
-    run_lanes([piece(task, block) for task, block in _units(work)], work.device, work.should_stop)
-    return replace(known, steps=known.steps | {name: StepCost(fmean(took), compiling)})
+    chosen = islice(cycle(batches(keys, ways.together)), ways.lanes)
+    run_lanes([piece(batch) for batch in chosen], work.device, work.should_stop, lanes=ways.lanes)
+    found = StepCost(fmean(took), compiling, ways.together, ways.lanes)
+    return replace(known, steps=known.steps | {name: found})
 
 
-def _compiling(work: Work) -> float:
+def _batch(work: Work, batch: list[UnitKey]) -> tuple[Block, dict[str, Tensor], list[dict[str, Tensor]]]:
+    """A batch's block, θ0 and every θi."""
+    block = work.opened.model.blocks[batch[0].block].copy()
+    finetuned = [block.of(work.opened.tasks[key.name], work.device) for key in batch]
+    return block, block.of(work.opened.base, work.device), finetuned
+
+
+def _compiling(work: Work, together: int) -> float:
     """Seconds until the first step of a run that finds in the compiler's cache what is compiled here, if it was not there."""
-    task, block = _units(work)[0]
-    base, finetuned = block.of(work.opened.base, work.device), block.of(work.opened.tasks[task], work.device)
+    index = work.blocks[0].index
+    batch = [UnitKey("construct", task, index) for task in work.spec.tasks[:together]]
+    block, base, finetuned = _batch(work, batch)
     settings = work.spec.construction
-    x = initial_anchors(block, finetuned, settings, 0).to(work.device)
+    x = torch.stack([initial_anchors(block, own, settings, 0) for own in finetuned]).to(work.device)
     took = []
     for _ in range(2):
         torch._dynamo.reset()
         began = time.perf_counter()
-        live = live_tensors(block, base, finetuned)
-        steps_of(work).make(block, base, finetuned, live, x.shape, settings.distance)(x.flatten(0, 1))
+        live = live_tensors(block, base, finetuned[0])
+        steps_of(work).make(block, base, finetuned, live, x.shape[1:], settings.distance)(x.flatten(1, 2))
         _wait(work.device)
         took.append(time.perf_counter() - began)
     return min(took)

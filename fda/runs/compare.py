@@ -6,7 +6,6 @@ models are asked in `scoring.py`.
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
-from itertools import count
 from typing import Any
 
 import torch
@@ -17,6 +16,7 @@ from fda.merging.method import SWEPT, Method, TaskMoments
 from fda.merging.registry import method
 from fda.merging.sweep import Scaled, unit_update_to_file
 from fda.models.checkpoints import Checkpoint
+from fda.models.hub import tell_on_stderr
 from fda.models.write import kinds_of, write_tensors
 from fda.runs.blockwise import adapt_to_file, epochs
 from fda.runs.construct import anchors_of
@@ -25,6 +25,7 @@ from fda.runs.files import merged_file
 from fda.runs.meter import Meter
 from fda.runs.predictions import save_predictions
 from fda.runs.request import adapt_settings, changed_hyperparameters, missing_need
+from fda.runs.scored import Scored
 from fda.runs.scoring import Candidate, Exam, answer, stay_in_memory
 from fda.runs.stopped import Stopped
 from fda.runs.store import MethodResult, Score, UnitKey
@@ -36,7 +37,10 @@ from fda.tasks.task_inputs import AnchorMoments, RealInputs
 
 
 def compare_methods(work: Work) -> None:
-    """Run every method of the spec that has no result yet; each result is stored as soon as it is there."""
+    """Run every method of the spec that has no result yet; each result is stored as soon as it is there.
+
+    UserError if in the end not one of them is done.
+    """
     if work.device == "cpu":
         torch.set_num_threads(1)  # as in the lanes, so that a resumed run merges bit by bit as an uninterrupted one
     finished = {result.method for result in work.store.results(work.run_id)[0] if result.state == "done"}
@@ -47,6 +51,9 @@ def compare_methods(work: Work) -> None:
     merged = (one for one in todo if comparison.merge(one))
     for group in comparison.groups(merged):
         comparison.score(group)
+    results = work.store.results(work.run_id)[0]
+    if not any(result.state == "done" for result in results):
+        raise UserError(f"no method could be scored: {results[0].message}")
 
 
 class _Comparison:
@@ -58,13 +65,14 @@ class _Comparison:
         self.adapt = adapt_settings(work.spec.zoo, work.spec.adaptation)
         self.heads: dict[str, TaskHead] = {name: task_head(work.opened, name) for name in self.tasks}
         self.split = cache(self._split)
-        self.scored: dict[str, count] = {}
+        self.samples = cache(self._samples)
+        self.scored = Scored(work)
         self.settings: dict[str, dict[str, Any]] = {}
         self.cost: dict[str, Meter] = {}
 
     def plan(self, one: Method) -> None:
         """Tell the store what is coming, so that progress has a total."""
-        keys = [(UnitKey("evaluate", one.name), self._evaluations(one))]
+        keys = [(UnitKey("evaluate", one.name), self._to_score(one))]
         if one.start is not None:
             keys += [(UnitKey("adapt", one.name, block.index), epochs(one, self.adapt)) for block in self.work.blocks]
         self.work.store.add_units(self.work.run_id, keys)
@@ -72,7 +80,7 @@ class _Comparison:
     def merge(self, one: Method) -> bool:
         """Make the method's merged file; False if it could not be made, which its row then says."""
         self.work.store.update_unit(self.work.run_id, UnitKey("evaluate", one.name), state="running", step=0)
-        self.scored[one.name] = count(1)
+        self.scored.begin(one.name)
         try:
             if lacking := missing_need(self.work.spec, one):
                 raise UserError(lacking)
@@ -105,7 +113,7 @@ class _Comparison:
                 self._fail(group[0], error)
             else:  # it may be the fault of one alone; what the others have answered is kept
                 for one in group:
-                    self.scored[one.name] = count(1)
+                    self.scored.begin(one.name)
                     self.score([one])
             return
         for one in group:
@@ -136,10 +144,12 @@ class _Comparison:
         perplexity = {name: found.perplexity for name, found in answers.items() if found.perplexity is not None}
         settings, meter = self.settings[one.name], self.cost[one.name]
         settings |= {"perplexity": perplexity} if perplexity else {}
+        notes = {name: note for name in answers if (note := self.split(name, self._data(name).split).note) is not None}
+        settings |= {"labels": notes} if notes else {}
         store.add_result(
             run_id, MethodResult(one.name, "done", settings, meter.seconds, meter.peak_bytes, None), scores
         )
-        store.update_unit(run_id, UnitKey("evaluate", one.name), state="done", step=self._evaluations(one))
+        store.update_unit(run_id, UnitKey("evaluate", one.name), state="done", step=self._to_score(one))
 
     # merging ---------------------------------------------------------------------------------------------------------
 
@@ -159,6 +169,7 @@ class _Comparison:
             merged_file(self.work.folder, one.name),
             {"method": one.name},
             inputs=self._inputs(one),
+            in_by_out=self.work.opened.model.in_by_out,
             pulse=self.work.pulse,
             **own,
         )
@@ -179,7 +190,10 @@ class _Comparison:
         path = merged_file(self.work.folder, one.name)
         update_file = path.with_suffix(".update")
         try:
-            unit_update_to_file(one, base, self.work.finetuned, update_file, pulse=self.work.pulse, **own)
+            turn = self.work.opened.model.in_by_out
+            unit_update_to_file(
+                one, base, self.work.finetuned, update_file, in_by_out=turn, pulse=self.work.pulse, **own
+            )
             update = Checkpoint(update_file)
             candidates = [Candidate(one.name, Scaled(base, update, value), self.tasks) for value in coefficient.sweep]
             found = self._answers(candidates, self._exams(validation=True))
@@ -252,9 +266,16 @@ class _Comparison:
 
     # scoring ---------------------------------------------------------------------------------------------------------
 
-    def _evaluations(self, one: Method) -> int:
-        """How many times a task is scored for a method."""
-        return len(self.tasks) * (1 + (len(one.coefficient.sweep) if one.swept else 0))
+    def _to_score(self, one: Method) -> int:
+        """How many samples a method's models are asked."""
+        return self.samples(False) + (self.samples(True) * len(one.coefficient.sweep) if one.swept else 0)
+
+    def _samples(self, validation: bool) -> int:
+        """Of all tasks' test or validation splits together; 1 where one cannot be loaded, which the rows will tell."""
+        try:
+            return sum(len(exam.split) for exam in self._exams(validation=validation).values())
+        except Exception:
+            return 1
 
     def _candidates(self, one: Method) -> list[Candidate]:
         """The method's model; `individual` has a model a task."""
@@ -272,15 +293,15 @@ class _Comparison:
 
     def _answers(self, candidates: Sequence[Candidate], exams: Mapping[str, Exam]) -> list[dict[str, Answers]]:
         work = self.work
-
-        def done(one: Candidate) -> None:
-            key = UnitKey("evaluate", one.owner)
-            work.store.update_unit(work.run_id, key, step=next(self.scored[one.owner]))
-
-        return answer(work.opened.model, candidates, exams, work.device, should_stop=work.should_stop, done=done)
+        return answer(
+            work.opened.model, candidates, exams, work.device, should_stop=work.should_stop, told=self.scored.add
+        )
 
     def _data(self, task: str) -> Any:
         return self.work.spec.zoo.task(task).data
 
     def _split(self, task: str, split: str) -> Split:
-        return load_split(self.work.spec.zoo.task(task), split, self.work.opened.model.transform)
+        found = load_split(self.work.opened.zoo.task(task), split, self.work.opened.model.transform)
+        if found.note is not None:
+            tell_on_stderr(f"task {task!r}, split {split!r}: {found.note}")
+        return found

@@ -1,12 +1,21 @@
 """Construct the units of a run: events into the store, anchors into files."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from fda.anchors.construct import Constructed, Snapshot, Step, construct, spaced_steps
+from fda.anchors.construct import (
+    Constructed,
+    Event,
+    Snapshot,
+    Step,
+    checked_live_tensors,
+    construct_together,
+    spaced_steps,
+)
 from fda.anchors.init import unit_seed
 from fda.anchors.loss import Parameters
 from fda.merging.registry import METHODS
@@ -36,11 +45,25 @@ def construct_units(work: Work) -> None:
     real = {task: real_inputs(work, task) for task in dict.fromkeys(key.name for key in todo)}
     steps = steps_of(work)
 
-    def piece(key: UnitKey) -> Callable[[Callable[[], bool]], None]:
-        return lambda stop: _construct_unit(work, key, real[key.name], steps, stop)
+    def piece(keys: Sequence[UnitKey]) -> Callable[[Callable[[], bool]], None]:
+        return lambda stop: _construct_batch(work, keys, real, steps, stop)
 
     with sdpa_kernel(SDPBackend.MATH):  # a switch of the whole process, so it is set before the lanes and stays
-        run_lanes([piece(key) for key in todo], work.device, work.should_stop)
+        pieces = [piece(keys) for keys in batches(todo, steps.together)]
+        run_lanes(pieces, work.device, work.should_stop, lanes=steps.lanes)
+
+
+def batches(units: Sequence[UnitKey], most: int) -> list[list[UnitKey]]:
+    """Units in batches of at most so many, each of one block; each alone, in their order, if `most` is 1."""
+    if most == 1:
+        return [[key] for key in units]
+    found: dict[int, list[list[UnitKey]]] = {}
+    for key in units:
+        of_block = found.setdefault(key.block, [[]])
+        if len(of_block[-1]) == most:
+            of_block.append([])
+        of_block[-1].append(key)
+    return [batch for of_block in found.values() for batch in of_block]
 
 
 def real_inputs(work: Work, task: str) -> RealBlockInputs | None:
@@ -88,50 +111,99 @@ def measures_of(
     )
 
 
-def _construct_unit(
-    work: Work, key: UnitKey, real: RealBlockInputs | None, steps: Steps, should_stop: Callable[[], bool]
+@dataclass
+class _Record:
+    """What the store and the folder are told of one unit while it is constructed."""
+
+    work: Work
+    key: UnitKey
+    measures: Measures
+    live: tuple[str, ...]
+    own: dict[str, object]  # what its file says beside the settings
+    rows: list[tuple[str, int, float]] = field(default_factory=list)
+    last: Step | None = None
+    done: bool = False
+
+    def begin(self) -> None:
+        self.reset()
+        self._update(state="running", step=0, steps=self.work.spec.construction.steps)
+
+    def reset(self) -> None:
+        """As if it had never been begun, unless it is finished."""
+        if not self.done:
+            self.work.store.reset_unit(self.work.run_id, self.key)
+
+    def take(self, event: Event) -> None:
+        if isinstance(event, Snapshot):
+            self.measures.at(event)
+        elif isinstance(event, Step):
+            self._step(event)
+        else:
+            self._finish(event)
+
+    def _step(self, event: Step) -> None:
+        self.last = event
+        self.rows += [("angle_loss", event.step, event.angle_loss), ("learning_rate", event.step, event.learning_rate)]
+        if event.step in self.measures.steps:
+            self.rows += self.measures.cosines(event.step, self.live, event.cosines)
+        if len(self.rows) >= 20:
+            self._write()
+            self._update(step=event.step + 1, loss=event.angle_loss, seconds=event.seconds)
+
+    def _finish(self, event: Constructed) -> None:
+        self.rows += self.measures.cosines(self.work.spec.construction.steps, event.live, event.cosines)
+        self._write()
+        save_anchors(self.work, self.key, event, **self.own)
+        step, seconds = self.last.step + 1, self.last.seconds
+        self._update(state="done", step=step, loss=event.angle_loss, best_step=event.step, seconds=seconds)
+        self.done = True
+
+    def _write(self) -> None:
+        self.work.store.add_scalars(self.work.run_id, self.key, self.rows)
+        self.rows = []
+
+    def _update(self, **columns: object) -> None:
+        self.work.store.update_unit(self.work.run_id, self.key, **columns)
+
+
+def _construct_batch(
+    work: Work,
+    keys: Sequence[UnitKey],
+    real: Mapping[str, RealBlockInputs | None],
+    steps: Steps,
+    should_stop: Callable[[], bool],
 ) -> None:
-    store, run_id, opened, device = work.store, work.run_id, work.opened, work.device
-    settings = work.spec.construction
-    block = opened.model.blocks[key.block].copy()
-    seed = unit_seed(settings.seed, key.name, key.block)
-    base, finetuned = block.of(opened.base, device), block.of(opened.tasks[key.name], device)
-    measures = measures_of(work, key, block, base, finetuned, real, spaced_steps(settings.steps))
-    live: tuple[str, ...] = ()
-    store.reset_unit(run_id, key)
-    store.update_unit(run_id, key, state="running", step=0, steps=settings.steps)
-    rows: list[tuple[str, int, float]] = []
-    for event in construct(
-        block, base, finetuned, settings, seed=seed, snapshot_steps=measures.steps, make_step=steps.make
-    ):
-        if should_stop():
-            store.reset_unit(run_id, key)
-            raise Stopped
-        if isinstance(event, Step):
-            rows += [("angle_loss", event.step, event.angle_loss), ("learning_rate", event.step, event.learning_rate)]
-            if event.step in measures.steps:
-                rows += measures.cosines(event.step, live, event.cosines)
-            last = event
-            if len(rows) >= 20:
-                store.add_scalars(run_id, key, rows)
-                store.update_unit(run_id, key, step=event.step + 1, loss=event.angle_loss, seconds=event.seconds)
-                rows = []
-        elif isinstance(event, Snapshot):
-            live = event.live
-            measures.at(event)
-        elif isinstance(event, Constructed):
-            rows += measures.cosines(settings.steps, event.live, event.cosines)
-            store.add_scalars(run_id, key, rows)
-            save_anchors(work, key, event, arithmetic=steps.arithmetic, seed=settings.seed, unit_seed=seed)
-            store.update_unit(
-                run_id,
-                key,
-                state="done",
-                step=last.step + 1,
-                loss=event.angle_loss,
-                best_step=event.step,
-                seconds=last.seconds,
-            )
+    """Construct units of one block; those with the same live tensors together."""
+    settings, opened, device = work.spec.construction, work.opened, work.device
+    block = opened.model.blocks[keys[0].block].copy()
+    base = block.of(opened.base, device)
+    alike: dict[tuple[str, ...], list[tuple[_Record, Parameters]]] = {}
+    for key in keys:
+        finetuned = block.of(opened.tasks[key.name], device)
+        live = checked_live_tensors(block, base, finetuned)
+        measures = measures_of(work, key, block, base, finetuned, real[key.name], spaced_steps(settings.steps))
+        seed = unit_seed(settings.seed, key.name, key.block)
+        own = {"arithmetic": steps.arithmetic, "seed": settings.seed, "unit_seed": seed}
+        alike.setdefault(live, []).append((_Record(work, key, measures, live, own), finetuned))
+    for live, some in alike.items():
+        records = [record for record, _ in some]
+        for record in records:
+            record.begin()
+        for place, event in construct_together(
+            block,
+            base,
+            [finetuned for _, finetuned in some],
+            settings,
+            live=live,
+            seeds=[record.own["unit_seed"] for record in records],
+            snapshot_steps=spaced_steps(settings.steps),
+            make_step=steps.make,
+        ):
+            if should_stop():
+                for record in records:
+                    record.reset()
+                raise Stopped
+            records[place].take(event)
 
 
 def save_anchors(work: Work, key: UnitKey, result: Constructed, **own: object) -> None:

@@ -26,10 +26,15 @@ VERSION = 1  # of what is kept: grows when it is measured otherwise
 
 @dataclass(frozen=True)
 class StepCost:
-    """Seconds of a step of one unit with all lanes at work, and of compiling once the compiler's own cache is warm."""
+    """Seconds of a step of one batch with all lanes at work, and of compiling once the compiler's own cache is warm.
+
+    `together`: how many units a batch has; `lanes`: how many batches are at work at once, None as all other work.
+    """
 
     step: float
     compile: float
+    together: int = 1
+    lanes: int | None = None
 
 
 @dataclass(frozen=True)
@@ -88,9 +93,11 @@ def predict(spec: RunSpec, known: Calibration) -> Prediction:
     stages, disk = {"start": known.start}, 0
     if spec.construction is not None:
         units, pace = len(spec.tasks) * blocks, known.steps[arithmetic(spec, known)]
-        unit = pace.step * spec.construction.steps + known.recording * _snapshots(spec.construction.steps)
+        records = pace.together * known.recording * _snapshots(spec.construction.steps)
+        batch = pace.step * spec.construction.steps + records
         stages["compile"] = pace.compile * known.shapes
-        stages["construct"] = known.inputs * len(spec.tasks) + _rounds(units, known.lanes) * unit
+        at_once = pace.together * (pace.lanes or known.lanes)
+        stages["construct"] = known.inputs * len(spec.tasks) + _rounds(units, at_once) * batch
         disk += units * known.anchor_bytes
     if spec.methods:
         settings = adapt_settings(spec.zoo, spec.adaptation)

@@ -1,9 +1,11 @@
 """Answers that were computed once are kept in FDA_HOME, by everything that they depend on, and never computed again.
 
 So a resumed run goes on where it was, and a model that two runs share (the pretrained, the individual ones) is scored once.
+Of a split that is not answered whole, the answers so far lie in a folder of parts, a file a part.
 """
 
 import hashlib
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -35,7 +37,7 @@ def answers_file(
         weights.fingerprint,
         head.fingerprint,
         split.fingerprint,
-        str(split.label),
+        str((split.label, split.names, split.classes)),  # what a label's number means
         metric_name(data, causal=head.causal),
         device.split(":")[0],
     )
@@ -50,3 +52,15 @@ def read_kept(path: Path | None) -> Answers | None:
 def keep(path: Path | None, answers: Answers) -> None:
     if path is not None:
         write_answers(path, {NAME: answers})
+
+
+def part_file(path: Path | None, start: int) -> Path | None:
+    """Where the part that begins with this sample of the split is kept until all of it is."""
+    return None if path is None else path.with_suffix(".parts") / f"{start}.safetensors"
+
+
+def keep_whole(path: Path | None, answers: Answers) -> None:
+    """Keep the answers of a whole split, in place of its parts."""
+    keep(path, answers)
+    if path is not None:
+        shutil.rmtree(path.with_suffix(".parts"), ignore_errors=True)

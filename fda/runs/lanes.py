@@ -1,7 +1,8 @@
 """Do independent pieces of work side by side: on a CPU one lane a core, each with one thread; on an accelerator one lane.
 
 One thread a lane is faster than many threads in one lane at these sizes, does not stall when something else uses a core,
-and makes a unit's result independent of how many cores there are.
+and makes a unit's result independent of how many cores there are. Who knows that a GPU's memory holds more asks for two
+lanes: one loads, measures and writes while the other has the device.
 """
 
 import os
@@ -23,11 +24,15 @@ def lane_count(device: str) -> int:
 
 
 def run_lanes(
-    pieces: Iterable[Callable[[Callable[[], bool]], None]], device: str, should_stop: Callable[[], bool]
+    pieces: Iterable[Callable[[Callable[[], bool]], None]],
+    device: str,
+    should_stop: Callable[[], bool],
+    *,
+    lanes: int | None = None,
 ) -> None:
     """Call every piece with a `should_stop` of its own, which is also true once another piece has failed.
 
-    Raises the first failure after all lanes have come to rest.
+    `lanes`: how many at once; by default the device's `lane_count`. Raises the first failure after all lanes have come to rest.
     """
     failed = threading.Event()
 
@@ -36,7 +41,7 @@ def run_lanes(
             piece(lambda: failed.is_set() or should_stop())
 
     torch.set_num_threads(1 if device == "cpu" else torch.get_num_threads())
-    with ThreadPoolExecutor(lane_count(device), initializer=torch.set_num_threads, initargs=(1,)) as pool:
+    with ThreadPoolExecutor(lanes or lane_count(device), initializer=torch.set_num_threads, initargs=(1,)) as pool:
         futures = [pool.submit(guarded, piece) for piece in pieces]
         wait(futures, return_when=FIRST_EXCEPTION)
         failing = [future for future in futures if future.done() and future.exception() is not None]

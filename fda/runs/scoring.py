@@ -1,7 +1,8 @@
 """What models answer on the tasks of a run: several models in one pass over the data, each sample prepared once.
 
 Data that do not fit into memory come in pieces; every model answers a piece before the next one is read. Only one model's
-weights are in memory at a time, whatever the number of models. Merging them is left to `compare.py`.
+weights are in memory at a time, whatever the number of models. Of a piece, a few batches' answers at a time are kept and told.
+Merging the models is left to `compare.py`.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -15,7 +16,7 @@ from torch import Tensor
 from fda.models.checkpoints import Weights
 from fda.models.model import Model
 from fda.models.zoo import TaskData
-from fda.runs.evaluations import answers_file, keep, read_kept
+from fda.runs.evaluations import answers_file, keep, keep_whole, part_file, read_kept
 from fda.runs.lanes import run_lanes
 from fda.runs.stopped import Stopped
 from fda.tasks.answers import Answers
@@ -54,19 +55,19 @@ def answer(
     device: str,
     *,
     should_stop: Callable[[], bool] = lambda: False,
-    done: Callable[[Candidate], None] = lambda _: None,
+    told: Callable[[Candidate, int], None] = lambda _, __: None,
     limit: int | None = None,
 ) -> list[dict[str, Answers]]:
     """Task → answers of each candidate, its tasks side by side. Answers that are kept from before are not asked for again.
 
     `limit`: bytes of prepared samples that all tasks together hold in memory; None: splits that fit stay whole and in
-    memory, for the next call too. `done(candidate)` is called for each task
-    that a candidate has answered. Raises Stopped once `should_stop()` is true.
+    memory, for the next call too. `told(candidate, count)` is called, by any thread, whenever a candidate has answered so many
+    samples more. Raises Stopped once `should_stop()` is true.
     """
     sittings = [_Sitting.of(one, model, exams, device) for one in candidates]
     for sitting in sittings:
-        for _ in sitting.found:
-            done(sitting.candidate)
+        for kept in sitting.found.values():
+            told(sitting.candidate, kept.count)
     splits = {task: exam.split for task, exam in exams.items() if any(task in sitting.parts for sitting in sittings)}
     for pieces in _rounds(splits, limit):
         for sitting in sittings:
@@ -75,10 +76,9 @@ def answer(
                 continue
             model.load(sitting.candidate.weights)
             model.to(device)
-            _ask(model, todo, exams, device, should_stop, sitting.parts)
+            _ask(model, todo, exams, device, should_stop, sitting, told)
             for task in sitting.finish(todo, exams):
-                keep(sitting.files[task], sitting.found[task])
-                done(sitting.candidate)
+                keep_whole(sitting.files[task], sitting.found[task])
     return [{task: sitting.found[task] for task in sitting.candidate.tasks} for sitting in sittings]
 
 
@@ -133,7 +133,8 @@ def _ask(
     exams: Mapping[str, Exam],
     device: str,
     should_stop: Callable[[], bool],
-    found: Mapping[str, list[Answers]],
+    sitting: _Sitting,
+    told: Callable[[Candidate, int], None],
 ) -> None:
     """Add what the weights in `model` answer on these pieces, side by side."""
 
@@ -143,8 +144,17 @@ def _ask(
                 if should_stop():
                     raise Stopped
 
-            exam = exams[task]
-            found[task].append(evaluate(model, exam.head, pieces[task], device, pulse, exam.data))
+            exam, piece, parts = exams[task], pieces[task], sitting.parts[task]
+            before = sum(part.count for part in parts)
+            for places in piece.spans():
+                file = part_file(sitting.files[task], before + places.start)
+                part = read_kept(file)
+                if part is None or part.count != len(places):
+                    part = evaluate(model, exam.head, piece, device, pulse, exam.data, places)
+                    if len(places) < len(exam.split):
+                        keep(file, part)
+                parts.append(part)
+                told(sitting.candidate, part.count)
 
         return ask
 

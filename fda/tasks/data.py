@@ -3,7 +3,6 @@
 Knows the columns and splits that the zoo names; knows nothing of models beyond the transform it is given.
 """
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -19,17 +18,25 @@ from fda.errors import UserError
 from fda.home import fda_home
 from fda.models.transforms import Batch, Transform
 from fda.models.zoo import TaskData, ZooTask
+from fda.tasks.labels import head_classes, labels_note, numbered, places
 
 CACHE_BYTES = 2**30  # prepared samples of one split are kept in memory up to this size
-WHOLE = 256  # samples: a multiple of every batch, so that pieces are cut between batches
+WHOLE = 256  # samples: a multiple of every span and batch, so that pieces are cut between them
+SPAN = {
+    "image": 256,
+    "text": 64,
+}  # samples that are answered before anything is kept or told; a multiple of every batch
 READERS = {".parquet": "parquet", ".csv": "csv", ".tsv": "csv", ".json": "json", ".jsonl": "json", ".txt": "text"}
+SAYS_NOTHING = "An error occurred while generating the dataset"
+LONGEST = 300  # characters of another library's sentence
 
 
 @dataclass
 class Split:
     """One split of a task. `batches` may be called again and again; small splits are prepared only once.
 
-    `input`: one column, or two columns of texts. `label`: None where the task has none.
+    `input`: one column, or two columns of texts. `label`: None where the task has none. `classes`: the head's, by number, where
+    they have names.
     """
 
     dataset: datasets.Dataset
@@ -69,28 +76,60 @@ class Split:
             chosen = self.dataset.select(range(start, min(start + size, len(self))))
             yield Split(chosen, self.input, self.label, self.transform, self.classes)
 
-    def batches(self, size: int = 256) -> Iterator[tuple[Batch, Tensor]]:
-        """(inputs, labels (b,)) in the data's order."""
-        labels = self.labels()
+    def spans(self) -> Iterator[range]:
+        """All places, in order, a few batches at a time."""
+        size = SPAN[self.transform.kind]
         for start in range(0, len(self), size):
-            yield self.at(range(start, min(start + size, len(self)))), labels[start : start + size]
+            yield range(start, min(start + size, len(self)))
+
+    def batches(self, size: int = 256, places: range | None = None) -> Iterator[tuple[Batch, Tensor]]:
+        """(inputs, labels (b,)) in the data's order; `places`: of a part without gaps."""
+        labels, places = self.labels(), range(len(self)) if places is None else places
+        for start in range(places.start, places.stop, size):
+            stop = min(start + size, places.stop)
+            yield self.at(range(start, stop)), labels[start:stop]
 
     def labels(self) -> Tensor:
-        """(n,): class numbers int64, or numbers float32. Without a label column zeros. UserError for anything else."""
+        """(n,): class numbers of the head int64, or numbers float32. Without a label column zeros. UserError for anything else.
+
+        Where the data and the head name their classes, a label is the head's class of the same name.
+        """
+        return self._labels
+
+    @cached_property
+    def _labels(self) -> Tensor:
         if self.label is None:
             return torch.zeros(len(self), dtype=torch.int64)
         values = self.dataset[self.label][:]
         if values and isinstance(values[0], str):
-            values = self._numbered(values)
+            values = numbered(values, self.label, self.classes)
         if any(not isinstance(value, int | float) for value in values):
             raise UserError(f"the column {self.label!r} has labels that are no numbers: give a column without gaps.")
         if any(isinstance(value, int) and value < 0 for value in values):
             raise UserError(f"the column {self.label!r} hides its labels (-1): name a split whose labels are public.")
-        return torch.tensor(values) if isinstance(values[0], int) else torch.tensor(values, dtype=torch.float32)
+        if not isinstance(values[0], int):
+            return torch.tensor(values, dtype=torch.float32)
+        moved = places(self.names, self.classes)
+        if moved is not None and max(values) >= len(moved):
+            raise UserError(
+                f"the column {self.label!r} has a class {max(values)}, but names only {len(moved)}: correct it."
+            )
+        return torch.tensor(values if moved is None else [moved[value] for value in values])
 
-    def texts(self, column: str) -> list[str]:
+    @property
+    def names(self) -> tuple[str, ...] | None:
+        """The classes of the label column by their numbers there, where the data name them."""
+        feature = None if self.label is None else self.dataset.features[self.label]
+        return tuple(feature.names) if isinstance(feature, datasets.ClassLabel) else None
+
+    @property
+    def note(self) -> str | None:
+        """What a user should know of how labels were taken; None if there is nothing. UserError as `labels`."""
+        return labels_note(self.names, self.classes)
+
+    def texts(self, column: str, places: range) -> list[str]:
         """A column as texts: answers that are to be written out."""
-        return [str(value) for value in self.dataset[column][:]]
+        return [str(value) for value in self.dataset[places.start : places.stop][column]]
 
     def images(self, count: int) -> Batch:
         """The samples at `spread(count)`, images or texts."""
@@ -124,18 +163,6 @@ class Split:
     def _is_no_image(self, value: Any) -> bool:
         return self.transform.kind == "image" and not hasattr(value, "convert")
 
-    def _numbered(self, values: list[str]) -> list[int]:
-        if self.classes is None:
-            raise UserError(
-                f"the column {self.label!r} holds class names, but neither the data nor the head says in which order: give "
-                "numbers, or save the checkpoint with `label2id`."
-            )
-        places = {name.lower(): place for place, name in enumerate(self.classes)}
-        unknown = next((value for value in values if value.lower() not in places), None)
-        if unknown is not None:
-            raise UserError(f"the label {unknown!r} is none of the head's classes ({', '.join(self.classes[:8])}).")
-        return [places[value.lower()] for value in values]
-
 
 def load_split(task: ZooTask, split: str | None, transform: Transform) -> Split:
     """Load one split of a task. UserError if there is no data, no such split, or no such column."""
@@ -159,7 +186,7 @@ def load_split(task: ZooTask, split: str | None, transform: Transform) -> Split:
         chosen = np.random.default_rng(data.seed).permutation(len(loaded))[: data.samples]
         loaded = loaded.select(sorted(chosen.tolist()))
     label = data.label if "label" in needed else None
-    return Split(loaded, data.input, label, transform, _classes(task))
+    return Split(loaded, data.input, label, transform, head_classes(task))
 
 
 def _loaded(task: ZooTask, data: TaskData, split: str) -> datasets.Dataset:
@@ -180,9 +207,8 @@ def _loaded(task: ZooTask, data: TaskData, split: str) -> datasets.Dataset:
     except UserError:
         raise
     except Exception as error:  # `datasets` raises whatever its readers raise
-        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise UserError(
-            f"task {task.name!r}: the split {split!r} of {data.path} could not be loaded ({first}): "
+            f"task {task.name!r}: the split {split!r} of {data.path} could not be loaded ({_reason(error)}): "
             "check `data.path` and the split's name in the zoo file."
         ) from None
     if Path(data.path).exists():
@@ -190,11 +216,20 @@ def _loaded(task: ZooTask, data: TaskData, split: str) -> datasets.Dataset:
     return loaded
 
 
+def _reason(error: BaseException) -> str:
+    """What went wrong in one line, which `datasets` tells after a general one, or in the error's cause."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip() not in ("", SAYS_NOTHING)]
+    if not lines and error.__cause__ is not None:
+        return _reason(error.__cause__)
+    told = " ".join(lines) or type(error).__name__
+    return told if len(told) <= LONGEST else f"{told[: LONGEST - 100]} … {told[-100:]}"
+
+
 def _refuse_other_files(task: ZooTask, folder: Path, named: Mapping[str, Sequence[str]] | None) -> None:
     """UserError if the folder's README, which may say what its splits are made of, names files outside the folder."""
     for files in (named or {}).values():
         for file in files:
-            if "://" in file or not Path(file).resolve().is_relative_to(folder.resolve()):
+            if not _below(file, folder):
                 raise UserError(
                     f"task {task.name!r}: the README of {folder} names {file}, outside that folder: do not trust it, or copy "
                     "the file into the folder."
@@ -203,7 +238,7 @@ def _refuse_other_files(task: ZooTask, folder: Path, named: Mapping[str, Sequenc
 
 def _refuse_other_images(task: ZooTask, place: Path, loaded: datasets.Dataset) -> None:
     """UserError if a table holds, in place of an image, the path of a file elsewhere, which would be opened."""
-    folder = (place if place.is_dir() else place.parent).resolve()
+    folder = (place if place.is_dir() else place.parent).absolute()
     for name, feature in loaded.features.items():
         if not isinstance(feature, datasets.Image):
             continue
@@ -218,15 +253,10 @@ def _refuse_other_images(task: ZooTask, place: Path, loaded: datasets.Dataset) -
 
 
 def _below(path: str, folder: Path) -> bool:
-    return "://" not in path and (folder / path).resolve().is_relative_to(folder)
-
-
-def _classes(task: ZooTask) -> tuple[str, ...] | None:
-    """The head's classes in its order, where it names them: for data that name classes too."""
-    if task.head is not None and not isinstance(task.head, str):
-        return task.head.zero_shot.classes
-    try:
-        numbers = json.loads((Path(task.model) / "config.json").read_text(encoding="utf-8"))["label2id"]
-        return tuple(sorted(numbers, key=numbers.__getitem__))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return None
+    """Whether a path, as it is written, lies below the folder. A link there is the user's: roots say where it may lead."""
+    if "://" in path:
+        return False
+    whole = folder / path
+    return (".." not in whole.parts and whole.is_relative_to(folder)) or whole.resolve().is_relative_to(
+        folder.resolve()
+    )

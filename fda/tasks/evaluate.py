@@ -4,6 +4,7 @@ What a score is made of them is `fda.tasks.metrics`; keeping answers is `fda.run
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -31,25 +32,21 @@ def evaluate(
     device: str = "cpu",
     pulse: Callable[[], None] = lambda: None,
     data: TaskData | None = None,
+    places: range | None = None,
 ) -> Answers:
     """What the weights that are in `model` (already on `device`) answer; `pulse` is called after each batch.
 
     `data`: the zoo's word on the task, whose metric is meant; without it accuracy, or for a language head next tokens.
-    UserError if head, labels and metric do not belong together.
+    `places`: of the split only these samples. UserError if head, labels and metric do not belong together.
     """
     head = head.to(device)
-    metric = (
-        metric_name(data, causal=head.causal) if data is not None else "token_accuracy" if head.causal else "accuracy"
-    )
-    if head.causal != (metric in ("token_accuracy", "exact_match")):
-        kind = "next tokens" if head.causal else "classes or numbers"
-        raise UserError(
-            f"the head gives {kind}, which cannot be scored by {metric}: correct `data.metric` in the zoo file."
-        )
+    metric = scored_by(head, data)
     if metric == "exact_match":
-        return _exact_match(model, head, split, device, pulse)
+        return _exact_match(model, head, split, device, pulse, range(len(split)) if places is None else places)
+    if metric == "token_accuracy":
+        split = replace(split, label=None)  # the texts themselves are what is to be told
     found: list[tuple[Tensor, ...]] = []
-    for batch, labels in split.batches(TEXTS if split.transform.kind == "text" else IMAGES):
+    for batch, labels in split.batches(TEXTS if split.transform.kind == "text" else IMAGES, places):
         logits = head.answer(model, batch.to(device))
         found.append(tuple(part.cpu() for part in _answers(metric, logits, batch.to(device), labels, split)))
         pulse()
@@ -60,25 +57,45 @@ def evaluate(
     )
 
 
-def _answers(metric: str, logits: Tensor, batch: Batch, labels: Tensor, split: Split) -> tuple[Tensor, ...]:
-    """(predicted, label) of a batch, and of next tokens the loss, each (b,)."""
-    if metric == "token_accuracy":
-        return next_tokens(logits, batch)
+def scored_by(head: TaskHead, data: TaskData | None) -> str:
+    """The name of the metric that a head and its data mean. UserError if they do not belong together."""
+    if data is None:
+        return "token_accuracy" if head.causal else "accuracy"
+    metric = metric_name(data, causal=head.causal)
+    if head.causal != (metric in ("token_accuracy", "exact_match")):
+        kind = "next tokens" if head.causal else "classes or numbers"
+        raise UserError(
+            f"the head gives {kind}, which cannot be scored by {metric}: correct `data.metric` in the zoo file."
+        )
+    return metric
+
+
+def require_labels(metric: str, split: Split, labels: Tensor, width: int) -> None:
+    """UserError if these labels are none that a head with `width` logits can be scored against."""
     if split.label is None:
         raise UserError("the data have no column of labels: name it in `data.label`.")
     if metric == "pearson":
-        if logits.shape[1] != 1:
-            raise UserError(f"Pearson's correlation needs a head of one number, and this one has {logits.shape[1]}.")
-        return logits[:, 0], labels.float()
+        if width != 1:
+            raise UserError(f"Pearson's correlation needs a head of one number, and this one has {width}.")
+        return
     if labels.is_floating_point():
         raise UserError(
             f"the column {split.label!r} holds numbers with fractions, which are no classes: say `metric: pearson`."
         )
-    if labels.max() >= logits.shape[1]:
+    if labels.max() >= width:
         raise UserError(
-            f"the column {split.label!r} has a class {int(labels.max())}, but the head only {logits.shape[1]} classes "
+            f"the column {split.label!r} has a class {int(labels.max())}, but the head only {width} classes "
             "(counted from 0): give the head that belongs to these data."
         )
+
+
+def _answers(metric: str, logits: Tensor, batch: Batch, labels: Tensor, split: Split) -> tuple[Tensor, ...]:
+    """(predicted, label) of a batch, and of next tokens the loss, each (b,)."""
+    if metric == "token_accuracy":
+        return next_tokens(logits, batch)
+    require_labels(metric, split, labels, logits.shape[1])
+    if metric == "pearson":
+        return logits[:, 0], labels.float()
     return logits.argmax(dim=-1), labels
 
 
@@ -91,16 +108,18 @@ def next_tokens(logits: Tensor, batch: TextBatch) -> tuple[Tensor, Tensor, Tenso
     return right.sum(dim=1), real.sum(dim=1), (losses * real).sum(dim=1)
 
 
-def _exact_match(model: Model, head: TaskHead, split: Split, device: str, pulse: Callable[[], None]) -> Answers:
+def _exact_match(
+    model: Model, head: TaskHead, split: Split, device: str, pulse: Callable[[], None], asked: range
+) -> Answers:
     """1 for each prompt that is answered to the letter: written greedily up to the end of the text or of the line."""
     if split.label is None:
         raise UserError("exact match needs the column of the right answers: name it in `data.label`.")
-    wanted = [text.strip() for text in split.texts(split.label)]
+    wanted = {place: text.strip() for place, text in zip(asked, split.texts(split.label, asked), strict=True)}
     tokenizer = split.transform.tokenizer
-    room = max(len(tokenizer(text, add_special_tokens=False)["input_ids"]) for text in wanted) + MORE_TOKENS
+    room = max(len(tokenizer(text, add_special_tokens=False)["input_ids"]) for text in wanted.values()) + MORE_TOKENS
     right: list[int] = []
-    for start in range(0, len(split), TEXTS):
-        places = range(start, min(start + TEXTS, len(split)))
+    for start in range(asked.start, asked.stop, TEXTS):
+        places = range(start, min(start + TEXTS, asked.stop))
         texts = written(model, head, split.at(places), split, room, device, pulse)
         right += [int(text == wanted[place]) for place, text in zip(places, texts, strict=True)]
     return Answers(np.array(right, np.int32), np.ones(len(right), np.int32), "exact_match")

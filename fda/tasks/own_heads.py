@@ -5,6 +5,7 @@ model in use gave. So a head of any form works, and gives what the library gives
 the token embeddings follows those of the model before it, as the library ties them; but PEFT unties what an adapter changes.
 """
 
+import json
 from collections.abc import Collection, Mapping
 from copy import deepcopy
 from dataclasses import dataclass, field
@@ -84,7 +85,8 @@ class OwnHead:
     def fingerprint(self) -> str:
         tensors = {**self.weights, **({} if self.pooler is None else self.pooler.state_dict(prefix="pooler."))}
         parts = [f"{name} {sha256(t.cpu().numpy().tobytes()).hexdigest()}" for name, t in sorted(tensors.items())]
-        return sha256("\n".join([type(self.module).__name__, str(self.tied), *parts]).encode()).hexdigest()
+        config = json.dumps(self.module.config.to_dict(), sort_keys=True, default=str)
+        return sha256("\n".join([type(self.module).__name__, config, str(self.tied), *parts]).encode()).hexdigest()
 
     def _inputs(self, batch: Batch) -> dict[str, Any]:
         if isinstance(batch, Tensor):

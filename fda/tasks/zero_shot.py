@@ -30,7 +30,7 @@ BATCH = 64  # prompts at a time
 
 def zero_shot_head(opened: OpenZoo, asked: ZeroShot) -> Head:
     """The head for these classes and templates. UserError if the base is no CLIP model with both towers."""
-    told = json.dumps([opened.own_base.fingerprint, opened.model.kind, asked.model_dump()], sort_keys=True)
+    told = json.dumps([opened.own_base.fingerprint, opened.model.identity, asked.model_dump()], sort_keys=True)
     path = fda_home() / "cache" / "heads" / f"{sha256(told.encode()).hexdigest()[:32]}.safetensors"
     if not path.is_file():
         embed = _open_clip if opened.model.kind == "open_clip" else _transformers
@@ -55,7 +55,16 @@ def averaged(embeddings: Tensor) -> Tensor:
 def _open_clip(opened: OpenZoo, asked: ZeroShot) -> tuple[Tensor, Tensor]:
     import open_clip
 
-    tokenizer = open_clip.get_tokenizer(f"local-dir:{opened.zoo.base.model}")
+    base = opened.zoo.base.model
+    if not opened.model.has_text_tower(opened.base):
+        raise UserError(
+            f"{base} has no whole text tower, which a zero-shot head needs: give each task's `head` a head file, or a base "
+            "that is a whole CLIP model."
+        )
+    try:
+        tokenizer = open_clip.get_tokenizer(opened.model.source)
+    except Exception as error:  # whatever a tokenizer's files contain
+        raise UserError(f"open_clip cannot make the tokenizer of {base} ({error}): give head files.") from None
     module = opened.model.load(opened.base)
     device = next(module.parameters()).device
 

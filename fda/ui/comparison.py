@@ -29,7 +29,14 @@ from fda.ui.cited import Cited, cited
 
 ALWAYS = ("pretrained", "individual")  # between them everything else lies: no filter removes them
 BASELINES = ("ta", "average", "pretrained")
-NOT_SETTINGS = ("selection", "sweep", "inputs", "anchors_seconds", "perplexity")  # these have places of their own
+NOT_SETTINGS = (
+    "selection",
+    "sweep",
+    "inputs",
+    "anchors_seconds",
+    "perplexity",
+    "labels",
+)  # these have places of their own
 MARK = "†"  # follows the name of a method that reads real inputs, wherever no heading says so
 
 

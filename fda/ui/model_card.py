@@ -78,7 +78,9 @@ def _loading(loading: Loading) -> str:
         said = f"Heads are not merged, each task has its own: {named}."
     elif loading.kind == "transformers":
         said = "It carries no task's head: heads are not merged, each finetuned checkpoint has its own."
-    return _fence("python", loading_code(loading)) + (f"\n\n{said}" if said else "")
+    if not loading.text_tower:
+        said += " The base had no text tower: the one in the folder is empty, so that open_clip can build the model."
+    return _fence("python", loading_code(loading)) + (f"\n\n{said.strip()}" if said else "")
 
 
 def _commands(store: Store, run: Run, method: str, task: str | None) -> list[str]:

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 class Loading:
     """`place`: a folder, or a repository's id if `pushed`. `architecture`: the library's class; `images`: else it takes texts.
 
-    `causal`: its last token is the one that has seen the whole text. `task`: whose own head is within, if any; `heads`: the
-    tasks whose heads lie beside it as files.
+    `causal`: its last token is the one that has seen the whole text. `text_tower`: whether a CLIP model has the base's; else it
+    is empty. `task`: whose own head is within, if any; `heads`: the tasks whose heads lie beside it as files.
     """
 
     kind: str
@@ -21,6 +21,7 @@ class Loading:
     place: str
     pushed: bool = False
     causal: bool = False
+    text_tower: bool = True
     task: str | None = None
     heads: Sequence[str] = ()
 

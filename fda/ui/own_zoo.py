@@ -38,7 +38,7 @@ HEADS: Mapping[HeadFrom, str] = {
     "zero_shot": "zero-shot, from class names",
 }
 KINDS = get_args(ZooBase.model_fields["kind"].annotation)
-ASKED = ("name", "model", "kind", "family")  # of a draft; the rest are its tasks and what is only kept
+ASKED = ("name", "model", "kind", "architecture", "family")  # of a draft; the rest are its tasks and what is only kept
 ASKED_OF_TASK = tuple(one.name for one in fields(TaskDraft) if one.name != "kept")
 PLACE = "a path, or org/name on the hub"
 
@@ -87,6 +87,14 @@ def _form() -> None:
             width=150,
             help="The library whose form the files have. It is found out from the files where they say so.",
         )
+        if st.session_state["own.kind"] == "open_clip":
+            st.text_input(
+                "Architecture",
+                key="own.architecture",
+                width=200,
+                placeholder="by its config",
+                help="For weights without a config: open_clip's name, such as ViT-B-32; of OpenAI's ViT-B-32-quickgelu.",
+            )
         st.selectbox(
             "Settings as for",
             FAMILIES,

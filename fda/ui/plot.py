@@ -46,7 +46,8 @@ function svgButton() {
 """
 
 # Runs at each change of data. The newest figure wins; none is drawn while the tab is hidden (no animation frames
-# there), while plotly.js is not there yet, or while the reader drags on the chart.
+# there), while plotly.js is not there yet, or while the reader drags on the chart; and none anew while it is scrolled out of
+# sight, which on Watch saves most of an update's work in the browser.
 _REACT = r"""
 const states = new WeakMap();
 const places = (window.fdaFigures ??= new Map());  // by key, for `fda.ui.ticker`
@@ -71,6 +72,7 @@ function draw(state) {
     setTimeout(() => ask(state), 150);
     return;
   }
+  if (state.root._fullLayout && !state.seen) return;  // drawn when it is scrolled to
   const { data, layout, config } = state.next;
   state.next = null;
   if (window.matchMedia("(pointer: coarse)").matches) layout.dragmode = false;
@@ -88,11 +90,16 @@ export default function ({ data, parentElement }) {
   const root = parentElement.querySelector(".fda-figure");
   let state = states.get(root);
   if (!state) {
-    state = { root, shown: null, next: null, asked: false };
+    state = { root, shown: null, next: null, asked: false, seen: false };
     state.observer = new ResizeObserver(() => {
       if (root._fullLayout && window.Plotly && root.offsetWidth) window.Plotly.Plots.resize(root);
     });
     state.observer.observe(root);
+    state.sight = new IntersectionObserver((entries) => {
+      state.seen = entries.at(-1).isIntersecting;
+      if (state.seen && state.next) ask(state);
+    });
+    state.sight.observe(root);
     states.set(root, state);
   }
   root.setAttribute("aria-label", data.alt);
@@ -111,6 +118,7 @@ export default function ({ data, parentElement }) {
   return () => {
     if (places.get(data.place) === state) places.delete(data.place);
     state.observer.disconnect();
+    state.sight.disconnect();
     state.next = null;
     if (window.Plotly && root._fullLayout) window.Plotly.purge(root);
     states.delete(root);

@@ -79,6 +79,7 @@ def _construct(found: dict[str, Any], theme: Theme) -> View:
                 "steps to target": path["steps_to_target"],
                 "seconds to target": None if reached is None else round(reached, 1),
                 "times faster": None if reached is None else round(first / reached, 1),
+                "of a zoo of 96": None if (ratio := path.get("times_faster_of_zoo")) is None else round(ratio, 1),
                 "how": "extrapolated" if path["extrapolated"] else "measured",
                 "share of ceiling": round(path["share_of_ceiling"], 3),
                 "peak MiB": round(path["peak_bytes"] / 2**20),

@@ -10,6 +10,7 @@ from fda.anchors.construct import (
     Snapshot,
     Step,
     construct,
+    construct_together,
     learning_rate,
     make_optimizer,
     spaced_steps,
@@ -106,7 +107,7 @@ def test_the_loss_goes_down_with_both_optimisers_and_both_starts(unit):
 def test_fast_is_less_work_than_paper_and_muon_has_the_momentum_it_names(family):
     known = presets(family)
     assert known["fast"].anchors * known["fast"].steps < known["paper"].anchors * known["paper"].steps / 3
-    optimizer = make_optimizer(torch.zeros(4, 4, requires_grad=True), known["fast"])
+    optimizer = make_optimizer([torch.zeros(4, 4, requires_grad=True)], known["fast"])
     (group,) = optimizer.param_groups
     assert isinstance(optimizer, torch.optim.Muon) and group["momentum"] == known["fast"].momentum
     assert group["lr"] == known["fast"].learning_rate
@@ -143,7 +144,7 @@ def test_a_key_bias_has_no_gradient_and_is_masked(unit):
 
 def test_weight_start_takes_rows_without_replacement_then_means_of_pairs(unit):
     block, _, finetuned = unit
-    rows = weight_rows(finetuned, block.width)
+    rows = weight_rows(block, finetuned)
     assert rows.shape == (3 * 16 + 16 + 64, 16)  # in_proj, out_proj and c_fc have rows of width 16; c_proj has not
     few = sample_rows(rows, 50, torch.Generator().manual_seed(0))
     assert len({tuple(row.tolist()) for row in few}) == 50
@@ -152,6 +153,19 @@ def test_weight_start_takes_rows_without_replacement_then_means_of_pairs(unit):
     halves = (rows[:, None] + rows[None]) / 2
     for row in many[len(rows) :]:
         assert (halves - row).abs().amax(-1).min() < 1e-6
+
+
+def test_rows_of_weights_are_what_their_layers_are_fed_also_where_those_keep_them_as_in_by_out():
+    """GPT-2's: columns of `c_attn` and `c_fc`; of the square `c_proj` of attention, where no shape would tell."""
+    from transformers import GPT2Config, GPT2Model
+
+    from fda.models.transformer_blocks import transformer_blocks
+
+    model = GPT2Model(GPT2Config(n_embd=8, n_layer=1, n_head=2, vocab_size=11, n_positions=7))
+    (block,) = transformer_blocks(model)
+    weights = block.of({block.prefix + name: tensor for name, tensor in block.module.named_parameters()})
+    expected = [weights[f"{name}.weight"].T for name in ("attn.c_attn", "attn.c_proj", "mlp.c_fc")]
+    assert torch.equal(weight_rows(block, weights), torch.cat(expected))
 
 
 def test_the_weight_start_is_scaled_and_the_gauss_start_is_not(unit):
@@ -226,3 +240,31 @@ def test_a_unit_whose_loss_falls_takes_all_its_steps(unit):
         for one in (settings.model_copy(update={"tolerance": 1e-6}), settings)
     )
     assert torch.equal(patient[-1].anchors, plain[-1].anchors) and len(patient) == len(plain) == 101
+
+
+def test_units_together_are_what_each_is_alone_whenever_they_end(tiny_zoo, unit):
+    """One of them no longer falls and goes to its end before the others: what follows does not touch it."""
+    block, base, red = unit
+    bright = block.of(open_zoo(load_zoo(tiny_zoo)).tasks["bright"])
+    settings = SMALL.model_copy(update={"steps": 150, "schedule": "trapezoid", "tolerance": 0.15})
+    thetas, seeds = [red, bright, red], [1, 2, 3]
+    alone = [
+        list(construct(block, base, own, settings, seed=seed, snapshot_steps=(0, 20, 150)))
+        for own, seed in zip(thetas, seeds, strict=True)
+    ]
+    together: list[list] = [[], [], []]
+    for place, event in construct_together(
+        block, base, thetas, settings, live=live_tensors(block, base, red), seeds=seeds, snapshot_steps=(0, 20, 150)
+    ):
+        together[place].append(event)
+    lengths = [len(events) for events in alone]
+    assert len(set(lengths)) > 1, "they end at different steps"
+    for one, other in zip(alone, together, strict=True):
+        told = [[event for event in events if isinstance(event, Step)] for events in (one, other)]
+        assert [(e.step, e.angle_loss, e.cosines, e.learning_rate) for e in told[0]] == [
+            (e.step, e.angle_loss, e.cosines, e.learning_rate) for e in told[1]
+        ]
+        for kind in (Snapshot, Constructed):
+            mine, theirs = ([event for event in events if isinstance(event, kind)] for events in (one, other))
+            assert [event.step for event in mine] == [event.step for event in theirs]
+            assert all(torch.equal(a.anchors, b.anchors) for a, b in zip(mine, theirs, strict=True))

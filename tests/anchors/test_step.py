@@ -21,15 +21,16 @@ def opened(tiny_zoo):
     return open_zoo(load_zoo(tiny_zoo))
 
 
-def unit(opened, index=0, task="red"):
-    """(block, θ0, θi, live tensors) of one unit."""
+def units(opened, index=0, *tasks):
+    """(block, θ0, θi of one unit or of several, live tensors)."""
     block = opened.model.blocks[index].copy()
-    base, finetuned = block.of(opened.base), block.of(opened.tasks[task])
-    return block, base, finetuned, live_tensors(block, base, finetuned)
+    base, finetuned = block.of(opened.base), [block.of(opened.tasks[task]) for task in tasks]
+    return block, base, finetuned, live_tensors(block, base, finetuned[0])
 
 
-def matrix(seed=0):
-    return torch.randn(SHAPE, generator=torch.Generator().manual_seed(seed)).flatten(0, 1)
+def matrices(*seeds):
+    """(units, n·tokens, d), one unit a seed."""
+    return torch.stack([torch.randn(SHAPE, generator=torch.Generator().manual_seed(s)).flatten(0, 1) for s in seeds])
 
 
 def relative(one, other):
@@ -39,22 +40,22 @@ def relative(one, other):
 @pytest.mark.parametrize("distance", ["cos", "mse", "l1"])
 def test_the_plain_step_is_the_gradient_of_the_angle_loss(opened, distance):
     """Against finite differences in float64."""
-    block, base, finetuned, live = unit(opened)
-    doubles = [{name: tensor.double() for name, tensor in tensors.items()} for tensors in (base, finetuned)]
-    step = plain_step(block, *doubles, live, SHAPE, distance)
-    x, direction = matrix().double(), matrix(1).double()
+    block, base, finetuned, live = units(opened, 0, "red", "bright")
+    theta0, *thetas = ({name: tensor.double() for name, tensor in one.items()} for one in (base, *finetuned))
+    step = plain_step(block, theta0, thetas, live, SHAPE, distance)
+    x, direction = matrices(0, 1).double(), matrices(2, 3).double()
     gradient, cosine = step(x)
-    assert cosine.shape == (len(live),) and gradient.shape == x.shape
+    assert cosine.shape == (2, len(live)) and gradient.shape == x.shape
     ahead, behind = (step(x + sign * 1e-5 * direction)[1] for sign in (1, -1))
     slope = ((1 - ahead).sum() - (1 - behind).sum()) / 2e-5
     assert slope.item() == pytest.approx((gradient * direction).sum().item(), rel=1e-5)
 
 
 def test_a_written_out_block_is_the_same_function_of_the_same_tensors(opened):
-    block, base, _, _ = unit(opened)
+    block, base, _, _ = units(opened, 0, "red")
     out = written_out(block)
     assert list(dict(out.module.named_parameters())) == list(block.names)
-    x = matrix().view(SHAPE)
+    x = matrices(0).view(SHAPE)
     assert torch.allclose(out(base, x), block(base, x), atol=1e-6)
     low = written_out(block, torch.bfloat16)(base, x)
     assert low.dtype == torch.float32 and 0 < relative(low, block(base, x)) < 0.01
@@ -64,20 +65,33 @@ def test_a_written_out_block_is_the_same_function_of_the_same_tensors(opened):
 def test_compiled_steps_agree_with_the_plain_one_for_every_unit(opened, products, tolerance):
     compiled = CompiledSteps(products)
     for index, task in ((0, "red"), (1, "bright")):
-        args = (*unit(opened, index, task), SHAPE, "cos")
+        args = (*units(opened, index, task), SHAPE, "cos")
         (gradient, cosine), (plain_gradient, plain_cosine) = (
-            make(*args)(matrix(index)) for make in (compiled.step, plain_step)
+            make(*args)(matrices(index)) for make in (compiled.step, plain_step)
         )
         assert relative(gradient, plain_gradient) < tolerance
         assert relative(cosine, plain_cosine) < tolerance
     assert len(compiled._compiled) == 1  # one shape: compiled once
 
 
+@pytest.mark.parametrize(("products", "tolerance"), [(torch.float32, 1e-4), (torch.bfloat16, 0.1)])
+def test_units_of_one_batch_have_the_steps_they_have_alone(opened, products, tolerance):
+    args = (*units(opened, 1, "red", "bright"), SHAPE, "cos")
+    x = matrices(0, 1)
+    (gradient, cosine), (plain_gradient, plain_cosine) = (
+        make(*args)(x) for make in (CompiledSteps(products).step, plain_step)
+    )
+    assert gradient.shape == x.shape and cosine.shape == plain_cosine.shape
+    for place in range(2):
+        assert relative(gradient[place], plain_gradient[place]) < tolerance
+        assert relative(cosine[place], plain_cosine[place]) < tolerance
+
+
 def test_threads_share_one_compiled_step(opened):
     compiled, found = CompiledSteps(), {}
 
     def work(task):
-        found[task] = compiled.step(*unit(opened, 0, task), SHAPE, "cos")(matrix())[0]
+        found[task] = compiled.step(*units(opened, 0, task), SHAPE, "cos")(matrices(0))[0]
 
     threads = [threading.Thread(target=work, args=(task,)) for task in ("red", "bright")]
     for thread in threads:
@@ -85,12 +99,12 @@ def test_threads_share_one_compiled_step(opened):
     for thread in threads:
         thread.join()
     for task, gradient in found.items():
-        assert relative(gradient, plain_step(*unit(opened, 0, task), SHAPE, "cos")(matrix())[0]) < 1e-4
+        assert relative(gradient, plain_step(*units(opened, 0, task), SHAPE, "cos")(matrices(0))[0]) < 1e-4
 
 
 def test_construction_by_compiled_steps_ends_where_the_plain_one_does(opened):
     settings = FAST_CONSTRUCT.model_copy(update={"steps": 40, "anchors": 4})
-    block, base, finetuned, _ = unit(opened)
+    block, base, (finetuned,), _ = units(opened, 0, "red")
     ends = []
     for make in (plain_step, CompiledSteps().step):
         *_, last = construct(block, base, finetuned, settings, seed=1, make_step=make)
@@ -102,7 +116,7 @@ def test_construction_by_compiled_steps_ends_where_the_plain_one_does(opened):
 def test_the_block_that_was_compiled_first_stays_its_owners(opened):
     """Another thread compares its block with the first one's function while the owner goes on using that block."""
     compiled = CompiledSteps()
-    first = unit(opened, 0, "red")
+    first = units(opened, 0, "red")
     compiled.step(*first, SHAPE, "cos")
     kept = next(iter(compiled._sample.values()))
     assert kept.module is not first[0].module

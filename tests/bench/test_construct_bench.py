@@ -40,7 +40,7 @@ def test_every_unit_is_a_block_whose_task_vector_can_be_reached(size):
 
 
 def test_it_reports_steps_seconds_and_how_they_were_found():
-    result = bench_construct("demo", threads=1, steps=12, arithmetics=("plain",))
+    result = bench_construct("demo", threads=1, steps=12, paths=("plain",))
     reference, fast = result["paths"]
     assert reference["path"] == "reference" and reference["steps_to_target"] == reference["steps"] == 12
     assert reference["seconds_to_target"] == reference["seconds"][-1] and not reference["extrapolated"]
@@ -60,8 +60,25 @@ def test_it_reports_steps_seconds_and_how_they_were_found():
         assert path["step_ms"][1] <= path["step_ms"][0] <= path["step_ms"][2]
 
 
+def test_units_in_one_batch_and_a_gradient_differentiated_forwards_take_the_same_course(fda_home, monkeypatch):
+    """Measured beside the plain steps of one unit. Here uncompiled: what compiling keeps is tested with the steps."""
+    monkeypatch.setattr(torch, "compile", lambda function, **_: function)
+    measured = {"threads": 1, "steps": 10, "paths": ("plain", "compiled", "forward"), "together": 2}
+    reference, plain, compiled, batch, forward = bench_construct("demo", **measured)["paths"]
+    assert [path["path"] for path in (compiled, batch, forward)] == [
+        "fast, compiled",
+        "fast, compiled, 2 together",
+        "fast, forward",
+    ]
+    for path in (compiled, batch, forward):
+        assert path["losses"] == pytest.approx(plain["losses"], rel=1e-3) and path["compile_seconds"] > 0
+        if path["seconds_to_target"] is not None:
+            zoo = path["compile_seconds"] + 96 * (path["seconds_to_target"] - path["compile_seconds"])
+            assert path["times_faster_of_zoo"] == pytest.approx(96 * reference["seconds_to_target"] / zoo)
+
+
 def test_a_target_beyond_the_budget_is_kept_and_our_paths_end_when_they_reach_it(fda_home, monkeypatch):
-    measured = {"threads": 1, "steps": 30, "budget": 1e-9, "arithmetics": ("plain",)}
+    measured = {"threads": 1, "steps": 30, "budget": 1e-9, "paths": ("plain",)}
     monkeypatch.setattr("fda.bench.construct.CompiledSteps.step", lambda self, *arguments: plain_step(*arguments))
     first = bench_construct("demo", **measured)
     assert not first["target_measured"] and first["paths"][0]["extrapolated"] and first["paths"][0]["steps"] == 1

@@ -225,21 +225,21 @@ class Uploads(BaseHTTPRequestHandler):
             self.server.cards.append(json.loads(body)["content"])
             told = {"errors": [], "warnings": []}
         answer = json.dumps(told).encode()
-        self.send_response(200)
+        self.send_response(self.server.status)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(answer)))
         self.end_headers()
         self.wfile.write(answer)
 
 
-def test_the_hub_gets_the_folder_as_one_private_repository(tiny_zoo, tmp_path, fda_home):
-    run_id = compared(tiny_zoo)
+def pushed(run_id, out, status=200):
+    """(what the command line said, the hub that answered it with this status)."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), Uploads)
-    server.made, server.files, server.cards = [], {}, []
+    server.made, server.files, server.cards, server.status = [], {}, [], status
     server.address = f"http://127.0.0.1:{server.server_port}"
     threading.Thread(target=server.serve_forever, daemon=True).start()
     own = {"HF_ENDPOINT": server.address, "HF_TOKEN": "hf_none", "HF_HUB_DISABLE_XET": "1"}
-    words = ("export", run_id, "--method", "ta", "--out", str(tmp_path / "out"), "--push", "org/merged", "--private")
+    words = ("export", run_id, "--method", "ta", "--out", str(out), "--push", "org/merged", "--private")
     try:
         done = subprocess.run(
             [sys.executable, "-m", "fda", *words], env=os.environ | own, capture_output=True, text=True, timeout=120
@@ -247,6 +247,17 @@ def test_the_hub_gets_the_folder_as_one_private_repository(tiny_zoo, tmp_path, f
     finally:
         server.shutdown()
         server.server_close()
+    return done, server
+
+
+def test_a_token_that_may_not_write_is_told(tiny_zoo, tmp_path):
+    done, _ = pushed(compared(tiny_zoo), tmp_path / "out", status=403)
+    assert done.returncode == 2
+    assert "org/merged may not be written to (403)" in done.stderr and "a token that may write there" in done.stderr
+
+
+def test_the_hub_gets_the_folder_as_one_private_repository(tiny_zoo, tmp_path, fda_home):
+    done, server = pushed(compared(tiny_zoo), tmp_path / "out")
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1] == f"{server.address}/org/merged/commit/bbb"
     (made,) = server.made

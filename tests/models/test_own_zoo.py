@@ -186,6 +186,16 @@ def test_every_field_comes_back_from_the_file(root):
     assert Zoo.model_validate(again) == Zoo.model_validate(content)
 
 
+def test_the_architecture_of_weights_without_a_config_comes_back_from_the_file(draft, root):
+    content = content_of(replace(draft, kind="open_clip", architecture=" ViT-B-32-quickgelu "))
+    base = {"model": str(root / "family" / "base"), "kind": "open_clip", "architecture": "ViT-B-32-quickgelu"}
+    assert content["base"] == base
+    path = root / "short.yaml"
+    path.write_text(yaml.safe_dump(content | {"base": {key: base[key] for key in ("model", "architecture")}}))
+    assert content_of(draft_of(read_zoo_file(path), root)) == content
+    assert "architecture" not in content_of(replace(draft, architecture="left over"))["base"]
+
+
 def test_paths_of_a_file_are_seen_from_its_folder(root):
     path = root / "family" / "zoo.yaml"
     tasks = [{"name": "red", "model": "red", "data": {"path": "../data/red"}}]

@@ -259,7 +259,7 @@ def demo_steps():
     block = opened.model.blocks[0]
     base, finetuned = block.of(opened.base), block.of(opened.tasks["digits"])
     shape = torch.Size((presets("vision")["paper"].anchors, block.tokens, block.width))
-    step = plain_step(block, base, finetuned, tuple(live_tensors(block, base, finetuned)), shape, "cos")
+    step = plain_step(block, base, [finetuned], live_tensors(block, base, finetuned), shape, "cos")
     with FlopCounterMode(display=False) as counter:
-        step(torch.randn(shape).flatten(0, 1))
+        step(torch.randn(shape).flatten(0, 1)[None])
     return zoo, opened.model, counter.get_total_flops()

@@ -104,6 +104,16 @@ def test_a_folder_of_models_fills_the_form_in_and_becomes_a_zoo_file(tmp_path):
     assert at.selectbox(key="zoo_choice").value == "models" and list(at.dataframe[0].value["role"]) == ["base", "first"]
 
 
+def test_the_architecture_is_asked_for_where_open_clip_saved_the_weights():
+    at = form()
+    assert "own.architecture" not in [one.key for one in at.text_input]
+    at.selectbox(key="own.kind").set_value("open_clip").run()
+    at.text_input(key="own.architecture").set_value("ViT-B-32-quickgelu").run()
+    at.button(key="own_save").click().run()
+    written = yaml.safe_load((own_folder() / "models.yaml").read_text())
+    assert written["base"]["architecture"] == "ViT-B-32-quickgelu" and written["base"]["kind"] == "open_clip"
+
+
 @pytest.mark.parametrize(
     ("key", "value", "says"),
     [

@@ -42,6 +42,12 @@ def test_construction_is_rounds_of_units_of_steps_and_records(tiny_zoo, fda_home
     assert predict(chosen, KNOWN).stages["construct"] == pytest.approx(0.5 + 2 * 11.0), "three units on two lanes"
 
 
+def test_batches_of_a_gpu_are_rounds_of_lanes_whose_units_are_recorded_one_by_one(tiny_zoo, fda_home):
+    known = replace(KNOWN, steps={"compiled": StepCost(0.3, 7.0, together=3, lanes=1)})
+    told = predict(request(tiny_zoo, steps=100, arithmetic="compiled"), known)
+    assert told.stages["construct"] == pytest.approx(2 * 0.5 + 3 * (100 * 0.3 + 3 * 1.0)), "eight units, three at once"
+
+
 def test_auto_compiles_where_a_run_is_long_enough_as_the_run_itself_decides(tiny_zoo, fda_home):
     units, long = 8, int(cost.PAYS_FROM / 1e9 / 8)
     for steps, name, compiling in ((long - 1, "plain", 0.0), (long, "compiled", 7.0)):

@@ -12,6 +12,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from fda.errors import UserError
 from fda.models.survey import open_zoo
 from fda.models.zoo import load_zoo
+from fda.runs.construct import batches
 from fda.runs.execute import Stopped, execute, resolve_device
 from fda.runs.request import MAIN_METHODS, construct_settings, make_spec
 from fda.runs.store import Store, UnitKey
@@ -129,3 +130,37 @@ def test_blocks_and_devices_that_are_not_there(store, tiny_zoo):
         construct_settings("fast", steps=0)
     with pytest.raises(UserError, match="no preset 'slow'"):
         construct_settings("slow")
+
+
+def test_tasks_of_a_block_in_one_batch_give_what_each_gives_alone(store, tiny_zoo, monkeypatch):
+    """As on a GPU; a stop leaves nothing half done, and what follows it is the same."""
+    settings = construct_settings("fast", steps=30, anchors=4, arithmetic="compiled")
+    alone = run(store, tiny_zoo, construct=settings)
+    monkeypatch.setattr("fda.runs.arithmetic._at_once", lambda work: (2, 1))
+    asked = iter(range(10**6))
+    together = make_spec(tiny_zoo, construct=settings, device="cpu")
+    run_id = store.create_run(together)
+    with pytest.raises(Stopped):
+        execute(store, run_id, lambda: next(asked) > 130)
+    assert {unit.state for unit in store.units(run_id)} <= {"done", "pending"}
+    execute(store, run_id, never)
+    assert {unit.key for unit in store.units(run_id) if unit.state == "done"} == {u.key for u in store.units(alone)}
+    for key in (unit.key for unit in store.units(alone)):
+        one, other = (
+            load_file(store.run_dir(r) / "anchors" / key.name / f"{key.block}.safetensors")["anchors"]
+            for r in (alone, run_id)
+        )
+        assert torch.allclose(one, other, rtol=0, atol=0.02 * one.abs().max().item())
+        losses = [store.scalars(r, "angle_loss")[key][1] for r in (alone, run_id)]
+        assert losses[1] == pytest.approx(losses[0], rel=0.01)
+
+
+def test_batches_are_of_one_block_each():
+    units = [UnitKey("construct", task, block) for task in "abc" for block in range(2)]
+    assert batches(units, 1) == [[unit] for unit in units]
+    assert [[f"{key.name}{key.block}" for key in batch] for batch in batches(units, 2)] == [
+        ["a0", "b0"],
+        ["c0"],
+        ["a1", "b1"],
+        ["c1"],
+    ]

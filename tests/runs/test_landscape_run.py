@@ -77,7 +77,7 @@ def in_blocks(opened) -> list[str]:
 
 def independent_scores(opened, weights: dict[str, torch.Tensor]) -> tuple[float, float]:
     """Mean over tasks of the cross-entropy, written out, and of the accuracy, on the whole test split."""
-    opened.model.module.load_state_dict(weights)
+    opened.model.module.load_state_dict(weights, assign=True)
     losses, hits = [], []
     for task in opened.zoo.tasks:
         split, head = load_split(task, "test", opened.model.transform), load_head(task)

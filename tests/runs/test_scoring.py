@@ -41,6 +41,7 @@ def small(monkeypatch):
     """Batches and pieces of a few samples, so that 40 of them make several pieces."""
     monkeypatch.setattr("fda.tasks.evaluate.IMAGES", 8)
     monkeypatch.setattr(data, "WHOLE", 16)
+    monkeypatch.setattr(data, "SPAN", {"image": 16})
 
 
 def models(opened) -> list[Candidate]:
@@ -59,10 +60,15 @@ def test_one_pass_gives_the_answers_of_single_evaluations(opened, small):
     read.clear()
     told = []
     found = answer(
-        opened.model, models(opened), exams(opened), "cpu", done=lambda one: told.append(one.owner), limit=2 * 16 * one
+        opened.model,
+        models(opened),
+        exams(opened),
+        "cpu",
+        told=lambda one, count: told.append((one.owner, count)),
+        limit=2 * 16 * one,
     )
     assert len(read) == 2 * 40 + 2, "each sample once, and the first of each split for its size"
-    assert sorted(told) == ["individual", "individual", "pretrained", "pretrained"]
+    assert sorted(told) == sorted([(owner, n) for owner in ("individual", "pretrained") for n in (16, 16, 8)] * 2)
     for candidate, own in zip(models(opened), found, strict=True):
         assert tuple(own) == candidate.tasks
         for name in candidate.tasks:
@@ -85,6 +91,69 @@ def test_pieces_are_consecutive_and_of_whole_batches(opened, small):
 def test_a_stop_is_heard_between_batches(opened, small):
     with pytest.raises(Stopped):
         answer(opened.model, models(opened), exams(opened), "cpu", should_stop=lambda: True, limit=1)
+
+
+def test_what_was_answered_of_a_task_is_not_asked_again_after_a_break(opened, small, fda_home, monkeypatch):
+    candidates = [Candidate("pretrained", opened.base, ("red",))]
+    whole = answer(opened.model, models(opened), exams(opened), "cpu")[0]["red"]
+    batches = []
+
+    def third_batch() -> bool:
+        batches.append(1)
+        return len(batches) > 3
+
+    kept = fda_home / "cache" / "answers"
+    with pytest.raises(Stopped):
+        answer(opened.model, candidates, exams(opened), "cpu", should_stop=third_batch)
+    assert [path.name for path in kept.rglob("*.safetensors")] == ["0.safetensors"], (
+        "two batches, whole; no file of one"
+    )
+    asked, told = [], []
+    monkeypatch.setattr(scoring, "evaluate", lambda *given: asked.append(given[-1]) or evaluate(*given))
+    found = answer(opened.model, candidates, exams(opened), "cpu", told=lambda _, count: told.append(count))[0]["red"]
+    assert asked == [range(16, 32), range(32, 40)] and told == [16, 16, 8]
+    assert np.array_equal(found.predicted, whole.predicted) and np.array_equal(found.label, whole.label)
+    assert len(list(kept.iterdir())) == 1, "the parts are gone"
+    assert np.array_equal(answer(opened.model, candidates, exams(opened), "cpu")[0]["red"].predicted, whole.predicted)
+
+
+def test_parts_are_found_again_whatever_the_pieces_in_memory(opened, small, monkeypatch):
+    candidates = [Candidate("pretrained", opened.base, ("red",))]
+    whole = answer(opened.model, models(opened), exams(opened), "cpu")[0]["red"]
+    asked = []
+
+    def breaks(*given):
+        asked.append(given[-1])
+        if len(asked) > 2:
+            raise UserError("no more.")
+        return evaluate(*given)
+
+    monkeypatch.setattr(scoring, "evaluate", breaks)
+    with pytest.raises(UserError, match="no more"):
+        answer(opened.model, candidates, exams(opened), "cpu", limit=1)
+    assert asked == [range(16), range(16), range(8)], "places in the piece, not in the split"
+    monkeypatch.setattr(scoring, "evaluate", lambda *given: asked.append(given[-1]) or evaluate(*given))
+    found = answer(opened.model, candidates, exams(opened), "cpu")[0]["red"]
+    assert asked[3:] == [range(32, 40)]
+    assert np.array_equal(found.predicted, whole.predicted) and np.array_equal(found.label, whole.label)
+
+
+def test_a_method_moves_with_its_samples_and_not_only_with_its_tasks(tiny_zoo, fda_home, small, monkeypatch):
+    monkeypatch.setattr("fda.runs.scored.TELL_SECONDS", 0.0)
+    store = Store(fda_home)
+    run_id = store.create_run(make_spec(tiny_zoo, methods=("average",), device="cpu"))
+    steps = []
+    update = Store.update_unit
+    monkeypatch.setattr(
+        Store,
+        "update_unit",
+        lambda self, run, key, **own: steps.append(own.get("step")) or update(self, run, key, **own),
+    )
+    execute(store, run_id, lambda: False)
+    (unit,) = [unit for unit in store.units(run_id, "evaluate") if unit.key.name == "average"]
+    assert unit.steps == unit.step == 80
+    one = steps[-8:]
+    assert one[0] == 0 and one[-1] == 80 and sorted(one) == one and len(set(one)) == 7, "six spans of two tasks"
 
 
 def test_parts_of_a_language_model_keep_their_loss():

@@ -80,6 +80,19 @@ def _without(prefix: str, found: dict[str, Stored]) -> dict[str, Stored]:
     return found
 
 
+def classes_in(checkpoint: "PickledCheckpoint") -> frozenset[str]:
+    """Names of the classes of all modules in a pickled module, as the file gives them; none for a state dict."""
+
+    def walk(module: Any) -> Iterator[str]:
+        if isinstance(module, Held) and _is_module(module):
+            yield module.of.name
+            for child in module.state["_modules"].values():
+                yield from walk(child)
+
+    _ = checkpoint.header  # a module that contains itself is told there
+    return frozenset(walk(checkpoint.root))
+
+
 def is_head(checkpoint: "PickledCheckpoint") -> bool:
     """Whether the file holds a classification head of task arithmetic's checkpoints (`head_MNIST.pt` and the like)."""
     return isinstance(checkpoint.root, Held) and checkpoint.root.of.name == "ClassificationHead"

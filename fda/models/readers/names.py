@@ -65,7 +65,8 @@ class RenamedWeights(Weights):
 
     def __getitem__(self, name: str) -> "Tensor":
         if name in self.names:
-            return self.weights[self.names[name]][: self.rows.get(name)]
+            tensor = self.weights[self.names[name]]
+            return tensor[: self.rows[name]] if name in self.rows else tensor
         if self.rest is None:
             raise KeyError(name)
         return self.rest[name]
@@ -89,12 +90,9 @@ def fitted(
     another shape.
     """
     renamed = {rename(name): name for name in weights}
-    best: dict[str, str] = {}
-    for off, on in _prefixes(renamed, expected):
-        names = {on + new.removeprefix(off): old for new, old in renamed.items() if new.startswith(off)}
-        names = {new: old for new, old in names.items() if new in expected}
-        if _fit(weights, names, expected) > _fit(weights, best, expected) or not best:
-            best = names
+    off, on = best_prefix(weights, renamed, expected)
+    best = {on + new.removeprefix(off): old for new, old in renamed.items() if new.startswith(off)}
+    best = {new: old for new, old in best.items() if new in expected}
     rows, problems = {}, []
     for name, shape in expected.items():
         own = weights.header[best[name]].shape if name in best else ()
@@ -132,8 +130,19 @@ def told(problems: list[str], count: int, weights: Weights) -> list[str]:
     return [*problems, f"{weights.path}: {more} more tensors do not fit."] if more > 0 else problems
 
 
-def _fit(weights: Weights, names: Mapping[str, str], expected: Mapping[str, Shape]) -> int:
-    return sum(weights.header[old].shape == tuple(expected[new]) for new, old in names.items())
+def best_prefix(weights: Weights, renamed: Mapping[str, str], expected: Mapping[str, Shape]) -> tuple[str, str]:
+    """(prefix to take off all names, prefix to put before them) by which most tensors have an expected name and shape.
+
+    `renamed`: new name → the name in `weights`. Of several the shortest; `("", "")` if none is better.
+    """
+
+    def fit(pair: tuple[str, str]) -> tuple[int, bool]:
+        off, on = pair
+        names = {on + new.removeprefix(off): old for new, old in renamed.items() if new.startswith(off)}
+        found = [weights.header[old].shape == tuple(expected[new]) for new, old in names.items() if new in expected]
+        return sum(found), bool(found)
+
+    return max(_prefixes(renamed, expected), key=fit)
 
 
 def _prefixes(names: Collection[str], expected: Collection[str]) -> list[tuple[str, str]]:

@@ -1,0 +1,48 @@
+"""Watch draws each second what is in sight; the rest when the reader scrolls to it."""
+
+import threading
+
+import numpy as np
+import pytest
+
+from fda.bench.page import grow, make_run
+from fda.runs.heart import Heart
+from fda.runs.store import Store
+
+pytestmark = pytest.mark.browser
+
+LOSS, LAST = ".st-key-watch-loss .fda-figure", ".st-key-watch-memory .fda-figure"
+
+
+def last_step(visit) -> int:
+    return visit.page.evaluate(f"Math.max(...document.querySelector('{LOSS}')._fullData.flatMap((t) => [...t.x]))")
+
+
+def test_a_figure_out_of_sight_is_drawn_when_it_is_scrolled_to(visit, server):
+    store, random = Store(server.home), np.random.default_rng(0)
+    run_id = make_run(store, 2_000)
+    page = visit.page
+    with Heart(store, run_id, threading.Event()):
+        visit.open(f"/watch?run={run_id}")
+        page.wait_for_function(f"document.querySelector('{LOSS}')?._fullData && document.querySelector('{LAST}')")
+        page.locator(LOSS).scroll_into_view_if_needed()
+        before = last_step(visit)
+        grow(store, run_id, random)
+        page.wait_for_function(
+            f"Math.max(...document.querySelector('{LOSS}')._fullData.flatMap((t) => [...t.x])) > {before}",
+            timeout=15_000,
+        )
+
+        page.locator(LAST).scroll_into_view_if_needed()
+        box = page.locator(LOSS).bounding_box()
+        assert box["y"] + box["height"] < 0, "out of sight"
+        before = last_step(visit)
+        grow(store, run_id, random)
+        page.wait_for_timeout(4_000)
+        assert last_step(visit) == before
+        page.locator(LOSS).scroll_into_view_if_needed()
+        page.wait_for_function(
+            f"Math.max(...document.querySelector('{LOSS}')._fullData.flatMap((t) => [...t.x])) > {before}",
+            timeout=15_000,
+        )
+    visit.check()

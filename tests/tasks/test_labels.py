@@ -1,0 +1,157 @@
+"""Labels and classes go by name where both sides name them; what does not belong together is never scored without a word."""
+
+import csv
+import json
+from pathlib import Path
+
+import datasets
+import pytest
+import yaml
+from typer.testing import CliRunner
+
+from fda.cli import app
+from fda.errors import UserError
+from fda.models.survey import open_zoo
+from fda.models.zoo import load_zoo
+from fda.tasks.data import load_split
+from fda.tasks.labels import head_classes, labels_note, numbered, places
+from tests.models.library_zoos import text_zoo
+
+NLI = ("entailment", "neutral", "contradiction")
+
+
+def test_classes_of_the_same_names_in_another_order_are_found_by_name():
+    assert places(NLI, ("CONTRADICTION", "Neutral", "entailment")) == (2, 1, 0)
+    assert places(("not_entailment", "entailment"), ("Entailment", "not entailment")) == (1, 0)
+    assert "labels are taken by name" in labels_note(NLI, NLI[::-1])
+    assert places(("0", "1", "10", "2"), tuple(map(str, range(11)))) == (0, 1, 10, 2), "folders sorted as texts"
+    assert places(("entailment", "contradiction"), NLI) == (0, 2), "some classes of the head may have no samples"
+
+
+@pytest.mark.parametrize(
+    "data, head",
+    [
+        (NLI, ("Entailment", "NEUTRAL", "contradiction")),
+        (NLI[:2], NLI),
+        (NLI, ("LABEL_0", "LABEL_1", "LABEL_2")),
+        (("0", "1", "2"), NLI[::-1]),
+        (NLI, ("0", "1", "2")),
+        (("0", "1", "2"), ("LABEL_0", "LABEL_1", "LABEL_2")),
+        (None, NLI),
+        (NLI, None),
+    ],
+)
+def test_the_same_order_or_no_names_leave_numbers_as_they_are(data, head):
+    assert places(data, head) is None and labels_note(data, head) is None
+
+
+def test_names_of_which_none_is_elsewhere_are_numbers_with_a_note():
+    for head in (("yes", "perhaps", "no"), ("entailment", "neutral", "opposite"), ("yes", "no")):
+        assert places(NLI, head) is None
+        assert "taken by number, since names differ: the data's classes are entailment" in labels_note(NLI, head)
+
+
+def test_names_of_which_some_are_elsewhere_are_refused():
+    for head in (("contradiction", "other", "entailment"), ("neutral", "entailment")):
+        with pytest.raises(UserError, match="not all classes of the data .* give both the same names"):
+            places(NLI, head)
+
+
+def test_labels_that_are_names_are_classes_in_any_writing():
+    assert numbered(["not_entailment", "Entailment"], "label", ("entailment", "Not entailment")) == [1, 0]
+    with pytest.raises(UserError, match="the label 'maybe' is none of the head's classes"):
+        numbered(["maybe"], "label", NLI)
+
+
+def with_parquet(path: Path, names: list[str] | None) -> Path:
+    """The zoo with its tables as parquet of integer labels, whose column names its classes."""
+    content = yaml.safe_load(path.read_text())
+    label = datasets.Value("int64") if names is None else datasets.ClassLabel(names=names)
+    for task in content["tasks"]:
+        folder = path.parent / task["data"]["path"]
+        for table in folder.glob("*.csv"):
+            rows = list(csv.DictReader(table.open()))
+            columns = {"sentence": [row["sentence"] for row in rows], "label": [int(row["label"]) for row in rows]}
+            features = datasets.Features({"sentence": datasets.Value("string"), "label": label})
+            datasets.Dataset.from_dict(columns, features=features).to_parquet(table.with_suffix(".parquet"))
+            table.unlink()
+    return path
+
+
+def configured(path: Path, **fields: object) -> Path:
+    for task in ("first", "second"):
+        file = path.parent / task / "config.json"
+        file.write_text(json.dumps(json.loads(file.read_text()) | fields))
+    return path
+
+
+def classes(*names: str) -> dict[str, dict[str, object]]:
+    return {
+        "id2label": {str(place): name for place, name in enumerate(names)},
+        "label2id": {name: place for place, name in enumerate(names)},
+    }
+
+
+def command(*words: object):
+    return CliRunner().invoke(app, [str(word) for word in words])
+
+
+def rows(path: Path) -> dict:
+    report = path.parent / "scores.json"
+    done = command("compare", "--zoo", path, "--methods", "ta", "--device", "cpu", "--fresh", "--json", report)
+    assert done.exit_code == 0, done.output
+    told = [line for line in done.stderr.splitlines() if "labels are taken" in line]
+    assert len(told) == (2 if "labels" in json.loads(report.read_text())["rows"][0]["settings"] else 0), "once a task"
+    return {row["method"]: row for row in json.loads(report.read_text())["rows"]}
+
+
+def test_a_checkpoint_whose_classes_lie_the_other_way_is_scored_by_name_and_it_is_told(tmp_path):
+    path = with_parquet(text_zoo(tmp_path, "roberta"), ["entailment", "contradiction"])
+    plain = rows(path)["ta"]
+    assert "labels" not in plain["settings"]
+    found = rows(configured(path, **classes("contradiction", "Entailment")))["ta"]
+    assert found["accuracy"]["first"] == pytest.approx(1 - plain["accuracy"]["first"])
+    assert found["settings"]["labels"]["first"].startswith(
+        "labels are taken by name: the data's classes are entailment"
+    )
+    checked = command("zoo", "check", path)
+    assert checked.exit_code == 0 and "note: task 'second': labels are taken by name" in checked.stderr
+
+
+def test_kept_answers_are_those_of_the_classes_they_were_given_for(tmp_path):
+    path = text_zoo(tmp_path, "bert", labels="name")
+    before = rows(path)["individual"]["accuracy"]
+    after = rows(configured(path, **classes("no", "yes")))["individual"]["accuracy"]
+    assert after == {task: pytest.approx(1 - value) for task, value in before.items()} and after != before
+
+
+def test_classes_of_a_config_that_contradicts_itself_are_refused(tmp_path):
+    path = configured(text_zoo(tmp_path, "bert"), id2label={"0": "yes", "1": "no"}, label2id={"no": 0, "yes": 1})
+    with pytest.raises(UserError, match=r"id2label \(yes, no\) and label2id \(no, yes\) say different things"):
+        head_classes(load_zoo(path).task("first"))
+    configured(path, id2label={"0": "LABEL_0", "1": "LABEL_1"})
+    assert head_classes(load_zoo(path).task("first")) == ("no", "yes")
+
+
+def test_a_zero_shot_head_is_asked_by_name_too(tiny_zoo):
+    opened = open_zoo(load_zoo(tiny_zoo))
+    task = opened.zoo.task("red")
+    head = {"zero_shot": {"classes": ["Yes", "no"], "templates": ["{}"]}}
+    asked = type(task).model_validate(task.model_dump() | {"head": head})
+    own, named = (load_split(one, "test", opened.model.transform) for one in (task, asked))
+    assert named.labels().tolist() == [1 - label for label in own.labels().tolist()]
+
+
+def test_a_label_beyond_the_head_is_found_before_a_run_and_fails_it(tmp_path):
+    path = text_zoo(tmp_path, "roberta")
+    for task in ("first", "second"):
+        table = tmp_path / "data" / task / "test.csv"
+        lines = table.read_text().splitlines()
+        cells = lines[-1].split(",")
+        table.write_text("\n".join([*lines[:-1], ",".join([*cells[:2], "7", cells[3]])]) + "\n")
+    checked = command("zoo", "check", path)
+    told = "the column 'label' has a class 7, but the head only 2 classes"
+    assert checked.exit_code != 0 and f"task 'first': {told}" in str(checked.exception)
+    compared = command("compare", "--zoo", path, "--methods", "ta", "--device", "cpu")
+    assert compared.exit_code == 1
+    assert f"fda: the run failed: no method could be scored: {told}" in compared.stderr
