@@ -45,14 +45,14 @@ class Model(ABC):
         """The name of the matrix of a text model's token embeddings (tokens × d), to which a head may be tied."""
         return None
 
+    def rename(self, name: str) -> str:
+        """What the installed library calls a tensor that a checkpoint of another version calls `name`."""
+        return name
+
     @property
     def in_by_out(self) -> frozenset[str]:
         """The names of linear weights that are kept as in × out, where methods expect out × in."""
         return in_by_out(self.module)
-
-    def rename(self, name: str) -> str:
-        """What the installed library calls a tensor that a checkpoint of another version calls `name`."""
-        return name
 
     @abstractmethod
     def fit(self, weights: Weights, *, base: Weights | None = None) -> Weights:
