@@ -89,10 +89,10 @@ def test_checkpoints_by_path_whose_mismatch_is_named_and_corrected(visit, server
     press(visit, "Fill in")
     assert page.get_by_label("Input", exact=True).first.input_value() == "sentence"
     press(visit, "Save and look")
-    wait_for_text(visit, "has shape [21, 24] where [21, 16] is expected")
+    wait_for_text(visit, "hidden_size is 24, but 16 in the base's")
     assert "Cosine" not in page.inner_text("[data-testid=stMain]")
     press(visit, "Correct it")
-    wait_for_text(visit, "has shape [21, 24] where [21, 16] is expected")  # while it is being corrected too
+    wait_for_text(visit, "hidden_size is 24, but 16 in the base's")  # while it is being corrected too
     press(visit, "Remove", 2)
     press(visit, "Save and look")
     wait_for_text(visit, "How methods treat the tensors")

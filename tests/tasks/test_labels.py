@@ -10,6 +10,7 @@ import yaml
 from typer.testing import CliRunner
 
 from fda.cli import app
+from fda.cli_check import try_out
 from fda.errors import UserError
 from fda.models.survey import open_zoo
 from fda.models.zoo import load_zoo
@@ -149,9 +150,12 @@ def test_a_label_beyond_the_head_is_found_before_a_run_and_fails_it(tmp_path):
         lines = table.read_text().splitlines()
         cells = lines[-1].split(",")
         table.write_text("\n".join([*lines[:-1], ",".join([*cells[:2], "7", cells[3]])]) + "\n")
-    checked = command("zoo", "check", path)
+    checked = command("zoo", "check", path)  # from the table's own labels, before any model is opened
+    assert checked.exit_code != 0
+    assert "task 'first': the data have 8 classes in 'label', but the head answers 2" in str(checked.exception)
     told = "the column 'label' has a class 7, but the head only 2 classes"
-    assert checked.exit_code != 0 and f"task 'first': {told}" in str(checked.exception)
+    with pytest.raises(UserError, match=f"task 'first': {told}"):  # as of data whose labels a header does not tell
+        try_out(load_zoo(path))
     compared = command("compare", "--zoo", path, "--methods", "ta", "--device", "cpu")
     assert compared.exit_code == 1
     assert f"fda: the run failed: no method could be scored: {told}" in compared.stderr

@@ -29,7 +29,7 @@ def part(path, split: str, **changes):
 
 
 def numbers(split) -> list[int]:
-    return [int(text) for text in split.texts("text")]
+    return [int(text) for text in split.texts("text", range(len(split)))]
 
 
 def test_the_parts_of_a_split_are_all_of_it_and_each_has_all_classes(sorted_data):
