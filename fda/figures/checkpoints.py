@@ -18,11 +18,13 @@ TREATMENTS = ("linear weight", "other matrix", "vector", "untouched")
 def norm_map(norms: np.ndarray, theme: Theme, *, tasks: Sequence[str], uirevision: str | None = None) -> go.Figure:
     """`norms` (tasks, blocks): ‖τ‖ of each task vector restricted to a block."""
     figure = blank("Task-vector norm by block", theme, height=110 + ROW_PIXELS * len(tasks), uirevision=uirevision)
+    largest = max(float(norms.max(initial=0.0)), 1e-30)
     figure.add_heatmap(
         x=[str(block) for block in range(norms.shape[1])],
         y=list(tasks),
         z=norms.astype(np.float32),
-        zmin=0,
+        zmin=0,  # plotly.js takes it only together with the other end
+        zmax=largest,
         colorscale=sequential(),
         showscale=False,
         hovertemplate="<b>%{y}</b>, block %{x}<br>‖τ‖ = %{z:.4f}<extra></extra>",
@@ -31,7 +33,7 @@ def norm_map(norms: np.ndarray, theme: Theme, *, tasks: Sequence[str], uirevisio
     )
     if norms.shape[1] <= WIDE:
         columns = [str(block) for block in range(norms.shape[1])]
-        _add_numbers(figure, columns, tasks, norms, norms / max(float(norms.max(initial=0.0)), 1e-30), sequential())
+        _add_numbers(figure, columns, tasks, norms, norms / largest, sequential())
     figure.update_xaxes(title="block", type="category", showgrid=False, ticks="")
     figure.update_yaxes(type="category", autorange="reversed", showgrid=False, ticks="")
     return figure

@@ -156,6 +156,7 @@ def test_cosines_of_a_single_task_are_no_error():
 
 def test_norms_have_a_row_a_task_and_a_column_a_block():
     heat, words = norm_map(np.array([[1.0, 2.0, 3.0], [0.0, 0.0, 0.0]]), "dark", tasks=TASKS).data
+    assert (heat.zmin, heat.zmax) == (0, 3.0), "the words' colours are for shades between these"
     assert list(heat.y) == list(TASKS) and list(heat.x) == ["0", "1", "2"]
     assert list(words.text)[:3] == ["1.00", "2.00", "3.00"]
 
