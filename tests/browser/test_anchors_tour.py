@@ -68,7 +68,7 @@ def test_scrub_pin_look_at_real_inputs_export_and_send_the_link(visit, run_ids, 
     step = main.get_by_label("Step: ")
     heard = page.evaluate("window.messages")
     step.evaluate("e => { e.value = 0; e.dispatchEvent(new Event('input')); }")
-    page.wait_for_function("document.querySelector('.fda-figure').layout.title.text === 'Spectrum at step 0'")
+    page.wait_for_function("document.querySelector('.fda-figure')?.layout?.title?.text === 'Spectrum at step 0'")
     first = shown(page)
     assert first[1] != last[1] and first[2] != last[2]
     assert page.evaluate("window.messages") == heard > 0 and "step=" not in page.evaluate("location.search")
@@ -80,7 +80,7 @@ def test_scrub_pin_look_at_real_inputs_export_and_send_the_link(visit, run_ids, 
     # play runs to the end by itself
     main.get_by_role("button", name="Play or pause").click()
     page.wait_for_function(
-        f"document.querySelector('.fda-figure').layout.title.text === 'Spectrum at step {STEPS}'", timeout=20_000
+        f"document.querySelector('.fda-figure')?.layout?.title?.text === 'Spectrum at step {STEPS}'", timeout=20_000
     )
     page.wait_for_function("!location.search.includes('step=')", timeout=10_000)
 

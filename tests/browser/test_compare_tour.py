@@ -77,7 +77,7 @@ def test_pin_filter_export_and_send_the_link(visit, run_id, tmp_path):
     page.get_by_role("tab", name="Differences").click()
     visit.settle()
     wait_for_figure(page)
-    page.wait_for_function(f"document.querySelector('{CHART}').layout.title?.text?.includes('TIES')", timeout=15_000)
+    page.wait_for_function(f"document.querySelector('{CHART}')?.layout?.title?.text?.includes('TIES')", timeout=15_000)
 
     # filter rows: the references stay
     page.get_by_role("button", name="Filter").click()

@@ -18,6 +18,12 @@ def last_step(visit) -> int:
     return visit.page.evaluate(f"Math.max(...document.querySelector('{LOSS}')._fullData.flatMap((t) => [...t.x]))")
 
 
+def wait_past(visit, step: int) -> None:
+    """Wait until the loss figure shows more than this step."""
+    steps = f"(document.querySelector('{LOSS}')?._fullData ?? []).flatMap((t) => [...t.x])"
+    visit.page.wait_for_function(f"Math.max(...{steps}) > {step}", timeout=15_000)
+
+
 def test_a_figure_out_of_sight_is_drawn_when_it_is_scrolled_to(visit, server):
     store, random = Store(server.home), np.random.default_rng(0)
     run_id = make_run(store, 2_000)
@@ -28,10 +34,7 @@ def test_a_figure_out_of_sight_is_drawn_when_it_is_scrolled_to(visit, server):
         page.locator(LOSS).scroll_into_view_if_needed()
         before = last_step(visit)
         grow(store, run_id, random)
-        page.wait_for_function(
-            f"Math.max(...document.querySelector('{LOSS}')._fullData.flatMap((t) => [...t.x])) > {before}",
-            timeout=15_000,
-        )
+        wait_past(visit, before)
 
         page.locator(LAST).scroll_into_view_if_needed()
         box = page.locator(LOSS).bounding_box()
@@ -41,8 +44,5 @@ def test_a_figure_out_of_sight_is_drawn_when_it_is_scrolled_to(visit, server):
         page.wait_for_timeout(4_000)
         assert last_step(visit) == before
         page.locator(LOSS).scroll_into_view_if_needed()
-        page.wait_for_function(
-            f"Math.max(...document.querySelector('{LOSS}')._fullData.flatMap((t) => [...t.x])) > {before}",
-            timeout=15_000,
-        )
+        wait_past(visit, before)
     visit.check()
