@@ -4,7 +4,7 @@ From the pretrained model the block's weights are trained; from a merged model, 
 (paper, adaptation). A generator of events, like construction.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -66,17 +66,24 @@ def adapt_coefficients(
 
     Task arithmetic: k runs over the tasks and start = λ. Other merged models: one τ = merged − θ0 and start = 1.
     """
-    alphas = [{name: torch.full_like(tau, start).requires_grad_() for name, tau in one.items()} for one in task_vectors]
+    theta0, *taus = (_flat(one, base) for one in (base, *task_vectors))  # few long tensors take half as long as many short
+    alphas = [torch.full_like(tau, start).requires_grad_() for tau in taus]
+    sizes = [tensor.numel() for tensor in base.values()]
 
     def merged() -> dict[str, Tensor]:
-        return {
-            name: theta0 + sum(alpha[name] * tau[name] for alpha, tau in zip(alphas, task_vectors, strict=True))
-            for name, theta0 in base.items()
-        }
+        theta = theta0
+        for alpha, tau in zip(alphas, taus, strict=True):
+            theta = torch.addcmul(theta, alpha, tau)
+        parts = zip(base.items(), theta.split(sizes), strict=True)
+        return {name: part.view_as(tensor) for (name, tensor), part in parts}
 
-    trained = [tensor for alpha in alphas for tensor in alpha.values()]
     lr, epochs = settings.coefficients_lr, settings.coefficients_epochs
-    return _adapt(block, merged, trained, x, y, settings, lr, epochs, seed)
+    return _adapt(block, merged, alphas, x, y, settings, lr, epochs, seed)
+
+
+def _flat(tensors: Parameters, order: Iterable[str]) -> Tensor:
+    """All entries of the tensors in one vector."""
+    return torch.cat([tensors[name].flatten() for name in order])
 
 
 def distances(outputs: Tensor, targets: Tensor, settings: AdaptSettings) -> Tensor:
@@ -105,7 +112,7 @@ def _adapt(
         with torch.no_grad():
             return {name: tensor.detach().clone() for name, tensor in parameters().items()}
 
-    optimizer = torch.optim.Adam(trained, lr=lr)
+    optimizer = torch.optim.Adam(trained, lr=lr, fused=True)
     generator = torch.Generator().manual_seed(seed)
     for epoch in range(epochs):
         total = torch.zeros((), device=x.device)

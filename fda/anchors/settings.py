@@ -114,7 +114,7 @@ _FAST_CONSTRUCT: dict[str, Any] = {
     "arithmetic": "auto",
 }
 _FAST_OF_FAMILY: dict[Family, dict[str, Any]] = {
-    "vision": {"steps": 250},
+    "vision": {"steps": 125, "learning_rate": 0.5, "momentum": 0.92},
     "roberta-base": {"steps": 250, "learning_rate": 0.4},
     "roberta-large": {"steps": 250, "learning_rate": 0.4},
     "llama": {"steps": 120, "learning_rate": 0.4, "momentum": 0.6, "weight_scale": 1.0},
