@@ -16,8 +16,29 @@ from fda.figures.look import CONFIG
 
 READY = "fda-plotly-ready"
 
+# At each draw plotly.js looks up every attribute that a trace might have, for those that are arrays now: more than half a
+# millisecond a curve. What it finds depends on which of the curve's own fields hold arrays, so it is asked once for each such set.
+REMEMBER_ARRAYS = r"""
+function rememberArrays(schema) {
+  const find = schema.findArrayAttributes;
+  const known = new Map();
+  const arrays = (part, path) =>
+    Object.entries(part).flatMap(([name, value]) => {
+      if (name.startsWith("_")) return [];
+      if (Array.isArray(value) || ArrayBuffer.isView(value)) return [path + name];
+      return value?.constructor === Object ? arrays(value, path + name + ".") : [];
+    });
+  schema.findArrayAttributes = (trace) => {
+    if (trace.type !== "scatter") return find(trace);  // others may hold arrays of objects with arrays in them
+    const held = arrays(trace, "").join();
+    if (!known.has(held)) known.set(held, find(trace));
+    return known.get(held);
+  };
+}
+"""
+
 # A file that the browser fetches while the page is made: as a part of the page's messages it would come a second later.
-_LOADER = """
+_LOADER = r"""
 const ID = "fda-plotly";
 
 export default function ({ data }) {
@@ -25,7 +46,10 @@ export default function ({ data }) {
   const script = document.createElement("script");
   script.id = ID;
   script.src = data.src;
-  script.onload = () => window.dispatchEvent(new Event("%s"));
+  script.onload = () => {
+    rememberArrays(window.Plotly.PlotSchema);
+    window.dispatchEvent(new Event("%s"));
+  };
   script.onerror = () => script.remove();
   document.head.append(script);
 }
@@ -126,7 +150,7 @@ export default function ({ data, parentElement }) {
 }
 """
 
-_loader = st.components.v2.component("fda.plotly", js=_LOADER % READY, isolate_styles=False)
+_loader = st.components.v2.component("fda.plotly", js=REMEMBER_ARRAYS + _LOADER % READY, isolate_styles=False)
 _figure = st.components.v2.component(
     "fda.figure",
     html='<div class="fda-figure" role="figure" style="width: 100%"></div>\n',
