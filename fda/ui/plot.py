@@ -70,13 +70,15 @@ function svgButton() {
 """
 
 # Runs at each change of data. The newest figure wins; none is drawn while the tab is hidden (no animation frames
-# there), while plotly.js is not there yet, or while the reader drags on the chart; and none anew while it is scrolled out of
-# sight, which on Watch saves most of an update's work in the browser.
+# there), while plotly.js is not there yet, or while the reader drags on the chart. Out of sight a figure is drawn when the
+# browser has nothing else to do, so that another page need not wait for it; and not anew until it is scrolled to, which on
+# Watch saves most of an update's work in the browser.
 _REACT = r"""
 const states = new WeakMap();
 const places = (window.fdaFigures ??= new Map());  // by key, for `fda.ui.ticker`
 
 const queue = [];
+const atLeisure = window.requestIdleCallback ?? ((then) => setTimeout(then, 100));
 
 // A figure a frame, so that the first is seen while the next are drawn.
 function drawNext() {
@@ -121,7 +123,9 @@ export default function ({ data, parentElement }) {
     state.observer.observe(root);
     state.sight = new IntersectionObserver((entries) => {
       state.seen = entries.at(-1).isIntersecting;
-      if (state.seen && state.next) ask(state);
+      if (!state.next) return;
+      if (state.seen) ask(state);
+      else if (!root._fullLayout) atLeisure(() => ask(state));
     });
     state.sight.observe(root);
     states.set(root, state);
@@ -135,7 +139,7 @@ export default function ({ data, parentElement }) {
       trace.uid = trace.uid?.replace(/[^\w-]/g, (letter) => "_" + letter.charCodeAt(0));
     }
     root.style.height = state.next.layout.height + "px";
-    ask(state);
+    if (state.seen) ask(state);  // the others when it is known that they are in sight, or that they are not
   };
   if (data.figure !== state.given) state.show((state.given = data.figure));
   places.set(data.place, state);
