@@ -17,7 +17,7 @@ from fda.figures.look import CONFIG
 READY = "fda-plotly-ready"
 
 # At each draw plotly.js looks up every attribute that a trace might have, for those that are arrays now: more than half a
-# millisecond a curve. What it finds depends on which of the curve's own fields hold arrays, so it is asked once for each such set.
+# millisecond a curve. What it finds depends on which fields of the curve hold arrays: it is asked once for each set of them.
 REMEMBER_ARRAYS = r"""
 function rememberArrays(schema) {
   const find = schema.findArrayAttributes;

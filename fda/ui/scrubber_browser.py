@@ -77,11 +77,12 @@ function draw(state, rested = false) {
     }
     if (!figure.stale) continue;
     const { top, bottom } = figure.root.getBoundingClientRect();
-    if (!rested && (bottom < 0 || top > window.innerHeight)) {
-      waiting = true;  // out of sight: when the slider rests, or a while after what is in sight
+    if (figure.drawn && !rested && (bottom < 0 || top > window.innerHeight)) {
+      waiting = true;  // out of sight: when the slider rests
       continue;
     }
     figure.stale = false;
+    figure.drawn = true;
     figure.config.modeBarButtonsToAdd = [svgButton()];
     window.Plotly.react(figure.root, figure.data, figure.layout, figure.config);
     if (!figure.root.listens) listen(state, figure);
@@ -228,7 +229,7 @@ function build(state) {
   const grid = root.querySelector(".figures");
   const old = new Map(state.figures.map((figure) => [figure.name, figure]));
   state.figures = spec.figures.map(({ name, alt, figure, moves }) => {
-    const made = { name, moves, ...figure, stale: true };
+    const made = { name, moves, ...figure, drawn: false, stale: true };
     made.root = old.get(name)?.root ?? element("div", { class: "fda-figure", role: "figure" });
     old.delete(name);
     made.root.setAttribute("aria-label", alt);
