@@ -6,6 +6,7 @@ Validates and resolves paths; opens no checkpoint and needs no torch. `fda.model
 import os
 import re
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from math import inf
 from pathlib import Path
 from typing import Any, Literal
@@ -209,7 +210,12 @@ def load_zoo(reference: str | Path, *, roots: list[Path] | None = None) -> Zoo:
 
 def read_zoo_file(path: Path) -> Zoo:
     """A zoo file, validated, its paths as they are written. UserError with the file and the field."""
-    content = _read(path)
+    return _zoo(_text(path), path)
+
+
+@lru_cache(maxsize=32)  # pages read the same few files again and again
+def _zoo(text: str, path: Path) -> Zoo:
+    content = _content(text, path)
     if not isinstance(content, dict):
         raise UserError(
             f"{path} holds no fields: a zoo needs `name`, `base` and `tasks`, as assets/zoos/demo.yaml has."
@@ -225,12 +231,21 @@ def validated(content: Mapping[str, Any], what: str) -> Zoo:
         raise UserError(f"{what}: {_first_problem(error, content)}") from None
 
 
-def _read(path: Path) -> Any:
-    """What a YAML file holds. UserError for what is no YAML, or would grow beyond all measure when it is read."""
+def _text(path: Path) -> str:
     try:
         if path.stat().st_size > MOST_BYTES:
             raise UserError(f"{path} is larger than {MOST_BYTES // 10**6} MB: give a zoo file, which is a short text.")
-        loader = yaml.SafeLoader(path.read_text(encoding="utf-8"))
+        return path.read_text(encoding="utf-8")
+    except ValueError:  # not UTF-8
+        raise UserError(f"{path} is not YAML: correct it, or start from assets/zoos/demo.yaml.") from None
+    except OSError as error:
+        raise UserError(f"{path} could not be read ({error.strerror}): check its permissions.") from None
+
+
+def _content(text: str, path: Path) -> Any:
+    """What a YAML file holds. UserError for what is no YAML, or would grow beyond all measure when it is read."""
+    try:
+        loader = yaml.SafeLoader(text)
         try:
             node = loader.get_single_node()
             if _entries(node, {}) > MOST_ENTRIES:  # before anything is made of it
@@ -242,8 +257,6 @@ def _read(path: Path) -> Any:
         where = getattr(error, "problem_mark", None)
         line = f" (line {where.line + 1})" if where is not None else ""
         raise UserError(f"{path}{line} is not YAML: correct it, or start from assets/zoos/demo.yaml.") from None
-    except OSError as error:
-        raise UserError(f"{path} could not be read ({error.strerror}): check its permissions.") from None
 
 
 def _entries(node: yaml.Node | None, known: dict[int, float]) -> float:

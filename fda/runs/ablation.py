@@ -32,18 +32,10 @@ def ablation_specs(
 ) -> list[RunSpec]:
     """One spec a start, the weight start first. UserError as `make_spec`; `roots` as there."""
     family = load_zoo(zoo, roots=roots).family
-    return [
-        make_spec(
-            zoo,
-            tasks=tasks,
-            blocks=blocks,
-            construct=construct_settings(preset, family=family, steps=steps, seed=seed, **start),
-            device=device,
-            seed=seed,
-            roots=roots,
-        )
-        for start in STARTS
-    ]
+    settings = [construct_settings(preset, family=family, steps=steps, seed=seed, **start) for start in STARTS]
+    chosen = {"tasks": tasks, "blocks": blocks, "device": device, "seed": seed, "roots": roots}
+    first = make_spec(zoo, construct=settings[0], **chosen)
+    return [first.model_copy(update={"construction": one}) for one in settings]
 
 
 def start_ablation(store: Store, specs: Sequence[RunSpec]) -> list[str]:

@@ -16,8 +16,29 @@ from fda.figures.look import CONFIG
 
 READY = "fda-plotly-ready"
 
+# At each draw plotly.js looks up every attribute that a trace might have, for those that are arrays now: more than half a
+# millisecond a curve. What it finds depends on which fields of the curve hold arrays: it is asked once for each set of them.
+REMEMBER_ARRAYS = r"""
+function rememberArrays(schema) {
+  const find = schema.findArrayAttributes;
+  const known = new Map();
+  const arrays = (part, path) =>
+    Object.entries(part).flatMap(([name, value]) => {
+      if (name.startsWith("_")) return [];
+      if (Array.isArray(value) || ArrayBuffer.isView(value)) return [path + name];
+      return value?.constructor === Object ? arrays(value, path + name + ".") : [];
+    });
+  schema.findArrayAttributes = (trace) => {
+    if (trace.type !== "scatter") return find(trace);  // others may hold arrays of objects with arrays in them
+    const held = arrays(trace, "").join();
+    if (!known.has(held)) known.set(held, find(trace));
+    return known.get(held);
+  };
+}
+"""
+
 # A file that the browser fetches while the page is made: as a part of the page's messages it would come a second later.
-_LOADER = """
+_LOADER = r"""
 const ID = "fda-plotly";
 
 export default function ({ data }) {
@@ -25,7 +46,10 @@ export default function ({ data }) {
   const script = document.createElement("script");
   script.id = ID;
   script.src = data.src;
-  script.onload = () => window.dispatchEvent(new Event("%s"));
+  script.onload = () => {
+    rememberArrays(window.Plotly.PlotSchema);
+    window.dispatchEvent(new Event("%s"));
+  };
   script.onerror = () => script.remove();
   document.head.append(script);
 }
@@ -46,13 +70,15 @@ function svgButton() {
 """
 
 # Runs at each change of data. The newest figure wins; none is drawn while the tab is hidden (no animation frames
-# there), while plotly.js is not there yet, or while the reader drags on the chart; and none anew while it is scrolled out of
-# sight, which on Watch saves most of an update's work in the browser.
+# there), while plotly.js is not there yet, or while the reader drags on the chart. Out of sight a figure is drawn when the
+# browser has nothing else to do, so that another page need not wait for it; and not anew until it is scrolled to, which on
+# Watch saves most of an update's work in the browser.
 _REACT = r"""
 const states = new WeakMap();
 const places = (window.fdaFigures ??= new Map());  // by key, for `fda.ui.ticker`
 
 const queue = [];
+const atLeisure = window.requestIdleCallback ?? ((then) => setTimeout(then, 100));
 
 // A figure a frame, so that the first is seen while the next are drawn.
 function drawNext() {
@@ -97,7 +123,9 @@ export default function ({ data, parentElement }) {
     state.observer.observe(root);
     state.sight = new IntersectionObserver((entries) => {
       state.seen = entries.at(-1).isIntersecting;
-      if (state.seen && state.next) ask(state);
+      if (!state.next) return;
+      if (state.seen) ask(state);
+      else if (!root._fullLayout) atLeisure(() => ask(state));
     });
     state.sight.observe(root);
     states.set(root, state);
@@ -111,7 +139,7 @@ export default function ({ data, parentElement }) {
       trace.uid = trace.uid?.replace(/[^\w-]/g, (letter) => "_" + letter.charCodeAt(0));
     }
     root.style.height = state.next.layout.height + "px";
-    ask(state);
+    if (state.seen) ask(state);  // the others when it is known that they are in sight, or that they are not
   };
   if (data.figure !== state.given) state.show((state.given = data.figure));
   places.set(data.place, state);
@@ -126,7 +154,7 @@ export default function ({ data, parentElement }) {
 }
 """
 
-_loader = st.components.v2.component("fda.plotly", js=_LOADER % READY, isolate_styles=False)
+_loader = st.components.v2.component("fda.plotly", js=REMEMBER_ARRAYS + _LOADER % READY, isolate_styles=False)
 _figure = st.components.v2.component(
     "fda.figure",
     html='<div class="fda-figure" role="figure" style="width: 100%"></div>\n',
