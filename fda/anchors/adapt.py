@@ -54,7 +54,7 @@ def adapt_weights(
 def adapt_coefficients(
     block: Block,
     base: Parameters,
-    task_vectors: Sequence[Parameters],
+    task_vectors: Iterable[Parameters],
     start: float,
     x: Tensor,
     y: Tensor,
@@ -66,7 +66,8 @@ def adapt_coefficients(
 
     Task arithmetic: k runs over the tasks and start = λ. Other merged models: one τ = merged − θ0 and start = 1.
     """
-    theta0, *taus = (_flat(one, base) for one in (base, *task_vectors))  # few long tensors take half as long as many short
+    theta0 = _flat(base, base)  # a long vector is quicker than many short ones
+    taus = [_flat(one, base) for one in task_vectors]
     alphas = [torch.full_like(tau, start).requires_grad_() for tau in taus]
     sizes = [tensor.numel() for tensor in base.values()]
 

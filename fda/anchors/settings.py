@@ -101,8 +101,8 @@ PAPER_LAMBDA: dict[Family, float] = {"vision": 0.3, "roberta-base": 0.3, "robert
 
 
 # Preset `fast`, chosen on the validation split of the demo zoo and on the loss of blocks of real sizes. Rows of weights times 4
-# are nearer to the length of real block inputs, and the loss falls further in as many steps. Few rows, as five tokens give,
-# bear a higher rate; so few steps as Llama's leave no time to get momentum up.
+# are nearer to the length of real block inputs, and the loss falls further in as many steps. The fewer the steps, the higher
+# the rate that they bear and the shorter the momentum that they have time for.
 _FAST_CONSTRUCT: dict[str, Any] = {
     "preset": "fast",
     "optimizer": "muon",

@@ -117,7 +117,7 @@ def adapt_block(
         events: Iterator[Epoch | Adapted] = adapt_weights(block, base, x, y, settings, seed=seed)
     else:
         ends = finetuned if started is None else [block.of(started, work.device)]
-        taus = [{name: end[name] - base[name] for name in base} for end in ends]
+        taus = ({name: end[name] - base[name] for name in base} for end in ends)
         ta = METHODS["ta"].defaults | work.spec.hyperparameters.get("ta", {})
         value = ta["scale"] if started is None else 1.0
         events = adapt_coefficients(block, base, taus, value, x, y, settings, seed=seed)

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from fda.anchors.adapt import Adapted, adapt_coefficients, adapt_weights, pool
+from fda.anchors.adapt import Adapted, adapt_coefficients, adapt_weights, distances, pool
 from fda.anchors.settings import AdaptSettings
 from fda.models.survey import open_zoo
 from fda.models.zoo import load_zoo
@@ -48,6 +48,30 @@ def test_coefficients_at_their_start_are_the_merged_model(parts):
     *_, adapted = adapt_coefficients(block, base, taus, 0.3, x, y, settings, seed=0)
     for name, tensor in adapted.parameters.items():
         assert torch.allclose(tensor, base[name] + 0.3 * (taus[0][name] + taus[1][name]), atol=1e-6)
+
+
+def test_coefficients_go_where_they_go_tensor_by_tensor(parts):
+    block, base, finetuned, x, y = parts
+    settings = AdaptSettings(coefficients_lr=0.1, coefficients_epochs=3, batch=len(x))
+    taus = [{name: one[name] - base[name] for name in base} for one in finetuned]
+    *_, adapted = adapt_coefficients(block, base, taus, 0.3, x, y, settings, seed=0)
+
+    alphas = [{name: torch.full_like(tau[name], 0.3).requires_grad_() for name in base} for tau in taus]
+    optimizer = torch.optim.Adam([alpha for one in alphas for alpha in one.values()], lr=0.1, fused=False)
+
+    def merged() -> dict[str, torch.Tensor]:
+        return {
+            name: base[name] + sum(alpha[name] * tau[name] for alpha, tau in zip(alphas, taus, strict=True))
+            for name in base
+        }
+
+    first = merged()
+    for _ in range(3):
+        optimizer.zero_grad()
+        distances(block(merged(), x), y, settings).backward()
+        optimizer.step()
+    ours, expected, start = block(adapted.parameters, x), block(merged(), x), block(first, x)
+    assert (ours - expected).abs().max() < 1e-3 * (start - expected).abs().max()
 
 
 def test_a_model_that_is_right_already_has_no_distance(parts):
