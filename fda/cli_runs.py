@@ -148,13 +148,14 @@ def demo(
     fresh: FreshOption = False,
 ) -> None:
     """Construct anchors on the embedded zoo and compare eight methods: no network, no GPU."""
+    from fda.models.zoo import load_zoo
     from fda.runs.hyperparameters import read_assignments
     from fda.runs.request import MAIN_METHODS, construct_settings, make_spec, read_adaptation, with_swept
 
     require_folder(json_file)
     spec = make_spec(
         "demo",
-        construct=construct_settings("fast", seed=seed),
+        construct=construct_settings("fast", family=load_zoo("demo").family, seed=seed),
         methods=with_swept(MAIN_METHODS) if sweep else MAIN_METHODS,
         hyperparameters=read_assignments(settings or ()),
         adaptation=read_adaptation(adapt or ()),

@@ -3,6 +3,7 @@
 import streamlit as st
 
 from fda.errors import UserError
+from fda.models.zoo import load_zoo
 from fda.runs import jobs
 from fda.runs.request import MAIN_METHODS, construct_settings, make_spec
 from fda.ui import frame, notices
@@ -19,7 +20,8 @@ RECENT = 8
 
 def start_demo() -> None:
     try:
-        spec = make_spec("demo", construct=construct_settings("fast"), methods=MAIN_METHODS, device="auto")
+        construct = construct_settings("fast", family=load_zoo("demo").family)
+        spec = make_spec("demo", construct=construct, methods=MAIN_METHODS, device="auto")
         st.session_state["go"] = jobs.start(store(), spec)
     except UserError as error:
         notices.keep_problem(str(error))

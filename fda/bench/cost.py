@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from fda.errors import UserError
+from fda.models.zoo import load_zoo
 from fda.runs import cost
 from fda.runs.request import MAIN_METHODS, construct_settings, make_spec
 from fda.runs.spec import RunSpec
@@ -50,11 +51,12 @@ def bench_cost(
 
     UserError if a run fails.
     """
-    rows = []
+    family, rows = load_zoo(zoo).family, []
     for own in settings:
         fields = {name: value for name, value in own.items() if name != "methods"}
         methods = own.get("methods", ())
-        spec = make_spec(zoo, construct=construct_settings("fast", **fields), methods=methods, device=device)
+        construct = construct_settings("fast", family=family, **fields)
+        spec = make_spec(zoo, construct=construct, methods=methods, device=device)
         cost.calibration_file(spec).unlink(missing_ok=True)
         began = time.perf_counter()
         _process("fda.runs.calibrate", stdin=spec.model_dump_json())

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from fda.errors import UserError
+from fda.models.zoo import load_zoo
 from fda.runs.request import construct_settings, make_spec
 from fda.runs.store import Store
 from fda.runs.worker import run_here
@@ -49,12 +50,12 @@ def bench_observations(
     device: str = "auto",
 ) -> dict[str, Any]:
     """Construct once a start and seed, then read what was recorded. UserError if a run fails."""
-    store, rows, made = Store(), [], []
+    store, family, rows, made = Store(), load_zoo(zoo).family, [], []
     for init in STARTS:
         settings = {"init": init, "sigma": SIGMA if init == "gauss" else None}
         runs = []
         for seed in seeds:
-            construct = construct_settings(preset, seed=seed, **settings)
+            construct = construct_settings(preset, family=family, seed=seed, **settings)
             spec = make_spec(zoo, blocks=blocks, construct=construct, device=device, seed=seed)
             runs.append(store.create_run(spec))
             if run_here(store, runs[-1]) != "done":

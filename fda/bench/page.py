@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fda.bench.dashboard import STANDS, Server, browser
+from fda.models.zoo import load_zoo
 from fda.runs.heart import Heart
 from fda.runs.processes import start_time
 from fda.runs.records import UnitKey
@@ -85,7 +86,8 @@ def bench_page(
 
 def make_run(store: Store, points: int) -> str:
     """A run of the demo zoo whose worker is this process: `points` of angle loss over all units, all else in proportion."""
-    spec = make_spec("demo", construct=construct_settings("fast"), methods=("ta", "fda:ta"), device="cpu")
+    construct = construct_settings("fast", family=load_zoo("demo").family)
+    spec = make_spec("demo", construct=construct, methods=("ta", "fda:ta"), device="cpu")
     run_id = store.create_run(spec)
     store.claim_process(run_id, os.getpid(), start_time(os.getpid()))
     store.set_state(run_id, "running")

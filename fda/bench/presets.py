@@ -12,6 +12,7 @@ from fda.analysis.intervals import interval, resampled_accuracies
 from fda.anchors.settings import Arithmetic, Preset
 from fda.errors import UserError
 from fda.merging.fda import STARTS
+from fda.models.zoo import load_zoo
 from fda.runs.predictions import correctness
 from fda.runs.request import construct_settings, make_spec
 from fda.runs.store import Store
@@ -32,11 +33,11 @@ def bench_presets(
     `arithmetic` is that of both presets, so that what differs is how anchors are optimised: `plain` is the paper's to the
     letter and takes longer.
     """
-    store, methods = Store(), tuple(f"fda:{start}" for start in STARTS)
+    store, family, methods = Store(), load_zoo(zoo).family, tuple(f"fda:{start}" for start in STARTS)
     runs: dict[str, list[str]] = {preset: [] for preset in PRESETS}
     for seed in seeds:
         for preset in PRESETS:
-            settings = construct_settings(preset, seed=seed, arithmetic=arithmetic)
+            settings = construct_settings(preset, family=family, seed=seed, arithmetic=arithmetic)
             spec = make_spec(zoo, construct=settings, methods=methods, device=device, seed=seed)
             runs[preset].append(store.create_run(spec))
             if run_here(store, runs[preset][-1]) != "done":

@@ -11,6 +11,7 @@ import numpy as np
 from fda.analysis.intervals import interval, resampled_accuracies
 from fda.errors import UserError
 from fda.merging.fda import STARTS
+from fda.models.zoo import load_zoo
 from fda.runs.predictions import correctness
 from fda.runs.request import construct_settings, make_spec
 from fda.runs.store import Store
@@ -20,10 +21,14 @@ from fda.runs.worker import run_here
 def bench_starts(zoo: str = "demo", *, seeds: Sequence[int] = (0, 1, 2), device: str = "auto") -> dict[str, Any]:
     """Construct and compare once a seed, then `summary`. UserError if a run or a method fails."""
     store, methods = Store(), tuple(name for start in STARTS for name in (start, f"fda:{start}"))
-    runs = []
+    family, runs = load_zoo(zoo).family, []
     for seed in seeds:
         spec = make_spec(
-            zoo, construct=construct_settings("fast", seed=seed), methods=methods, device=device, seed=seed
+            zoo,
+            construct=construct_settings("fast", family=family, seed=seed),
+            methods=methods,
+            device=device,
+            seed=seed,
         )
         runs.append(store.create_run(spec))
         if run_here(store, runs[-1]) != "done":

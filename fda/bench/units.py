@@ -33,10 +33,11 @@ def demo_unit(device: str) -> Unit:
     from fda.models.survey import open_zoo
     from fda.models.zoo import load_zoo
 
-    opened = open_zoo(load_zoo("demo"), ("digits",))
+    zoo = load_zoo("demo")
+    opened = open_zoo(zoo, ("digits",))
     block = opened.model.blocks[1]
     return Unit(
-        block, block.of(opened.base, device), block.of(opened.tasks["digits"], device), 64, block.tokens, "vision"
+        block, block.of(opened.base, device), block.of(opened.tasks["digits"], device), 64, block.tokens, zoo.family
     )
 
 

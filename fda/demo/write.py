@@ -55,6 +55,7 @@ def write_zoo(tasks: list[ImageTask], folder: Path, path: Path) -> None:
     zoo = {
         "name": "demo",
         "description": "A small CLIP-style ViT finetuned on five image tasks; made by `python -m fda zoo build-demo`.",
+        "family": "vision-small",
         "base": {"model": str(inside / "models" / "pretrained"), "kind": "open_clip"},
         "tasks": [
             {

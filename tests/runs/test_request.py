@@ -127,7 +127,7 @@ def test_a_coefficient_that_is_asked_for_wins_over_the_familys(tmp_path):
 
 
 def test_an_unknown_family_is_one_sentence(tmp_path):
-    with pytest.raises(UserError, match="`family` is wrong: input should be 'vision', 'roberta-base'"):
+    with pytest.raises(UserError, match="`family` is wrong: input should be 'vision', 'vision-small', 'roberta-base'"):
         load_zoo(write_zoo(tmp_path, family="bert"))
 
 
