@@ -110,8 +110,8 @@ PAPER_LAMBDA: dict[Family, float] = {
 
 
 # Preset `fast`, chosen on the validation split of the demo zoo and on the loss of blocks of real sizes. Rows of weights times 4
-# are nearer to the length of real block inputs, and the loss falls further in as many steps. Few rows, as five tokens give, bear
-# a higher rate; few steps want one, and a momentum that is up in time.
+# are nearer to the length of real block inputs, and the loss falls further in as many steps. Few rows, as five tokens give,
+# bear a higher rate; few steps want one, and a momentum that is up in time.
 _FAST_CONSTRUCT: dict[str, Any] = {
     "preset": "fast",
     "optimizer": "muon",
