@@ -316,7 +316,7 @@ def test_the_demo_command_asks_for_the_demo(fda_home, monkeypatch):
 
     spec = make_spec(
         "demo",
-        construct=construct_settings("fast", seed=2),
+        construct=construct_settings("fast", family="vision-small", seed=2),
         methods=with_swept(MAIN_METHODS),
         hyperparameters={"ta": {"scale": 0.5}},
         adaptation={"batch": 16},

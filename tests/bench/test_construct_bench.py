@@ -40,9 +40,9 @@ def test_every_unit_is_a_block_whose_task_vector_can_be_reached(size):
 
 
 def test_it_reports_steps_seconds_and_how_they_were_found():
-    result = bench_construct("demo", threads=1, steps=12, paths=("plain",))
+    result = bench_construct("demo", threads=1, steps=20, paths=("plain",))
     reference, fast = result["paths"]
-    assert reference["path"] == "reference" and reference["steps_to_target"] == reference["steps"] == 12
+    assert reference["path"] == "reference" and reference["steps_to_target"] == reference["steps"] == 20
     assert reference["seconds_to_target"] == reference["seconds"][-1] and not reference["extrapolated"]
     assert fast["path"] == "fast, plain" and fast["steps"] == 2
     unit = UNITS["demo"]("cpu")
