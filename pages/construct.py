@@ -7,7 +7,7 @@ from typing import Any
 
 import streamlit as st
 
-from fda.anchors.settings import AdaptSettings, ConstructSettings, both_epochs, presets
+from fda.anchors.settings import AdaptSettings, ConstructSettings, Family, both_epochs, in_paper, presets
 from fda.errors import UserError
 from fda.home import model_roots
 from fda.merging.registry import METHODS
@@ -50,16 +50,11 @@ PLAIN_METHODS = [name for name, one in METHODS.items() if not one.swept]
 QUICK = dict(zip(("Main eight", "All data-free", "All"), GROUPS, strict=True))
 
 
-def papers(family: str) -> str:
-    """Whose settings in the paper a family has."""
-    return family.removesuffix("-small")
-
-
-def sources(settings: ConstructSettings, family: str) -> str:
+def sources(settings: ConstructSettings, family: Family) -> str:
     tokens = f" of {plural(settings.tokens, 'token')}" if settings.tokens else ""
     amount = f"{settings.anchors} anchors{tokens}, {settings.steps} steps"
     if settings.preset == "paper":
-        return f"paper: the settings of Shi, Wen and Liu (arXiv 2510.21223) for {papers(family)}: AdamW, {amount}."
+        return f"paper: the settings of Shi, Wen and Liu (arXiv 2510.21223) for {in_paper(family)}: AdamW, {amount}."
     return f"fast: minutes on a laptop; Muon from a scaled start needs a fraction of AdamW's steps: {amount}."
 
 
@@ -212,7 +207,7 @@ def adapt_inputs() -> dict[str, Any]:
     own = ", ".join(name.replace("_", " ") for name in both_epochs(zoo.adapt))
     st.caption(
         (f"From the zoo file: {own}. The others: " if own else "All values: ")
-        + f"the paper's for {papers(zoo.family)} (arXiv 2510.21223, adaptation)."
+        + f"the paper's for {in_paper(zoo.family)} (arXiv 2510.21223, adaptation)."
     )
     return {name: value for name, value in found.items() if value is not None}
 

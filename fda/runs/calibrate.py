@@ -229,7 +229,7 @@ def _epoch(work: Work, kind: str) -> float:
                 events: Iterator[Epoch | Adapted] = adapt_weights(block, base, x, y, settings, seed=0)
             else:
                 ends = finetuned if kind == "task coefficients" else finetuned[:1]
-                taus = [{name: end[name] - base[name] for name in base} for end in ends]
+                taus = ({name: end[name] - base[name] for name in base} for end in ends)
                 events = adapt_coefficients(block, base, taus, 0.3, x, y, settings, seed=0)
             began = time.perf_counter()
             took.append(_pace(time.perf_counter() - began for event in events if isinstance(event, Epoch)))

@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from fda.anchors.settings import PAPER_LAMBDA, Family
+from fda.anchors.settings import PAPER_LAMBDA, Family, in_paper
 from fda.errors import UserError
 from fda.merging.method import SWEPT, Hyperparameter
 from fda.merging.registry import METHODS, method
@@ -38,7 +38,7 @@ def checked_hyperparameters(asked: Asked, methods: Sequence[str], family: Family
 
 def family_hyperparameters(family: Family) -> dict[str, dict[str, Any]]:
     """The paper's coefficient of task arithmetic for a family, where it is not the registry's default."""
-    scale = PAPER_LAMBDA[family]
+    scale = PAPER_LAMBDA[in_paper(family)]
     return {} if scale == METHODS["ta"].defaults["scale"] else {"ta": {"scale": scale}}
 
 

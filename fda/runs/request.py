@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from fda.anchors.settings import PAPER_ADAPT, AdaptSettings, ConstructSettings, Family, both_epochs, presets
+from fda.anchors.settings import PAPER_ADAPT, AdaptSettings, ConstructSettings, Family, both_epochs, in_paper, presets
 from fda.errors import UserError
 from fda.merging.method import SWEPT, Method
 from fda.merging.registry import MAIN_METHODS, METHODS, method
@@ -36,7 +36,7 @@ def adapt_settings(zoo: Zoo, adaptation: AdaptSettings | None = None) -> AdaptSe
     """How a run adapts: as its spec says, else with the paper's settings for the family and the zoo file's over them."""
     if adaptation is not None:
         return adaptation
-    values = PAPER_ADAPT[zoo.family].model_dump() | both_epochs(zoo.adapt)
+    values = PAPER_ADAPT[in_paper(zoo.family)].model_dump() | both_epochs(zoo.adapt)
     return _checked(AdaptSettings, values, f"zoo {zoo.name}: adapt.")
 
 
