@@ -1,12 +1,18 @@
 """A real server and a real Chromium. Skipped where there is no Chromium, but never in continuous integration."""
 
 import os
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
+from typing import TypeVar
 
 import pytest
-from playwright.sync_api import BrowserContext, Page
+from playwright.sync_api import BrowserContext, Page, expect
 
 from fda.bench.dashboard import CHROMIUM, Server, browser
+
+T = TypeVar("T")
+
+expect.set_options(timeout=30_000)  # milliseconds, as all other waiting
 
 
 class Visit:
@@ -38,10 +44,19 @@ class Visit:
 
     def settle(self) -> None:
         """Wait until a page stands and no script runs."""
-        self.page.wait_for_selector("[data-testid=stMain] h1", timeout=30_000)
+        self.page.wait_for_selector("[data-testid=stMain] h1")
         self.page.wait_for_function(
-            "document.querySelector('[data-testid=stApp]')?.dataset.testScriptState !== 'running'", timeout=30_000
+            "document.querySelector('[data-testid=stApp]')?.dataset.testScriptState !== 'running'"
         )
+
+    def until(self, condition: Callable[[], T], seconds: float = 30) -> T:
+        """Ask again until it is true, while the browser goes on; its value. What a page shows follows what it is told, so
+        nothing that it shows is asserted at once."""
+        deadline = time.monotonic() + seconds
+        while not (found := condition()):
+            assert time.monotonic() < deadline, "waited in vain"
+            self.page.wait_for_timeout(100)
+        return found
 
     def check(self) -> None:
         """Nothing went wrong on this page, and no traceback shows."""

@@ -41,7 +41,7 @@ def test_no_page_has_a_serious_finding(theme, visit, run_id):
     for name in PAGES:
         page = visit.open(f"/{'' if name == 'home' else name}" + (f"?run={run_id}" if name in OF_A_RUN else ""))
         if name in (*OF_A_RUN, "playground"):
-            page.wait_for_function(READY, timeout=20_000)
+            page.wait_for_function(READY)
         for one in axe.run(page).response["violations"]:
             if one["impact"] in ("serious", "critical"):
                 found += [f"{name}: {one['id']} at {node['html'][:120]}" for node in one["nodes"]]

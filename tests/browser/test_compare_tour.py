@@ -8,6 +8,7 @@ import open_clip
 import pandas as pd
 import pytest
 import torch
+from playwright.sync_api import expect
 from safetensors.torch import load_file
 
 from fda.runs.execute import execute
@@ -55,20 +56,21 @@ def shown(page) -> dict:
     """What a reader sees of the figure: its title, and every trace's numbers."""
     script = f"""(() => {{
         const figure = document.querySelector('{CHART}');
-        const traces = figure._fullData.map(t => [t.name, Array.from(t.x ?? []), Array.from(t.y ?? [])]);
-        return JSON.stringify([figure.layout.title?.text, traces]);
+        const traces = (figure?._fullData ?? []).map(t => [t.name, Array.from(t.x ?? []), Array.from(t.y ?? [])]);
+        return JSON.stringify([figure?.layout?.title?.text, traces]);
     }})()"""
     return json.loads(page.evaluate(script))
 
 
 def wait_for_figure(page) -> None:
-    page.wait_for_function(f"(document.querySelector('{CHART}')?._fullData ?? []).length > 0", timeout=20_000)
+    page.wait_for_function(f"(document.querySelector('{CHART}')?._fullData ?? []).length > 0")
 
 
 def test_pin_filter_export_and_send_the_link(visit, run_id, tmp_path):
     page = visit.open(f"/compare?run={run_id}")
     wait_for_figure(page)
-    assert all(name in bars(page) for name in ("Pretrained", "Individual", "Task arithmetic", "WUDI", "FDA (TA)"))
+    first = ("Pretrained", "Individual", "Task arithmetic", "WUDI", "FDA (TA)")
+    visit.until(lambda: all(name in bars(page) for name in first))
 
     # pin a baseline
     page.get_by_role("combobox", name="Baseline").click()
@@ -77,7 +79,7 @@ def test_pin_filter_export_and_send_the_link(visit, run_id, tmp_path):
     page.get_by_role("tab", name="Differences").click()
     visit.settle()
     wait_for_figure(page)
-    page.wait_for_function(f"document.querySelector('{CHART}')?.layout?.title?.text?.includes('TIES')", timeout=15_000)
+    page.wait_for_function(f"document.querySelector('{CHART}')?.layout?.title?.text?.includes('TIES')")
 
     # filter rows: the references stay
     page.get_by_role("button", name="Filter").click()
@@ -86,15 +88,15 @@ def test_pin_filter_export_and_send_the_link(visit, run_id, tmp_path):
     page.keyboard.press("Escape")
     page.get_by_role("tab", name="Bars").click()
     visit.settle()
-    page.wait_for_function(f"() => {BAR_LABELS} && !{BAR_LABELS}.includes('WUDI')", timeout=15_000)
-    labels = bars(page)
-    assert "Pretrained" in labels and "Individual" in labels and "Task arithmetic" in labels and "FDA" not in labels
+    page.wait_for_function(f"() => {BAR_LABELS} && !{BAR_LABELS}.includes('WUDI')")
+    visit.until(lambda: "FDA" not in bars(page))
+    assert all(name in bars(page) for name in ("Pretrained", "Individual", "Task arithmetic"))
 
     # every format
     files = {}
     page.get_by_role("button", name="Export").click()
     for name in ("Results (CSV)", "Table (Markdown)", "Table (LaTeX)", "What is shown (HTML)", "Bars (HTML)"):
-        with page.expect_download(timeout=30_000) as download:
+        with page.expect_download() as download:
             page.get_by_role("button", name=name).click()
         target = tmp_path / download.value.suggested_filename
         download.value.save_as(target)
@@ -113,7 +115,7 @@ def test_pin_filter_export_and_send_the_link(visit, run_id, tmp_path):
         assert "Plotly.newPlot" in text and not re.search(r"<(script|link|img)[^>]+(src|href)=[\"']https?:", text)
     page.keyboard.press("Escape")
     page.locator(CHART).first.hover()
-    with page.expect_download(timeout=30_000) as download:
+    with page.expect_download() as download:
         page.locator("[data-title='Download plot as an SVG']").first.click()
     download.value.save_as(tmp_path / "bars.svg")
     assert "Task arithmetic" in (tmp_path / "bars.svg").read_text() and download.value.suggested_filename.endswith(
@@ -126,8 +128,8 @@ def test_pin_filter_export_and_send_the_link(visit, run_id, tmp_path):
     other = page.context.browser.new_context(viewport={"width": 1400, "height": 1000}).new_page()
     other.goto(link)
     wait_for_figure(other)
-    assert shown(other) == before
-    assert other.get_by_role("combobox", name="Baseline").input_value() == "TIES"
+    visit.until(lambda: shown(other) == before)
+    expect(other.get_by_role("combobox", name="Baseline")).to_have_value("TIES")
 
 
 def test_a_method_that_failed_says_why_beside_the_others(visit, server, tiny_zoo, run_id):
@@ -141,8 +143,8 @@ def test_a_method_that_failed_says_why_beside_the_others(visit, server, tiny_zoo
     store.set_state(failed, "done")
     page = visit.open(f"/compare?run={failed}")
     wait_for_figure(page)
-    assert "FDA (TA) failed: fda:ta needs anchors: name a finished construct run" in page.inner_text("body")
-    assert "3 of 4 methods" in page.inner_text("body")
+    page.get_by_text("FDA (TA) failed: fda:ta needs anchors: name a finished construct run").first.wait_for()
+    page.get_by_text("3 of 4 methods").first.wait_for()
     visit.check()
 
 
@@ -152,13 +154,13 @@ def test_a_merged_model_is_taken_home_and_open_clip_loads_it(visit, server, tiny
     card.get_by_text("Take a merged model home").click()
     visit.settle()
     card.get_by_role("button", name="Write the folder").click()
-    card.get_by_role("button", name="Stop").wait_for(timeout=15_000)
+    card.get_by_role("button", name="Stop").wait_for()
     page.reload()  # the work is a process of its own
     visit.settle()
     card.get_by_text("Take a merged model home").click()
     card.get_by_role("button", name="Download as zip").wait_for(timeout=90_000)
     visit.settle()
-    with page.expect_download(timeout=30_000) as download:
+    with page.expect_download() as download:
         card.get_by_role("button", name="Download as zip").click()
     download.value.save_as(tmp_path / "home.zip")
     visit.check()
@@ -171,6 +173,6 @@ def test_a_merged_model_is_taken_home_and_open_clip_loads_it(visit, server, tiny
     assert "fda:ta" in (folder / "README.md").read_text() and (folder / "heads" / "red.safetensors").is_file()
     card.get_by_role("button", name="Remove").click()
     page.get_by_role("button", name="Remove the folder").click()
-    card.get_by_role("button", name="Write the folder").wait_for(timeout=15_000)
+    card.get_by_role("button", name="Write the folder").wait_for()
     assert not (server.home / "exports" / folder.name).exists()
     visit.check()

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 import transformers
+from playwright.sync_api import expect
 from safetensors.torch import load_file
 
 from fda.bench.dashboard import CHROMIUM, Server
@@ -87,7 +88,7 @@ def test_checkpoints_by_path_whose_mismatch_is_named_and_corrected(visit, server
     visit.settle()
     choose(visit, "own_family_folder", "models")
     press(visit, "Fill in")
-    assert page.get_by_label("Input", exact=True).first.input_value() == "sentence"
+    expect(page.get_by_label("Input", exact=True).first).to_have_value("sentence")
     press(visit, "Save and look")
     wait_for_text(visit, "hidden_size is 24, but 16 in the base's")
     assert "Cosine" not in page.inner_text("[data-testid=stMain]")
@@ -96,7 +97,8 @@ def test_checkpoints_by_path_whose_mismatch_is_named_and_corrected(visit, server
     press(visit, "Remove", 2)
     press(visit, "Save and look")
     wait_for_text(visit, "How methods treat the tensors")
-    assert "zoo=models" in page.url and "2 × 16 tensors" in page.inner_text("[data-testid=stMain]")
+    wait_for_text(visit, "2 × 16 tensors")
+    visit.until(lambda: "zoo=models" in page.url)
     assert [path.name for path in (server.home / "zoos").iterdir()] == ["models.yaml"]
     visit.check()
 
@@ -117,7 +119,7 @@ def test_checkpoints_by_hub_id_go_from_preview_to_a_model_taken_home(visit, serv
     hub.asked.clear()
     press(visit, "Save and look")
     wait_for_text(visit, "To download")
-    page.locator(".st-key-download_start button").wait_for(timeout=30_000)
+    page.locator(".st-key-download_start button").wait_for()
     assert hub.asked.of_weights() and all(spot for _, _, spot, _ in hub.asked.of_weights()), (
         "only ranges were asked for"
     )
@@ -128,13 +130,10 @@ def test_checkpoints_by_hub_id_go_from_preview_to_a_model_taken_home(visit, serv
 
     visit.open("/construct?zoo=by-id&steps=5&anchors=4&arithmetic=plain")
     press(visit, "Start")
-    page.wait_for_url("**/watch?run=*", timeout=15_000)
+    page.wait_for_url("**/watch?run=*")
     run_id = urllib.parse.parse_qs(urllib.parse.urlparse(page.url).query)["run"][0]
     store = Store(server.home)
-    for _ in range(600):
-        if store.run(run_id).state not in ("queued", "running"):
-            break
-        page.wait_for_timeout(200)
+    visit.until(lambda: store.run(run_id).state not in ("queued", "running"), 120)
     assert store.run(run_id).state == "done", store.run(run_id).message
     results = {result.method: result.state for result in store.results(run_id)[0]}
     assert results == dict.fromkeys(MAIN_METHODS, "done")

@@ -3,15 +3,16 @@
 import json
 
 import pytest
+from playwright.sync_api import expect
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(180)]
 
-SHARE = "Array.from(document.querySelector('.fda-figure')._fullData.find(t => t.name === 'trace 1').y).at(-1)"
+SHARE = "document.querySelector('.fda-figure')?._fullData?.find(t => t.name === 'trace 1')?.y.at(-1)"
 
 
 def open_part(visit, query: str):
     page = visit.open(f"/playground?{query}")
-    page.wait_for_function("document.querySelectorAll('.fda-figure .main-svg').length >= 4", timeout=30_000)
+    page.wait_for_function("document.querySelectorAll('.fda-figure .main-svg').length >= 4")
     visit.settle()
     return page
 
@@ -24,8 +25,7 @@ def figure_titles(page) -> list[str]:
 
 def test_figures_follow_a_slider_before_it_is_let_go(visit):
     page = open_part(visit, "part=3&sigma=10")
-    before = page.evaluate(SHARE)
-    assert before > 0.8, "a large start: the tail stays"
+    page.wait_for_function(f"{SHARE} > 0.8")  # a large start: the tail stays
     sigma = page.get_by_label("σ: ")
     box = sigma.bounding_box()
     height = box["y"] + box["height"] / 2
@@ -34,8 +34,8 @@ def test_figures_follow_a_slider_before_it_is_let_go(visit):
     for place in range(20):  # faster than any answer: values are skipped, none is lost
         page.mouse.move(box["x"] + box["width"] * (0.95 - 0.55 * place / 19), height)
         page.wait_for_timeout(16)
-    page.wait_for_function(f"{SHARE} < 0.01", timeout=10_000)
-    assert "sigma=0.01" in page.evaluate("location.search"), "the thumb is still held"
+    page.wait_for_function("location.search.endsWith('sigma=0.01')")  # while the thumb is still held
+    page.wait_for_function(f"{SHARE} < 0.01")
     page.mouse.up()
     visit.check()
 
@@ -46,8 +46,9 @@ def test_the_keyboard_moves_a_slider_and_it_says_its_value(visit):
     rate.focus()
     for _ in range(3):
         page.keyboard.press("ArrowRight")
-    page.wait_for_function("location.search.includes('rate=0.03')", timeout=10_000)
-    assert rate.get_attribute("aria-valuetext") == "0.03" and rate.evaluate("e => e.getRootNode().activeElement === e")
+    page.wait_for_function("location.search.includes('rate=0.03')")
+    expect(rate).to_have_attribute("aria-valuetext", "0.03")
+    expect(rate).to_be_focused()
     page.get_by_text("lies flat").wait_for()
     visit.check()
 
@@ -70,14 +71,19 @@ def test_lessons_follow_one_another_and_a_reload_shows_the_same(visit):
     shown, address = figure_titles(page), page.evaluate("location.search")
     page.reload()
     page = open_part(visit, address.removeprefix("?"))
-    assert figure_titles(page) == shown and page.get_by_label("σ: ").is_disabled()
+    visit.until(lambda: figure_titles(page) == shown)
+    expect(page.get_by_label("σ: ")).to_be_disabled()
     visit.check()
 
 
 def test_a_phone_has_no_sideways_scroll_and_two_sliders_in_a_row(visit):
     visit.page.set_viewport_size({"width": 390, "height": 844})
     page = open_part(visit, "part=1")
-    assert page.evaluate("document.querySelector('[data-testid=stMain]').scrollWidth") <= 390
-    anchors, rank = (page.get_by_label(name).bounding_box() for name in ("Anchors: ", "Rank of Δ: "))
-    assert abs(anchors["y"] - rank["y"]) < 2 and anchors["x"] < rank["x"]
+    page.wait_for_function("document.querySelector('[data-testid=stMain]').scrollWidth <= 390")
+
+    def in_one_row() -> bool:
+        anchors, rank = (page.get_by_label(name).bounding_box() for name in ("Anchors: ", "Rank of Δ: "))
+        return abs(anchors["y"] - rank["y"]) < 2 and anchors["x"] < rank["x"]
+
+    visit.until(in_one_row)
     visit.check()

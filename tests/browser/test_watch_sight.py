@@ -13,15 +13,12 @@ pytestmark = pytest.mark.browser
 
 LOSS, LAST = ".st-key-watch-loss .fda-figure", ".st-key-watch-memory .fda-figure"
 
-
-def last_step(visit) -> int:
-    return visit.page.evaluate(f"Math.max(...document.querySelector('{LOSS}')._fullData.flatMap((t) => [...t.x]))")
+LAST_STEP = f"Math.max(...(document.querySelector('{LOSS}')?._fullData ?? []).flatMap((t) => [...t.x]))"
 
 
 def wait_past(visit, step: int) -> None:
     """Wait until the loss figure shows more than this step."""
-    steps = f"(document.querySelector('{LOSS}')?._fullData ?? []).flatMap((t) => [...t.x])"
-    visit.page.wait_for_function(f"Math.max(...{steps}) > {step}", timeout=15_000)
+    visit.page.wait_for_function(f"{LAST_STEP} > {step}")
 
 
 def test_a_figure_out_of_sight_is_drawn_when_it_is_scrolled_to(visit, server):
@@ -30,19 +27,18 @@ def test_a_figure_out_of_sight_is_drawn_when_it_is_scrolled_to(visit, server):
     page = visit.page
     with Heart(store, run_id, threading.Event()):
         visit.open(f"/watch?run={run_id}")
-        page.wait_for_function(f"document.querySelector('{LOSS}')?._fullData && document.querySelector('{LAST}')")
+        page.wait_for_function(f"{LAST_STEP} > 0 && document.querySelector('{LAST}')")
         page.locator(LOSS).scroll_into_view_if_needed()
-        before = last_step(visit)
+        before = page.evaluate(LAST_STEP)
         grow(store, run_id, random)
         wait_past(visit, before)
 
         page.locator(LAST).scroll_into_view_if_needed()
-        box = page.locator(LOSS).bounding_box()
-        assert box["y"] + box["height"] < 0, "out of sight"
-        before = last_step(visit)
+        page.wait_for_function(f"document.querySelector('{LOSS}').getBoundingClientRect().bottom < 0")  # out of sight
+        before = page.evaluate(LAST_STEP)
         grow(store, run_id, random)
         page.wait_for_timeout(4_000)
-        assert last_step(visit) == before
+        assert page.evaluate(LAST_STEP) == before
         page.locator(LOSS).scroll_into_view_if_needed()
         wait_past(visit, before)
     visit.check()
