@@ -12,13 +12,15 @@ from fda.bench.dashboard import CHROMIUM, Server, browser
 
 T = TypeVar("T")
 
-expect.set_options(timeout=30_000)  # milliseconds, as all other waiting
+PATIENCE = 60  # seconds that a page has to show what it should; a busy machine takes its time
+expect.set_options(timeout=1000 * PATIENCE)
 
 
 class Visit:
     """A browser window that remembers what must not happen: console errors, and requests to other machines."""
 
     def __init__(self, context: BrowserContext, server: Server) -> None:
+        context.set_default_timeout(1000 * PATIENCE)
         self.page: Page = context.new_page()
         self.server = server
         self.errors: list[str] = []
@@ -49,7 +51,7 @@ class Visit:
             "document.querySelector('[data-testid=stApp]')?.dataset.testScriptState !== 'running'"
         )
 
-    def until(self, condition: Callable[[], T], seconds: float = 30) -> T:
+    def until(self, condition: Callable[[], T], seconds: float = PATIENCE) -> T:
         """Ask again until it is true, while the browser goes on; its value. What a page shows follows what it is told, so
         nothing that it shows is asserted at once."""
         deadline = time.monotonic() + seconds

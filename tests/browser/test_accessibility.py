@@ -8,7 +8,7 @@ from fda.runs.execute import execute
 from fda.runs.request import construct_settings, make_spec
 from fda.runs.store import Store
 
-pytestmark = [pytest.mark.browser, pytest.mark.timeout(180)]
+pytestmark = pytest.mark.browser
 
 PAGES = sorted(path.stem for path in (REPO / "pages").glob("*.py"))
 OF_A_RUN = ("watch", "anchors", "compare")

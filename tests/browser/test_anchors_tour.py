@@ -12,7 +12,7 @@ from fda.runs.store import Store
 from fda.ui.anchors_real import read_neighbours
 from tests.ui.made_anchors import made_run
 
-pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.browser
 
 STEPS = 30
 TITLES = "JSON.stringify([...document.querySelectorAll('.fda-figure')].map(f => f.layout?.title?.text))"

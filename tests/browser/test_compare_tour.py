@@ -15,7 +15,7 @@ from fda.runs.execute import execute
 from fda.runs.request import construct_settings, make_spec
 from fda.runs.store import Store
 
-pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.browser
 
 METHODS = ("ta", "ta:swept", "ties", "regmean", "slerp", "wudi", "fda:ta", "fda:pretrained")
 CHART = ".fda-figure"

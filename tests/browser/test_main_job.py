@@ -35,7 +35,7 @@ def test_the_main_job(visit, server):
     page.get_by_role("button", name="Start the demo").click()
     page.wait_for_url("**/watch?run=*")
     run_id = urllib.parse.parse_qs(urllib.parse.urlparse(page.url).query)["run"][0]
-    before = visit.until(lambda: points(visit), 60)
+    before = visit.until(lambda: points(visit))
     visit.until(lambda: points(visit) > before)
 
     # zoom by dragging over the chart, and see it stay
@@ -77,7 +77,7 @@ def test_the_main_job(visit, server):
 
     # resume, lose the worker, see it crashed, resume again
     main.get_by_role("button", name="Resume").click()
-    visit.until(lambda: store.run(run_id).state == "running" and any(u.step for u in store.units(run_id)), 60)
+    visit.until(lambda: store.run(run_id).state == "running" and any(u.step for u in store.units(run_id)))
     os.kill(store.run(run_id).pid, signal.SIGKILL)
     visit.until(lambda: "crashed" in text(visit))
     main.get_by_role("button", name="Resume").click()

@@ -18,7 +18,7 @@ from fda.runs.store import Store
 from tests.models.library_zoos import TEXT, text_zoo
 from tests.models.stand_in_hub import client_environment, stand_in_hub
 
-pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.browser
 
 
 @pytest.fixture(scope="module")

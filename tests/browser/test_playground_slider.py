@@ -5,7 +5,7 @@ import json
 import pytest
 from playwright.sync_api import expect
 
-pytestmark = [pytest.mark.browser, pytest.mark.timeout(180)]
+pytestmark = pytest.mark.browser
 
 SHARE = "document.querySelector('.fda-figure')?._fullData?.find(t => t.name === 'trace 1')?.y.at(-1)"
 
