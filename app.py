@@ -1,5 +1,7 @@
-"""The dashboard: `streamlit run app.py`. The frame and navigation; everything else is in pages/."""
+"""The dashboard: `streamlit run app.py`. The server; what a visitor sees is pages/frame.py and the pages beside it."""
 
-from fda.ui import frame
+import streamlit as st
 
-frame.run()
+from fda.ui.warm import warm
+
+app = st.App("pages/frame.py", lifespan=warm)

@@ -1,5 +1,9 @@
 """`python -m fda …`: the command line."""
 
 from fda.cli import main
+from fda.interpreter import leave
 
-main()
+try:
+    main()
+except SystemExit as end:
+    leave(end.code)

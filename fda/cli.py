@@ -15,7 +15,7 @@ import typer
 from fda import cli_ablate, cli_bench, cli_estimate, cli_export, cli_import, cli_runs
 from fda.cli_runs import SeedOption
 from fda.errors import UserError, readable
-from fda.home import keep_compiled
+from fda.interpreter import begin
 
 if TYPE_CHECKING:
     from fda.merging.method import Hyperparameter, Method
@@ -50,7 +50,7 @@ def about() -> None:
 
 def main() -> None:
     """Run the command line; UserError and usage errors become one line on stderr and exit code 2."""
-    keep_compiled()
+    begin()
     try:
         code = app(standalone_mode=False)
     except UserError as error:

@@ -17,13 +17,6 @@ def fda_home() -> Path:
     return Path(os.environ.get("FDA_HOME") or Path.home() / ".fda").expanduser().resolve()
 
 
-def keep_compiled() -> None:
-    """Let torch keep in FDA_HOME what it compiles, for later runs. To be called before `torch._dynamo` is imported, which
-    settles it.
-    """
-    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(fda_home() / "cache" / "compiled"))
-
-
 def model_roots() -> list[Path]:
     """Folders below which pages may read: FDA_MODEL_ROOTS, or the working directory, FDA_HOME and the hub cache.
 

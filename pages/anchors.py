@@ -11,19 +11,16 @@ from fda.figures.ridge import SHAPES
 from fda.figures.scrub import Scrubbed
 from fda.runs.ablation import other_starts
 from fda.runs.records import Run
-from fda.ui import anchors, anchors_figures, anchors_real, anchors_tables, frame, notices
+from fda.ui import anchors, anchors_figures, anchors_real, anchors_tables, notices, pages
 from fda.ui.anchors_ablation import ablation_form, show_together
 from fda.ui.anchors_address import in_url, positions, settle
 from fda.ui.command import command_box, run_commands
 from fda.ui.exports import export_menu, run_report_file
 from fda.ui.format import plural
-from fda.ui.frame import guard
 from fda.ui.runs import badge, pick_run, published_note, store
 from fda.ui.scrubber import scrubber, scrubber_spec
 from fda.ui.teaching import what_am_i_seeing
 from fda.ui.theme import theme
-
-guard()
 
 TICK = 2.0
 SPECTRUM, ALIGNMENT, ACROSS, REAL = VIEWS = ("Spectrum", "Alignment", "Across units", "Real inputs")
@@ -42,7 +39,7 @@ with notices.noticed(stop=True):
 runs = anchors.constructs(all_runs)
 if not runs and "run" not in st.query_params:
     notices.empty("No run has anchors yet: start the demo on Home, or compare initialisations here.")
-    st.page_link(frame.HOME, label="Home", icon=":material/home:")
+    st.page_link(pages.HOME, label="Home", icon=":material/home:")
     ablation_form(known, runs)
     st.stop()
 run = pick_run(
@@ -141,7 +138,7 @@ def wait() -> None:
             if now.active
             else "This run ended before its first step: resume it on Watch."
         )
-        st.page_link(frame.WATCH, label="Watch", icon=":material/monitoring:", query_params={"run": run.run_id})
+        st.page_link(pages.WATCH, label="Watch", icon=":material/monitoring:", query_params={"run": run.run_id})
 
 
 Shown = tuple[str | None, tuple[int, ...], int, dict[str, Scrubbed]]
@@ -181,7 +178,7 @@ def show_status(now: list[Run]) -> None:
         if len(now) > 1 and waiting:
             told += f" · still at work or waiting: {', '.join(waiting)}"
         st.markdown(told, width="stretch")
-        st.page_link(frame.WATCH, label="Watch", icon=":material/monitoring:", query_params={"run": run.run_id})
+        st.page_link(pages.WATCH, label="Watch", icon=":material/monitoring:", query_params={"run": run.run_id})
 
 
 def show_view(opened: str, now: list[Run]) -> None:

@@ -12,20 +12,17 @@ from fda.figures.checkpoints import cosine_map, norm_map, treatment_bars, treatm
 from fda.home import model_roots
 from fda.models.hub import missing_models
 from fda.models.zoo import list_zoos, load_zoo, own_zoos
-from fda.ui import frame, notices
+from fda.ui import notices, pages
 from fda.ui.before_start import download_card, preview_card
 from fda.ui.command import command_box
 from fda.ui.exports import export_menu
 from fda.ui.format import number, plural, size
-from fda.ui.frame import guard
 from fda.ui.own_zoo import edit, own_zoo_card
 from fda.ui.plot import plot
 from fda.ui.survey import preview, survey
 from fda.ui.teaching import what_am_i_seeing
 from fda.ui.theme import theme
 from fda.ui.zoos import choose_zoo
-
-guard()
 
 WHOLE = "all blocks"
 RULE = (
@@ -211,7 +208,7 @@ with st.expander(f"{every}, {inside} of them in blocks", icon=":material/view_li
 with st.container(horizontal=True, vertical_alignment="center"):
     if of_mine:
         st.button("Change it", icon=":material/edit:", on_click=edit, args=(reference, None), key="own_change")
-    st.page_link(frame.CONSTRUCT, label="Construct anchors", icon=":material/tune:", query_params={"zoo": reference})
+    st.page_link(pages.CONSTRUCT, label="Construct anchors", icon=":material/tune:", query_params={"zoo": reference})
     export_menu(
         f"fda-{found['name']}",
         tables={

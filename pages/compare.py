@@ -9,21 +9,18 @@ from fda.figures.cost import CostAxis
 from fda.figures.kinds import LOOKS, Kind
 from fda.merging.registry import METHODS
 from fda.runs.records import Run
-from fda.ui import frame, more_methods, notices
+from fda.ui import more_methods, notices, pages
 from fda.ui.command import command_box, run_commands
 from fda.ui.comparison import ALWAYS, Results, cited_for, default_baseline, results, titles
 from fda.ui.comparison_export import comparison_menu
 from fda.ui.comparison_figures import View, cited_sentence, drawings, names_of
 from fda.ui.comparison_tables import CITED, reading_table
 from fda.ui.format import plural
-from fda.ui.frame import guard
 from fda.ui.plot import plot
 from fda.ui.runs import badge, pick_run, store
 from fda.ui.take_home import take_home_card
 from fda.ui.teaching import what_am_i_seeing
 from fda.ui.theme import theme
-
-guard()
 
 TICK = 2.0
 PLAIN, NORMALISED = "as measured", "normalised"
@@ -59,7 +56,7 @@ with notices.noticed(stop=True):
     runs = [run for run in known.runs() if run.spec.methods]
 if not runs and "run" not in st.query_params:
     notices.empty("No run compares methods yet: start the demo on Home, or choose methods on Construct.")
-    st.page_link(frame.HOME, label="Home", icon=":material/home:")
+    st.page_link(pages.HOME, label="Home", icon=":material/home:")
     st.stop()
 run = pick_run(
     runs, known, key="compare_run", wrong="run {run} compares no methods: choose one of the list above, or Watch it."
@@ -85,7 +82,7 @@ def show_results(run: Run) -> None:
         if found.methods:
             scored += f" · {found.metric} on {found.count:,} {found.split} samples"
         st.markdown(scored, width="stretch")
-        st.page_link(frame.WATCH, label="Watch", icon=":material/monitoring:", query_params={"run": run.run_id})
+        st.page_link(pages.WATCH, label="Watch", icon=":material/monitoring:", query_params={"run": run.run_id})
     if not found.methods:
         show_failures(found)
         if run.active:

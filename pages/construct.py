@@ -28,17 +28,14 @@ from fda.runs.request import (
 )
 from fda.runs.spec import RunSpec
 from fda.runs.store import ACTIVE, queue_device
-from fda.ui import forms, frame, notices
+from fda.ui import forms, notices, pages
 from fda.ui.command import changes, command_box, run_commands
 from fda.ui.estimate import show_estimate
 from fda.ui.format import plural
-from fda.ui.frame import guard
 from fda.ui.runs import store
 from fda.ui.survey import read_zoo, survey
 from fda.ui.teaching import what_am_i_seeing
 from fda.ui.zoos import choose_zoo
-
-guard()
 
 FIELD_PIXELS = 150  # of a number or a choice: six abreast on a laptop, two on a phone
 FIELDS = tuple(name for name in ConstructSettings.model_fields if name != "preset")
@@ -86,7 +83,7 @@ def start(spec: RunSpec) -> None:
 
 
 if run_id := st.session_state.pop("go", None):
-    st.switch_page(frame.WATCH, query_params={"run": run_id})
+    st.switch_page(pages.WATCH, query_params={"run": run_id})
 
 st.title("Construct", anchor=False)
 st.caption("Make anchors for every task and block, then compare what is merged with them; each value has its source.")
@@ -269,7 +266,7 @@ if waiting:
         icon=":material/hourglass_empty:",
     )
     st.page_link(
-        frame.WATCH,
+        pages.WATCH,
         label="Watch the run at work",
         icon=":material/monitoring:",
         query_params={"run": waiting[-1].run_id},

@@ -6,14 +6,11 @@ from fda.errors import UserError
 from fda.models.zoo import load_zoo
 from fda.runs import jobs
 from fda.runs.request import MAIN_METHODS, construct_settings, make_spec
-from fda.ui import frame, notices
+from fda.ui import notices, pages
 from fda.ui.command import command_box
 from fda.ui.explain import picture
-from fda.ui.frame import guard
 from fda.ui.runs import run_line, store
 from fda.ui.teaching import what_am_i_seeing
-
-guard()
 
 RECENT = 8
 
@@ -32,7 +29,7 @@ def more() -> None:
 
 
 if run_id := st.session_state.pop("go", None):
-    st.switch_page(frame.WATCH, query_params={"run": run_id})
+    st.switch_page(pages.WATCH, query_params={"run": run_id})
 
 st.title("Functional dual anchors", anchor=False)
 st.markdown(
@@ -55,7 +52,7 @@ with st.container(horizontal=True, vertical_alignment="center"):
         st.caption("Real checkpoints that come with this program: a matter of minutes, without network or GPU.")
     else:
         if st.button("Watch the demo run", type="primary", icon=":material/monitoring:"):
-            st.switch_page(frame.WATCH, query_params={"run": active_demo.run_id})
+            st.switch_page(pages.WATCH, query_params={"run": active_demo.run_id})
         st.caption("The demo is running.")
 
 

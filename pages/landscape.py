@@ -13,16 +13,13 @@ from fda.runs.landscape_record import FDA_PATHS, MEAN, TA, LandscapeMap
 from fda.runs.landscape_request import CHOICES, landscape_spec
 from fda.runs.records import Run
 from fda.runs.spec import RunSpec
-from fda.ui import forms, frame, landscape, notices
+from fda.ui import forms, landscape, notices, pages
 from fda.ui.command import command_box, run_commands
 from fda.ui.exports import export_menu, run_report_file
-from fda.ui.frame import guard
 from fda.ui.plot import plot
 from fda.ui.runs import RESUMABLE, badge, label, pick_run, resume, stop, store
 from fda.ui.teaching import what_am_i_seeing
 from fda.ui.theme import theme
-
-guard()
 
 TICK = 1.5
 PATHS = (*FDA_PATHS, TA)
@@ -91,7 +88,7 @@ if not runs and "run" not in st.query_params:
         form(candidates)
     else:
         notices.empty("No run has anchors yet: start the demo on Home, or construct some; then come back here.")
-        st.page_link(frame.HOME, label="Home", icon=":material/home:")
+        st.page_link(pages.HOME, label="Home", icon=":material/home:")
     st.stop()
 run = pick_run(
     runs, known, key="landscape_run", wrong="run {run} is no landscape: choose one of the list above, or Watch it."
@@ -106,7 +103,7 @@ with st.container(horizontal=True, vertical_alignment="center", key="actions"):
         st.button("Stopping…", icon=":material/pending:", disabled=True, key="stop")
     elif run.state in RESUMABLE:
         st.button("Resume", type="primary", icon=":material/resume:", on_click=resume, args=(run.run_id,), key="resume")
-    st.page_link(frame.WATCH, label="Watch", icon=":material/monitoring:", query_params={"run": run.run_id})
+    st.page_link(pages.WATCH, label="Watch", icon=":material/monitoring:", query_params={"run": run.run_id})
 
 
 def show_status(run: Run, found: LandscapeMap | None) -> None:

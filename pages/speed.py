@@ -9,12 +9,9 @@ from fda.ui import notices
 from fda.ui import speed as measured
 from fda.ui.command import command_box
 from fda.ui.exports import export_menu
-from fda.ui.frame import guard
 from fda.ui.plot import plot
 from fda.ui.teaching import what_am_i_seeing
 from fda.ui.theme import theme
-
-guard()
 
 st.title("Speed", anchor=False)
 st.caption("How long each way of doing the work takes on one machine, side by side, equal results first.")

@@ -10,19 +10,16 @@ import streamlit as st
 from fda.figures.look import blank
 from fda.runs.records import Run, Unit, UnitKey
 from fda.runs.store import Store
-from fda.ui import frame, live, more_methods, notices
+from fda.ui import live, more_methods, notices, pages
 from fda.ui.clock import current_stage, elapsed, time_left
 from fda.ui.command import command_box, run_commands
 from fda.ui.exports import export_menu, run_report_file
 from fda.ui.format import duration
-from fda.ui.frame import guard
 from fda.ui.plot import plot
 from fda.ui.runs import BADGES, RESUMABLE, pick_run, published_note, resume, stop, store
 from fda.ui.teaching import what_am_i_seeing
 from fda.ui.theme import theme
 from fda.ui.ticker import ticker
-
-guard()
 
 TICK = 1.0
 REPEATED = 4  # a change is told in as many updates less one: the browser may take two of them for one
@@ -57,7 +54,7 @@ with notices.noticed(stop=True):
     runs = known.runs()
 if not runs and "run" not in st.query_params:
     notices.empty("There is no run yet: start the demo on Home, or choose checkpoints and settings on Construct.")
-    st.page_link(frame.HOME, label="Home", icon=":material/home:")
+    st.page_link(pages.HOME, label="Home", icon=":material/home:")
     st.stop()
 run = pick_run(
     runs, known, key="watch_run", wrong="Run {run} is not among the newest 200: `python -m fda runs show` has it"
@@ -74,14 +71,14 @@ with st.container(horizontal=True, vertical_alignment="center", key="actions"):
         st.button("Resume", type="primary", icon=":material/resume:", on_click=resume, args=(run.run_id,), key="resume")
     if run.spec.construction is not None:
         query = {"run": run.run_id}
-        st.page_link(frame.ANCHORS, label="Anchors", icon=":material/anchor:", query_params=query)
+        st.page_link(pages.ANCHORS, label="Anchors", icon=":material/anchor:", query_params=query)
     if run.spec.methods:
         label = "Compare the methods" if run.state == "done" else "Compare so far"
         query = {"run": run.run_id}
-        st.page_link(frame.COMPARE, label=label, icon=":material/leaderboard:", query_params=query)
+        st.page_link(pages.COMPARE, label=label, icon=":material/leaderboard:", query_params=query)
     if run.kind == "landscape":
         query = {"run": run.run_id}
-        st.page_link(frame.LANDSCAPE, label="Landscape", icon=":material/landscape:", query_params=query)
+        st.page_link(pages.LANDSCAPE, label="Landscape", icon=":material/landscape:", query_params=query)
 
 
 def status(run: Run, units: list[Unit]) -> str:

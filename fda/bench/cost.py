@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from fda.errors import UserError
+from fda.interpreter import begin, leave
 from fda.models.zoo import load_zoo
 from fda.runs import cost
 from fda.runs.request import MAIN_METHODS, construct_settings, make_spec
@@ -92,14 +93,16 @@ def _process(module: str, *arguments: str, stdin: str = "") -> None:
         raise UserError(said[-1].removeprefix("fda: ") if said else f"{module} ended with code {done.returncode}.")
 
 
-def main() -> None:
-    """In a process of its own: the run of a folder's spec, in a store in this folder."""
+def main() -> int:
+    """In a process of its own: the run of a folder's spec, in a store in this folder. Begins and ends as a worker does."""
     from fda.runs.worker import run_here
 
+    begin()
     folder = Path(sys.argv[1])
     store = Store(folder)
     run_here(store, store.create_run(RunSpec(**json.loads((folder / "spec.json").read_text(encoding="utf-8")))))
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    leave(main())

@@ -23,7 +23,7 @@ from fda.anchors.construct import Snapshot, Step, construct_together, spaced_ste
 from fda.anchors.init import initial_anchors, unit_seed
 from fda.anchors.loss import live_tensors
 from fda.errors import UserError
-from fda.home import keep_compiled
+from fda.interpreter import begin, leave
 from fda.merging.registry import METHODS
 from fda.models.blocks import Block
 from fda.models.checkpoints import Weights
@@ -325,15 +325,16 @@ def _wait(device: str) -> None:
         torch.cuda.synchronize(device)
 
 
-def main() -> None:
-    """For a page: the spec as JSON on stdin. Exit code 2 and a sentence on stderr where it cannot be measured."""
-    keep_compiled()
+def main() -> int:
+    """For a page: the spec as JSON on stdin. The exit code: 2, and a sentence on stderr, where it cannot be measured."""
+    begin()
     try:
         calibrate(RunSpec.model_validate_json(sys.stdin.read()))
     except UserError as error:
         print(f"fda: {error}", file=sys.stderr)
-        sys.exit(2)
+        return 2
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    leave(main())

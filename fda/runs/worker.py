@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Iterator
 
 from fda.errors import UserError
-from fda.home import keep_compiled
+from fda.interpreter import begin, leave
 from fda.runs.failures import log_traceback, sentence
 from fda.runs.heart import Heart
 from fda.runs.jobs import reconcile
@@ -32,7 +32,7 @@ RECONCILE_SECONDS = 5.0  # and whether the run before it has died, with no page 
 def main(run_id: str, *, execute: Execute | None = None) -> int:
     """Carry out a queued run of FDA_HOME; the exit code: 0 done or stopped, 1 failed, 2 no such run."""
     faulthandler.enable()
-    keep_compiled()
+    begin()
     try:
         return 0 if run_here(Store(), run_id, execute=execute) in ("done", "cancelled") else 1
     except UserError as error:
@@ -136,4 +136,4 @@ def _stop_on_signals(stop: threading.Event) -> Iterator[None]:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1]))
+    leave(main(sys.argv[1]))

@@ -14,7 +14,7 @@ from fda.runs.records import Run
 from fda.runs.request import MAIN_METHODS, make_spec, missing_need
 from fda.runs.spec import RunSpec
 from fda.runs.store import Store
-from fda.ui import frame, notices
+from fda.ui import notices, pages
 from fda.ui.comparison import ALWAYS
 
 _GO = "go_more"
@@ -65,7 +65,7 @@ def more_spec(run: Run, methods: Sequence[str], *, again: bool, roots: list[Path
 def go_on() -> None:
     """At the top of the page: on to the run that was started by the button of the run before."""
     if run_id := st.session_state.pop(_GO, None):
-        st.switch_page(frame.WATCH, query_params={"run": run_id})
+        st.switch_page(pages.WATCH, query_params={"run": run_id})
 
 
 def more_card(run: Run) -> None:

@@ -9,7 +9,7 @@ from fda.errors import UserError
 from fda.runs import jobs
 from fda.runs.records import Run
 from fda.runs.store import Store
-from fda.ui import frame, notices
+from fda.ui import notices, pages
 from fda.ui.clock import elapsed
 from fda.ui.format import ago, duration
 
@@ -145,13 +145,13 @@ def run_line(run: Run, position: int | None) -> None:
 def _links(run: Run) -> None:
     """Horizontal containers take them up beside the text, or below it on a narrow screen."""
     here = {"run": run.run_id}
-    st.page_link(frame.WATCH, label="Watch", icon=":material/monitoring:", query_params=here)
+    st.page_link(pages.WATCH, label="Watch", icon=":material/monitoring:", query_params=here)
     if run.spec.construction is not None:
-        st.page_link(frame.ANCHORS, label="Anchors", icon=":material/anchor:", query_params=here)
+        st.page_link(pages.ANCHORS, label="Anchors", icon=":material/anchor:", query_params=here)
     if run.spec.methods:
-        st.page_link(frame.COMPARE, label="Compare", icon=":material/leaderboard:", query_params=here)
+        st.page_link(pages.COMPARE, label="Compare", icon=":material/leaderboard:", query_params=here)
     if run.kind == "landscape":
-        st.page_link(frame.LANDSCAPE, label="Landscape", icon=":material/landscape:", query_params=here)
+        st.page_link(pages.LANDSCAPE, label="Landscape", icon=":material/landscape:", query_params=here)
     if run.state in RESUMABLE:
         st.button("Resume", key=f"resume-{run.run_id}", on_click=resume, args=(run.run_id,), type="tertiary")
     if not run.active:

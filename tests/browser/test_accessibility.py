@@ -3,14 +3,14 @@
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 
-from fda.home import REPO
 from fda.runs.execute import execute
 from fda.runs.request import construct_settings, make_spec
 from fda.runs.store import Store
+from fda.ui import pages
 
 pytestmark = pytest.mark.browser
 
-PAGES = sorted(path.stem for path in (REPO / "pages").glob("*.py"))
+PAGES = [path.removesuffix(".py") for path, *_ in pages.PAGES]
 OF_A_RUN = ("watch", "anchors", "compare")
 READY = "document.querySelectorAll('.fda-figure .main-svg').length > 0"
 

@@ -21,7 +21,6 @@ from fda.runs.request import make_spec
 from fda.runs.spec import RunSpec
 from fda.runs.store import Store
 from fda.tasks.answers import Answers
-from fda.ui.frame import FRAMED
 from fda.ui.more_methods import more_spec, others
 
 TASKS = ("digits", "faces", "letters")
@@ -114,12 +113,11 @@ def run_id(store, zoo) -> str:
 
 
 def page(**query: str | list[str]) -> AppTest:
-    """The page as a browser that came through app.py sees it."""
-    at = AppTest.from_file(str(REPO / "app.py"), default_timeout=60)
-    at.session_state[FRAMED] = True
+    """The page as a browser that came through the frame sees it."""
+    at = AppTest.from_file(str(REPO / "pages" / "frame.py"), default_timeout=60)
     for key, value in query.items():
         at.query_params[key] = value
-    at.switch_page("pages/compare.py").run()
+    at.switch_page("compare.py").run()
     assert not at.exception, at.exception
     return at
 

@@ -15,7 +15,6 @@ from fda.runs.hyperparameters import read_by
 from fda.runs.request import MAIN_METHODS
 from fda.runs.spec import RunSpec
 from fda.runs.store import Store
-from fda.ui.frame import FRAMED
 
 
 def write_zoo(folder: Path, name: str = "mine", **fields: object) -> Path:
@@ -52,12 +51,11 @@ def started(monkeypatch) -> list[RunSpec]:
 
 
 def page(zoo: Path, **query: str) -> AppTest:
-    """The page as a browser that came through app.py sees it."""
-    at = AppTest.from_file(str(REPO / "app.py"), default_timeout=60)
-    at.session_state[FRAMED] = True
+    """The page as a browser that came through the frame sees it."""
+    at = AppTest.from_file(str(REPO / "pages" / "frame.py"), default_timeout=60)
     for key, value in ({"zoo": str(zoo)} | query).items():
         at.query_params[key] = value
-    at.switch_page("pages/construct.py").run()
+    at.switch_page("construct.py").run()
     assert not at.exception, at.exception
     return at
 

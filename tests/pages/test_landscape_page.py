@@ -18,7 +18,6 @@ from fda.runs.stopped import Stopped
 from fda.runs.store import Store
 from fda.ui import landscape
 from fda.ui.command import run_commands
-from fda.ui.frame import FRAMED
 from tests.pages.test_pages import figures, page, press, text
 
 SMALL = {"points": 5, "samples": 16, "snapshots": 3}
@@ -186,10 +185,9 @@ def test_no_torch_in_the_page(runs):
     code = f"""
 import sys
 from streamlit.testing.v1 import AppTest
-at = AppTest.from_file({str(REPO / "app.py")!r}, default_timeout=60)
-at.session_state[{FRAMED!r}] = True
+at = AppTest.from_file({str(REPO / "pages" / "frame.py")!r}, default_timeout=60)
 at.query_params["run"] = {run_id!r}
-at.switch_page("pages/landscape.py").run()
+at.switch_page("landscape.py").run()
 assert not at.exception and at.metric, at.exception
 print("heavy:", [name for name in ("torch", "transformers", "open_clip", "datasets") if name in sys.modules])
 """

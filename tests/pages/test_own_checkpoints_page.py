@@ -13,7 +13,6 @@ from fda.models.zoo import own_folder
 from fda.runs import downloads
 from fda.runs.downloads import Download
 from fda.ui import before_start, own_zoo, survey
-from fda.ui.frame import FRAMED
 
 MODEL = {"architecture": "bert", "dtype": "F32", "blocks": 2, "tensors_per_block": 16, "width": 16, "bytes": 2**20}
 
@@ -64,7 +63,6 @@ def told(monkeypatch):
 
 def page(state: dict | None = None, **query: str) -> AppTest:
     at = AppTest.from_file(str(REPO / "pages" / "checkpoints.py"), default_timeout=30)
-    at.session_state[FRAMED] = True
     for name, value in (state or {}).items():
         at.session_state[name] = value
     for name, value in query.items():

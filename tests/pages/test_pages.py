@@ -21,7 +21,6 @@ from fda.runs.request import make_spec
 from fda.runs.spec import RunSpec
 from fda.runs.store import Store
 from fda.ui import survey
-from fda.ui.frame import FRAMED
 
 PAGES = ("home", "checkpoints", "construct", "watch", "anchors", "compare", "landscape", "playground", "speed")
 UNKNOWN = "20260101-000000-dead"
@@ -63,12 +62,11 @@ def started(monkeypatch) -> list[RunSpec]:
 
 
 def page(name: str, **query: str) -> AppTest:
-    """The page as a browser that came through app.py sees it."""
-    at = AppTest.from_file(str(REPO / "app.py"), default_timeout=60)
-    at.session_state[FRAMED] = True
+    """The page as a browser that came through the frame sees it."""
+    at = AppTest.from_file(str(REPO / "pages" / "frame.py"), default_timeout=60)
     for key, value in query.items():
         at.query_params[key] = value
-    at.switch_page(f"pages/{name}.py").run()
+    at.switch_page(f"{name}.py").run()
     assert not at.exception, at.exception
     return at
 
@@ -167,11 +165,10 @@ def test_no_page_loads_torch(zoo, store):
 import sys
 from streamlit.testing.v1 import AppTest
 for name in {PAGES!r}:
-    at = AppTest.from_file({str(REPO / "app.py")!r}, default_timeout=60)
-    at.session_state[{FRAMED!r}] = True
+    at = AppTest.from_file({str(REPO / "pages" / "frame.py")!r}, default_timeout=60)
     at.query_params["run"] = {run_id!r}
     at.query_params["zoo"] = {str(zoo)!r}
-    at.switch_page(f"pages/{{name}}.py").run()
+    at.switch_page(f"{{name}}.py").run()
     assert not at.exception, (name, at.exception)
 print("heavy:", [name for name in ("torch", "transformers", "open_clip", "datasets") if name in sys.modules])
 """

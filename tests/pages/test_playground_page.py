@@ -12,18 +12,16 @@ from streamlit.testing.v1 import AppTest
 from fda.analysis.playground import Setting, optimise
 from fda.home import REPO
 from fda.ui import playground
-from fda.ui.frame import FRAMED
 
 PARTS = range(1, 5)
 CONTROLS = ("Anchors", "Rank of Δ", "Dimension d", "Lean", "σ", "Learning rate", "Steps")
 
 
 def page(**query: str) -> AppTest:
-    at = AppTest.from_file(str(REPO / "app.py"), default_timeout=60)
-    at.session_state[FRAMED] = True
+    at = AppTest.from_file(str(REPO / "pages" / "frame.py"), default_timeout=60)
     for key, value in query.items():
         at.query_params[key] = value
-    at.switch_page("pages/playground.py").run()
+    at.switch_page("playground.py").run()
     assert not at.exception, at.exception
     return at
 
@@ -219,9 +217,8 @@ def test_the_page_needs_neither_torch_nor_a_store(fda_home):
     code = f"""
 import sys
 from streamlit.testing.v1 import AppTest
-at = AppTest.from_file({str(REPO / "app.py")!r}, default_timeout=60)
-at.session_state[{FRAMED!r}] = True
-at.switch_page("pages/playground.py").run()
+at = AppTest.from_file({str(REPO / "pages" / "frame.py")!r}, default_timeout=60)
+at.switch_page("playground.py").run()
 assert not at.exception, at.exception
 print("heavy:", [name for name in ("torch", "transformers", "open_clip", "datasets") if name in sys.modules])
 """

@@ -9,7 +9,6 @@ from fda.bench import results
 from fda.bench.results import keep_result, kept_results, new_result
 from fda.home import REPO
 from fda.ui import speed
-from fda.ui.frame import FRAMED
 
 PATH = {
     "step_ms": [10.0, 9.0, 12.0],
@@ -80,11 +79,10 @@ def keep(kind: str, date: float = 1.8e9) -> str:
 
 
 def page(**query: str) -> AppTest:
-    at = AppTest.from_file(str(REPO / "app.py"), default_timeout=60)
-    at.session_state[FRAMED] = True
+    at = AppTest.from_file(str(REPO / "pages" / "frame.py"), default_timeout=60)
     for key, value in query.items():
         at.query_params[key] = value
-    at.switch_page("pages/speed.py").run()
+    at.switch_page("speed.py").run()
     assert not at.exception, at.exception
     return at
 

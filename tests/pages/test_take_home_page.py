@@ -12,7 +12,6 @@ from fda.runs.files import merged_file
 from fda.runs.records import MethodResult, Score
 from fda.runs.request import make_spec
 from fda.runs.store import Store
-from fda.ui.frame import FRAMED
 from fda.ui.notices import sentence
 
 TASKS = ("digits", "faces")
@@ -59,11 +58,10 @@ def started(monkeypatch) -> list[tuple]:
 
 
 def page(run_id: str, **query: str) -> AppTest:
-    at = AppTest.from_file(str(REPO / "app.py"), default_timeout=60)
-    at.session_state[FRAMED] = True
+    at = AppTest.from_file(str(REPO / "pages" / "frame.py"), default_timeout=60)
     for key, value in {"run": run_id, **query}.items():
         at.query_params[key] = value
-    at.switch_page("pages/compare.py").run()
+    at.switch_page("compare.py").run()
     assert not at.exception, at.exception
     return at
 

@@ -262,15 +262,6 @@ def _imported(node: ast.AST) -> list[str]:
     return [node.module or ""] if isinstance(node, ast.ImportFrom) else []
 
 
-@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.stem)
-def test_the_guard_is_the_first_statement_of_a_page(path):
-    statements = ast.parse(path.read_text(encoding="utf-8")).body
-    first = next(
-        one for one in statements[1:] if not isinstance(one, ast.Import | ast.ImportFrom)
-    )  # statements[0] is the docstring
-    assert ast.unparse(first) == "guard()"
-
-
 def test_app_py_is_short():
     assert len((REPO / "app.py").read_text(encoding="utf-8").splitlines()) < 60
 
