@@ -2,6 +2,7 @@
 
 import streamlit as st
 
+from fda.ui import feed
 from fda.ui.warm import warm
 
-app = st.App("pages/frame.py", lifespan=warm)
+app = st.App("pages/frame.py", lifespan=warm, routes=[feed.route()])

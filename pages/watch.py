@@ -2,7 +2,10 @@
 
 import math
 import time
+from collections.abc import Mapping
 from functools import partial
+from secrets import token_hex
+from typing import Any
 
 import plotly.graph_objects as go
 import streamlit as st
@@ -14,15 +17,15 @@ from fda.ui import live, more_methods, notices, pages
 from fda.ui.clock import current_stage, elapsed, time_left
 from fda.ui.command import command_box, run_commands
 from fda.ui.exports import export_menu, run_report_file
+from fda.ui.feed import BEGIN_ANEW, Feed, offer
 from fda.ui.format import duration
 from fda.ui.plot import plot
 from fda.ui.runs import BADGES, RESUMABLE, pick_run, published_note, resume, stop, store
 from fda.ui.teaching import what_am_i_seeing
 from fda.ui.theme import theme
-from fda.ui.ticker import ticker
+from fda.ui.ticker import ticker, told
 
 TICK = 1.0
-REPEATED = 4  # a change is told in as many updates less one: the browser may take two of them for one
 FOLLOW = "the unit at work"
 STAGES = {
     "construct": "constructing anchors",
@@ -166,24 +169,37 @@ def show(picture: live.Picture, view: live.View) -> None:
                     plot(picture.figures[name], key=f"watch-{name}", alt=ALTS[name])
 
 
-def follow(shown: live.Picture, view: live.View) -> None:
-    """What is new each second. The page itself is made anew when there is another state, figure, or unit to choose."""
-    with notices.noticed():
+def tell(run: Run, units: list[Unit], figures: Mapping[str, str], seen: str) -> dict[str, Any]:
+    """What the ticker shows: how the run is, and new figures by their names."""
+    return told(
+        (run.state, BADGES[run.state][1]),
+        run.spec.zoo.name,
+        status(run, units),
+        finished(units) / max(1, len(units)),
+        {f"watch-{name}": figure for name, figure in figures.items()},
+        seen,
+    )
+
+
+def updates(shown: live.Picture, view: live.View, seen: str) -> Feed:
+    """What is new since the picture that the browser saw last, which at first is `shown`; all if it saw another.
+
+    The page is made anew when there is another state, figure, or unit to choose.
+    """
+    last, number = shown, seen
+
+    def update(seen: str) -> dict[str, Any]:
+        nonlocal last, number
         known = store()
         now = known.run(run.run_id)
-        past = st.session_state["pictures"]
-        picture = live.picture(known, now, view, past[-1])
+        picture = live.picture(known, now, view, last)
         if (now.state, set(picture.figures), begun(picture.units)) != (run.state, set(shown.figures), begun(units)):
-            st.rerun()
-        st.session_state["pictures"] = past = [*past, picture][-REPEATED:]
-        ticker(
-            (now.state, BADGES[now.state][1]),
-            run.spec.zoo.name,
-            status(now, picture.units),
-            finished(picture.units) / max(1, len(picture.units)),
-            {f"watch-{name}": figure for name, figure in picture.changed(past[0]).items()},
-            key="watch-ticker",
-        )
+            return BEGIN_ANEW
+        figures = picture.changed(last) if seen == number else picture.figures
+        last, number = picture, token_hex(4)
+        return tell(now, picture.units, figures, number)
+
+    return update
 
 
 def show_log() -> None:
@@ -228,15 +244,16 @@ with notices.noticed(stop=True):
     units = known.units(run.run_id)
 view = choose_view(run, units)
 with notices.noticed(stop=True):
-    picture = live.picture(known, run, view, st.session_state.get("pictures", [None])[-1])
-st.session_state["pictures"] = [picture]
-tick = TICK if run.active else None
-st.fragment(follow, run_every=tick)(picture, view)
+    picture = live.picture(known, run, view, st.session_state.get("picture"))
+st.session_state["picture"] = picture
+seen = token_hex(4)
+address = offer(updates(picture, view, seen), "watch") if run.active else None
+ticker(tell(run, picture.units, {}, seen), address, key="watch-ticker")
 show(picture, view)
 log = st.expander("Log", icon=":material/subject:", key="log", on_change="rerun")
 if log.open:
     with log:
-        st.fragment(show_log, run_every=tick)()
+        st.fragment(show_log, run_every=TICK if run.active else None)()
 export(known, run, view)
 if run.spec.construction is not None and not run.spec.methods:
     more_methods.more_card(run)

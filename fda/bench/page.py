@@ -3,7 +3,6 @@
 A server of its own on a folder of its own, with one run that construction might have written, looked at in a real Chromium.
 """
 
-import base64
 import os
 import statistics
 import tempfile
@@ -23,7 +22,6 @@ from fda.runs.processes import start_time
 from fda.runs.records import UnitKey
 from fda.runs.request import construct_settings, make_spec
 from fda.runs.store import Store
-from fda.ui.wire import asks_for_update, ends_answer
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, CDPSession, Page
@@ -179,38 +177,31 @@ class Update:
         return (self.answered - self.asked) * 1e3
 
 
-class Socket:
+class Asked:
     """The updates that a page has asked for, as Chromium's own log of the network has them."""
 
     def __init__(self, session: "CDPSession") -> None:
-        self.updates: list[Update] = []
+        self.updates: dict[str, Update] = {}  # by the request's id, in order
         session.send("Network.enable")
-        session.on("Network.webSocketFrameSent", self._sent)
-        session.on("Network.webSocketFrameReceived", self._received)
+        session.on("Network.requestWillBeSent", self._sent)
+        session.on("Network.loadingFinished", self._received)
 
     def _sent(self, event: dict[str, Any]) -> None:
-        if asks_for_update(_frame(event)):
-            self.updates.append(Update(event["timestamp"]))
+        if "/updates/" in event["request"]["url"]:
+            self.updates[event["requestId"]] = Update(event["timestamp"])
 
     def _received(self, event: dict[str, Any]) -> None:
-        if self.updates and not self.updates[-1].answered:
-            frame = _frame(event)
-            self.updates[-1].bytes += len(frame)
-            if ends_answer(frame):
-                self.updates[-1].answered = event["timestamp"]
+        if update := self.updates.get(event["requestId"]):
+            update.bytes, update.answered = int(event["encodedDataLength"]), event["timestamp"]
 
     def next(self, page: "Page") -> Update:
         """The next update, once it is answered."""
-        place, deadline = len(self.updates), time.monotonic() + WAIT / 1e3
-        while len(self.updates) == place or not self.updates[place].answered:
+        known, deadline = len(self.updates), time.monotonic() + WAIT / 1e3
+        while not (new := list(self.updates.values())[known:]) or not new[0].answered:
             if time.monotonic() > deadline:
                 raise RuntimeError("Watch asks for no updates")
             page.wait_for_timeout(10)
-        return self.updates[place]
-
-
-def _frame(event: dict[str, Any]) -> bytes:
-    return base64.b64decode(event["response"]["payloadData"])
+        return new[0]
 
 
 def _updates(server: Server, opened: "Browser", store: Store, run_id: str, updates: int) -> list[Update]:
@@ -221,13 +212,13 @@ def _updates(server: Server, opened: "Browser", store: Store, run_id: str, updat
     _wait(page, f"{STANDS} && document.querySelector('.st-key-watch-loss .fda-figure .main-svg')")
     session = context.new_cdp_session(page)
     session.send("Performance.enable")
-    socket, random, found = Socket(session), np.random.default_rng(0), []
+    asked, random, found = Asked(session), np.random.default_rng(0), []
     for turn in range(updates + 1):
-        socket.next(page)  # so that the whole growth falls between two questions
+        asked.next(page)  # so that the whole growth falls between two questions
         page.wait_for_timeout(DRAWING)
         grow(store, run_id, random)
         before = _busy(session)
-        update = socket.next(page)
+        update = asked.next(page)
         page.wait_for_timeout(DRAWING)
         update.browser_ms = (_busy(session) - before) * 1e3
         if turn:  # the first warms up

@@ -1,10 +1,11 @@
 """What changes each second of a run that is watched, as one element: a line, a bar, and new figures for the page's own.
 
-Streamlit makes every element of an update anew, which costs the browser ten milliseconds each; this one changes its text,
-and hands the figures to where `fda.ui.plot.plot` has put figures of the same keys.
+It fetches its updates by itself (`fda.ui.feed`), and hands the figures to where `fda.ui.plot.plot` has put figures of the
+same keys.
 """
 
 from collections.abc import Mapping
+from typing import Any
 
 import streamlit as st
 
@@ -24,25 +25,75 @@ _HTML = """<div class="fda-ticker">
 """
 
 _JS = """
-export default function ({ data, parentElement }) {
-  const find = (selector) => parentElement.querySelector(".fda-ticker " + selector);
+const states = new WeakMap();
+
+function show(root, told) {
+  const find = (selector) => root.querySelector(selector);
   const state = find(".state");
-  state.textContent = data.state;
-  state.style.background = `var(--st-${data.colour}-background-color)`;
-  state.style.color = `var(--st-${data.colour}-text-color)`;
-  find("strong").textContent = data.name;
-  find(".line").textContent = data.line;
-  find(".bar").setAttribute("aria-valuenow", Math.round(100 * data.share));
-  find(".bar div").style.width = `${100 * data.share}%`;
-  for (const [key, figure] of Object.entries(data.figures)) window.fdaFigures?.get(key)?.show(figure);
+  state.textContent = told.state;
+  state.style.background = `var(--st-${told.colour}-background-color)`;
+  state.style.color = `var(--st-${told.colour}-text-color)`;
+  find("strong").textContent = told.name;
+  find(".line").textContent = told.line;
+  find(".bar").setAttribute("aria-valuenow", Math.round(100 * told.share));
+  find(".bar div").style.width = `${100 * told.share}%`;
+  for (const [key, figure] of Object.entries(told.figures)) window.fdaFigures?.get(key)?.show(figure);
+}
+
+// Each second, unless nobody can see it. One question at a time; a server that does not answer is asked again.
+async function tick(state) {
+  const { feed } = state;
+  try {
+    if (!document.hidden) {
+      const answer = await fetch(`${feed}?seen=${state.seen}`);
+      const told = answer.ok ? await answer.json() : null;
+      if (state.feed !== feed || !state.root.isConnected) return;
+      if (told?.again) state.again();
+      else if (told) {
+        state.seen = told.seen;
+        show(state.root, told);
+      }
+    }
+  } catch {}
+  if (state.feed === feed) state.timer = setTimeout(tick, 1000, state);
+}
+
+export default function ({ data, parentElement, setTriggerValue }) {
+  const root = parentElement.querySelector(".fda-ticker");
+  let state = states.get(root);
+  if (!state) states.set(root, (state = { root, given: null, feed: null, seen: "", timer: 0 }));
+  state.again = () => setTriggerValue("again", true);
+  if (data.seen !== state.given) {
+    state.given = state.seen = data.seen;
+    show(root, data);
+  }
+  if (data.feed !== state.feed) {
+    state.feed = data.feed;
+    clearTimeout(state.timer);
+    if (state.feed) state.timer = setTimeout(tick, 1000, state);
+  }
+  return () => {
+    clearTimeout(state.timer);
+    state.feed = null;
+    states.delete(root);
+  };
 }
 """
 
 _ticker = st.components.v2.component("fda.ticker", html=_HTML, css=_CSS, js=_JS, isolate_styles=False)
 
 
-def ticker(state: tuple[str, str], name: str, line: str, share: float, figures: Mapping[str, str], *, key: str) -> None:
-    """`state`: a word and its colour (of Streamlit's palette); `share` done, 0..1; `figures`: JSON by the key of `plot`."""
+def told(
+    state: tuple[str, str], name: str, line: str, share: float, figures: Mapping[str, str], seen: str
+) -> dict[str, Any]:
+    """`state`: a word and its colour (of Streamlit's palette); `share` done, 0..1; `figures`: JSON by the key of `plot`;
+    `seen`: what the element calls this when it asks for more.
+    """
     word, colour = state
-    told = {"state": word, "colour": colour, "name": name, "line": line, "share": share, "figures": dict(figures)}
-    _ticker(key=key, data=told)
+    parts = {"state": word, "colour": colour, "name": name, "line": line, "share": share, "figures": dict(figures)}
+    return parts | {"seen": seen}
+
+
+def ticker(now: Mapping[str, Any], feed: str | None, *, key: str) -> None:
+    """Show `now` (see `told`); then, each second, what the feed at this address tells, if there is one."""
+    _ticker(key=key, data={**now, "feed": feed}, on_again_change=lambda: None)

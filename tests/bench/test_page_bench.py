@@ -1,14 +1,11 @@
-"""Measuring pages: the run that is watched is a real one, the socket is read rightly, one round in a real browser."""
+"""Measuring pages: the run that is watched is a real one, the browser's log is read rightly, one round in a real browser."""
 
-import base64
 import os
 
 import pytest
-from streamlit.proto.BackMsg_pb2 import BackMsg
-from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
 
 from fda.bench import dashboard
-from fda.bench.page import Measured, Socket, bench_page, make_run
+from fda.bench.page import Asked, Measured, bench_page, make_run
 from fda.errors import UserError
 from fda.runs.store import Store
 
@@ -23,7 +20,7 @@ def test_the_watched_run_has_the_points_it_is_asked_for_and_lives(tmp_path):
 
 
 class Session:
-    """Stands in for Chromium's log: the test says what went over the socket."""
+    """Stands in for Chromium's log: the test says what was asked and answered."""
 
     def __init__(self) -> None:
         self.listeners = {}
@@ -33,33 +30,24 @@ class Session:
     def on(self, event: str, listener) -> None:
         self.listeners[event] = listener
 
-    def tell(self, event: str, moment: float, frame: bytes) -> None:
-        payload = base64.b64encode(frame).decode()
-        self.listeners[f"Network.webSocketFrame{event}"](
-            {"timestamp": moment, "response": {"payloadData": payload, "opcode": 2}}
-        )
+    def asks(self, request: str, moment: float, url: str) -> None:
+        event = {"requestId": request, "timestamp": moment, "request": {"url": url}}
+        self.listeners["Network.requestWillBeSent"](event)
+
+    def answers(self, request: str, moment: float, size: int) -> None:
+        event = {"requestId": request, "timestamp": moment, "encodedDataLength": size}
+        self.listeners["Network.loadingFinished"](event)
 
 
-def test_an_update_is_from_the_question_for_a_fragment_to_the_end_of_the_script():
-    question, whole, part, end = BackMsg(), BackMsg(), ForwardMsg(), ForwardMsg()
-    question.rerun_script.fragment_id = "show"
-    whole.rerun_script.query_string = ""
-    part.delta.new_element.text.body = "x" * 1_000
-    end.script_finished = ForwardMsg.FINISHED_FRAGMENT_RUN_SUCCESSFULLY
+def test_an_update_is_from_its_question_to_the_end_of_its_answer():
     session = Session()
-    socket = Socket(session)
-    for event, moment, message in (
-        ("Received", 0.0, part),
-        ("Sent", 0.5, whole),
-        ("Sent", 1.0, question),
-        ("Received", 1.02, part),
-        ("Received", 1.08, end),
-        ("Received", 1.5, part),
-    ):
-        session.tell(event, moment, message.SerializeToString())
-    (update,) = socket.updates
-    assert update.server_ms == pytest.approx(80)
-    assert update.bytes == len(part.SerializeToString()) + len(end.SerializeToString())
+    asked = Asked(session)
+    session.asks("a", 0.5, "http://127.0.0.1/static/page.js")
+    session.asks("b", 1.0, "http://127.0.0.1/updates/secret?seen=")
+    session.answers("a", 1.05, 5_000)
+    session.answers("b", 1.08, 300)
+    (update,) = asked.updates.values()
+    assert update.server_ms == pytest.approx(80) and update.bytes == 300
 
 
 def test_a_limit_is_kept_by_the_median():

@@ -15,6 +15,10 @@ T = TypeVar("T")
 PATIENCE = 60  # seconds that a page has to show what it should; a busy machine takes its time
 expect.set_options(timeout=1000 * PATIENCE)
 
+COUNT_MESSAGES = """window.messages = 0;
+const send = WebSocket.prototype.send;
+WebSocket.prototype.send = function (data) { window.messages += 1; return send.call(this, data); };"""
+
 
 class Visit:
     """A browser window that remembers what must not happen: console errors, and requests to other machines."""
@@ -59,6 +63,13 @@ class Visit:
             assert time.monotonic() < deadline, "waited in vain"
             self.page.wait_for_timeout(100)
         return found
+
+    def count_messages(self) -> None:
+        """From the next page on: how often the browser asks the server to run a script."""
+        self.page.add_init_script(COUNT_MESSAGES)
+
+    def messages(self) -> int:
+        return self.page.evaluate("window.messages")
 
     def check(self) -> None:
         """Nothing went wrong on this page, and no traceback shows."""

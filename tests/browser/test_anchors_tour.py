@@ -17,9 +17,6 @@ pytestmark = pytest.mark.browser
 STEPS = 30
 TITLES = "JSON.stringify([...document.querySelectorAll('.fda-figure')].map(f => f.layout?.title?.text))"
 SPECTRUM = "JSON.stringify(Array.from(document.querySelector('.fda-figure')?._fullData?.at(-1)?.y ?? []).slice(0, 12))"
-COUNT_MESSAGES = """window.messages = 0;
-const send = WebSocket.prototype.send;
-WebSocket.prototype.send = function (data) { window.messages += 1; return send.call(this, data); };"""
 PLACE = """([uid, n]) => {
   const figure = document.querySelector('.fda-figure'), { xaxis, yaxis } = figure._fullLayout;
   const trace = figure._fullData.find(one => one.uid === uid);
@@ -55,7 +52,7 @@ def shown(page) -> tuple:
 
 def test_scrub_pin_look_at_real_inputs_export_and_send_the_link(visit, run_ids, tmp_path):
     weight, _, made = run_ids
-    visit.page.add_init_script(COUNT_MESSAGES)
+    visit.count_messages()
     page = visit.open(f"/anchors?run={weight}")
     wait_for_figures(page)
     main = page.locator("[data-testid=stMain]")
@@ -66,12 +63,12 @@ def test_scrub_pin_look_at_real_inputs_export_and_send_the_link(visit, run_ids, 
     visit.settle()
     last = shown(page)
     step = main.get_by_label("Step: ")
-    heard = page.evaluate("window.messages")
+    heard = visit.messages()
     step.evaluate("e => { e.value = 0; e.dispatchEvent(new Event('input')); }")
     page.wait_for_function("document.querySelector('.fda-figure')?.layout?.title?.text === 'Spectrum at step 0'")
     first = shown(page)
     assert first[1] != last[1] and first[2] != last[2]
-    assert page.evaluate("window.messages") == heard > 0 and "step=" not in page.evaluate("location.search")
+    assert visit.messages() == heard > 0 and "step=" not in page.evaluate("location.search")
     step.evaluate("e => e.dispatchEvent(new Event('change'))")
     page.wait_for_function("location.search.includes('step=0')")
     visit.settle()

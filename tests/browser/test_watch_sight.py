@@ -1,4 +1,4 @@
-"""Watch draws each second what is in sight; the rest when the reader scrolls to it."""
+"""Watch draws each second what is in sight, without a run of its script; the rest when the reader scrolls to it."""
 
 import threading
 
@@ -25,13 +25,15 @@ def test_a_figure_out_of_sight_is_drawn_when_it_is_scrolled_to(visit, server):
     store, random = Store(server.home), np.random.default_rng(0)
     run_id = make_run(store, 2_000)
     page = visit.page
+    visit.count_messages()
     with Heart(store, run_id, threading.Event()):
         visit.open(f"/watch?run={run_id}")
         page.wait_for_function(f"{LAST_STEP} > 0 && document.querySelector('{LAST}')")
         page.locator(LOSS).scroll_into_view_if_needed()
-        before = page.evaluate(LAST_STEP)
+        before, heard = page.evaluate(LAST_STEP), visit.messages()
         grow(store, run_id, random)
         wait_past(visit, before)
+        assert visit.messages() == heard > 0, "no script ran"
 
         page.locator(LAST).scroll_into_view_if_needed()
         page.wait_for_function(f"document.querySelector('{LOSS}').getBoundingClientRect().bottom < 0")  # out of sight
