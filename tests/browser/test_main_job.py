@@ -103,7 +103,7 @@ def labels(visit) -> set[str]:
     return set(map(str, visit.page.evaluate(script)))
 
 
-@pytest.mark.parametrize("path", ["/", "/checkpoints", "/construct", "/watch", "/compare", "/landscape", "/playground"])
+@pytest.mark.parametrize("path", ["/", "/construct", "/watch", "/landscape"])
 def test_every_page_opens_cold_with_its_frame(visit, server, path):
     server.stop()
     server.start()

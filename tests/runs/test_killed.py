@@ -24,7 +24,7 @@ def anchors(store: Store, run_id: str) -> dict[str, bytes]:
 
 def test_a_killed_worker_is_crashed_and_resumes_to_the_same_bytes(fda_home, tiny_zoo):
     store = Store(fda_home)
-    settings = construct_settings("fast", anchors=16, steps=400)
+    settings = construct_settings("fast", anchors=16, steps=200)
     whole = jobs.start(store, make_spec(tiny_zoo, construct=settings, device="cpu"))
     wait_for(lambda: jobs.reconcile(store) or store.run(whole).state == "done", 120)
 
