@@ -2,7 +2,9 @@
 
 import json
 import os
+import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import datasets
@@ -27,6 +29,14 @@ CONFIG = {
     "preprocess_cfg": {"mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5], "size": [8, 8]},
 }
 TASKS = ("red", "bright")
+
+
+@pytest.fixture(autouse=True)
+def main_module() -> Iterator[None]:
+    """A page that a test runs takes the place of `__main__`, which processes of the next test would then run as theirs."""
+    before = sys.modules["__main__"]
+    yield
+    sys.modules["__main__"] = before
 
 
 def save_model(folder: Path, state: dict[str, torch.Tensor]) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import TypeVar
 
 import pytest
-from playwright.sync_api import BrowserContext, Page, expect
+from playwright.sync_api import BrowserContext, Locator, Page, TimeoutError, expect
 
 from fda.bench.dashboard import CHROMIUM, Server, browser
 
@@ -63,6 +63,24 @@ class Visit:
             assert time.monotonic() < deadline, "waited in vain"
             self.page.wait_for_timeout(100)
         return found
+
+    def pick(self, box: Locator, option: str, *, typed: bool = False, exact: bool = False) -> None:
+        """Take what a box of choices offers, if need be after typing it. Where a run of the script closes the list: again."""
+        offered = self.page.get_by_role("option", name=option, exact=exact).first
+
+        def picked() -> bool:
+            box.click()
+            if typed:
+                box.fill(option)
+            try:
+                offered.click(timeout=5_000)
+            except TimeoutError:
+                self.page.keyboard.press("Escape")
+                return False
+            return True
+
+        self.until(picked)
+        self.settle()
 
     def count_messages(self) -> None:
         """From the next page on: how often the browser asks the server to run a script."""

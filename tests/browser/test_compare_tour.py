@@ -73,9 +73,7 @@ def test_pin_filter_export_and_send_the_link(visit, run_id, tmp_path):
     visit.until(lambda: all(name in bars(page) for name in first))
 
     # pin a baseline
-    page.get_by_role("combobox", name="Baseline").click()
-    page.get_by_role("option", name="TIES", exact=True).click()
-    visit.settle()
+    visit.pick(page.get_by_role("combobox", name="Baseline"), "TIES", exact=True)
     page.get_by_role("tab", name="Differences").click()
     visit.settle()
     wait_for_figure(page)

@@ -63,11 +63,7 @@ def press(visit, name: str, place: int = 0) -> None:
 
 def choose(visit, key: str, value: str) -> None:
     """Type into the box of choices with this key, and take what is offered for it: itself, where new ones are accepted."""
-    box = visit.page.locator(f".st-key-{key} input")
-    box.click()
-    box.fill(value)
-    visit.page.get_by_role("option").filter(has_text=value).first.click()
-    visit.settle()
+    visit.pick(visit.page.locator(f".st-key-{key} input"), value, typed=True)
 
 
 def write(visit, label: str, value: str, place: int = 0) -> None:
@@ -75,6 +71,7 @@ def write(visit, label: str, value: str, place: int = 0) -> None:
     box.fill(value)
     box.press("Enter")
     visit.settle()
+    expect(box).to_have_value(value)
 
 
 def wait_for_text(visit, text: str, seconds: float = 60) -> None:
