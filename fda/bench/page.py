@@ -22,6 +22,7 @@ from fda.runs.processes import start_time
 from fda.runs.records import UnitKey
 from fda.runs.request import construct_settings, make_spec
 from fda.runs.store import Store
+from fda.ui.feed import PATH
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, CDPSession, Page
@@ -187,7 +188,7 @@ class Asked:
         session.on("Network.loadingFinished", self._received)
 
     def _sent(self, event: dict[str, Any]) -> None:
-        if "/updates/" in event["request"]["url"]:
+        if f"{PATH}/" in event["request"]["url"]:
             self.updates[event["requestId"]] = Update(event["timestamp"])
 
     def _received(self, event: dict[str, Any]) -> None:

@@ -17,6 +17,7 @@ from starlette.responses import JSONResponse
 from starlette.routing import Route
 
 from fda.errors import UserError
+from fda.ui.address import address
 
 Feed = Callable[[str], dict[str, Any]]
 """What the element saw last (its own word for it; empty at first) → what it is told, as JSON can say it.
@@ -25,6 +26,7 @@ Called in a thread of its own, never twice at once by one page. `BEGIN_ANEW`, or
 """
 
 BEGIN_ANEW: dict[str, Any] = {"again": True}
+PATH = "/updates"
 MOST = 256  # feeds that are kept; what was not asked for longest goes first
 
 _feeds: OrderedDict[str, Feed] = OrderedDict()
@@ -39,12 +41,12 @@ def offer(feed: Feed, key: str) -> str:
         _feeds.move_to_end(secret)
         while len(_feeds) > MOST:
             _feeds.popitem(last=False)
-    return _path(secret)
+    return address(f"{PATH}/{secret}")
 
 
 def route() -> Route:
     """For the server."""
-    return Route(_path("{secret}"), answer)
+    return Route(address(f"{PATH}/{{secret}}"), answer)
 
 
 def answer(request: Request) -> JSONResponse:
@@ -59,8 +61,3 @@ def answer(request: Request) -> JSONResponse:
     except UserError:
         told = BEGIN_ANEW  # where the sentence is shown
     return JSONResponse(told, headers={"Cache-Control": "no-store"})
-
-
-def _path(secret: str) -> str:
-    below = st.get_option("server.baseUrlPath").strip("/")
-    return f"{'/' if below else ''}{below}/updates/{secret}"

@@ -13,6 +13,7 @@ import streamlit as st
 from streamlit.components.v1 import declare_component
 
 from fda.figures.look import CONFIG
+from fda.ui.address import address
 
 READY = "fda-plotly-ready"
 
@@ -172,8 +173,7 @@ def load_plotly() -> None:
 def _library() -> str:
     """The address of plotly.js: a component that is never shown has the server give out the wheel's folder of it."""
     name = declare_component("plotly", path=str(files("plotly") / "package_data")).name
-    below = st.get_option("server.baseUrlPath").strip("/")
-    return f"{'/' if below else ''}{below}/component/{name}/plotly.min.js?{version('plotly')}"
+    return address(f"/component/{name}/plotly.min.js?{version('plotly')}")
 
 
 def plot(figure: go.Figure | str, *, key: str, alt: str) -> None:
