@@ -1,6 +1,6 @@
 """`python -m fda …`: the command line."""
 
-from fda.cli import main
+from fda.cli.app import main
 from fda.interpreter import leave
 
 try:

@@ -9,14 +9,16 @@ import streamlit as st
 from fda.figures.anchors import STEP
 from fda.figures.ridge import SHAPES
 from fda.figures.scrub import Scrubbed
-from fda.runs.ablation import other_starts
-from fda.runs.records import Run
-from fda.ui import anchors, anchors_figures, anchors_real, anchors_tables, notices, pages
+from fda.report import anchors
+from fda.report.command import run_commands
+from fda.report.format import plural
+from fda.requests.ablation import other_starts
+from fda.store.records import Run
+from fda.ui import anchors_figures, anchors_real, anchors_tables, notices, pages
 from fda.ui.anchors_ablation import ablation_form, show_together
 from fda.ui.anchors_address import in_url, positions, settle
-from fda.ui.command import command_box, run_commands
+from fda.ui.command_box import command_box
 from fda.ui.exports import export_menu, run_report_file
-from fda.ui.format import plural
 from fda.ui.runs import badge, pick_run, published_note, store
 from fda.ui.scrubber import scrubber, scrubber_spec
 from fda.ui.teaching import what_am_i_seeing

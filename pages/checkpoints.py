@@ -10,19 +10,19 @@ import streamlit as st
 from fda.errors import UserError
 from fda.figures.checkpoints import cosine_map, norm_map, treatment_bars, treatment_counts, treatment_of
 from fda.home import model_roots
-from fda.models.hub import missing_models
-from fda.models.zoo import list_zoos, load_zoo, own_zoos
+from fda.report.format import number, plural, size
 from fda.ui import notices, pages
 from fda.ui.before_start import download_card, preview_card
-from fda.ui.command import command_box
+from fda.ui.command_box import command_box
 from fda.ui.exports import export_menu
-from fda.ui.format import number, plural, size
 from fda.ui.own_zoo import edit, own_zoo_card
 from fda.ui.plot import plot
 from fda.ui.survey import preview, survey
 from fda.ui.teaching import what_am_i_seeing
 from fda.ui.theme import theme
 from fda.ui.zoos import choose_zoo
+from fda.zoos.hub import missing_models
+from fda.zoos.zoo import list_zoos, load_zoo, own_zoos
 
 WHOLE = "all blocks"
 RULE = (

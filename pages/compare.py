@@ -8,14 +8,15 @@ from fda.analysis.scores import AVERAGE
 from fda.figures.cost import CostAxis
 from fda.figures.kinds import LOOKS, Kind
 from fda.merging.registry import METHODS
-from fda.runs.records import Run
+from fda.report.command import run_commands
+from fda.report.comparison import ALWAYS, Results, cited_for, default_baseline, results, titles
+from fda.report.comparison_figures import View, cited_sentence, drawings, names_of
+from fda.report.comparison_tables import CITED, reading_table
+from fda.report.format import plural
+from fda.store.records import Run
 from fda.ui import more_methods, notices, pages
-from fda.ui.command import command_box, run_commands
-from fda.ui.comparison import ALWAYS, Results, cited_for, default_baseline, results, titles
+from fda.ui.command_box import command_box
 from fda.ui.comparison_export import comparison_menu
-from fda.ui.comparison_figures import View, cited_sentence, drawings, names_of
-from fda.ui.comparison_tables import CITED, reading_table
-from fda.ui.format import plural
 from fda.ui.plot import plot
 from fda.ui.runs import badge, pick_run, store
 from fda.ui.take_home import take_home_card

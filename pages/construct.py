@@ -7,13 +7,14 @@ from typing import Any
 
 import streamlit as st
 
-from fda.anchors.settings import AdaptSettings, ConstructSettings, Family, both_epochs, in_paper, presets
 from fda.errors import UserError
 from fda.home import model_roots
+from fda.jobs import lifecycle as jobs
 from fda.merging.registry import METHODS
-from fda.runs import jobs
-from fda.runs.hyperparameters import family_hyperparameters, read_by
-from fda.runs.request import (
+from fda.report.command import changes, run_commands
+from fda.report.format import plural
+from fda.requests.hyperparameters import family_hyperparameters, read_by
+from fda.requests.runs import (
     GROUPS,
     MAIN_METHODS,
     adapt_settings,
@@ -26,12 +27,12 @@ from fda.runs.request import (
     split_blocks,
     with_swept,
 )
-from fda.runs.spec import RunSpec
-from fda.runs.store import ACTIVE, queue_device
+from fda.settings import AdaptSettings, ConstructSettings, Family, both_epochs, in_paper, presets
+from fda.store.spec import RunSpec
+from fda.store.store import ACTIVE, queue_device
 from fda.ui import forms, notices, pages
-from fda.ui.command import changes, command_box, run_commands
+from fda.ui.command_box import command_box
 from fda.ui.estimate import show_estimate
-from fda.ui.format import plural
 from fda.ui.runs import store
 from fda.ui.survey import read_zoo, survey
 from fda.ui.teaching import what_am_i_seeing

@@ -3,14 +3,14 @@
 import streamlit as st
 
 from fda.errors import UserError
-from fda.models.zoo import load_zoo
-from fda.runs import jobs
-from fda.runs.request import MAIN_METHODS, construct_settings, make_spec
+from fda.jobs import lifecycle as jobs
+from fda.requests.runs import MAIN_METHODS, construct_settings, make_spec
 from fda.ui import notices, pages
-from fda.ui.command import command_box
+from fda.ui.command_box import command_box
 from fda.ui.explain import picture
 from fda.ui.runs import run_line, store
 from fda.ui.teaching import what_am_i_seeing
+from fda.zoos.zoo import load_zoo
 
 RECENT = 8
 

@@ -5,16 +5,18 @@ from functools import partial
 import plotly.graph_objects as go
 import streamlit as st
 
-from fda.analysis.settings import LandscapeSettings
 from fda.errors import UserError
 from fda.figures.landscape import METRICS, TITLES, mark
-from fda.runs import jobs
-from fda.runs.landscape_record import FDA_PATHS, MEAN, TA, LandscapeMap
-from fda.runs.landscape_request import CHOICES, landscape_spec
-from fda.runs.records import Run
-from fda.runs.spec import RunSpec
-from fda.ui import forms, landscape, notices, pages
-from fda.ui.command import command_box, run_commands
+from fda.jobs import lifecycle as jobs
+from fda.report import landscape
+from fda.report.command import run_commands
+from fda.requests.landscape import CHOICES, landscape_spec
+from fda.settings import LandscapeSettings
+from fda.store.landscape_record import FDA_PATHS, MEAN, TA, LandscapeMap
+from fda.store.records import Run
+from fda.store.spec import RunSpec
+from fda.ui import forms, notices, pages
+from fda.ui.command_box import command_box
 from fda.ui.exports import export_menu, run_report_file
 from fda.ui.plot import plot
 from fda.ui.runs import RESUMABLE, badge, label, pick_run, resume, stop, store

@@ -4,10 +4,10 @@ import time
 
 import streamlit as st
 
-from fda.bench.results import KINDS, kept_results
+from fda.store.bench_results import KINDS, kept_results
 from fda.ui import notices
 from fda.ui import speed as measured
-from fda.ui.command import command_box
+from fda.ui.command_box import command_box
 from fda.ui.exports import export_menu
 from fda.ui.plot import plot
 from fda.ui.teaching import what_am_i_seeing

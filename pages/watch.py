@@ -11,14 +11,16 @@ import plotly.graph_objects as go
 import streamlit as st
 
 from fda.figures.look import blank
-from fda.runs.records import Run, Unit, UnitKey
-from fda.runs.store import Store
-from fda.ui import live, more_methods, notices, pages
+from fda.report import live
+from fda.report.command import run_commands
+from fda.report.format import duration
+from fda.store.records import Run, Unit, UnitKey
+from fda.store.store import Store
+from fda.ui import more_methods, notices, pages
 from fda.ui.clock import current_stage, elapsed, time_left
-from fda.ui.command import command_box, run_commands
+from fda.ui.command_box import command_box
 from fda.ui.exports import export_menu, run_report_file
 from fda.ui.feed import BEGIN_ANEW, Feed, offer
-from fda.ui.format import duration
 from fda.ui.plot import plot
 from fda.ui.runs import BADGES, RESUMABLE, pick_run, published_note, resume, stop, store
 from fda.ui.teaching import what_am_i_seeing

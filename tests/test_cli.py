@@ -134,7 +134,7 @@ def test_an_interrupted_run_goes_on_where_it_stopped(fda_home, tiny_zoo):
     )
     process = subprocess.Popen(command(*words), env=environment(fda_home), stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 90
-    from fda.runs.store import Store
+    from fda.store.store import Store
 
     store = Store(fda_home)
     while not any(unit.step > 0 for run in store.runs() for unit in store.units(run.run_id)):
@@ -184,12 +184,12 @@ def test_construct_takes_every_setting_of_a_unit(fda_home, tiny_zoo):
 
 
 def test_the_same_request_goes_on_with_the_run_that_was_left_unfinished(fda_home, tiny_zoo):
-    from fda.models.survey import open_zoo
-    from fda.runs.compare import compare_methods
-    from fda.runs.request import make_spec
-    from fda.runs.stopped import Stopped
-    from fda.runs.store import Store
-    from fda.runs.work import Work
+    from fda.jobs.stopped import Stopped
+    from fda.requests.runs import make_spec
+    from fda.stages.compare import compare_methods
+    from fda.stages.work import Work
+    from fda.store.store import Store
+    from fda.zoos.survey import open_zoo
 
     store = Store(fda_home)
     spec = make_spec(tiny_zoo, methods=("ta", "tsv"), device="cpu")
@@ -255,7 +255,8 @@ class Asked(Exception):
 
 def asked(line: str, monkeypatch) -> object:
     """The spec that a command line asks for; nothing runs."""
-    from fda import cli, cli_runs
+    from fda.cli import app as cli
+    from fda.cli import runs as cli_runs
 
     specs = []
 
@@ -273,9 +274,9 @@ def asked(line: str, monkeypatch) -> object:
 @pytest.mark.parametrize("sweep", [False, True])
 def test_the_commands_that_pages_show_ask_for_the_same_run(fda_home, tmp_path, monkeypatch, family, sweep):
     """For every preset, every hyperparameter and every adaptation setting, also where a value is the registry's own."""
-    from fda.runs.hyperparameters import read_by
-    from fda.runs.request import choose_methods, construct_settings, make_spec, with_swept
-    from fda.ui.command import run_commands
+    from fda.report.command import run_commands
+    from fda.requests.hyperparameters import read_by
+    from fda.requests.runs import choose_methods, construct_settings, make_spec, with_swept
 
     path = make_zoo(tmp_path / "zoo")
     path.write_text(yaml.safe_dump(yaml.safe_load(path.read_text()) | {"family": family}))
@@ -301,7 +302,7 @@ def test_the_commands_that_pages_show_ask_for_the_same_run(fda_home, tmp_path, m
         first, second = run_commands(spec, "RUN")
         made = asked(first, monkeypatch)
         assert made == spec.model_copy(update={"methods": (), "hyperparameters": {}, "adaptation": None})
-        monkeypatch.setattr("fda.cli_runs._store", lambda own=spec: one_run(own))
+        monkeypatch.setattr("fda.cli.runs._store", lambda own=spec: one_run(own))
         assert asked(second, monkeypatch) == spec.model_copy(update={"construction": None, "anchors_run": "RUN"})
 
 
@@ -311,8 +312,8 @@ def one_run(spec: object) -> object:
 
 
 def test_the_demo_command_asks_for_the_demo(fda_home, monkeypatch):
-    from fda.runs.request import MAIN_METHODS, construct_settings, make_spec, with_swept
-    from fda.ui.command import run_commands
+    from fda.report.command import run_commands
+    from fda.requests.runs import MAIN_METHODS, construct_settings, make_spec, with_swept
 
     spec = make_spec(
         "demo",

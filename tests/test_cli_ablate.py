@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from fda.runs.store import Store
+from fda.store.store import Store
 from tests.test_cli import fda
 
 

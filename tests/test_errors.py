@@ -5,10 +5,10 @@ import pickle
 import pytest
 import torch
 
-from fda import cli
+from fda.checkpoints.readers.open import open_weights
+from fda.cli import app as cli
 from fda.errors import LONGEST, Misfit, UserError, readable
-from fda.models.readers.open import open_weights
-from fda.runs import failures
+from fda.jobs import failures
 
 EVIL = "\x1b[31mlayer\r\nfda: all is well\x9b1m\u202e\u2028\ud800"
 

@@ -20,7 +20,7 @@ def test_every_file_it_points_at_is_there():
 def test_its_commands_exist():
     from typer.main import get_command
 
-    from fda.cli import app
+    from fda.cli.app import app
 
     root = get_command(app)
     for words in re.findall(r"python -m fda ([a-z-]+(?: [a-z-]+)?)", README):

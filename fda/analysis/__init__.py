@@ -1,1 +1,4 @@
-"""Measures of anchors: spectra and alignment with real block inputs. Pure functions on tensors."""
+"""Measures of anchors, weights and scores: spectra, alignment with real data, loss landscapes, intervals. Pure functions.
+
+Reads no file and no store; which numbers are kept is decided in `fda.stages`.
+"""

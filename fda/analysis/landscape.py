@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from fda.analysis.settings import Directions
 from fda.errors import UserError
+from fda.settings import Directions
 
 CHUNK = 2**20  # entries of each difference that are in float64 at once
 NO_PLANE = 1e-10  # squared length, relative to the first direction's, below which a second direction is rounding

@@ -14,8 +14,8 @@ from torch import Tensor
 
 from fda.anchors.adapt import distances
 from fda.anchors.loss import Parameters
-from fda.anchors.settings import AdaptSettings
-from fda.models.blocks import Block
+from fda.architectures.blocks import Block
+from fda.settings import AdaptSettings
 
 CHUNK = 2**20  # entries of the long vectors that are held in float64 at a time
 RANK_TOLERANCE = 1e-12  # eigenvalues of the Gram matrix of unit vectors below this are rounding

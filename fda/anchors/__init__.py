@@ -1,1 +1,4 @@
-"""The method: initialisation, angle loss, construction and adaptation. Tensors in, tensors and events out; no files."""
+"""The method: initialisation, angle loss, construction and adaptation. Tensors in, tensors and events out.
+
+No file, no store and no process; the paper's plain loop is kept beside the fast one, and tests compare them.
+"""

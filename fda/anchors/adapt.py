@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from fda.anchors.loss import Parameters
-from fda.anchors.settings import AdaptSettings
+from fda.architectures.blocks import Block
 from fda.errors import UserError
-from fda.models.blocks import Block
+from fda.settings import AdaptSettings
 
 
 @dataclass(frozen=True)

@@ -13,10 +13,10 @@ from torch import Tensor
 
 from fda.anchors.init import initial_anchors
 from fda.anchors.loss import Parameters, live_tensors
-from fda.anchors.settings import ConstructSettings
 from fda.anchors.step import MakeStep, plain_step
+from fda.architectures.blocks import Block
 from fda.errors import UserError
-from fda.models.blocks import Block
+from fda.settings import ConstructSettings
 
 FLUSH_SECONDS = 0.25  # numbers are fetched from the device in batches this far apart, so that steps need not wait
 STRETCH = 25  # steps after which is asked whether the loss still falls

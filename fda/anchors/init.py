@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 
 from fda.anchors.loss import Parameters
-from fda.anchors.settings import ConstructSettings
-from fda.models.blocks import Block
-from fda.models.linears import in_by_out
+from fda.architectures.blocks import Block
+from fda.architectures.linears import in_by_out
+from fda.settings import ConstructSettings
 
 
 def unit_seed(seed: int, task: str, block: int) -> int:

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from fda.anchors.settings import Distance
-from fda.models.blocks import Block
+from fda.architectures.blocks import Block
+from fda.settings import Distance
 
 Parameters = Mapping[str, Tensor]
 

@@ -17,9 +17,9 @@ from torch import Tensor
 from torch.func import grad, grad_and_value
 
 from fda.anchors.loss import Parameters, angle_losses, cosines, induced_gradient, similarity
-from fda.anchors.settings import Distance
-from fda.models.blocks import Block
-from fda.models.precision import written_out
+from fda.architectures.blocks import Block
+from fda.architectures.precision import written_out
+from fda.settings import Distance
 
 StepFunction = Callable[[Tensor], tuple[Tensor, Tensor]]
 """Anchors of units as matrices (units, n·tokens, d) → (∂ angle loss / ∂ anchors, cosines of the live tensors a unit)."""

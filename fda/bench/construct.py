@@ -26,14 +26,14 @@ from torch.utils.flop_counter import FlopCounterMode
 from fda.anchors.construct import Step, construct_together
 from fda.anchors.init import initial_anchors
 from fda.anchors.loss import live_tensors
-from fda.anchors.settings import ConstructSettings, presets
+from fda.anchors.reference import reference_loop
 from fda.anchors.step import CompiledSteps, MakeStep, StepFunction, plain_step
+from fda.architectures.precision import has_fast_bfloat16
 from fda.bench.forward import forward_step
-from fda.bench.reference import reference_loop
-from fda.bench.results import results_folder
 from fda.bench.units import UNITS, Unit
-from fda.models.precision import has_fast_bfloat16
-from fda.runs.meter import Meter
+from fda.settings import ConstructSettings, presets
+from fda.stages.meter import Meter
+from fda.store.bench_results import results_folder
 
 PATHS = ("plain", "compiled", "bfloat16", "forward")
 BATCHED = ("compiled", "bfloat16")

@@ -16,11 +16,11 @@ from typing import Any
 
 from fda.errors import UserError
 from fda.interpreter import begin, leave
-from fda.models.zoo import load_zoo
-from fda.runs import cost
-from fda.runs.request import MAIN_METHODS, construct_settings, make_spec
-from fda.runs.spec import RunSpec
-from fda.runs.store import Store
+from fda.requests import cost
+from fda.requests.runs import MAIN_METHODS, construct_settings, make_spec
+from fda.store.spec import RunSpec
+from fda.store.store import Store
+from fda.zoos.zoo import load_zoo
 
 SETTINGS: tuple[dict[str, Any], ...] = (
     {"anchors": 16, "steps": 100, "arithmetic": "plain"},
@@ -60,7 +60,7 @@ def bench_cost(
         spec = make_spec(zoo, construct=construct, methods=methods, device=device)
         cost.calibration_file(spec).unlink(missing_ok=True)
         began = time.perf_counter()
-        _process("fda.runs.calibrate", stdin=spec.model_dump_json())
+        _process("fda.stages.calibrate", stdin=spec.model_dump_json())
         measuring, known = time.perf_counter() - began, cost.kept_calibration(spec)
         told = cost.predict(spec, known)
         taken, peak = _run(spec)
@@ -95,7 +95,7 @@ def _process(module: str, *arguments: str, stdin: str = "") -> None:
 
 def main() -> int:
     """In a process of its own: the run of a folder's spec, in a store in this folder. Begins and ends as a worker does."""
-    from fda.runs.worker import run_here
+    from fda.stages.worker import run_here
 
     begin()
     folder = Path(sys.argv[1])

@@ -15,15 +15,15 @@ import torch
 
 from fda.merging.merge import merge
 from fda.merging.registry import METHODS
-from fda.models.survey import OpenZoo, open_zoo
-from fda.models.zoo import load_zoo
-from fda.runs.execute import resolve_device
-from fda.runs.request import need_data
-from fda.runs.scoring import Candidate, Exam, answer
+from fda.requests.runs import need_data
+from fda.stages.execute import resolve_device
+from fda.stages.scoring import Candidate, Exam, answer
 from fda.tasks.answers import Answers
 from fda.tasks.data import CACHE_BYTES, load_split
 from fda.tasks.evaluate import evaluate
 from fda.tasks.heads import TaskHead, task_head
+from fda.zoos.survey import OpenZoo, open_zoo
+from fda.zoos.zoo import load_zoo
 
 MODELS = 8
 

@@ -12,10 +12,10 @@ from torch import Tensor
 from torch.func import grad, grad_and_value, jvp
 
 from fda.anchors.loss import Parameters, angle_losses, cosines, similarity
-from fda.anchors.settings import Distance
 from fda.anchors.step import StepFunction, compiler_options
-from fda.models.blocks import Block
-from fda.models.precision import written_out
+from fda.architectures.blocks import Block
+from fda.architectures.precision import written_out
+from fda.settings import Distance
 
 
 def forward_step(

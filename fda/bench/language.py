@@ -11,15 +11,15 @@ from typing import Any
 import numpy as np
 
 from fda.analysis.intervals import interval, resampled_accuracies
-from fda.anchors.settings import Preset
 from fda.bench.language_zoo import prepare_zoo
 from fda.errors import UserError
 from fda.home import fda_home
-from fda.models.zoo import load_zoo
-from fda.runs.predictions import correctness
-from fda.runs.request import construct_settings, make_spec
-from fda.runs.store import Store
-from fda.runs.worker import run_here
+from fda.requests.runs import construct_settings, make_spec
+from fda.settings import Preset
+from fda.stages.worker import run_here
+from fda.store.predictions import correctness
+from fda.store.store import Store
+from fda.zoos.zoo import load_zoo
 
 METHODS = (
     "pretrained",

@@ -18,11 +18,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from fda.checkpoints.treatments import is_matrix
+from fda.checkpoints.weights import Checkpoint
+from fda.checkpoints.write import kinds_of, write_tensors
 from fda.merging.merge import merge_to_file, with_rest
-from fda.merging.method import Weights, all_weights, is_matrix
+from fda.merging.method import Weights, all_weights
 from fda.merging.registry import METHODS
-from fda.models.checkpoints import Checkpoint
-from fda.models.write import kinds_of, write_tensors
 
 SHAPES = {
     "attn.in_proj_weight": (2304, 768),

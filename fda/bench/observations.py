@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 
 from fda.errors import UserError
-from fda.models.zoo import load_zoo
-from fda.runs.request import construct_settings, make_spec
-from fda.runs.store import Store
-from fda.runs.worker import run_here
+from fda.requests.runs import construct_settings, make_spec
+from fda.stages.worker import run_here
+from fda.store.store import Store
+from fda.zoos.zoo import load_zoo
 
 MEASURES = (
     "angle_loss",

@@ -16,13 +16,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fda.bench.dashboard import STANDS, Server, browser
-from fda.models.zoo import load_zoo
-from fda.runs.heart import Heart
-from fda.runs.processes import start_time
-from fda.runs.records import UnitKey
-from fda.runs.request import construct_settings, make_spec
-from fda.runs.store import Store
+from fda.jobs.heart import Heart
+from fda.jobs.processes import start_time
+from fda.requests.runs import construct_settings, make_spec
+from fda.store.records import UnitKey
+from fda.store.store import Store
 from fda.ui.feed import PATH
+from fda.zoos.zoo import load_zoo
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, CDPSession, Page

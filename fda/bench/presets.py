@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 
 from fda.analysis.intervals import interval, resampled_accuracies
-from fda.anchors.settings import Arithmetic, Preset
 from fda.errors import UserError
-from fda.merging.fda import STARTS
-from fda.models.zoo import load_zoo
-from fda.runs.predictions import correctness
-from fda.runs.request import construct_settings, make_spec
-from fda.runs.store import Store
-from fda.runs.worker import run_here
+from fda.merging.methods.fda import STARTS
+from fda.requests.runs import construct_settings, make_spec
+from fda.settings import Arithmetic, Preset
+from fda.stages.worker import run_here
+from fda.store.predictions import correctness
+from fda.store.store import Store
+from fda.zoos.zoo import load_zoo
 
 PRESETS: tuple[Preset, Preset] = ("paper", "fast")
 

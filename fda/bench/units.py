@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from fda.anchors.settings import Family
-from fda.models.blocks import Block
+from fda.architectures.blocks import Block
+from fda.settings import Family
 
 TRAINING_STEPS = 20
 
@@ -30,8 +30,8 @@ class Unit:
 
 def demo_unit(device: str) -> Unit:
     """Block 1 of the embedded demo zoo, task digits."""
-    from fda.models.survey import open_zoo
-    from fda.models.zoo import load_zoo
+    from fda.zoos.survey import open_zoo
+    from fda.zoos.zoo import load_zoo
 
     zoo = load_zoo("demo")
     opened = open_zoo(zoo, ("digits",))

@@ -8,7 +8,7 @@ import plotly.graph_objects as go
 
 from fda.figures.look import DASHES, PALETTES, SYMBOLS, Theme, blank, faint, log_ticks, series_colour
 from fda.figures.smooth import ema
-from fda.runs.records import UnitKey
+from fda.store.records import UnitKey
 
 Series = Mapping[UnitKey, tuple[np.ndarray, np.ndarray]]  # (steps (S,), values (S,))
 RAW_CURVES = 16  # beyond this many units the raw curves would be a fog, so only the smoothed are drawn

@@ -11,7 +11,7 @@ import plotly.graph_objects as go
 
 from fda.analysis.grid import refined
 from fda.figures.look import PALETTES, SYMBOLS, Theme, blank, faint, sequential, series_colour
-from fda.runs.landscape_record import FDA_PATHS, FINETUNED, MEAN, TA, LandscapeMap, LandscapeNumbers, Track
+from fda.store.landscape_record import FDA_PATHS, FINETUNED, MEAN, TA, LandscapeMap, LandscapeNumbers, Track
 
 Metric = Literal["loss", "accuracy"]
 METRICS: tuple[Metric, ...] = ("loss", "accuracy")

@@ -186,3 +186,8 @@ def blank(title: str, theme: Theme, *, height: int, uirevision: str | None = Non
             "uirevision": uirevision,
         }
     )
+
+
+def to_json(figure: go.Figure) -> str:
+    """The figure as `plot` takes it: worth keeping when the same figure is shown again."""
+    return figure.to_json(validate=False, remove_uids=False)  # a uid is what keeps a curve hidden over updates

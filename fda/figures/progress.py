@@ -6,7 +6,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from fda.figures.look import Theme, add_cell_text, blank, progress_scale
-from fda.runs.records import Unit
+from fda.store.records import Unit
 
 MARKS = {"pending": "·", "running": "▸", "done": "✓", "failed": "✕"}
 ROW_PIXELS = 42

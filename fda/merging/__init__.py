@@ -1,1 +1,4 @@
-"""Merging methods: one file a method, a pure function and its registry entry."""
+"""Merging methods and their registry: weights in, merged tensors out, one tensor at a time.
+
+Adaptation on anchors is `fda.anchors`; scoring a merged model belongs in `fda.tasks` and `fda.stages`.
+"""

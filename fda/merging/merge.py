@@ -10,10 +10,10 @@ from typing import Any
 
 from torch import Tensor
 
+from fda.checkpoints.write import kinds_of, write_tensors
 from fda.errors import UserError
+from fda.merging.math.sides import Turned, turned, turned_inputs
 from fda.merging.method import Method, TaskMoments, Weights
-from fda.merging.sides import Turned, turned, turned_inputs
-from fda.models.write import kinds_of, write_tensors
 
 
 def merge(

@@ -19,12 +19,10 @@ from fda.errors import UserError
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from fda.models.checkpoints import TensorInfo
 
 Needs = Literal["nothing", "inputs", "labels", "anchors"]
 Weights = Mapping[str, "Tensor"]
 Merge = Callable[..., Iterator[tuple[str, "Tensor"]]]
-Treatment = Literal["matrix", "vector", "untouched"]
 UP_TO_1 = tuple(round(0.05 * i, 2) for i in range(1, 21))  # sweeps: task arithmetic's grid (Ilharco et al. 2023)
 UP_TO_3 = tuple(round(0.1 * i, 1) for i in range(1, 31))  # and that of TSV-M and Iso-C (their released code)
 SWEPT = ":swept"  # ends the name of a method whose coefficient is chosen on the validation split
@@ -203,57 +201,3 @@ def finite(name: str, tensor: "Tensor", weights: Weights) -> "Tensor":
             "copy or download it again, or give another checkpoint."
         )
     return tensor
-
-
-def treatment(name: str, tensor: "Tensor | TensorInfo") -> Treatment:
-    """The one rule for what methods make of a tensor, from its name, shape and dtype.
-
-    matrix: 2-D and not the text projection; SVD-based methods merge its singular vectors. vector: every other
-    floating-point tensor (biases, norms, convolutions); SVD-based methods average its task vectors. untouched: integers
-    and booleans, the base's in every method. Methods that work entry by entry treat matrices and vectors alike.
-    Source: the released code of TSV-M and Iso-C.
-    """
-    if not _is_floating(tensor.dtype):
-        return "untouched"
-    return "matrix" if len(tensor.shape) == 2 and "text_projection" not in name else "vector"
-
-
-def is_matrix(name: str, tensor: "Tensor | TensorInfo") -> bool:
-    """Whether SVD-based methods merge this tensor by its singular vectors (`treatment`)."""
-    return treatment(name, tensor) == "matrix"
-
-
-NOT_LINEAR = ("embed", "wte", "wpe", "projection", "classifier", "lm_head")
-
-
-def is_linear(name: str, tensor: "Tensor | TensorInfo") -> bool:
-    """Whether this matrix is the weight of a linear layer inside a block; WUDI merges these and no others.
-
-    Source: WUDI's released code names them for CLIP (in_proj, out_proj, c_fc, c_proj) and leaves out embeddings and the
-    classifier for RoBERTa. Here: a matrix called "…weight" that is no embedding, projection head or classifier.
-    """
-    return is_matrix(name, tensor) and name.endswith("weight") and not any(word in name for word in NOT_LINEAR)
-
-
-@dataclass(frozen=True)
-class TreatedTensor:
-    """How one tensor of a checkpoint is treated, for display."""
-
-    name: str
-    shape: tuple[int, ...]
-    dtype: str
-    treatment: Treatment
-    linear: bool
-
-
-def treatments(header: Mapping[str, "TensorInfo"]) -> tuple[TreatedTensor, ...]:
-    """The treatment of every tensor of a header (`Checkpoint.header`), in its order; no tensor is read."""
-    return tuple(
-        TreatedTensor(name, tuple(info.shape), info.dtype, treatment(name, info), is_linear(name, info))
-        for name, info in header.items()
-    )
-
-
-def _is_floating(dtype: Any) -> bool:
-    """Of a torch dtype, or of a safetensors dtype such as "F16", "BF16" or "I64"."""
-    return dtype.startswith(("F", "BF")) if isinstance(dtype, str) else dtype.is_floating_point

@@ -1,34 +1,69 @@
-"""All merging methods by name, found in the files of this package, in the order in which tables list them."""
+"""All merging methods by name, in the order in which tables list them. A new method is one line here and its own file."""
 
 import difflib
-import importlib
-import pkgutil
 
-import fda.merging
 from fda.errors import UserError
 from fda.merging.method import Method
+from fda.merging.methods.adamerging import adamerging, adamerging_layer
+from fda.merging.methods.average import average
+from fda.merging.methods.breadcrumbs import breadcrumbs
+from fda.merging.methods.consensus_ta import consensus_ta
+from fda.merging.methods.dare import dare
+from fda.merging.methods.dare_ties import dare_ties
+from fda.merging.methods.della import della
+from fda.merging.methods.distill import distill
+from fda.merging.methods.fda import FDA_METHODS
+from fda.merging.methods.fisher import fisher
+from fda.merging.methods.iso_c import iso_c
+from fda.merging.methods.iso_cts import iso_cts
+from fda.merging.methods.magmax import magmax
+from fda.merging.methods.model_stock import model_stock
+from fda.merging.methods.references import individual, pretrained
+from fda.merging.methods.regmean import regmean, regmean_anchors
+from fda.merging.methods.slerp import slerp
+from fda.merging.methods.ta import ta
+from fda.merging.methods.ties import ties
+from fda.merging.methods.tsv import tsv
+from fda.merging.methods.wudi import wudi
 
 # What `compare` takes where nobody names methods. Each but `individual` leaves a file of its own.
 MAIN_METHODS = ("pretrained", "individual", "average", "ta", "tsv", "fda:pretrained", "fda:ta", "fda:tsv")
-_NEEDS_ORDER = ("nothing", "inputs", "labels", "anchors")
+# First the methods that need the checkpoints alone, then those that need inputs, then those that need anchors; by year in each.
+IN_ORDER: tuple[Method, ...] = (
+    pretrained,
+    individual,
+    average,
+    breadcrumbs,
+    dare,
+    dare_ties,
+    ta,
+    ties,
+    consensus_ta,
+    della,
+    magmax,
+    model_stock,
+    slerp,
+    iso_c,
+    iso_cts,
+    tsv,
+    wudi,
+    fisher,
+    regmean,
+    adamerging,
+    adamerging_layer,
+    distill,
+    regmean_anchors,
+    *FDA_METHODS,
+)
 
 
-def _discover() -> dict[str, Method]:
-    found = []
-    for module in pkgutil.iter_modules(fda.merging.__path__):
-        if module.name not in ("registry", "method", "merge", "sweep", "listing"):
-            entries = vars(importlib.import_module(f"fda.merging.{module.name}")).values()
-            for entry in entries:
-                found += [entry] if isinstance(entry, Method) else []
-                found += [m for m in entry if isinstance(m, Method)] if isinstance(entry, tuple) else []
-    found.sort(
-        key=lambda method: (_NEEDS_ORDER.index(method.needs), method.year)
-    )  # stable: then by file, then as written
-    variants = [variant for one in found for variant in ((one, one.as_swept) if one.coefficient else (one,))]
+def _by_name(methods: tuple[Method, ...]) -> dict[str, Method]:
+    """Each method under its name, followed by its swept variant if it has a coefficient."""
+    variants = (one for method in methods for one in ((method, method.as_swept) if method.coefficient else (method,)))
     return {one.name: one for one in variants}
 
 
-METHODS: dict[str, Method] = _discover()
+METHODS: dict[str, Method] = _by_name(IN_ORDER)
 
 
 def method(name: str) -> Method:

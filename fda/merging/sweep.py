@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from fda.checkpoints.write import kinds_of, write_tensors
 from fda.merging.merge import merged_floats
 from fda.merging.method import Method, Weights
-from fda.models.write import kinds_of, write_tensors
 
 
 def unit_update_to_file(

@@ -1,1 +1,4 @@
-"""Data, heads and evaluation of the tasks of a zoo."""
+"""The tasks of a zoo: their data, labels and heads, and what a model answers on them, scored by each task's metric.
+
+Merging and adapting models belongs in `fda.merging` and `fda.anchors`.
+"""

@@ -14,12 +14,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from fda.architectures.transforms import Batch, Transform
 from fda.errors import UserError
 from fda.home import fda_home
-from fda.models.transforms import Batch, Transform
-from fda.models.zoo import TaskData, ZooTask
 from fda.tasks.labels import head_classes, labels_note, numbered, places
 from fda.tasks.slices import sliced
+from fda.zoos.zoo import TaskData, ZooTask
 
 CACHE_BYTES = 2**30  # prepared samples of one split are kept in memory up to this size
 WHOLE = 256  # samples: a multiple of every span and batch, so that pieces are cut between them

@@ -18,14 +18,14 @@ import pyarrow.csv
 import pyarrow.parquet
 from huggingface_hub import HfApi, HfFileSystem, constants
 
+from fda.architectures.transforms import first_line
 from fda.errors import UserError
 from fda.home import fda_home
-from fda.models.hub import Unreached, told
-from fda.models.nearby import columns_in, table_in
-from fda.models.transforms import first_line
-from fda.models.zoo import TaskData, ZooTask
 from fda.tasks.data import READERS, refuse_other_files
 from fda.tasks.slices import split_names
+from fda.zoos.hub import Unreached, told
+from fda.zoos.nearby import columns_in, table_in
+from fda.zoos.zoo import TaskData, ZooTask
 
 MOST_READ = 100 * 2**20  # bytes of a table that is here whose labels are read
 BLOCK = 2**16  # bytes that one request for a part of a file on the hub brings

@@ -1,6 +1,6 @@
 """Score a model on a task: its classes, numbers, next tokens or written answers against the labels.
 
-What a score is made of them is `fda.tasks.metrics`; keeping answers is `fda.runs.evaluations`.
+What a score is made of them is `fda.tasks.metrics`; keeping answers is `fda.stages.evaluations`.
 """
 
 from collections.abc import Callable
@@ -10,14 +10,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from fda.architectures.model import Model
+from fda.architectures.transforms import Batch, TextBatch
 from fda.errors import UserError
-from fda.models.model import Model
-from fda.models.transforms import Batch, TextBatch
-from fda.models.zoo import TaskData
 from fda.tasks.answers import Answers
 from fda.tasks.data import Split
 from fda.tasks.heads import TaskHead
 from fda.tasks.metrics import metric_name
+from fda.zoos.zoo import TaskData
 
 IMAGES = 256  # a batch
 TEXTS = 32

@@ -11,15 +11,15 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from fda.architectures.model import Model
+from fda.architectures.transforms import Batch
+from fda.checkpoints.readers.modules import head_tensors, is_head
+from fda.checkpoints.readers.open import open_weights
+from fda.checkpoints.readers.torch_files import PickledCheckpoint
+from fda.checkpoints.weights import Weights
 from fda.errors import UserError
-from fda.models.checkpoints import Weights
-from fda.models.model import Model
-from fda.models.readers.modules import head_tensors, is_head
-from fda.models.readers.open import open_weights
-from fda.models.readers.torch_files import PickledCheckpoint
-from fda.models.survey import OpenZoo
-from fda.models.transforms import Batch
-from fda.models.zoo import ZooTask
+from fda.zoos.survey import OpenZoo
+from fda.zoos.zoo import ZooTask
 
 
 class TaskHead(Protocol):

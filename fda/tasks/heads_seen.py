@@ -3,14 +3,14 @@
 The heads themselves are `fda.tasks.heads`, and those that checkpoints bring `fda.tasks.own_heads`.
 """
 
+from fda.architectures.model import Model
 from fda.errors import Misfit, UserError
-from fda.models.hub import SMALL_FILES
-from fda.models.model import Model
-from fda.models.seen import Seen
-from fda.models.zoo import ZooTask
 from fda.tasks.heads import head_file
 from fda.tasks.own_heads import CONFIG, build_class, class_in, fitted_head, tied_matrix
 from fda.tasks.zero_shot import require_text_tower, text_tokenizer
+from fda.zoos.hub import SMALL_FILES
+from fda.zoos.seen import Seen
+from fda.zoos.zoo import ZooTask
 
 
 def head_problems(task: ZooTask, model: Model, base: Seen, own: Seen, classes: int | None) -> list[str]:

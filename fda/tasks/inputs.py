@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor, nn
 
-from fda.models.model import Model
-from fda.models.transforms import Batch, TextBatch
+from fda.architectures.model import Model
+from fda.architectures.transforms import Batch, TextBatch
 
 TEXT_TOKENS = 16  # of each text, where the block takes any number
 

@@ -10,10 +10,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from fda.checkpoints.readers.open import open_weights
 from fda.errors import UserError
-from fda.models.hub import is_hub_id, snapshot_folder
-from fda.models.readers.open import open_weights
-from fda.models.zoo import ZooTask
+from fda.zoos.hub import is_hub_id, snapshot_folder
+from fda.zoos.zoo import ZooTask
 
 Names = tuple[str, ...]
 PLACEHOLDER = re.compile(r"label[ _-]?\d+", re.IGNORECASE)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fda.models.zoo import TaskData
+from fda.zoos.zoo import TaskData
 
 _GLUE_METRICS = {"cola": "matthews", "stsb": "pearson"}  # gluebenchmark.com; of its others accuracy
 

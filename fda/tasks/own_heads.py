@@ -17,13 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from fda.errors import UserError
-from fda.models.checkpoints import Weights
-from fda.models.readers.adapters import AdaptedWeights
-from fda.models.readers.names import RenamedWeights, fitted
-from fda.models.readers.open import open_weights
-from fda.models.survey import OpenZoo
-from fda.models.transformers_model import (
+from fda.architectures.transformers_model import (
     CONFIG,
     TransformersModel,
     compute_buffers,
@@ -31,7 +25,13 @@ from fda.models.transformers_model import (
     library_names,
     read_config,
 )
-from fda.models.transforms import Batch
+from fda.architectures.transforms import Batch
+from fda.checkpoints.readers.adapters import AdaptedWeights
+from fda.checkpoints.readers.names import RenamedWeights, fitted
+from fda.checkpoints.readers.open import open_weights
+from fda.checkpoints.weights import Weights
+from fda.errors import UserError
+from fda.zoos.survey import OpenZoo
 
 CLASSIFIERS = ("ForSequenceClassification", "ForImageClassification")
 LANGUAGE_HEADS = ("ForCausalLM", "LMHeadModel")

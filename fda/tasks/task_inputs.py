@@ -10,11 +10,11 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from fda.models.blocks import Block
-from fda.models.checkpoints import Weights
-from fda.models.linears import linear_moments
-from fda.models.model import Model
-from fda.models.transforms import Batch
+from fda.architectures.blocks import Block
+from fda.architectures.linears import linear_moments
+from fda.architectures.model import Model
+from fda.architectures.transforms import Batch
+from fda.checkpoints.weights import Weights
 from fda.tasks.data import Split
 from fda.tasks.heads import TaskHead
 

@@ -17,15 +17,15 @@ from safetensors.torch import load_file
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from fda.architectures.model import Model
+from fda.architectures.transforms import first_line
+from fda.checkpoints.weights import Weights
+from fda.checkpoints.write import kinds_of, write_tensors
 from fda.errors import UserError
 from fda.home import fda_home
-from fda.models.checkpoints import Weights
-from fda.models.model import Model
-from fda.models.survey import OpenZoo
-from fda.models.transforms import first_line
-from fda.models.write import kinds_of, write_tensors
-from fda.models.zoo import ZeroShot
 from fda.tasks.heads import Head
+from fda.zoos.survey import OpenZoo
+from fda.zoos.zoo import ZeroShot
 
 BATCH = 64  # prompts at a time
 
@@ -115,8 +115,8 @@ def _text_tower(config: Any, weights: Weights) -> torch.nn.Module:
     """The text tower with its projection, float32."""
     from transformers import CLIPTextModelWithProjection
 
-    from fda.models.readers.names import fitted
-    from fda.models.transformers_model import compute_buffers, give_memory, library_names
+    from fda.architectures.transformers_model import compute_buffers, give_memory, library_names
+    from fda.checkpoints.readers.names import fitted
 
     own = deepcopy(config.text_config)
     own.projection_dim = config.projection_dim  # the whole model reads this one, the tower alone its own

@@ -6,17 +6,17 @@ import streamlit as st
 
 from fda.errors import UserError
 from fda.home import model_roots
-from fda.models.zoo import list_zoos
-from fda.runs.ablation import ablation_specs, run_of, start_ablation
-from fda.runs.records import ACTIVE, Run
-from fda.runs.request import split_blocks
-from fda.runs.spec import RunSpec
-from fda.runs.store import Store
+from fda.report.format import plural
+from fda.requests.ablation import ablation_specs, run_of, start_ablation
+from fda.requests.runs import split_blocks
+from fda.store.records import ACTIVE, Run
+from fda.store.spec import RunSpec
+from fda.store.store import Store
 from fda.ui import notices
-from fda.ui.command import command_box
-from fda.ui.format import plural
+from fda.ui.command_box import command_box
 from fda.ui.survey import read_zoo
 from fda.ui.zoos import choose_zoo
+from fda.zoos.zoo import list_zoos
 
 
 def ablation_form(store: Store, runs: list[Run], like: Run | None = None) -> None:

@@ -6,7 +6,7 @@ import streamlit as st
 
 from fda.figures.anchors import SHARE, STEP
 from fda.figures.neighbours import ANCHOR
-from fda.ui.anchors import SHARES
+from fda.report.anchors import SHARES
 from fda.ui.anchors_figures import PAPER_SHARE
 
 USUAL_SHARE = SHARES.tolist().index(PAPER_SHARE)

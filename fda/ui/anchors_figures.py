@@ -11,9 +11,9 @@ from fda.figures.look import Theme
 from fda.figures.ridge import Shape, spectra
 from fda.figures.scrub import Scrubbed
 from fda.figures.spectrum import spectrum_curves
-from fda.runs.records import UnitKey
-from fda.runs.store import Store
-from fda.ui.anchors import SHARES, UnitRecord
+from fda.report.anchors import SHARES, UnitRecord
+from fda.store.records import UnitKey
+from fda.store.store import Store
 from fda.ui.scrubber import Dial, Readings
 
 Drawn = dict[str, tuple[Scrubbed, str]]  # name → (figure, alternative text)

@@ -19,8 +19,8 @@ from fda.errors import UserError
 from fda.figures.look import Theme
 from fda.figures.neighbours import ANCHOR, ANCHORS, REAL, neighbour_map
 from fda.figures.scrub import Scrubbed
-from fda.runs.records import UnitKey
-from fda.runs.store import Store
+from fda.store.records import UnitKey
+from fda.store.store import Store
 from fda.ui.scrubber import Cards, Dial, Points, Sheet
 
 NEAREST = 5  # as recorded for each anchor

@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 
 from fda.figures.anchors import Record
-from fda.runs.store import Store
-from fda.ui.anchors import COSINE, MEASURES, SHARES, UnitRecord
+from fda.report.anchors import COSINE, MEASURES, SHARES, UnitRecord
+from fda.store.store import Store
 from fda.ui.anchors_real import Neighbours
 
 

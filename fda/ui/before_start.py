@@ -12,13 +12,13 @@ import streamlit as st
 
 from fda.errors import UserError
 from fda.home import model_roots
-from fda.models.own_zoo import shown
-from fda.models.zoo import load_zoo, zoo_path
-from fda.runs import downloads
-from fda.runs.downloads import look
-from fda.runs.store import Store
+from fda.report.format import duration, number, size
+from fda.requests import downloads
+from fda.requests.downloads import look
+from fda.store.store import Store
 from fda.ui import notices
-from fda.ui.format import duration, number, size
+from fda.zoos.own_zoo import shown
+from fda.zoos.zoo import load_zoo, zoo_path
 
 TICK = 1.0
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from fda.runs.records import Run, Stage, Unit
+from fda.store.records import Run, Stage, Unit
 
 
 def elapsed(run: Run, now: float) -> float | None:

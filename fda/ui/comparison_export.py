@@ -2,16 +2,16 @@
 
 from collections.abc import Mapping
 
-from fda.runs.records import Run
-from fda.ui.cited import Cited
-from fda.ui.comparison import ALWAYS, Results, titles
-from fda.ui.comparison_figures import Drawing, View, cited_sentence
-from fda.ui.comparison_tables import raw_table, reading_table
+from fda.figures.look import Theme
+from fda.report.cited import Cited
+from fda.report.comparison import ALWAYS, Results, titles
+from fda.report.comparison_figures import Drawing, View, cited_sentence
+from fda.report.comparison_tables import raw_table, reading_table
+from fda.report.html import report
+from fda.report.markup import to_latex, to_markdown
+from fda.report.run_report import facts
+from fda.store.records import Run
 from fda.ui.exports import TextFile, export_menu, run_report_file
-from fda.ui.markup import to_latex, to_markdown
-from fda.ui.report import report
-from fda.ui.run_report import facts
-from fda.ui.theme import Theme
 
 NOT_IN_PRINT = ["settings", "chosen", "peak MiB"]  # too wide for a page of paper
 

@@ -11,11 +11,11 @@ import streamlit as st
 
 from fda.errors import UserError
 from fda.home import REPO
-from fda.runs import cost
-from fda.runs.cost import Prediction
-from fda.runs.spec import RunSpec
+from fda.report.format import duration, size
+from fda.requests import cost
+from fda.requests.cost import Prediction
+from fda.store.spec import RunSpec
 from fda.ui import notices
-from fda.ui.format import duration, size
 
 SECONDS = 900
 STAGES = {
@@ -63,7 +63,7 @@ def measure(spec: RunSpec) -> None:
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, (str(REPO), os.environ.get("PYTHONPATH"))))}
     try:
         done = subprocess.run(
-            [sys.executable, "-m", "fda.runs.calibrate"],
+            [sys.executable, "-m", "fda.stages.calibrate"],
             input=spec.model_dump_json(),
             capture_output=True,
             text=True,

@@ -8,8 +8,8 @@ import plotly.graph_objects as go
 import streamlit as st
 
 from fda.figures.look import Theme
-from fda.ui.report import standalone_html
-from fda.ui.run_report import run_report
+from fda.report.html import standalone_html
+from fda.report.run_report import run_report
 from fda.ui.runs import store
 
 

@@ -7,15 +7,15 @@ import streamlit as st
 
 from fda.errors import UserError
 from fda.home import model_roots
+from fda.jobs import lifecycle as jobs
 from fda.merging.registry import METHODS
-from fda.runs import jobs
-from fda.runs.hyperparameters import read_by
-from fda.runs.records import Run
-from fda.runs.request import MAIN_METHODS, make_spec, missing_need
-from fda.runs.spec import RunSpec
-from fda.runs.store import Store
+from fda.report.comparison import ALWAYS
+from fda.requests.hyperparameters import read_by
+from fda.requests.runs import MAIN_METHODS, make_spec, missing_need
+from fda.store.records import Run
+from fda.store.spec import RunSpec
+from fda.store.store import Store
 from fda.ui import notices, pages
-from fda.ui.comparison import ALWAYS
 
 _GO = "go_more"
 

@@ -1,6 +1,6 @@
 """A zoo of my checkpoints, filled in on the Checkpoints page; saved, it is a file that the command line reads too.
 
-What is wrong with a field is said by `fda.models.own_zoo`. What has been typed is kept while other pages are
+What is wrong with a field is said by `fda.zoos.own_zoo`. What has been typed is kept while other pages are
 looked at: widgets forget what they held when they are not drawn.
 """
 
@@ -11,10 +11,12 @@ from typing import Any, get_args
 
 import streamlit as st
 
-from fda.anchors.settings import FAMILIES
 from fda.errors import UserError
-from fda.models.nearby import Nearby, look_around
-from fda.models.own_zoo import (
+from fda.settings import FAMILIES
+from fda.ui import notices
+from fda.ui.zoos import look_at
+from fda.zoos.nearby import Nearby, look_around
+from fda.zoos.own_zoo import (
     Draft,
     HeadFrom,
     TaskDraft,
@@ -26,9 +28,7 @@ from fda.models.own_zoo import (
     unused_name,
     zoo_text,
 )
-from fda.models.zoo import Metric, ZooBase, own_folder, own_zoos, read_zoo_file
-from fda.ui import notices
-from fda.ui.zoos import look_at
+from fda.zoos.zoo import Metric, ZooBase, own_folder, own_zoos, read_zoo_file
 
 OPEN = "own_open"  # the card's state
 _DRAFT, _PROBLEM = "own_draft", "own_problem"

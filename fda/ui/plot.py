@@ -12,7 +12,7 @@ import plotly.graph_objects as go
 import streamlit as st
 from streamlit.components.v1 import declare_component
 
-from fda.figures.look import CONFIG
+from fda.figures.look import CONFIG, to_json
 from fda.ui.address import address
 
 READY = "fda-plotly-ready"
@@ -184,8 +184,3 @@ def plot(figure: go.Figure | str, *, key: str, alt: str) -> None:
     spec = figure if isinstance(figure, str) else to_json(figure)
     image = {"toImageButtonOptions": {"format": "png", "scale": 2, "filename": key}}
     _figure(key=key, data={"place": key, "figure": spec, "alt": alt, "config": CONFIG | image})
-
-
-def to_json(figure: go.Figure) -> str:
-    """The figure as `plot` takes it: worth keeping when the same figure is shown again."""
-    return figure.to_json(validate=False, remove_uids=False)  # a uid is what keeps a curve hidden over updates

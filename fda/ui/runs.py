@@ -6,12 +6,12 @@ from pathlib import Path
 import streamlit as st
 
 from fda.errors import UserError
-from fda.runs import jobs
-from fda.runs.records import Run
-from fda.runs.store import Store
+from fda.jobs import lifecycle as jobs
+from fda.report.format import ago, duration
+from fda.store.records import Run
+from fda.store.store import Store
 from fda.ui import notices, pages
 from fda.ui.clock import elapsed
-from fda.ui.format import ago, duration
 
 BADGES = {
     "queued": ("hourglass_empty", "gray"),

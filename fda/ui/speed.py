@@ -1,4 +1,4 @@
-"""What the page Speed shows of a benchmark's result: figures and tables, by kind. Reading results is `fda.bench.results`."""
+"""What the page Speed shows of a benchmark's result: figures and tables, by kind. `fda.store.bench_results` reads it."""
 
 import time
 from collections.abc import Callable
@@ -9,10 +9,10 @@ from typing import Any
 import pandas as pd
 import plotly.graph_objects as go
 
-from fda.bench.results import Result
 from fda.figures.look import Theme
 from fda.figures.speed import limit_bars, loss_against_seconds, seconds_bars
-from fda.ui.format import size
+from fda.report.format import size
+from fda.store.bench_results import Result
 
 TITLES = {
     "construct": "Anchors: the paper's loop and ours",

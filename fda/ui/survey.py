@@ -10,9 +10,9 @@ import streamlit as st
 
 from fda.errors import UserError
 from fda.home import REPO, model_roots
-from fda.models.hub import missing_models
-from fda.models.stamps import Stamps, stamps
-from fda.models.zoo import Zoo, load_zoo, zoo_path
+from fda.zoos.hub import missing_models
+from fda.zoos.stamps import Stamps, stamps
+from fda.zoos.zoo import Zoo, load_zoo, zoo_path
 
 SECONDS = 600  # a survey reads every tensor once: seconds for the demo zoo, minutes for large models
 KEPT_SECONDS = 300  # what the hub said may have changed since
@@ -29,7 +29,7 @@ def survey(reference: str) -> dict[str, Any]:
 
 
 def preview(reference: str) -> dict[str, Any]:
-    """What headers and configs alone tell of a zoo, hub ids included (`fda.models.preview.Preview`); downloads no weights.
+    """What headers and configs alone tell of a zoo, hub ids included (`fda.requests.preview.Preview`); downloads no weights.
 
     UserError if the base cannot be seen; other problems are in it.
     """

@@ -1,6 +1,6 @@
 """Taking a merged model home from the Compare page: a method, a head, a folder that the library loads, a zip of a small one.
 
-The work is `python -m fda export` in a process of its own (`fda.runs.exports`); here are only the controls and what is told.
+The work is `python -m fda export` in a process of its own (`fda.requests.exports`); this file has only the controls.
 """
 
 import shlex
@@ -10,13 +10,13 @@ import streamlit as st
 
 from fda.errors import UserError
 from fda.merging.registry import METHODS
-from fda.runs import exports
-from fda.runs.exports import Export, export_folder, export_words, exportable, look
-from fda.runs.records import Run
-from fda.runs.store import Store
+from fda.report.comparison import Results
+from fda.report.format import size
+from fda.requests import exports
+from fda.requests.exports import Export, export_folder, export_words, exportable, look
+from fda.store.records import Run
+from fda.store.store import Store
 from fda.ui import notices
-from fda.ui.comparison import Results
-from fda.ui.format import size
 
 TICK = 1.0
 MOST_ZIPPED = 100 * 2**20  # bytes: a download is held in the server's memory, which stays below 300 MB

@@ -15,7 +15,7 @@ async def warm(_: st.App) -> AsyncIterator[None]:
 
 
 def _import() -> None:
-    import fda.runs.request
+    import fda.requests.runs
     import fda.ui.explain
     import fda.ui.plot
     import fda.ui.runs

@@ -5,8 +5,8 @@ from pathlib import Path
 import streamlit as st
 
 from fda.errors import UserError
-from fda.models.hub import missing_models
-from fda.models.zoo import list_zoos, load_zoo, own_zoos
+from fda.zoos.hub import missing_models
+from fda.zoos.zoo import list_zoos, load_zoo, own_zoos
 
 BY_PATH = "a zoo file of mine …"
 

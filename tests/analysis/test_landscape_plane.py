@@ -8,8 +8,8 @@ import torch
 
 from fda.analysis.grid import TILE, extent, levels, refined, tiles
 from fda.analysis.landscape import combined, gram_of_differences, plane
-from fda.analysis.settings import LandscapeSettings
 from fda.errors import UserError
+from fda.settings import LandscapeSettings
 
 
 def model(*values: float) -> dict[str, torch.Tensor]:

@@ -8,8 +8,8 @@ from torch import nn
 from fda.analysis import projection
 from fda.analysis.projection import induced_cone, induced_update, project_on_cone, projection_energy
 from fda.anchors.adapt import adapt_weights, distances
-from fda.anchors.settings import AdaptSettings
-from fda.models.blocks import Block
+from fda.architectures.blocks import Block
+from fda.settings import AdaptSettings
 
 AXES = torch.eye(4)[:2]  # the cone of the first two axes of ℝ⁴
 MSE = AdaptSettings(distance="mse", batch=3)

@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from fda.anchors.adapt import Adapted, adapt_coefficients, adapt_weights, distances, pool
-from fda.anchors.settings import AdaptSettings
-from fda.models.survey import open_zoo
-from fda.models.zoo import load_zoo
+from fda.settings import AdaptSettings
+from fda.zoos.survey import open_zoo
+from fda.zoos.zoo import load_zoo
 
 
 @pytest.fixture(scope="module")

@@ -17,10 +17,10 @@ from fda.anchors.construct import (
 )
 from fda.anchors.init import initial_anchors, sample_rows, unit_seed, weight_rows
 from fda.anchors.loss import live_tensors
-from fda.anchors.settings import FAMILIES, PAPER_CONSTRUCT, ConstructSettings, presets
 from fda.errors import UserError
-from fda.models.survey import open_zoo
-from fda.models.zoo import load_zoo
+from fda.settings import FAMILIES, PAPER_CONSTRUCT, ConstructSettings, presets
+from fda.zoos.survey import open_zoo
+from fda.zoos.zoo import load_zoo
 
 SMALL = PAPER_CONSTRUCT.model_copy(update={"anchors": 6, "steps": 20})
 
@@ -159,7 +159,7 @@ def test_rows_of_weights_are_what_their_layers_are_fed_also_where_those_keep_the
     """GPT-2's: columns of `c_attn` and `c_fc`; of the square `c_proj` of attention, where no shape would tell."""
     from transformers import GPT2Config, GPT2Model
 
-    from fda.models.transformer_blocks import transformer_blocks
+    from fda.architectures.transformer_blocks import transformer_blocks
 
     model = GPT2Model(GPT2Config(n_embd=8, n_layer=1, n_head=2, vocab_size=11, n_positions=7))
     (block,) = transformer_blocks(model)

@@ -7,11 +7,11 @@ import torch
 
 from fda.anchors.construct import Constructed, construct
 from fda.anchors.loss import live_tensors
-from fda.anchors.settings import FAST_CONSTRUCT
 from fda.anchors.step import CompiledSteps, plain_step
-from fda.models.precision import written_out
-from fda.models.survey import open_zoo
-from fda.models.zoo import load_zoo
+from fda.architectures.precision import written_out
+from fda.settings import FAST_CONSTRUCT
+from fda.zoos.survey import open_zoo
+from fda.zoos.zoo import load_zoo
 
 SHAPE = torch.Size((4, 5, 16))
 

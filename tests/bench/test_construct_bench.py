@@ -8,11 +8,11 @@ import torch
 from fda.anchors.construct import Step, construct
 from fda.anchors.init import initial_anchors
 from fda.anchors.loss import live_tensors
-from fda.anchors.settings import FAST_CONSTRUCT, PAPER_CONSTRUCT
+from fda.anchors.reference import reference_loop
 from fda.anchors.step import plain_step
 from fda.bench.construct import _spread, bench_construct
-from fda.bench.reference import reference_loop
 from fda.bench.units import UNITS
+from fda.settings import FAST_CONSTRUCT, PAPER_CONSTRUCT
 
 
 def test_the_reference_loop_and_the_paper_preset_take_the_same_steps():

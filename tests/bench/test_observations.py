@@ -3,8 +3,8 @@
 import pytest
 
 from fda.bench.observations import observed
-from fda.runs.records import UnitKey
-from fda.runs.store import Store
+from fda.store.records import UnitKey
+from fda.store.store import Store
 from tests.runs.helpers import spec
 
 

@@ -7,7 +7,7 @@ import pytest
 from fda.bench import dashboard
 from fda.bench.page import Asked, Measured, bench_page, make_run
 from fda.errors import UserError
-from fda.runs.store import Store
+from fda.store.store import Store
 
 
 def test_the_watched_run_has_the_points_it_is_asked_for_and_lives(tmp_path):

@@ -5,9 +5,9 @@ import pytest
 
 from fda.bench.presets import summary
 from fda.errors import UserError
-from fda.merging.fda import STARTS
-from fda.runs.predictions import save_predictions
-from fda.runs.store import Store
+from fda.merging.methods.fda import STARTS
+from fda.store.predictions import save_predictions
+from fda.store.store import Store
 from fda.tasks.answers import Answers
 from tests.runs.helpers import spec
 

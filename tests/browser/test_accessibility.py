@@ -3,9 +3,9 @@
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 
-from fda.runs.execute import execute
-from fda.runs.request import construct_settings, make_spec
-from fda.runs.store import Store
+from fda.requests.runs import construct_settings, make_spec
+from fda.stages.execute import execute
+from fda.store.store import Store
 from fda.ui import pages
 
 pytestmark = pytest.mark.browser

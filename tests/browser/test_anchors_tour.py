@@ -6,9 +6,9 @@ import re
 import pandas as pd
 import pytest
 
-from fda.runs.execute import execute
-from fda.runs.request import construct_settings, make_spec
-from fda.runs.store import Store
+from fda.requests.runs import construct_settings, make_spec
+from fda.stages.execute import execute
+from fda.store.store import Store
 from fda.ui.anchors_real import read_neighbours
 from tests.ui.made_anchors import made_run
 

@@ -11,9 +11,9 @@ import torch
 from playwright.sync_api import expect
 from safetensors.torch import load_file
 
-from fda.runs.execute import execute
-from fda.runs.request import construct_settings, make_spec
-from fda.runs.store import Store
+from fda.requests.runs import construct_settings, make_spec
+from fda.stages.execute import execute
+from fda.store.store import Store
 
 pytestmark = pytest.mark.browser
 

@@ -10,8 +10,8 @@ import pytest
 from playwright.sync_api import expect
 
 from fda.merging.registry import METHODS
-from fda.runs.request import MAIN_METHODS
-from fda.runs.store import Store
+from fda.requests.runs import MAIN_METHODS
+from fda.store.store import Store
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(900)]
 

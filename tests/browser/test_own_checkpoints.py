@@ -12,9 +12,9 @@ from playwright.sync_api import expect
 from safetensors.torch import load_file
 
 from fda.bench.dashboard import CHROMIUM, Server
-from fda.runs.files import merged_file
-from fda.runs.request import MAIN_METHODS
-from fda.runs.store import Store
+from fda.requests.runs import MAIN_METHODS
+from fda.store.files import merged_file
+from fda.store.store import Store
 from tests.models.library_zoos import TEXT, text_zoo
 from tests.models.stand_in_hub import client_environment, stand_in_hub
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from fda.bench.page import grow, make_run
-from fda.runs.heart import Heart
-from fda.runs.store import Store
+from fda.jobs.heart import Heart
+from fda.store.store import Store
 
 pytestmark = pytest.mark.browser
 

@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 
 from fda.demo.images import SPLITS, TASKS, CropPlan, crops, photos
 from fda.home import ASSETS
-from fda.models.zoo import Zoo, load_zoo
+from fda.zoos.zoo import Zoo, load_zoo
 
 DEMO = ASSETS / "demo"
 MODEL_FILE = "open_clip_model.safetensors"

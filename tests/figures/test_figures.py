@@ -11,7 +11,7 @@ from fda.figures.machine import memory_curves
 from fda.figures.progress import progress_map
 from fda.figures.smooth import ema
 from fda.figures.spectrum import spectrum_curves
-from fda.runs.records import Unit, UnitKey
+from fda.store.records import Unit, UnitKey
 
 TASKS = ("digits", "faces")
 TITLES = {"ta": "Task arithmetic", "fda:ta": "FDA (TA)", "pretrained": "Pretrained"}

@@ -5,7 +5,7 @@ import plotly.graph_objects as go
 import pytest
 
 from fda.figures.landscape import landscape_map, path_curves
-from fda.runs.landscape_record import LandscapeMap, LandscapeNumbers, Track
+from fda.store.landscape_record import LandscapeMap, LandscapeNumbers, Track
 
 TASKS = ("digits", "faces")
 AXIS = tuple(np.linspace(-0.2, 1.2, 9))

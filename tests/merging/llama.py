@@ -19,11 +19,11 @@ from safetensors.torch import save_file
 from torch import Tensor
 from transformers import LlamaConfig
 
-from fda import cli
+from fda.cli import app as cli
 from fda.merging.merge import merge_to_file
 from fda.merging.registry import METHODS
-from fda.models.survey import open_zoo
-from fda.models.zoo import load_zoo
+from fda.zoos.survey import open_zoo
+from fda.zoos.zoo import load_zoo
 from tests.merging.peak import peak_bytes, reset_peak
 
 TASKS = ("maths", "code")

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import torch
 
+from fda.checkpoints.weights import Checkpoint
 from fda.merging.merge import merge_to_file
 from fda.merging.registry import METHODS
-from fda.models.checkpoints import Checkpoint
 
 
 def peak_bytes() -> int:

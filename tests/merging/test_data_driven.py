@@ -7,16 +7,16 @@ import pytest
 import torch
 
 from fda.errors import UserError
-from fda.merging.adamerging import Plane, entropy, entropy_gradient
-from fda.merging.fisher import fisher_diagonal, weighted_labels
 from fda.merging.merge import merge
+from fda.merging.methods.adamerging import Plane, entropy, entropy_gradient
+from fda.merging.methods.fisher import fisher_diagonal, weighted_labels
 from fda.merging.registry import METHODS
-from fda.models.survey import open_zoo
-from fda.models.zoo import load_zoo
 from fda.tasks.data import load_split
 from fda.tasks.heads import load_head
 from fda.tasks.inputs import block_inputs
 from fda.tasks.task_inputs import AnchorMoments, RealInputs
+from fda.zoos.survey import open_zoo
+from fda.zoos.zoo import load_zoo
 from tests.merging.states import SHAPES, STILL, assert_close, distance, floats, random_states
 
 FC, PROJ, BIAS = "0.mlp.c_fc.weight", "0.mlp.c_proj.weight", "0.brain.bias"

@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from fda.merging.method import is_linear, is_matrix
-from fda.merging.singular import polar
-from fda.merging.wudi import interference, least_interference
+from fda.checkpoints.treatments import is_linear, is_matrix
+from fda.merging.math.singular import polar
+from fda.merging.methods.wudi import interference, least_interference
 from tests.merging.states import STILL, assert_close, distance, floats, random_states, run
 
 TASKS = (1, 2, 3, 5, 8)
@@ -114,8 +114,8 @@ def test_tsv_decomposes_nothing_of_a_matrix_that_no_task_has_changed(monkeypatch
     """As where training was frozen: a decomposition of zeros costs as much as any other."""
     base = {"a.weight": torch.randn(90, 70), "b.weight": torch.randn(70, 90)}
     moved = [{"a.weight": base["a.weight"].clone(), "b.weight": torch.randn(70, 90)} for _ in range(2)]
-    monkeypatch.setattr("fda.merging.singular.full_top_triples", lambda *_: pytest.fail("decomposed"))
-    monkeypatch.setattr("fda.merging.singular.full_polar", lambda *_: pytest.fail("decomposed"))
+    monkeypatch.setattr("fda.merging.math.singular.full_top_triples", lambda *_: pytest.fail("decomposed"))
+    monkeypatch.setattr("fda.merging.math.singular.full_polar", lambda *_: pytest.fail("decomposed"))
     merged = run("tsv", base, moved)
     assert torch.equal(merged["a.weight"], base["a.weight"])
     assert not torch.equal(merged["b.weight"], base["b.weight"])

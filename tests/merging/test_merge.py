@@ -8,12 +8,12 @@ import pytest
 import torch
 from safetensors.torch import load_file, safe_open, save_file
 
+from fda.checkpoints.weights import Checkpoint
+from fda.checkpoints.write import DTYPE_NAMES
 from fda.errors import UserError
 from fda.merging.merge import merge, merge_to_file
 from fda.merging.method import Hyperparameter, Method
 from fda.merging.registry import METHODS
-from fda.models.checkpoints import Checkpoint
-from fda.models.write import DTYPE_NAMES
 from tests.merging.states import DATA_FREE, SHAPES, floats, random_states, run
 
 

@@ -6,17 +6,9 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from fda.merging.method import (
-    Hyper,
-    Hyperparameter,
-    all_weights,
-    is_linear,
-    is_matrix,
-    merging_method,
-    treatment,
-    treatments,
-)
-from fda.models.checkpoints import Checkpoint, TensorInfo
+from fda.checkpoints.treatments import is_linear, is_matrix, treatment, treatments
+from fda.checkpoints.weights import Checkpoint, TensorInfo
+from fda.merging.method import Hyper, Hyperparameter, all_weights, merging_method
 from tests.merging.states import SHAPES, random_states
 
 TREATED = {  # matrix, vector or untouched; and whether it is a linear layer's weight

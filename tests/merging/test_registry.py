@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from fda.errors import UserError
-from fda.merging.fda import STARTS
+from fda.merging.methods.fda import STARTS
 from fda.merging.registry import METHODS, method
 
 DATA_FREE = {

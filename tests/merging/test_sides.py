@@ -8,22 +8,22 @@ import torch
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
+from fda.architectures.linears import in_by_out, linear_moments
+from fda.architectures.transformer_blocks import transformer_blocks
+from fda.architectures.transformers_model import give_memory
+from fda.checkpoints.weights import Checkpoint
 from fda.merging.merge import merge, merge_to_file
 from fda.merging.registry import METHODS
 from fda.merging.sweep import unit_update_to_file
-from fda.models.checkpoints import Checkpoint
-from fda.models.linears import in_by_out, linear_moments
-from fda.models.survey import open_zoo
-from fda.models.transformer_blocks import transformer_blocks
-from fda.models.transformers_model import give_memory
-from fda.models.zoo import load_zoo
-from fda.runs.execute import execute
-from fda.runs.files import merged_file
-from fda.runs.request import make_spec
-from fda.runs.store import Store
+from fda.requests.runs import make_spec
+from fda.stages.execute import execute
+from fda.store.files import merged_file
+from fda.store.store import Store
 from fda.tasks.data import load_split
 from fda.tasks.heads import task_head
 from fda.tasks.task_inputs import AnchorMoments, RealInputs
+from fda.zoos.survey import open_zoo
+from fda.zoos.zoo import load_zoo
 from tests.models.library_zoos import text_zoo
 
 QUICK = {

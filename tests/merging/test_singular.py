@@ -5,8 +5,8 @@ import threading
 import pytest
 import torch
 
-from fda.merging.iso_c import isotropic
-from fda.merging.singular import full_polar, full_top_triples, polar, side_by_side, top_triples
+from fda.merging.math.singular import full_polar, full_top_triples, polar, side_by_side, top_triples
+from fda.merging.methods.iso_c import isotropic
 
 SHAPES = [(200, 96), (96, 200), (128, 128), (5, 7), (1, 90), (90, 1)]
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from fda.errors import UserError
-from fda.merging.sparsify import crumbs, drop, generator, magprune
+from fda.merging.math.sparsify import crumbs, drop, generator, magprune
 from tests.merging.states import (
     STILL,
     assert_close,

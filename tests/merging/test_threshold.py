@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from fda.merging.threshold import CHUNK, count_coarse, kept_from, kth_smallest
+from fda.merging.math.threshold import CHUNK, count_coarse, kept_from, kth_smallest
 
 VECTORS = {
     "gaussian": torch.randn(1000, generator=torch.Generator().manual_seed(0)),

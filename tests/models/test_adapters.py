@@ -7,11 +7,11 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from fda.checkpoints.readers.adapters import AdaptedWeights
+from fda.checkpoints.readers.convert import convert_to_safetensors
+from fda.checkpoints.readers.names import fitted
+from fda.checkpoints.readers.open import open_weights
 from fda.errors import UserError
-from fda.models.readers.adapters import AdaptedWeights
-from fda.models.readers.convert import convert_to_safetensors
-from fda.models.readers.names import fitted
-from fda.models.readers.open import open_weights
 
 RANK, ALPHA = 4, 8
 # As PEFT 0.13 writes it for `LoraConfig(r=4, lora_alpha=8, target_modules=["q_proj", "v_proj"])`.

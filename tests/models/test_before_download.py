@@ -15,14 +15,14 @@ from library_zoos import clip_zoo, image_zoo, text_zoo
 from safetensors.torch import load_file, save_file
 from stand_in_hub import client_environment, stand_in_hub
 
-from fda.models.hub import Unreached
-from fda.models.kinds import open_model
-from fda.models.needs import run_bytes, tensor_bytes
-from fda.models.preview import preview
-from fda.models.readers.open import open_weights
-from fda.models.survey import fit_base
-from fda.models.zoo import load_zoo
+from fda.checkpoints.readers.open import open_weights
+from fda.requests.needs import run_bytes, tensor_bytes
+from fda.requests.preview import preview
 from fda.tasks import data_seen
+from fda.zoos.hub import Unreached
+from fda.zoos.kinds import open_model
+from fda.zoos.survey import fit_base
+from fda.zoos.zoo import load_zoo
 
 ZERO_SHOT = {"zero_shot": {"classes": ["red cat", "old dog"], "templates": ["a {}"]}}
 CARD = """---

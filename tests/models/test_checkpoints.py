@@ -6,11 +6,11 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from fda.architectures.open_clip_model import open_vision_model
+from fda.checkpoints.weights import Checkpoint, weights_file
 from fda.errors import UserError
-from fda.models.checkpoints import Checkpoint, weights_file
-from fda.models.survey import open_zoo, survey
-from fda.models.vision import open_vision_model
-from fda.models.zoo import load_zoo
+from fda.zoos.survey import open_zoo, survey
+from fda.zoos.zoo import load_zoo
 from tests.conftest import make_zoo, save_model
 
 

@@ -9,9 +9,9 @@ from library_zoos import clip_zoo, image_zoo, text_zoo
 from safetensors.torch import load_file, save_file
 
 from fda.errors import UserError
-from fda.models.preview import preview
-from fda.models.survey import open_zoo
-from fda.models.zoo import load_zoo
+from fda.requests.preview import preview
+from fda.zoos.survey import open_zoo
+from fda.zoos.zoo import load_zoo
 from tests.conftest import make_zoo
 
 LLAMA = ("llama", "LlamaForCausalLM")

@@ -16,20 +16,20 @@ from library_zoos import clip_zoo, text_zoo
 from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
 
-from fda.cli import app
+from fda.checkpoints.readers.open import open_weights
+from fda.checkpoints.weights import Checkpoint
+from fda.cli.app import app
 from fda.errors import UserError
 from fda.merging.merge import merge_to_file
 from fda.merging.registry import METHODS
-from fda.models.checkpoints import Checkpoint
-from fda.models.export import export_model, frame, whole_folder
-from fda.models.readers.open import open_weights
-from fda.models.survey import open_zoo
-from fda.models.zoo import load_zoo
-from fda.runs.execute import execute
-from fda.runs.request import make_spec
-from fda.runs.store import Store
+from fda.requests.runs import make_spec
+from fda.stages.execute import execute
+from fda.stages.export import export_model, frame, whole_folder
+from fda.store.store import Store
 from fda.tasks.data import load_split
 from fda.tasks.heads import load_head, task_head
+from fda.zoos.survey import open_zoo
+from fda.zoos.zoo import load_zoo
 
 LORA = {"A": (2, 16), "B": (16, 2)}
 

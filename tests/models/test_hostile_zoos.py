@@ -19,17 +19,17 @@ import yaml
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from fda import cli
+from fda.checkpoints.readers.open import open_weights
+from fda.checkpoints.readers.published_anchors import read_published_anchors
+from fda.checkpoints.weights import Checkpoint
+from fda.cli import app as cli
 from fda.errors import UserError
 from fda.merging.merge import merge
 from fda.merging.registry import METHODS
-from fda.models.checkpoints import Checkpoint
-from fda.models.readers.open import open_weights
-from fda.models.readers.published_anchors import read_published_anchors
-from fda.models.survey import open_zoo
-from fda.models.zoo import load_zoo
-from fda.runs.files import load_anchors, save_tensors
+from fda.store.files import load_anchors, save_tensors
 from fda.tasks.data import load_split
+from fda.zoos.survey import open_zoo
+from fda.zoos.zoo import load_zoo
 from tests.conftest import make_zoo
 
 LEGACY = (0x1950A86A20F9469CFC6C, 1001, {"little_endian": True, "protocol_version": 1001, "type_sizes": {}})

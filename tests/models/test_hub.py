@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from fda.errors import UserError
-from fda.models.hub import is_hub_id, split_id, wanted
-from fda.models.zoo import list_zoos, load_zoo
+from fda.zoos.hub import is_hub_id, split_id, wanted
+from fda.zoos.zoo import list_zoos, load_zoo
 
 COMMIT = "a" * 40
 FILES = {"config.json": b'{"model_type": "vit"}', "model.safetensors": bytes(range(256)) * 98304, "modeling.py": b"1/0"}
@@ -75,7 +75,7 @@ def hub():
 def download(hub, tmp_path: Path, model: str, **environment: str) -> tuple[str, str]:
     """(local folder, sentence): one of them empty. A new process, since the client reads its settings once."""
     code = (
-        "import sys\nfrom fda.models.hub import downloaded\nfrom fda.errors import UserError\n"
+        "import sys\nfrom fda.zoos.hub import downloaded\nfrom fda.errors import UserError\n"
         "try: print(downloaded(sys.argv[1]))\nexcept UserError as error: sys.exit(str(error))"
     )
     own = {"HF_ENDPOINT": f"http://127.0.0.1:{hub.server_port}", "HF_HOME": str(tmp_path), "HF_HUB_DISABLE_XET": "1"}

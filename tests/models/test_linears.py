@@ -5,7 +5,7 @@ import torch
 from open_clip.transformer import ResidualAttentionBlock
 from torch import nn
 
-from fda.models.linears import linear_moments
+from fda.architectures.linears import linear_moments
 
 TOKENS, WIDTH, HEADS = 5, 12, 3
 

@@ -15,17 +15,17 @@ from PIL import Image
 from safetensors.torch import load_file
 from typer.testing import CliRunner
 
-from fda.anchors.settings import FAST_CONSTRUCT
-from fda.cli import app
+from fda.cli.app import app
 from fda.errors import UserError
-from fda.models.survey import open_zoo
-from fda.models.upload import stated_licence
-from fda.models.zoo import Zoo, load_zoo
-from fda.runs.execute import execute
-from fda.runs.request import make_spec
-from fda.runs.store import Store
+from fda.report.model_card import _front_matter
+from fda.requests.runs import make_spec
+from fda.settings import FAST_CONSTRUCT
+from fda.stages.execute import execute
+from fda.store.store import Store
 from fda.tasks.heads import task_head
-from fda.ui.model_card import _front_matter
+from fda.zoos.survey import open_zoo
+from fda.zoos.upload import stated_licence
+from fda.zoos.zoo import Zoo, load_zoo
 
 
 def compared(zoo, *methods: str) -> str:

@@ -7,8 +7,8 @@ import pandas
 import pytest
 
 from fda.home import fda_home
-from fda.models import nearby
-from fda.models.nearby import architecture, columns, family, look_around, splits
+from fda.zoos import nearby
+from fda.zoos.nearby import architecture, columns, family, look_around, splits
 
 
 @pytest.fixture

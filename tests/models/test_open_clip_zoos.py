@@ -15,18 +15,18 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 from typer.testing import CliRunner
 
-from fda.cli import app
+from fda.architectures.open_clip_model import CONFIG as CONFIG_NAME
+from fda.architectures.open_clip_model import open_vision_model
+from fda.cli.app import app
 from fda.errors import UserError
 from fda.merging.merge import merge
 from fda.merging.registry import METHODS
-from fda.models.preview import preview
-from fda.models.survey import open_zoo
-from fda.models.vision import CONFIG as CONFIG_NAME
-from fda.models.vision import open_vision_model
-from fda.models.zoo import load_zoo
-from fda.runs.store import Store
+from fda.requests.preview import preview
+from fda.store.store import Store
 from fda.tasks.data import load_split
 from fda.tasks.heads import task_head
+from fda.zoos.survey import open_zoo
+from fda.zoos.zoo import load_zoo
 from tests.conftest import CONFIG, TASKS, make_zoo, save_model
 
 QUICK = CONFIG["model_cfg"] | {"quick_gelu": True}

@@ -8,7 +8,7 @@ import yaml
 
 from fda.errors import UserError
 from fda.home import model_roots
-from fda.models.own_zoo import (
+from fda.zoos.own_zoo import (
     Draft,
     TaskDraft,
     content_of,
@@ -19,7 +19,7 @@ from fda.models.own_zoo import (
     unused_name,
     zoo_text,
 )
-from fda.models.zoo import Zoo, list_zoos, load_zoo, own_folder, own_zoos, read_zoo_file
+from fda.zoos.zoo import Zoo, list_zoos, load_zoo, own_folder, own_zoos, read_zoo_file
 
 
 @pytest.fixture

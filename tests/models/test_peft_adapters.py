@@ -10,17 +10,17 @@ from library_zoos import PICTURES, image_zoo, text_zoo
 from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
 
-from fda import cli
+from fda.checkpoints.weights import Checkpoint
+from fda.cli import app as cli
 from fda.merging.merge import merge_to_file
 from fda.merging.registry import METHODS
-from fda.models.checkpoints import Checkpoint
-from fda.models.export import export_model, whole_folder
-from fda.models.preview import preview
-from fda.models.survey import open_zoo
-from fda.models.zoo import load_zoo
-from fda.tasks.adapter_frame import frame_of
+from fda.requests.preview import preview
+from fda.stages.adapter_frame import frame_of
+from fda.stages.export import export_model, whole_folder
 from fda.tasks.data import load_split
 from fda.tasks.heads import task_head
+from fda.zoos.survey import open_zoo
+from fda.zoos.zoo import load_zoo
 
 peft = pytest.importorskip("peft", reason="peft is installed from tests/requirements-no-deps.txt")
 pytestmark = pytest.mark.filterwarnings(

@@ -21,13 +21,13 @@ import transformers
 from torch import nn
 from torchvision import transforms
 
+from fda.checkpoints.readers.convert import convert_to_safetensors
+from fda.checkpoints.readers.modules import head_tensors
+from fda.checkpoints.readers.open import open_weights
+from fda.checkpoints.readers.published_anchors import read_published_anchors
+from fda.checkpoints.readers.spans import Span
+from fda.checkpoints.readers.torch_files import PickledCheckpoint
 from fda.errors import UserError
-from fda.models.readers.convert import convert_to_safetensors
-from fda.models.readers.modules import head_tensors
-from fda.models.readers.open import open_weights
-from fda.models.readers.published_anchors import read_published_anchors
-from fda.models.readers.spans import Span
-from fda.models.readers.torch_files import PickledCheckpoint
 from fda.tasks.heads import Head
 from tests.conftest import CONFIG
 

@@ -15,11 +15,10 @@ from stand_in_hub import client_environment, stand_in_hub
 from torch.utils.flop_counter import FlopCounterMode
 
 from fda.anchors.loss import live_tensors
-from fda.anchors.settings import presets
 from fda.anchors.step import plain_step
-from fda.models.checkpoints import TensorInfo
-from fda.models.kinds import open_model
-from fda.models.needs import (
+from fda.checkpoints.readers.open import open_weights
+from fda.checkpoints.weights import TensorInfo
+from fda.requests.needs import (
     PROGRAM_BYTES,
     SHARE,
     construction_seconds,
@@ -27,11 +26,12 @@ from fda.models.needs import (
     memory_bytes,
     product_rate,
 )
-from fda.models.preview import preview, repeated
-from fda.models.readers.open import open_weights
-from fda.models.seen import HeaderWeights
-from fda.models.survey import fit_base, open_zoo
-from fda.models.zoo import load_zoo
+from fda.requests.preview import preview, repeated
+from fda.settings import presets
+from fda.zoos.kinds import open_model
+from fda.zoos.seen import HeaderWeights
+from fda.zoos.survey import fit_base, open_zoo
+from fda.zoos.zoo import load_zoo
 
 
 @pytest.fixture(scope="module")

@@ -10,15 +10,15 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoModel, BertConfig, BertForSequenceClassification, CLIPVisionConfig, LlamaConfig
 
+from fda.architectures.open_clip_model import open_vision_model
+from fda.checkpoints.readers.convert import convert_to_safetensors
+from fda.checkpoints.readers.names import fitted
+from fda.checkpoints.readers.open import open_weights
+from fda.checkpoints.readers.published_anchors import read_published_anchors
+from fda.checkpoints.readers.shards import ShardedCheckpoint
+from fda.checkpoints.readers.torch_files import PickledCheckpoint
+from fda.checkpoints.weights import Checkpoint
 from fda.errors import UserError
-from fda.models.checkpoints import Checkpoint
-from fda.models.readers.convert import convert_to_safetensors
-from fda.models.readers.names import fitted
-from fda.models.readers.open import open_weights
-from fda.models.readers.published_anchors import read_published_anchors
-from fda.models.readers.shards import ShardedCheckpoint
-from fda.models.readers.torch_files import PickledCheckpoint
-from fda.models.vision import open_vision_model
 from tests.conftest import CONFIG
 
 INDEX = "model.safetensors.index.json"

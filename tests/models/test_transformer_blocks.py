@@ -13,12 +13,12 @@ from transformers import AutoModel
 
 from fda.anchors.construct import Constructed, Step, construct
 from fda.anchors.loss import angle_losses, cosines, induced_gradient
-from fda.anchors.settings import ConstructSettings
+from fda.architectures.precision import written_out
+from fda.architectures.transformer_blocks import find_blocks, transformer_blocks
+from fda.architectures.transformers_model import build_on_meta, open_transformers_model
+from fda.checkpoints.readers.open import open_weights
 from fda.errors import UserError
-from fda.models.precision import written_out
-from fda.models.readers.open import open_weights
-from fda.models.transformer_blocks import find_blocks, transformer_blocks
-from fda.models.transformers_model import build_on_meta, open_transformers_model
+from fda.settings import ConstructSettings
 
 SIZES = {"hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 3, "num_attention_heads": 4}
 IMAGE = {**SIZES, "image_size": 8, "patch_size": 4}

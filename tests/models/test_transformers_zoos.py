@@ -14,17 +14,17 @@ from scipy import stats
 from sklearn.metrics import matthews_corrcoef
 from typer.testing import CliRunner
 
-from fda.cli import app
+from fda.cli.app import app
 from fda.errors import UserError
 from fda.merging.merge import merge
 from fda.merging.registry import METHODS
-from fda.models.survey import open_zoo
-from fda.models.zoo import load_zoo
-from fda.runs.store import Store
+from fda.store.store import Store
 from fda.tasks.data import load_split
 from fda.tasks.evaluate import evaluate, written
 from fda.tasks.heads import task_head
 from fda.tasks.inputs import block_inputs
+from fda.zoos.survey import open_zoo
+from fda.zoos.zoo import load_zoo
 
 
 def command(*words: object) -> str:
@@ -270,7 +270,7 @@ def test_answers_are_kept_and_not_asked_for_again(tmp_path, monkeypatch):
     words = ("compare", "--zoo", path, "--methods", "ta", "--device", "cpu", "--fresh", "--json")
     command(*words, tmp_path / "one.json")
     calls = []
-    monkeypatch.setattr("fda.runs.scoring.evaluate", lambda *args: calls.append(args))
+    monkeypatch.setattr("fda.stages.scoring.evaluate", lambda *args: calls.append(args))
     command(*words, tmp_path / "two.json")
     one, two = (
         [row["accuracy"] for row in json.loads((tmp_path / f"{n}.json").read_text())["rows"]] for n in ("one", "two")

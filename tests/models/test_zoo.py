@@ -7,7 +7,7 @@ import yaml
 
 from fda.errors import UserError
 from fda.home import ASSETS, require_readable
-from fda.models.zoo import list_zoos, load_zoo
+from fda.zoos.zoo import list_zoos, load_zoo
 
 
 @pytest.fixture

@@ -7,11 +7,13 @@ import pandas as pd
 import pytest
 
 from fda.anchors.construct import spaced_steps
-from fda.runs import ablation, jobs
-from fda.runs.ablation import ablation_specs, other_starts, run_of, start_ablation
-from fda.runs.request import make_spec
-from fda.runs.store import Store
-from fda.ui import anchors, anchors_real, anchors_tables
+from fda.jobs import lifecycle as jobs
+from fda.report import anchors
+from fda.requests import ablation
+from fda.requests.ablation import ablation_specs, other_starts, run_of, start_ablation
+from fda.requests.runs import make_spec
+from fda.store.store import Store
+from fda.ui import anchors_real, anchors_tables
 from tests.pages.test_pages import page, press, text
 from tests.ui.made_anchors import TENSORS, made_run, made_zoo
 

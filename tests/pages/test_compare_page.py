@@ -11,15 +11,15 @@ import pytest
 import yaml
 from streamlit.testing.v1 import AppTest
 
-from fda.anchors.settings import FAST_CONSTRUCT
 from fda.home import REPO
+from fda.jobs import lifecycle as jobs
 from fda.merging.registry import METHODS
-from fda.runs import jobs
-from fda.runs.predictions import save_predictions
-from fda.runs.records import MethodResult, Score
-from fda.runs.request import make_spec
-from fda.runs.spec import RunSpec
-from fda.runs.store import Store
+from fda.requests.runs import make_spec
+from fda.settings import FAST_CONSTRUCT
+from fda.store.predictions import save_predictions
+from fda.store.records import MethodResult, Score
+from fda.store.spec import RunSpec
+from fda.store.store import Store
 from fda.tasks.answers import Answers
 from fda.ui.more_methods import more_spec, others
 

@@ -7,14 +7,14 @@ import pytest
 import yaml
 from streamlit.testing.v1 import AppTest
 
-from fda.anchors.settings import PAPER_ADAPT, AdaptSettings
 from fda.home import REPO
+from fda.jobs import lifecycle as jobs
 from fda.merging.registry import METHODS
-from fda.runs import jobs
-from fda.runs.hyperparameters import read_by
-from fda.runs.request import MAIN_METHODS
-from fda.runs.spec import RunSpec
-from fda.runs.store import Store
+from fda.requests.hyperparameters import read_by
+from fda.requests.runs import MAIN_METHODS
+from fda.settings import PAPER_ADAPT, AdaptSettings
+from fda.store.spec import RunSpec
+from fda.store.store import Store
 
 
 def write_zoo(folder: Path, name: str = "mine", **fields: object) -> Path:

@@ -8,16 +8,16 @@ import numpy as np
 import pytest
 
 from fda.home import ASSETS, REPO
-from fda.runs import jobs
-from fda.runs.execute import execute
-from fda.runs.landscape_record import load_map, map_file, read_numbers
-from fda.runs.landscape_request import landscape_spec
-from fda.runs.processes import start_time
-from fda.runs.request import construct_settings, make_spec
-from fda.runs.stopped import Stopped
-from fda.runs.store import Store
-from fda.ui import landscape
-from fda.ui.command import run_commands
+from fda.jobs import lifecycle as jobs
+from fda.jobs.processes import start_time
+from fda.jobs.stopped import Stopped
+from fda.report import landscape
+from fda.report.command import run_commands
+from fda.requests.landscape import landscape_spec
+from fda.requests.runs import construct_settings, make_spec
+from fda.stages.execute import execute
+from fda.store.landscape_record import load_map, map_file, read_numbers
+from fda.store.store import Store
 from tests.pages.test_pages import figures, page, press, text
 
 SMALL = {"points": 5, "samples": 16, "snapshots": 3}

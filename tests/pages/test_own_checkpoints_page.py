@@ -8,11 +8,11 @@ import yaml
 from streamlit.testing.v1 import AppTest
 
 from fda.home import REPO
-from fda.models.own_zoo import Draft, TaskDraft
-from fda.models.zoo import own_folder
-from fda.runs import downloads
-from fda.runs.downloads import Download
+from fda.requests import downloads
+from fda.requests.downloads import Download
 from fda.ui import before_start, own_zoo, survey
+from fda.zoos.own_zoo import Draft, TaskDraft
+from fda.zoos.zoo import own_folder
 
 MODEL = {"architecture": "bert", "dtype": "F32", "blocks": 2, "tensors_per_block": 16, "width": 16, "bytes": 2**20}
 

@@ -12,14 +12,14 @@ import pytest
 import yaml
 from streamlit.testing.v1 import AppTest
 
-from fda.anchors.settings import FAST_CONSTRUCT
 from fda.home import REPO
-from fda.runs import jobs
-from fda.runs.processes import start_time
-from fda.runs.records import MethodResult, Score, UnitKey
-from fda.runs.request import make_spec
-from fda.runs.spec import RunSpec
-from fda.runs.store import Store
+from fda.jobs import lifecycle as jobs
+from fda.jobs.processes import start_time
+from fda.requests.runs import make_spec
+from fda.settings import FAST_CONSTRUCT
+from fda.store.records import MethodResult, Score, UnitKey
+from fda.store.spec import RunSpec
+from fda.store.store import Store
 from fda.ui import survey
 
 PAGES = ("home", "checkpoints", "construct", "watch", "anchors", "compare", "landscape", "playground", "speed")
@@ -200,7 +200,7 @@ def test_a_running_run_cannot_be_deleted_from_home(store, zoo):
 
 
 def test_home_starts_the_demo(store, started, monkeypatch):
-    monkeypatch.setattr("fda.models.zoo.PRESET_ZOOS", REPO / "assets" / "zoos")
+    monkeypatch.setattr("fda.zoos.zoo.PRESET_ZOOS", REPO / "assets" / "zoos")
     monkeypatch.setenv("FDA_MODEL_ROOTS", str(REPO))
     at = page("home")
     button = next(button for button in at.button if button.label == "Start the demo")

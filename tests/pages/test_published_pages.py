@@ -4,14 +4,14 @@ from pathlib import Path
 
 import pytest
 
-from fda.runs import jobs
-from fda.runs.published_request import published_spec
-from fda.runs.request import MAIN_METHODS, construct_settings, make_spec
-from fda.runs.store import Store
-from fda.ui.anchors import run_names
-from fda.ui.comparison import ALWAYS
-from fda.ui.model_card import _commands, _construction
-from fda.ui.run_report import facts
+from fda.jobs import lifecycle as jobs
+from fda.report.anchors import run_names
+from fda.report.comparison import ALWAYS
+from fda.report.model_card import _commands, _construction
+from fda.report.run_report import facts
+from fda.requests.published import published_spec
+from fda.requests.runs import MAIN_METHODS, construct_settings, make_spec
+from fda.store.store import Store
 from fda.ui.runs import label
 from tests.pages.test_anchors_page import scrubbed
 from tests.pages.test_pages import figures, page, press, text

@@ -5,9 +5,9 @@ import json
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from fda.bench import results
-from fda.bench.results import keep_result, kept_results, new_result
 from fda.home import REPO
+from fda.store import bench_results as results
+from fda.store.bench_results import keep_result, kept_results, new_result
 from fda.ui import speed
 
 PATH = {

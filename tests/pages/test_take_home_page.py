@@ -6,12 +6,13 @@ from streamlit.testing.v1 import AppTest
 
 from fda.errors import UserError
 from fda.home import REPO
-from fda.runs import background, exports
-from fda.runs.exports import export_folder
-from fda.runs.files import merged_file
-from fda.runs.records import MethodResult, Score
-from fda.runs.request import make_spec
-from fda.runs.store import Store
+from fda.jobs import background
+from fda.requests import exports
+from fda.requests.exports import export_folder
+from fda.requests.runs import make_spec
+from fda.store.files import merged_file
+from fda.store.records import MethodResult, Score
+from fda.store.store import Store
 from fda.ui.notices import sentence
 
 TASKS = ("digits", "faces")

@@ -5,7 +5,7 @@ import base64
 import numpy as np
 import pytest
 
-from fda.runs.store import Store
+from fda.store.store import Store
 from tests.pages.test_pages import figures, page, text
 from tests.ui.made_anchors import TENSORS, made_run, made_zoo
 

@@ -3,7 +3,7 @@
 import os
 import sys
 
-from fda.runs import worker
+from fda.stages import worker
 from tests.runs import helpers
 
 if __name__ == "__main__":

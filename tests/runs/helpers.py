@@ -7,11 +7,11 @@ import time
 from collections.abc import Callable
 from contextlib import closing
 
-from fda.anchors.settings import FAST_CONSTRUCT
 from fda.errors import UserError
-from fda.runs.spec import RunSpec
-from fda.runs.stopped import Stopped
-from fda.runs.store import Store, UnitKey
+from fda.jobs.stopped import Stopped
+from fda.settings import FAST_CONSTRUCT
+from fda.store.spec import RunSpec
+from fda.store.store import Store, UnitKey
 
 UNITS = [UnitKey("construct", "red", block) for block in range(6)]
 

@@ -9,10 +9,10 @@ import time
 import psutil
 import pytest
 
-from fda.runs import background
-from fda.runs.background import Background, one_at_a_time
-from fda.runs.processes import is_alive
-from fda.runs.store import Store
+from fda.jobs import background
+from fda.jobs.background import Background, one_at_a_time
+from fda.jobs.processes import is_alive
+from fda.store.store import Store
 from tests.runs.helpers import wait_for
 
 PROGRESS = re.compile(r"^fda: \d+ %$")

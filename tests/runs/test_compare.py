@@ -6,18 +6,18 @@ import torch
 import yaml
 from safetensors.torch import load_file
 
+from fda.jobs.stopped import Stopped
 from fda.merging.merge import merge
 from fda.merging.registry import METHODS
-from fda.models.survey import open_zoo
-from fda.models.zoo import load_zoo
-from fda.runs.execute import execute
-from fda.runs.predictions import correctness, load_predictions
-from fda.runs.request import construct_settings, make_spec
-from fda.runs.stopped import Stopped
-from fda.runs.store import Store
+from fda.requests.runs import construct_settings, make_spec
+from fda.stages.execute import execute
+from fda.store.predictions import correctness, load_predictions
+from fda.store.store import Store
 from fda.tasks.data import load_split
 from fda.tasks.evaluate import evaluate
 from fda.tasks.heads import load_head
+from fda.zoos.survey import open_zoo
+from fda.zoos.zoo import load_zoo
 from tests.conftest import make_zoo
 
 SETTINGS = construct_settings("fast", steps=6, anchors=4)

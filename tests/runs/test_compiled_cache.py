@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from fda import cli
-from fda.runs import calibrate, worker
+from fda.cli import app as cli
+from fda.stages import calibrate, worker
 
 
 def _command_line() -> None:

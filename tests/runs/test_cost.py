@@ -7,9 +7,10 @@ import pytest
 
 from fda.errors import UserError
 from fda.merging.registry import METHODS
-from fda.runs import calibrate, cost
-from fda.runs.cost import Calibration, ScoreCost, StepCost, missing, predict
-from fda.runs.request import construct_settings, make_spec
+from fda.requests import cost
+from fda.requests.cost import Calibration, ScoreCost, StepCost, missing, predict
+from fda.requests.runs import construct_settings, make_spec
+from fda.stages import calibrate
 
 KNOWN = Calibration(
     lanes=2,

@@ -8,11 +8,12 @@ import pytest
 import yaml
 
 from fda.errors import UserError
-from fda.models.zoo import Zoo, load_zoo
-from fda.runs import background, downloads
-from fda.runs.downloads import Download, look, start_download, stop_download
-from fda.runs.processes import is_alive
-from fda.runs.store import Store
+from fda.jobs import background
+from fda.jobs.processes import is_alive
+from fda.requests import downloads
+from fda.requests.downloads import Download, look, start_download, stop_download
+from fda.store.store import Store
+from fda.zoos.zoo import Zoo, load_zoo
 from tests.models.library_zoos import text_zoo
 from tests.models.stand_in_hub import client_environment, stand_in_hub
 from tests.runs.helpers import wait_for

@@ -10,13 +10,13 @@ from torch.func import functional_call
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from fda.errors import UserError
-from fda.models.survey import open_zoo
-from fda.models.zoo import load_zoo
-from fda.runs.construct import batches
-from fda.runs.execute import Stopped, execute, resolve_device
-from fda.runs.request import MAIN_METHODS, construct_settings, make_spec
-from fda.runs.store import Store, UnitKey
-from fda.runs.table import comparison
+from fda.report.table import comparison
+from fda.requests.runs import MAIN_METHODS, construct_settings, make_spec
+from fda.stages.construct import batches
+from fda.stages.execute import Stopped, execute, resolve_device
+from fda.store.store import Store, UnitKey
+from fda.zoos.survey import open_zoo
+from fda.zoos.zoo import load_zoo
 
 SETTINGS = construct_settings("fast", steps=6, anchors=4)
 
@@ -136,7 +136,7 @@ def test_tasks_of_a_block_in_one_batch_give_what_each_gives_alone(store, tiny_zo
     """As on a GPU; a stop leaves nothing half done, and what follows it is the same."""
     settings = construct_settings("fast", steps=30, anchors=4, arithmetic="compiled")
     alone = run(store, tiny_zoo, construct=settings)
-    monkeypatch.setattr("fda.runs.arithmetic._at_once", lambda work: (2, 1))
+    monkeypatch.setattr("fda.stages.arithmetic._at_once", lambda work: (2, 1))
     asked = iter(range(10**6))
     together = make_spec(tiny_zoo, construct=settings, device="cpu")
     run_id = store.create_run(together)

@@ -8,11 +8,12 @@ import zipfile
 import pytest
 
 from fda.errors import UserError
-from fda.runs import background, exports
-from fda.runs.files import merged_file
-from fda.runs.processes import is_alive
-from fda.runs.records import MethodResult
-from fda.runs.store import Store
+from fda.jobs import background
+from fda.jobs.processes import is_alive
+from fda.requests import exports
+from fda.store.files import merged_file
+from fda.store.records import MethodResult
+from fda.store.store import Store
 from tests.runs.helpers import spec, wait_for
 
 WRITES = "os.mkdir(part); open(part + '/model', 'wb').write(b'x' * 100)"

@@ -12,9 +12,9 @@ import pytest
 
 from fda.errors import UserError
 from fda.home import REPO
-from fda.runs import jobs
-from fda.runs.processes import is_alive, send_signal, start_time
-from fda.runs.store import Store
+from fda.jobs import lifecycle as jobs
+from fda.jobs.processes import is_alive, send_signal, start_time
+from fda.store.store import Store
 from tests.runs.helpers import UNITS, spec, sql, wait_for
 
 
@@ -303,6 +303,6 @@ def test_a_signal_reaches_a_foreground_worker_and_not_the_script_around_it():
 
 
 def test_jobs_and_worker_bring_no_torch_and_no_streamlit():
-    code = "import fda.runs.jobs, fda.runs.worker, sys; print({'torch', 'streamlit'} & set(sys.modules))"
+    code = "import fda.jobs.lifecycle, fda.stages.worker, sys; print({'torch', 'streamlit'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], cwd=REPO, capture_output=True, text=True)
     assert done.stdout == "set()\n", done.stderr

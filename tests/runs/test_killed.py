@@ -4,9 +4,9 @@ import os
 import signal
 import time
 
-from fda.runs import jobs
-from fda.runs.request import construct_settings, make_spec
-from fda.runs.store import Store
+from fda.jobs import lifecycle as jobs
+from fda.requests.runs import construct_settings, make_spec
+from fda.store.store import Store
 
 
 def wait_for(condition, seconds: float):

@@ -8,21 +8,21 @@ import torch
 import yaml
 
 from fda.anchors.adapt import Adapted, Epoch, adapt_coefficients, adapt_weights, pool
-from fda.anchors.settings import AdaptSettings
 from fda.errors import UserError
-from fda.models.survey import open_zoo
-from fda.models.zoo import load_zoo
-from fda.runs.construct import anchors_of
-from fda.runs.execute import execute
-from fda.runs.landscape_record import directions_file, load_map, map_file, paths_folder, read_numbers
-from fda.runs.landscape_request import landscape_spec
-from fda.runs.landscape_scores import load_samples
-from fda.runs.request import construct_settings, make_spec
-from fda.runs.stopped import Stopped
-from fda.runs.store import Store
-from fda.runs.work import Work
+from fda.jobs.stopped import Stopped
+from fda.requests.landscape import landscape_spec
+from fda.requests.runs import construct_settings, make_spec
+from fda.settings import AdaptSettings
+from fda.stages.construct import anchors_of
+from fda.stages.execute import execute
+from fda.stages.landscape_scores import load_samples
+from fda.stages.work import Work
+from fda.store.landscape_record import directions_file, load_map, map_file, paths_folder, read_numbers
+from fda.store.store import Store
 from fda.tasks.data import load_split
 from fda.tasks.heads import load_head
+from fda.zoos.survey import open_zoo
+from fda.zoos.zoo import load_zoo
 from tests.conftest import make_zoo
 
 SMALL = {"points": 5, "samples": 40, "split": "test", "snapshots": 3}
@@ -199,7 +199,7 @@ def told(store: Store, run_id: str) -> dict:
 def test_a_stopped_landscape_resumes_to_the_same_numbers(home, stage, monkeypatch):
     store, _, whole = home
     monkeypatch.setenv("FDA_HOME", str(store.home))
-    monkeypatch.setattr("fda.runs.landscape.WRITE_SECONDS", 0)  # so that a tile is cut short with numbers written
+    monkeypatch.setattr("fda.stages.landscape.WRITE_SECONDS", 0)  # so that a tile is cut short with numbers written
     run_id = store.create_run(store.run(whole).spec)
 
     def begun() -> bool:

@@ -11,16 +11,17 @@ from fda.analysis.spectrum import effective_rank, normalised_spectrum, tail_ener
 from fda.analysis.subspace import principal_angles, similarity
 from fda.anchors.construct import Snapshot, construct, spaced_steps
 from fda.anchors.init import unit_seed
-from fda.models.survey import open_zoo
-from fda.models.zoo import load_zoo
-from fda.runs import measures, real_samples
-from fda.runs.execute import execute
-from fda.runs.files import anchors_file
-from fda.runs.request import adapt_settings, construct_settings, make_spec
-from fda.runs.store import Store, UnitKey
+from fda.requests.runs import adapt_settings, construct_settings, make_spec
+from fda.stages import measuring as measures
+from fda.stages import real_samples
+from fda.stages.execute import execute
+from fda.store.files import anchors_file
+from fda.store.store import Store, UnitKey
 from fda.tasks.data import load_split
 from fda.tasks.inputs import block_inputs
 from fda.ui.anchors_real import read_neighbours, read_samples
+from fda.zoos.survey import open_zoo
+from fda.zoos.zoo import load_zoo
 
 STEPS = 6
 KEY = UnitKey("construct", "bright", 1)

@@ -5,8 +5,8 @@ import math
 import numpy as np
 import pytest
 
-from fda.runs.numbers import thin
-from fda.runs.store import MethodResult, Score, Store, UnitKey
+from fda.store.numbers import thin
+from fda.store.store import MethodResult, Score, Store, UnitKey
 from tests.runs.helpers import spec, sql
 
 KEY = UnitKey("construct", "red", 0)

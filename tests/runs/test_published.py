@@ -10,14 +10,14 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 
 from fda.errors import UserError
-from fda.runs.execute import execute
-from fda.runs.published_request import published_spec, task_folders, told_by_name
-from fda.runs.request import construct_settings, make_spec
-from fda.runs.spec import RunSpec
-from fda.runs.store import Store, UnitKey
-from fda.runs.table import comparison
-from fda.ui.anchors import read_unit, start_of, units_of
-from fda.ui.command import run_commands
+from fda.report.anchors import read_unit, start_of, units_of
+from fda.report.command import run_commands
+from fda.report.table import comparison
+from fda.requests.published import published_spec, task_folders, told_by_name
+from fda.requests.runs import construct_settings, make_spec
+from fda.stages.execute import execute
+from fda.store.spec import RunSpec
+from fda.store.store import Store, UnitKey
 from tests.test_cli import fda
 
 NAME = "gauss-anchor-4-scale-0.5-opt-6-0.01"

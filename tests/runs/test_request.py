@@ -5,13 +5,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from fda.anchors.settings import AdaptSettings
 from fda.errors import UserError
 from fda.merging.method import SWEPT
 from fda.merging.registry import METHODS
-from fda.models.zoo import load_zoo
-from fda.runs.hyperparameters import read_assignments, read_by
-from fda.runs.request import (
+from fda.requests.hyperparameters import read_assignments, read_by
+from fda.requests.runs import (
     MAIN_METHODS,
     adapt_settings,
     changed_hyperparameters,
@@ -22,7 +20,9 @@ from fda.runs.request import (
     read_adaptation,
     with_swept,
 )
-from fda.runs.spec import RunSpec
+from fda.settings import AdaptSettings
+from fda.store.spec import RunSpec
+from fda.zoos.zoo import load_zoo
 
 SPLITS = {"split": "test", "validation_split": "validation", "train_split": "train"}
 

@@ -6,19 +6,19 @@ import numpy as np
 import pytest
 
 from fda.errors import UserError
-from fda.models.survey import open_zoo
-from fda.models.zoo import load_zoo
-from fda.runs import compare, scoring
-from fda.runs.execute import execute
-from fda.runs.request import make_spec
-from fda.runs.scoring import Candidate, Exam, answer, joined
-from fda.runs.stopped import Stopped
-from fda.runs.store import Store
+from fda.jobs.stopped import Stopped
+from fda.requests.runs import make_spec
+from fda.stages import compare, scoring
+from fda.stages.execute import execute
+from fda.stages.scoring import Candidate, Exam, answer, joined
+from fda.store.store import Store
 from fda.tasks import data
 from fda.tasks.answers import Answers
 from fda.tasks.data import load_split
 from fda.tasks.evaluate import evaluate
 from fda.tasks.heads import load_head
+from fda.zoos.survey import open_zoo
+from fda.zoos.zoo import load_zoo
 
 TASKS = ("red", "bright")
 
@@ -139,7 +139,7 @@ def test_parts_are_found_again_whatever_the_pieces_in_memory(opened, small, monk
 
 
 def test_a_method_moves_with_its_samples_and_not_only_with_its_tasks(tiny_zoo, fda_home, small, monkeypatch):
-    monkeypatch.setattr("fda.runs.scored.TELL_SECONDS", 0.0)
+    monkeypatch.setattr("fda.stages.scored.TELL_SECONDS", 0.0)
     store = Store(fda_home)
     run_id = store.create_run(make_spec(tiny_zoo, methods=("average",), device="cpu"))
     steps = []

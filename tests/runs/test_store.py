@@ -16,8 +16,8 @@ import numpy as np
 import pytest
 
 from fda.errors import UserError
-from fda.runs.spec import RunSpec
-from fda.runs.store import MethodResult, Score, Store, UnitKey, queue_device
+from fda.store.spec import RunSpec
+from fda.store.store import MethodResult, Score, Store, UnitKey, queue_device
 from tests.runs.helpers import spec, sql
 
 KEY = UnitKey("construct", "red", 0)
@@ -52,9 +52,9 @@ def test_a_new_run_is_queued_and_its_spec_lies_whole_in_its_folder(store):
 
 def test_run_ids_are_distinct_sortable_file_names(store, monkeypatch):
     suffixes = iter(["aaaa", "aaaa", "bbbb", "aaaa"])
-    monkeypatch.setattr("fda.runs.store.secrets.token_hex", lambda _: next(suffixes))
+    monkeypatch.setattr("fda.store.store.secrets.token_hex", lambda _: next(suffixes))
     moments = iter([1.8e9, 1.8e9, 1.8e9 + 1])
-    monkeypatch.setattr("fda.runs.store.time.time", lambda: next(moments))
+    monkeypatch.setattr("fda.store.store.time.time", lambda: next(moments))
     made = [store.create_run(spec())]
     shutil.rmtree(store.run_dir(made[0]))  # by hand: its id is still taken
     made += [store.create_run(spec()) for _ in range(2)]
@@ -97,7 +97,7 @@ def test_a_full_disk_leaves_nothing_of_a_new_run(store, monkeypatch):
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("fda.runs.store.os.replace", full)
+    monkeypatch.setattr("fda.store.store.os.replace", full)
     with pytest.raises(UserError, match="its disk is full: free some space"):
         store.create_run(spec(seed=1))
     monkeypatch.undo()
@@ -113,7 +113,7 @@ def test_a_full_disk_under_the_database_is_one_sentence(store, run_id, monkeypat
         connection.execute("PRAGMA max_page_count = 1")  # SQLite's own way to be full
         return connection
 
-    monkeypatch.setattr("fda.runs.database.sqlite3.connect", small)
+    monkeypatch.setattr("fda.store.database.sqlite3.connect", small)
     with pytest.raises(UserError, match="disk is full: free some space"):
         store.add_scalars(run_id, KEY, [("angle_loss", step, 1.0) for step in range(10_000)])
     monkeypatch.undo()

@@ -11,10 +11,10 @@ import psutil
 import pytest
 
 from fda.errors import UserError
-from fda.runs import worker
-from fda.runs.stopped import Stopped
-from fda.runs.store import Store
-from fda.runs.worker import run_here
+from fda.jobs.stopped import Stopped
+from fda.stages import worker
+from fda.stages.worker import run_here
+from fda.store.store import Store
 from tests.runs.helpers import obedient, refused, spec, units, wait_for
 
 

@@ -8,9 +8,9 @@ import pytest
 import yaml
 
 from fda.errors import UserError
-from fda.models.survey import open_zoo
-from fda.models.zoo import load_zoo
 from fda.tasks.data import load_split
+from fda.zoos.survey import open_zoo
+from fda.zoos.zoo import load_zoo
 from tests.conftest import make_zoo
 from tests.models.library_zoos import image_zoo, text_zoo
 

@@ -13,8 +13,8 @@ from scipy import stats
 from sklearn.metrics import matthews_corrcoef
 from typer.testing import CliRunner
 
-from fda.cli import app
-from fda.models.zoo import list_zoos
+from fda.cli.app import app
+from fda.zoos.zoo import list_zoos
 from tests.models.library_zoos import TEXT, WORDS, shaken, tokenizer
 
 TEXTS = {

@@ -9,13 +9,13 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from fda.cli import app
-from fda.cli_check import try_out
+from fda.cli.app import app
+from fda.cli.check import try_out
 from fda.errors import UserError
-from fda.models.survey import open_zoo
-from fda.models.zoo import load_zoo
 from fda.tasks.data import load_split
 from fda.tasks.labels import head_classes, labels_note, numbered, places
+from fda.zoos.survey import open_zoo
+from fda.zoos.zoo import load_zoo
 from tests.models.library_zoos import text_zoo
 
 NLI = ("entailment", "neutral", "contradiction")

@@ -6,8 +6,8 @@ from scipy import stats
 from sklearn.metrics import accuracy_score, matthews_corrcoef
 
 from fda.analysis.intervals import resampled_scores
-from fda.models.zoo import TaskData
 from fda.tasks.metrics import METRICS, metric_name
+from fda.zoos.zoo import TaskData
 
 RANDOM = np.random.default_rng(0)
 LABEL = RANDOM.integers(0, 4, 60).astype(np.int32)

@@ -7,9 +7,9 @@ import torch
 import yaml
 from safetensors.torch import save_file
 
-from fda.models.survey import open_zoo
-from fda.models.zoo import load_zoo
 from fda.tasks.heads import task_head
+from fda.zoos.survey import open_zoo
+from fda.zoos.zoo import load_zoo
 
 CONFIG = {
     "embed_dim": 8,

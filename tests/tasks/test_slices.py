@@ -3,11 +3,11 @@
 import datasets
 import pytest
 
+from fda.architectures.transforms import TextTransform
 from fda.errors import UserError
-from fda.models.transforms import TextTransform
-from fda.models.zoo import TaskData, ZooTask, list_zoos, load_zoo
 from fda.tasks.data import load_split
 from fda.tasks.slices import split_names
+from fda.zoos.zoo import TaskData, ZooTask, list_zoos, load_zoo
 
 CLASSES = 4
 

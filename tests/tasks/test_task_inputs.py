@@ -3,13 +3,13 @@
 import pytest
 import torch
 
-from fda.models.survey import open_zoo
-from fda.models.transforms import ImageTransform
-from fda.models.zoo import load_zoo
+from fda.architectures.transforms import ImageTransform
 from fda.tasks.data import load_split
 from fda.tasks.heads import load_head
 from fda.tasks.inputs import block_inputs
 from fda.tasks.task_inputs import AnchorMoments, RealInputs
+from fda.zoos.survey import open_zoo
+from fda.zoos.zoo import load_zoo
 
 LAYERS = ("attn.in_proj_weight", "attn.out_proj.weight", "mlp.c_fc.weight", "mlp.c_proj.weight")
 

@@ -5,12 +5,12 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from fda.errors import UserError
-from fda.models.survey import open_zoo
-from fda.models.zoo import load_zoo
 from fda.tasks.data import load_split
 from fda.tasks.evaluate import evaluate
 from fda.tasks.heads import Head, load_head
 from fda.tasks.inputs import block_inputs
+from fda.zoos.survey import open_zoo
+from fda.zoos.zoo import load_zoo
 
 
 @pytest.fixture(scope="module")

@@ -8,9 +8,9 @@ import yaml
 from safetensors.numpy import save_file
 
 from fda.anchors.construct import spaced_steps
-from fda.runs.records import UnitKey
-from fda.runs.request import construct_settings, make_spec
-from fda.runs.store import Store
+from fda.requests.runs import construct_settings, make_spec
+from fda.store.records import UnitKey
+from fda.store.store import Store
 
 TENSORS = ("ln_1.weight", "ln_1.bias", "attn.in_proj_weight", "attn.in_proj_bias", "attn.out_proj.weight",
            "attn.out_proj.bias", "ln_2.weight", "ln_2.bias", "mlp.c_fc.weight", "mlp.c_fc.bias", "mlp.c_proj.weight",

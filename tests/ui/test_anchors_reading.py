@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from fda.figures.anchors import Record
-from fda.runs.store import Store
-from fda.ui.anchors import UnitRecord, finding, lacking, read_unit, run_names
+from fda.report.anchors import UnitRecord, finding, lacking, read_unit, run_names
+from fda.store.store import Store
 from tests.ui.made_anchors import made_run, made_zoo
 
 

@@ -13,24 +13,24 @@ import pytest
 import yaml
 from scipy import stats
 
-from fda.anchors.settings import FAST_CONSTRUCT
 from fda.errors import UserError
 from fda.figures.look import PALETTES
 from fda.home import REPO
 from fda.merging.registry import METHODS
-from fda.models.zoo import load_zoo
-from fda.runs.predictions import predictions_file, save_predictions
-from fda.runs.records import MethodResult, Run, Score
-from fda.runs.spec import RunSpec
-from fda.runs.store import Store
+from fda.report import comparison
+from fda.report.cited import all_cited, cited
+from fda.report.comparison_figures import View, drawings, names_of
+from fda.report.comparison_tables import raw_table, reading_table
+from fda.report.html import report, standalone_html
+from fda.report.markup import to_html, to_latex, to_markdown
+from fda.settings import FAST_CONSTRUCT
+from fda.store.predictions import predictions_file, save_predictions
+from fda.store.records import MethodResult, Run, Score
+from fda.store.spec import RunSpec
+from fda.store.store import Store
 from fda.tasks.answers import Answers
-from fda.ui import comparison
-from fda.ui.cited import all_cited, cited
 from fda.ui.comparison_export import facts, latex
-from fda.ui.comparison_figures import View, drawings, names_of
-from fda.ui.comparison_tables import raw_table, reading_table
-from fda.ui.markup import to_html, to_latex, to_markdown
-from fda.ui.report import report, standalone_html
+from fda.zoos.zoo import load_zoo
 
 TASKS = ("digits", "faces", "letters")
 RATES = {"pretrained": 0.4, "individual": 0.9, "ta": 0.6, "ta:swept": 0.65, "tsv": 0.7, "regmean": 0.8, "fda:ta": 0.75}

@@ -7,7 +7,7 @@ from starlette.requests import Request
 from streamlit.testing.v1 import AppTest
 
 from fda.errors import UserError
-from fda.runs.store import Store
+from fda.store.store import Store
 from fda.ui import feed
 from tests.pages.test_pages import at_work, page, status
 

@@ -3,9 +3,9 @@
 import pytest
 
 from fda.errors import UserError
-from fda.models.zoo import list_zoos, own_folder
 from fda.ui import zoos
 from fda.ui.survey import read_zoo, survey
+from fda.zoos.zoo import list_zoos, own_folder
 
 
 @pytest.fixture(autouse=True)

@@ -12,12 +12,12 @@ import pandas as pd
 import pytest
 
 from fda.home import REPO
-from fda.runs.execute import execute
-from fda.runs.records import MethodResult, UnitKey
-from fda.runs.request import construct_settings, make_spec
-from fda.runs.spec import RunSpec
-from fda.runs.store import Store
-from fda.ui.run_report import run_report
+from fda.report.run_report import run_report
+from fda.requests.runs import construct_settings, make_spec
+from fda.stages.execute import execute
+from fda.store.records import MethodResult, UnitKey
+from fda.store.spec import RunSpec
+from fda.store.store import Store
 
 METHODS = ("pretrained", "individual", "ta", "wudi", "fda:ta")
 

@@ -9,16 +9,17 @@ import tomllib
 import numpy as np
 import pytest
 
-from fda.anchors.settings import FAST_CONSTRUCT, PAPER_CONSTRUCT, ConstructSettings
 from fda.bench.page import make_run
 from fda.errors import UserError
 from fda.figures.look import PALETTES
 from fda.home import REPO
-from fda.runs.records import MethodResult, Score, Unit, UnitKey
-from fda.runs.spec import RunSpec
-from fda.runs.store import Store
-from fda.ui import clock, command, forms, live, notices
-from fda.ui.format import ago, duration, number, plural, size
+from fda.report import command, live
+from fda.report.format import ago, duration, number, plural, size
+from fda.settings import FAST_CONSTRUCT, PAPER_CONSTRUCT, ConstructSettings
+from fda.store.records import MethodResult, Score, Unit, UnitKey
+from fda.store.spec import RunSpec
+from fda.store.store import Store
+from fda.ui import clock, forms, notices
 
 PAGES = sorted((REPO / "pages").glob("*.py"))
 

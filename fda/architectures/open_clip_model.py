@@ -1,0 +1,235 @@
+"""Open a CLIP model that open_clip can build: the architecture from its config or by its name, the blocks, the transform.
+
+Nothing takes memory before weights are put in. A checkpoint needs no more than the image tower; of the text tower, which is
+whole or not there, only zero-shot heads (`fda.tasks.zero_shot`) make use.
+"""
+
+import difflib
+import json
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import open_clip
+import torch
+from open_clip.transform import PreprocessCfg, image_transform_v2
+from PIL import Image
+from torch import Tensor, nn
+
+from fda.architectures.blocks import Block, open_clip_blocks
+from fda.architectures.model import Model
+from fda.architectures.transformers_model import first_line, give_memory
+from fda.architectures.transforms import ImageTransform
+from fda.checkpoints.readers.modules import classes_in
+from fda.checkpoints.readers.names import RenamedWeights, best_prefix
+from fda.checkpoints.readers.torch_files import PickledCheckpoint
+from fda.checkpoints.weights import TensorInfo, Weights, joint_fingerprint
+from fda.errors import UserError
+
+CONFIG = "open_clip_config.json"
+TOWER = "visual."  # before the names of the image tower
+ACTIVATIONS = {"GELU", "QuickGELU"}
+# A text tower that nobody asks, as small as it allows: open_clip builds no CLIP model without one.
+SMALLEST_TEXT = {"context_length": 4, "vocab_size": 8, "width": 8, "heads": 1, "layers": 1}
+
+
+@dataclass(frozen=True)
+class VisionModel(Model):
+    """A CLIP model without weights of its own; its blocks are the image tower's.
+
+    `source`: what open_clip calls it, a name or `local-dir:FOLDER`; `config`: as its open_clip_config.json would be.
+    Parameters lie on the meta device until `load`; those that the weights lack, of the text tower, stay there.
+    """
+
+    module: nn.Module = field(repr=False)
+    blocks: tuple[Block, ...]
+    transform: ImageTransform
+    identity: str
+    source: str
+    config: Mapping[str, Any] = field(repr=False)
+    layout: str = "fused qkv"
+    kind: str = "open_clip"
+
+    def fit(self, weights: Weights, *, base: Weights | None = None) -> Weights:
+        """The weights under the module's names: prefixes of wrappers (`model.`, `module.`, `_orig_mod.`) are left out.
+
+        What a task lacks outside the image tower is the base's; what the base lacks there, is not shown of a task. Of a base
+        that is not whole outside the image tower, that tower alone is shown. What else does not fit is told by
+        `fda.zoos.survey`. UserError for a pickled module with another activation than the architecture's.
+        """
+        self._require_activation(weights)
+        shapes = {name: tuple(tensor.shape) for name, tensor in self.module.state_dict().items()}
+        off, on = best_prefix(weights, {name: name for name in weights}, shapes)
+        names = {on + name.removeprefix(off): name for name in weights if name.startswith(off)}
+        outside = {name for name in shapes if self.may_lack(name)}
+        known = outside & set(names if base is None else base)
+        if base is None and known != outside:
+            known = set()
+        names = {new: old for new, old in names.items() if new in known or new not in outside}
+        missing = known - names.keys()
+        if not missing and len(names) == len(weights) and all(new == old for new, old in names.items()):
+            return weights
+        rest = RenamedWeights(base, {name: name for name in missing}) if missing else None
+        return RenamedWeights(weights, names, rest)
+
+    def may_lack(self, name: str) -> bool:
+        return not name.startswith(TOWER)
+
+    def has_text_tower(self, weights: Mapping[str, Tensor]) -> bool:
+        """Whether weights of `fit` hold all that stands beside the image tower."""
+        return set(self.module.state_dict()) == set(weights)
+
+    def load(self, weights: Mapping[str, Tensor]) -> nn.Module:
+        """Copy weights into the module, as float32, one tensor at a time; what they lack may only be the text tower's."""
+        own = self.module.state_dict()
+        missing = {name for name in own if name not in weights and not self.may_lack(name)}
+        if wrong := missing | {name for name in weights if name not in own}:
+            raise ValueError(f"not this module's weights: {sorted(wrong)[:3]}")
+        give_memory(self.module, set(weights))
+        for name, tensor in self.module.state_dict().items():
+            if name in weights:
+                tensor.copy_(weights[name])
+        return self.module
+
+    def whole(self, weights: Weights) -> tuple[Mapping[str, Any], Weights]:
+        """(config, weights) that open_clip loads. If weights of `fit` have no text tower: the smallest there is, of zeros."""
+        if self.has_text_tower(weights):
+            return self.config, weights
+        config = self.config | {"model_cfg": self.config["model_cfg"] | {"text_cfg": SMALLEST_TEXT}}
+        module = build_on_meta(self.source, self.source, text_cfg=dict(SMALLEST_TEXT))
+        zeros = {name: tuple(one.shape) for name, one in module.state_dict().items() if self.may_lack(name)}
+        return config, RenamedWeights(weights, {name: name for name in weights}, Zeros(weights.path, zeros))
+
+    def to(self, device: str | torch.device) -> None:
+        # as nn.Module.to, which refuses a module of which a part has no memory
+        self.module._apply(lambda tensor: tensor if tensor.is_meta else tensor.to(device))
+
+    def outputs(self, batch: Tensor) -> Tensor:
+        return self.features(batch)
+
+    def features(self, batch: Tensor) -> Tensor:
+        """(batch, 3, height, width) → (batch, embedding), after the visual projection, not normalised."""
+        return self.module.encode_image(batch)
+
+    def _require_activation(self, weights: Weights) -> None:
+        found = classes_in(weights) & ACTIVATIONS if isinstance(weights, PickledCheckpoint) else set()
+        own = {type(part).__name__ for part in self.module.visual.modules()} & ACTIVATIONS
+        if found and own and found != own:
+            without = "" if "QuickGELU" in found else "out"
+            raise UserError(
+                f"{weights.path} computes with {', '.join(sorted(found))} and the architecture of the base with "
+                f"{', '.join(own)}: give the base an architecture with{without} quick_gelu, by name with{without} -quickgelu."
+            )
+
+
+class Zeros(Weights):
+    """Tensors of zeros, float32: name → shape."""
+
+    def __init__(self, path: Path, shapes: Mapping[str, tuple[int, ...]]) -> None:
+        self.path, self.shapes = path, dict(sorted(shapes.items()))
+
+    @property
+    def header(self) -> dict[str, TensorInfo]:
+        return {name: TensorInfo(shape, "F32") for name, shape in self.shapes.items()}
+
+    @property
+    def fingerprint(self) -> str:
+        return joint_fingerprint(*(f"{name} {shape}" for name, shape in self.shapes.items()))
+
+    @property
+    def bytes(self) -> int:
+        return 0
+
+    def __getitem__(self, name: str) -> Tensor:
+        return torch.zeros(self.shapes[name])
+
+
+def open_vision_model(model: str | Path, architecture: str | None = None) -> VisionModel:
+    """The architecture of this name, or that of the config in the model's folder. UserError if it cannot be built."""
+    source, config, where = _named(architecture) if architecture is not None else _described(Path(model))
+    _require_own_towers(config["model_cfg"], where)
+    module = build_on_meta(source, where)
+    try:
+        blocks = open_clip_blocks(module)
+    except UserError as error:
+        raise UserError(f"{where}: {error}") from None
+    transform = _checked_transform(module, where)
+    told = (Path(model) / CONFIG).read_bytes() if architecture is None else json.dumps(config, sort_keys=True).encode()
+    identity = sha256(told).hexdigest()[:32]
+    if architecture is not None:
+        config = config | {"preprocess_cfg": module.visual.preprocess_cfg}
+    return VisionModel(module, blocks, ImageTransform(transform, str(transform)), identity, source, config)
+
+
+def build_on_meta(source: str, where: str, **changes: Any) -> nn.Module:
+    """open_clip's model in eval mode, its parameters on the meta device. `changes`: other fields of the `model_cfg`.
+
+    UserError that begins with `where` if open_clip cannot build it, or if its image tower takes no image of its size.
+    """
+    logging.getLogger().setLevel(logging.ERROR)  # open_clip tells every load on the root logger
+    try:
+        with torch.device("meta"), torch.no_grad():
+            module = open_clip.create_model(source, load_weights=False, device="meta", **changes)
+            module.eval().requires_grad_(False)
+            size = module.visual.image_size
+            module.encode_image(torch.empty(1, 3, *(size if isinstance(size, tuple) else (size, size))))
+    except Exception as error:  # whatever a class does with fields that contradict each other
+        raise UserError(f"open_clip cannot build {where} ({first_line(error)}): correct its `model_cfg`.") from None
+    for part in module.modules():  # causal masks, which no checkpoint holds
+        if part._buffers.get("attn_mask") is not None:
+            part.attn_mask = torch.full(part.attn_mask.shape, float("-inf"), device="cpu").triu(1)
+    return module
+
+
+def _described(folder: Path) -> tuple[str, dict[str, Any], str]:
+    """(source, config, the place for messages) of a folder with a config."""
+    path = folder / CONFIG
+    if not path.is_file():
+        raise UserError(
+            f"{folder} holds no {CONFIG}: give the folder of a model saved by open_clip, or name the architecture of these "
+            "weights in the zoo file, as `base.architecture: ViT-B-32` (ViT-B-32-quickgelu if they come from OpenAI's)."
+        )
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(config["model_cfg"], dict) or not isinstance(config.get("preprocess_cfg", {}), dict):
+            raise TypeError
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise UserError(f"{path} is not an open_clip config: it needs a `model_cfg`.") from None
+    return f"local-dir:{folder}", config, str(path)
+
+
+def _named(architecture: str) -> tuple[str, dict[str, Any], str]:
+    names = {name.lower(): name for name in open_clip.list_models()}
+    if architecture not in names.values():
+        near = [names[one] for one in difflib.get_close_matches(architecture.lower(), names, n=3, cutoff=0)]
+        raise UserError(
+            f"base.architecture: open_clip has no model {architecture!r}: the nearest are {', '.join(near)}."
+        )
+    return architecture, {"model_cfg": open_clip.get_model_config(architecture)}, f"the architecture {architecture}"
+
+
+def _require_own_towers(config: Mapping[str, Any], where: str) -> None:
+    towers = {name: part for name, part in config.items() if isinstance(part, dict)}
+    for tower, part in towers.items():
+        elsewhere = next((key for key in ("hf_model_name", "timm_model_name") if part.get(key)), None)
+        if elsewhere:  # open_clip would fetch a config, or a model, by this name
+            raise UserError(
+                f"{where}: `{tower}.{elsewhere}` names {part[elsewhere]!r}, a tower of another library, which is "
+                "not built here: give a CLIP model whose towers are open_clip's own."
+            )
+
+
+def _checked_transform(module: nn.Module, where: str) -> Callable[[Image.Image], Tensor]:
+    """The image transform. UserError if it cannot prepare a small image."""
+    fields = module.visual.preprocess_cfg
+    try:
+        small = image_transform_v2(PreprocessCfg(**fields | {"size": 8}), is_train=False)
+        small(Image.new("RGB", (9, 8)))
+        return image_transform_v2(PreprocessCfg(**fields), is_train=False)
+    except Exception as error:  # mean, std and the rest are looked at by nobody before
+        raise UserError(
+            f"{where}: no image can be prepared ({first_line(error)}): correct its `preprocess_cfg`."
+        ) from None

@@ -1,0 +1,244 @@
+"""What a transformers model hands its blocks beside the hidden state: position embeddings, positions, masks.
+
+Not computed here but taken from the model: it runs once with its blocks stubbed, so that nothing is calculated, and the
+arguments that they would have got are kept. `fda.architectures.transformer_blocks` finds the blocks and uses them.
+"""
+
+import inspect
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from fda.errors import UserError
+
+FEW_TOKENS = 5  # what a text model's blocks are supplied for where one number must be chosen: the paper's, for RoBERTa
+LONGEST = 1024  # tokens up to which a text model's blocks are supplied, unless more are asked for
+
+
+@dataclass(frozen=True)
+class _PerToken:
+    """A tensor that a model hands its blocks; `axes` grow with the number of tokens."""
+
+    tensor: Tensor
+    axes: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Supply:
+    """The arguments of a block beside the hidden state. `longest`: most tokens they serve; `exact`: only that many."""
+
+    args: tuple[Any, ...] = ()
+    keywords: Mapping[str, Any] = field(default_factory=dict)
+    longest: int | None = None
+    exact: bool = False
+
+    def of(self, x: Tensor) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """(positional, by keyword) for hidden states x (n, tokens, d), on its device and of its precision."""
+        tokens = x.shape[1]
+        if self.longest is not None and (tokens > self.longest or (self.exact and tokens != self.longest)):
+            limit = "exactly" if self.exact else "at most"
+            raise UserError(
+                f"anchors of {tokens} tokens do not suit this model: its blocks take {limit} {self.longest}."
+            )
+        return (
+            tuple(_cut(value, x) for value in self.args),
+            {name: _cut(value, x) for name, value in self.keywords.items()},
+        )
+
+
+def _cut(value: Any, x: Tensor) -> Any:
+    if isinstance(value, tuple):
+        return tuple(_cut(one, x) for one in value)
+    if not isinstance(value, _PerToken):
+        return value
+    tensor = value.tensor
+    for axis in value.axes:
+        tensor = tensor.narrow(axis, 0, x.shape[1])
+    return tensor.to(x.device, x.dtype if tensor.is_floating_point() else tensor.dtype)
+
+
+def image_supplies(model: nn.Module, layers: nn.ModuleList) -> tuple[int, int, list[Supply]]:
+    """(tokens, width, supply of each block) of an image model, for images of the size in its config."""
+    config = model.config
+    size = getattr(config, "image_size", None)
+    size = size if isinstance(size, int) else None if size is None else tuple(size)
+    if size is None:
+        raise UserError(f"the config of {type(model).__name__} names no image_size: only such image models fit.")
+    height, width = (size, size) if isinstance(size, int) else size[-2:]
+    image = torch.zeros(1, getattr(config, "num_channels", 3), height, width)
+    tokens, hidden, calls = _calls(model, layers, {"pixel_values": image})
+    calls = [_fixed(call) for call in calls]
+    exact = [any(isinstance(value, _PerToken) for value in _flat(call)) for call in calls]
+    return (
+        tokens,
+        hidden,
+        [_supply(call, tokens if only else None, only) for call, only in zip(calls, exact, strict=True)],
+    )
+
+
+def text_supplies(model: nn.Module, layers: nn.ModuleList, tokens: int | None) -> tuple[int, int, list[Supply]]:
+    """(longest, width, supply of each block) of a text model, which serve every number of tokens up to the longest."""
+    if "inputs_embeds" not in inspect.signature(model.forward).parameters:
+        raise UserError(f"{type(model).__name__} takes neither pixel_values nor inputs_embeds: only such models fit.")
+    most = text_positions(model)
+    if tokens is not None and most is not None and tokens > most:
+        raise UserError(f"{type(model).__name__} has positions for {most} tokens: give `tokens` of at most {most}.")
+    longest = max(tokens or 0, min(most or LONGEST, LONGEST), 2)
+    own, width, calls = _calls(model, layers, _text(model, longest))
+    _, _, shorter = _calls(model, layers, _text(model, own - 1))
+    supplies, exact = [], False
+    for call, short in zip(calls, shorter, strict=True):
+        pair = _matched(call, short, own)
+        exact = exact or pair is None
+        supplies.append(pair)
+    if exact:  # what blocks get for few tokens is no beginning of what they get for many
+        own = tokens or FEW_TOKENS
+        _, width, calls = _calls(model, layers, _text(model, own))
+        return own, width, [_supply(_fixed(call), own, True) for call in calls]
+    return own, width, [_supply(call, own, False) for call in supplies]
+
+
+def text_positions(model: nn.Module) -> int | None:
+    """How many tokens a text model has positions for; RoBERTa's first ones are taken by padding."""
+    most = getattr(model.config, "max_position_embeddings", None)
+    table = next((m for name, m in model.named_modules() if name.split(".")[-1] == "position_embeddings"), None)
+    padding = getattr(table, "padding_idx", None)
+    return most if most is None or padding is None else most - padding - 1
+
+
+def _text(model: nn.Module, tokens: int) -> dict[str, Any]:
+    width = model.get_input_embeddings().weight.shape[1]
+    inputs: dict[str, Any] = {"inputs_embeds": torch.zeros(1, tokens, width)}
+    if "use_cache" in inspect.signature(model.forward).parameters:
+        inputs["use_cache"] = False
+    return inputs
+
+
+Call = tuple[tuple[Any, ...], dict[str, Any]]
+
+
+def _calls(model: nn.Module, layers: nn.ModuleList, inputs: dict[str, Any]) -> tuple[int, int, list[Call]]:
+    """(tokens, width, arguments of each block beside the hidden state) when the model runs on these inputs.
+
+    Run twice with other weights, none of which take memory: what then differs comes from the weights, and a pure function
+    of (parameters, x) cannot be given it.
+    """
+    first, second = (_stubbed_run(model, layers, inputs, value) for value in (0.0, 0.5))
+    shapes = {tuple(hidden) for hidden, _ in first}
+    if len(shapes) != 1 or len(next(iter(shapes))) != 3:
+        raise UserError(f"the blocks of {type(model).__name__} change the shape of what they get: only equal ones fit.")
+    for (_, one), (_, other) in zip(first, second, strict=True):
+        if not all(_same(a, b) for a, b in zip(_flat(one), _flat(other), strict=True)):
+            raise UserError(
+                f"the blocks of {type(model).__name__} are handed values that depend on its weights, beside the hidden "
+                "state: such models do not fit."
+            )
+    _, tokens, width = first[0][0]
+    return tokens, width, [call for _, call in first]
+
+
+def _stubbed_run(
+    model: nn.Module, layers: nn.ModuleList, inputs: dict[str, Any], value: float
+) -> list[tuple[torch.Size, Call]]:
+    """(shape of the hidden state, other arguments) that each block is called with, all weights being `value`."""
+    device = next((buffer.device for buffer in model.buffers()), torch.device("cpu"))
+    one = torch.tensor(value, device=device)
+    weights = {name: one.expand(tensor.shape) for name, tensor in model.named_parameters()}
+    inputs = {name: given.to(device) if isinstance(given, Tensor) else given for name, given in inputs.items()}
+    error: Exception | None = None
+    for as_tuple in (False, True):  # blocks give a tensor or a tuple, and only the model knows which
+        calls: dict[int, tuple[torch.Size, Call]] = {}
+        with _stubs(layers, calls, as_tuple):
+            try:
+                with torch.no_grad():
+                    functional_call(model, weights, (), inputs)
+            except Exception as problem:  # whatever a stranger's model does with what it was not made for
+                error = error or problem
+                continue
+        if len(calls) == len(layers) and len({shape for shape, _ in calls.values()}) == 1:
+            return [calls[index] for index in range(len(layers))]
+    why = f" ({error})" if error else ""
+    raise UserError(
+        f"the blocks of {type(model).__name__} could not be followed from input to output{why}: it does not fit."
+    )
+
+
+@contextmanager
+def _stubs(layers: nn.ModuleList, calls: dict[int, tuple[torch.Size, Call]], as_tuple: bool) -> Iterator[None]:
+    """While this lasts, blocks note what they are called with and give the hidden state as it is."""
+
+    def stub(index: int, hidden_name: str) -> Callable[..., Any]:
+        def forward(*args: Any, **keywords: Any) -> Any:
+            hidden, args = (args[0], args[1:]) if args else (keywords.pop(hidden_name), ())
+            calls[index] = (hidden.shape, (args, keywords))
+            return (hidden,) if as_tuple else hidden
+
+        return forward
+
+    for index, layer in enumerate(layers):
+        layer.forward = stub(index, next(iter(inspect.signature(layer.forward).parameters)))
+    try:
+        yield
+    finally:
+        for layer in layers:
+            del layer.forward
+
+
+def _supply(call: Call, longest: int | None, exact: bool) -> Supply:
+    for value in _flat(call):
+        if not isinstance(value, _PerToken | bool | int | float | str | None):
+            raise UserError(f"the blocks of this model are handed a {type(value).__name__}, which cannot be supplied.")
+    return Supply(*call, longest, exact)
+
+
+def _flat(value: Any) -> list[Any]:
+    if isinstance(value, tuple):
+        return [one for part in value for one in _flat(part)]
+    if isinstance(value, dict):
+        return [one for key in sorted(value) for one in _flat(value[key])]
+    return [value]
+
+
+def _map(function: Callable[..., Any], *values: Any) -> Any:
+    """Apply to the leaves of tuples and dicts of one form."""
+    if isinstance(values[0], tuple):
+        return tuple(_map(function, *parts) for parts in zip(*values, strict=True))
+    if isinstance(values[0], dict):
+        return {key: _map(function, *(value[key] for value in values)) for key in values[0]}
+    return function(*values)
+
+
+def _fixed(call: Call) -> Call:
+    """The arguments for one number of tokens only."""
+    return _map(lambda value: _PerToken(value, ()) if isinstance(value, Tensor) else value, call)
+
+
+def _matched(call: Call, shorter: Call, tokens: int) -> Call | None:
+    """The arguments with their token axes, from calls with `tokens` and one token less; None if cutting does not do."""
+
+    def match(long: Any, short: Any) -> Any:
+        if not isinstance(long, Tensor):
+            return long
+        if long.ndim != short.ndim:
+            raise ValueError
+        axes = tuple(axis for axis in range(long.ndim) if long.shape[axis] != short.shape[axis])
+        cut = _cut(_PerToken(long, axes), torch.empty(1, tokens - 1))
+        if cut.shape != short.shape or not torch.equal(cut, short.to(cut.dtype)):
+            raise ValueError
+        return _PerToken(long, axes)
+
+    try:
+        return _map(match, call, shorter)
+    except (ValueError, AttributeError, KeyError):
+        return None
+
+
+def _same(one: Any, other: Any) -> bool:
+    if isinstance(one, Tensor) and isinstance(other, Tensor):
+        return one.shape == other.shape and torch.equal(one, other)
+    return one is other or one == other

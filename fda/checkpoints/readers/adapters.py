@@ -1,0 +1,270 @@
+"""A LoRA adapter over its base, as PEFT saves it: weights W + scaling · B A for the layers it targets, computed when read.
+
+Source: LoRA (arXiv 2106.09685), rank-stabilised scaling (arXiv 2312.03732), and PEFT's file layout: adapter_config.json beside
+adapter_model.safetensors, whose names are `base_model.model.` + the layer's path + `.lora_A.weight` (r × in) and
+`.lora_B.weight` (out × r). Options that change the weights in any other way are refused by name, and so is every tensor that
+would change nothing.
+"""
+
+import json
+import math
+import re
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fda.checkpoints.readers.torch_files import PickledCheckpoint
+from fda.checkpoints.weights import Checkpoint, TensorInfo, Weights, joint_fingerprint
+from fda.errors import UserError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+CONFIG = "adapter_config.json"
+FILES = ("adapter_model.safetensors", "adapter_model.bin")
+
+# What may stand in a config without changing what the adapter's tensors mean.
+_HARMLESS = {
+    "peft_type",
+    "peft_version",
+    "r",
+    "lora_alpha",
+    "alpha_pattern",
+    "rank_pattern",
+    "use_rslora",
+    "fan_in_fan_out",
+}
+_HARMLESS |= {"target_modules", "exclude_modules", "layers_to_transform", "layers_pattern", "modules_to_save", "bias"}
+_HARMLESS |= {"auto_mapping", "base_model_name_or_path", "revision", "task_type", "inference_mode", "lora_dropout"}
+_HARMLESS |= {
+    "init_lora_weights",
+    "eva_config",
+    "corda_config",
+    "loftq_config",
+    "lora_ga_config",
+    "ensure_weight_tying",
+}
+_HARMLESS |= {"megatron_core", "qalora_group_size"}
+# Initialisations that change the base's own weights too, so that W of the published base is not the W that B A is added to.
+_BASE_CHANGING = ("pissa", "olora", "corda", "loftq", "lora_ga")
+_PART = re.compile(r"^(?P<layer>.+)\.lora_(?P<embedding>embedding_)?(?P<side>[AB])(\.default)?(\.weight)?$")
+# What PEFT puts between a layer's path and its tensor's name when it wraps the layer.
+_WRAPPED = re.compile(r"\.(base_layer|modules_to_save(\.default)?)(?=\.)")
+# Heads that PEFT saves whole for a task type or a grown vocabulary, whether or not the config lists them.
+_HEADS = ("classifier", "score", "qa_outputs", "lm_head")
+
+
+@dataclass(frozen=True)
+class _Pair:
+    """The two factors of one layer, by their names in the adapter's file, and what they are multiplied with."""
+
+    a: str
+    b: str
+    scaling: float
+    transposed: bool
+
+
+class AdaptedWeights(Weights):
+    """The base's weights with an adapter added. Changed tensors are float32 where the base's are half precision.
+
+    The base gives all other tensors; layers that the adapter saved whole (`modules_to_save`, biases) replace the base's.
+    `adapter`: its own tensors, where they are not in the folder with its config. `rename`: what the architecture calls a
+    checkpoint's tensor today, since an adapter may have been trained under another version of the library than its base.
+    """
+
+    def __init__(
+        self,
+        folder: str | Path,
+        base: Weights,
+        adapter: Weights | None = None,
+        rename: Callable[[str], str] = lambda name: name,
+    ) -> None:
+        self.path, self.base, self._own, self._rename = Path(folder), base, adapter, rename
+
+    @cached_property
+    def config(self) -> Mapping[str, Any]:
+        """The adapter's config. UserError for one that cannot be carried out exactly."""
+        return read_config(self.path / CONFIG)
+
+    @cached_property
+    def adapter(self) -> Weights:
+        """The adapter's own tensors."""
+        if self._own is not None:
+            return self._own
+        for name in FILES:
+            if (self.path / name).is_file():
+                path = self.path / name
+                return Checkpoint(path) if path.suffix == ".safetensors" else PickledCheckpoint(path)
+        raise UserError(f"{self.path} has an {CONFIG} but no {FILES[0]}: copy or download it too.")
+
+    @cached_property
+    def _plan(self) -> tuple[dict[str, _Pair], dict[str, str]]:
+        """(base tensor → its pair, base or new tensor → its replacement's name in the adapter)."""
+        layers, whole = self._parts()
+        known = {self._rename(name): name for name in self.base}
+        paths = [f"{layer}.weight" for layer in layers]
+        relation = _relation([self._rename(path) for path in paths if path not in whole] or paths, known)
+        if relation is None:
+            raise UserError(
+                f"{self.path} adapts a layer {paths[0]} that {self.base.path} does not have: give the base it was trained on "
+                f"({self.config.get('base_model_name_or_path') or 'not named in its config'})."
+            )
+        off, on = relation
+        own, replaced, pairs = {}, {}, {}
+        for path in (*whole, *paths):
+            own[path] = known.get(on + self._rename(path).removeprefix(off), on + path.removeprefix(off))
+        for path, name in whole.items():
+            if own[path] not in self.base and not self._is_new(path, name):
+                raise UserError(
+                    f"{self.adapter.path} has a tensor {name} that replaces none of {self.base.path}, and {CONFIG} does not "
+                    "list it in modules_to_save: give the base it was trained on, or merge it with PEFT first."
+                )
+            replaced[own[path]] = name
+        for layer, parts in layers.items():
+            name = own[f"{layer}.weight"]
+            header, place = (self.adapter.header, replaced[name]) if name in replaced else (self.base.header, name)
+            pairs[name] = self._pair(layer, parts, name, header[place].shape)
+        return pairs, replaced
+
+    def _parts(self) -> tuple[dict[str, dict[str, str]], dict[str, str]]:
+        """(layer → its factors' names by side, path of a tensor that was saved whole → its name)."""
+        layers: dict[str, dict[str, str]] = {}
+        whole: dict[str, str] = {}
+        for name in self.adapter:
+            path = name.removeprefix("base_model.model.")
+            part = _PART.match(path)
+            if part:
+                layers.setdefault(part["layer"], {"embedding": part["embedding"] or ""})[part["side"]] = name
+            elif "lora_" in path or "token_adapter" in path:
+                raise UserError(
+                    f"{self.adapter.path} has a tensor {name}, which plain LoRA has not: merge it with PEFT first."
+                )
+            elif ".original_module." not in path:  # the base's own, beside what was trained in its place
+                whole[_WRAPPED.sub("", path)] = name
+        if not layers:
+            raise UserError(f"{self.adapter.path} holds no LoRA factors: give the adapter's own file.")
+        return layers, whole
+
+    def _is_new(self, path: str, name: str) -> bool:
+        """Whether a tensor belongs to a layer that the adapter brings itself. PEFT compares the ends of paths, as this does."""
+        parts = path.split(".")
+        layers = [".".join(parts[:count]) for count in range(1, len(parts))]
+        ends = (*_HEADS, *(self.config.get("modules_to_save") or ()))
+        return ".modules_to_save." in name or any(layer.endswith(ends) for layer in layers)
+
+    def _pair(self, layer: str, parts: Mapping[str, str], name: str, shape: tuple[int, ...]) -> _Pair:
+        if "A" not in parts or "B" not in parts:
+            raise UserError(f"{self.adapter.path} has only one factor of the layer {layer}: copy or download it again.")
+        a, b = (self.adapter.header[parts[side]].shape for side in "AB")
+        if len(a) != 2 or len(b) != 2 or a[0] != b[1]:
+            raise UserError(
+                f"{self.adapter.path}: the factors of {layer} have shapes {list(a)} and {list(b)}, no matrices of one rank: "
+                "adapters of convolutions are not read, merge it with PEFT first."
+            )
+        transposed = bool(parts["embedding"]) or bool(self.config.get("fan_in_fan_out"))
+        if ((a[1], b[0]) if transposed else (b[0], a[1])) != shape:
+            transposed = not transposed and not parts["embedding"]
+            if not transposed or (a[1], b[0]) != shape:
+                raise UserError(
+                    f"{self.adapter.path} changes {name} by a matrix of {b[0]} × {a[1]}, but it has shape {list(shape)} in "
+                    f"{self.base.path}: give the base it was trained on."
+                )
+        return _Pair(parts["A"], parts["B"], self._scaling(layer, a[0]), transposed)
+
+    def _scaling(self, layer: str, rank: int) -> float:
+        """lora_alpha / r, or lora_alpha / √r if rank-stabilised; alpha may differ from layer to layer."""
+        alpha = _alpha(layer, self.config, self.path / CONFIG)
+        return alpha / (math.sqrt(rank) if self.config.get("use_rslora") else rank)
+
+    @cached_property
+    def header(self) -> dict[str, TensorInfo]:
+        pairs, whole = self._plan
+        header = self.base.header | {name: self.adapter.header[own] for name, own in whole.items()}
+        for name in pairs:
+            if header[name].dtype in ("F16", "BF16"):
+                header[name] = TensorInfo(header[name].shape, "F32")
+        return dict(sorted(header.items()))
+
+    def changes(self, name: str) -> bool:
+        """Whether this tensor of the base is another one in the adapted model."""
+        return any(name in part for part in self._plan)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        config = json.dumps(self.config, sort_keys=True)
+        return joint_fingerprint(self.base.fingerprint, self.adapter.fingerprint, config)
+
+    @property
+    def bytes(self) -> int:
+        """Of the adapter: the base is counted where it is used as one."""
+        return self.adapter.bytes
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        return (self.path / CONFIG, *self.adapter.files, *self.base.files)
+
+    def __getitem__(self, name: str) -> "Tensor":
+        pairs, whole = self._plan
+        weight = self.adapter[whole[name]] if name in whole else self.base[name]
+        if name not in pairs:
+            return weight
+        pair = pairs[name]
+        product = pair.scaling * (self.adapter[pair.b].double() @ self.adapter[pair.a].double())
+        changed = weight.double() + (product.T if pair.transposed else product)
+        return changed if weight.dtype.itemsize == 8 else changed.float()
+
+
+def read_config(path: Path) -> Mapping[str, Any]:
+    """An adapter's config, if it is one of plain LoRA. UserError that names the option which is not."""
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+        kind, rank, alpha = config["peft_type"], config.get("r"), config.get("lora_alpha")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise UserError(f"{path} is no config of a PEFT adapter ({error!r}): copy or download it again.") from None
+    if kind != "LORA":
+        raise UserError(
+            f"{path} is an adapter of type {kind}, which is not read: merge it into its base with PEFT first."
+        )
+    if not isinstance(alpha, int | float) or not math.isfinite(alpha) or type(rank) is not int or rank < 1:
+        raise UserError(f"{path}: r is {rank!r} and lora_alpha {alpha!r}, where numbers are needed: download it again.")
+    saved = config.get("modules_to_save") or []
+    if not isinstance(saved, list) or not all(isinstance(name, str) and name for name in saved):
+        raise UserError(f"{path}: modules_to_save is no list of names: download it again.")
+    init = config.get("init_lora_weights")
+    if isinstance(init, str) and init.lower().startswith(_BASE_CHANGING):
+        raise UserError(
+            f"{path} was initialised by {init}, which changes the base too: convert it to plain LoRA with PEFT "
+            "(`path_initial_model_for_weight_conversion`), or merge it first."
+        )
+    for option, value in sorted(config.items()):
+        if value and option not in _HARMLESS:
+            raise UserError(
+                f"{path} uses the option {option}, which is not read: merge it into its base with PEFT first."
+            )
+    return config
+
+
+def _alpha(layer: str, config: Mapping[str, Any], path: Path) -> float:
+    for pattern, alpha in (config.get("alpha_pattern") or {}).items():
+        plain = pattern.removeprefix("^")
+        if not re.fullmatch(r"[\w.]+", plain) or not isinstance(alpha, int | float):
+            raise UserError(f"{path}: alpha_pattern {pattern!r} is not the name of a layer: merge it with PEFT first.")
+        if layer == plain or (plain == pattern and layer.endswith("." + plain)):
+            return alpha
+    return config["lora_alpha"]
+
+
+def _relation(paths: list[str], base: Collection[str]) -> tuple[str, str] | None:
+    """(prefix to take off, prefix to put on) that turns every path into a name of the base, or None. Shortest first."""
+    candidates = {("", "")}
+    for name in base:
+        if name.endswith("." + paths[0]):
+            candidates.add(("", name.removesuffix(paths[0])))
+        if paths[0].endswith("." + name):
+            candidates.add((paths[0].removesuffix(name), ""))
+    for off, on in sorted(candidates, key=lambda pair: (len(pair[0]) + len(pair[1]), pair)):
+        if all(path.startswith(off) and on + path.removeprefix(off) in base for path in paths):
+            return off, on
+    return None

@@ -1,0 +1,122 @@
+"""Which tensors a pickled object consists of, and what they are called: state dicts, training checkpoints, whole modules.
+
+A pickled `nn.Module` is read as the tree of its parameters, buffers and submodules; its class is never imported. Names are
+those of the state dict that the module itself would give.
+"""
+
+from collections.abc import Iterator
+from itertools import count
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fda.checkpoints.readers.pickles import Held, Name
+from fda.checkpoints.readers.rebuild import NumpyArray, StoredTensor
+from fda.errors import UserError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from fda.checkpoints.readers.torch_files import PickledCheckpoint
+
+Stored = StoredTensor | NumpyArray
+# Where training programs put the state dict among their other things, in the order in which they are looked for.
+_WITHIN = ("state_dict", "model_state_dict", "model", "module")
+_DEEPEST, _MOST = 64, 1_000_000  # levels and modules: what refers to itself, or to one part over and over, ends there
+
+
+def tensors_in(root: Any, path: Path) -> dict[str, Stored]:
+    """Name → tensor. UserError if the object holds none, or two under one name.
+
+    Wrappers that the whole state dict lies under are left out of the names: `module.` of data-parallel training, and `model.`
+    of an image encoder that holds an open_clip model, as task arithmetic's checkpoints do.
+    """
+    found = _tensors(root, path)
+    if not found:
+        raise UserError(f"{path} holds no tensors by name: give a file that holds a state dict or a module.")
+    found = _without("module.", found)
+    return _without("model.", found) if isinstance(root, Held) else found
+
+
+def _tensors(root: Any, path: Path) -> dict[str, Stored]:
+    for _ in range(_DEEPEST):
+        if isinstance(root, Held) and _is_module(root):
+            return dict(_walk(root, "", path, 0, count()))
+        if isinstance(root, Held):
+            root = root.items  # a dict of a class of its own
+        if not isinstance(root, dict):
+            return {}
+        inner = next((root[key] for key in _WITHIN if isinstance(root.get(key), dict | Held)), None)
+        if inner is None:
+            return {name: one for name, one in root.items() if isinstance(name, str) and _is_tensor(one)}
+        root = inner
+    return {}
+
+
+def _is_tensor(value: Any) -> bool:
+    return isinstance(value, StoredTensor) or (isinstance(value, NumpyArray) and value.objects is None)
+
+
+def _is_module(value: Held) -> bool:
+    return all(isinstance(value.state.get(key), dict) for key in ("_parameters", "_buffers", "_modules"))
+
+
+def _walk(module: Held, prefix: str, path: Path, depth: int, visits: Iterator[int]) -> Iterator[tuple[str, Stored]]:
+    """As nn.Module.state_dict: own parameters, own persistent buffers, then the submodules."""
+    if depth > _DEEPEST or next(visits) > _MOST:
+        raise UserError(f"{path} holds a module that contains itself without end: give a file that holds a state dict.")
+    passing = module.state.get("_non_persistent_buffers_set", ())
+    passing = passing if isinstance(passing, set | frozenset) else ()
+    for name, value in [*module.state["_parameters"].items(), *module.state["_buffers"].items()]:
+        if isinstance(name, str) and _is_tensor(value) and name not in passing:
+            yield prefix + name, value
+    for name, child in module.state["_modules"].items():
+        if isinstance(name, str) and isinstance(child, Held) and _is_module(child):
+            yield from _walk(child, f"{prefix}{name}.", path, depth + 1, visits)
+
+
+def _without(prefix: str, found: dict[str, Stored]) -> dict[str, Stored]:
+    if all(name.startswith(prefix) for name in found):
+        return {name.removeprefix(prefix): one for name, one in found.items()}
+    return found
+
+
+def classes_in(checkpoint: "PickledCheckpoint") -> frozenset[str]:
+    """Names of the classes of all modules in a pickled module, as the file gives them; none for a state dict."""
+
+    def walk(module: Any) -> Iterator[str]:
+        if isinstance(module, Held) and _is_module(module):
+            yield module.of.name
+            for child in module.state["_modules"].values():
+                yield from walk(child)
+
+    _ = checkpoint.header  # a module that contains itself is told there
+    return frozenset(walk(checkpoint.root))
+
+
+def is_head(checkpoint: "PickledCheckpoint") -> bool:
+    """Whether the file holds a classification head of task arithmetic's checkpoints (`head_MNIST.pt` and the like)."""
+    return isinstance(checkpoint.root, Held) and checkpoint.root.of.name == "ClassificationHead"
+
+
+def head_tensors(checkpoint: "PickledCheckpoint") -> dict[str, "Tensor"]:
+    """A pickled classification head in our terms: `weight`, and `logit_scale` or `bias`.
+
+    There features are L2-normalised if `normalize`, and logits = features · weightᵀ + bias, where the rows of a zero-shot
+    weight all have the length of the logit scale. UserError if it is normalised and cannot be said with one scale.
+    """
+    weight, bias = checkpoint["weight"].float(), checkpoint["bias"].float() if "bias" in checkpoint else None
+    bias = bias if bias is not None and bias.any() else None
+    if not checkpoint.root.state.get("normalize"):
+        return {"weight": weight} | ({} if bias is None else {"bias": bias})
+    lengths = weight.norm(dim=1)
+    if bias is not None or not lengths.min() > 0 or (lengths.max() - lengths.min()) > 1e-3 * lengths.max():
+        raise UserError(
+            f"{checkpoint.path} is a head that normalises features but has a bias or rows of different lengths: "
+            "give a zero-shot head, or one that does not normalise."
+        )
+    return {"weight": weight / lengths[:, None], "logit_scale": lengths.mean()}
+
+
+def class_of(checkpoint: "PickledCheckpoint") -> Name | None:
+    """The class of a pickled module, as the file names it; None for a state dict."""
+    return checkpoint.root.of if isinstance(checkpoint.root, Held) else None

@@ -1,0 +1,168 @@
+"""Weights under other names: the same tensors, called what an architecture calls them.
+
+Checkpoints of one model come with and without the prefix of a wrapper (`vision_model.`, `roberta.`, `model.`), and libraries
+rename layers from one version to the next. What an architecture is, and its own renamings, are left to the callers.
+"""
+
+import difflib
+from collections.abc import Callable, Collection, Mapping
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from fda.checkpoints.weights import TensorInfo, Weights, joint_fingerprint
+from fda.errors import Misfit
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from torch import Tensor
+
+Shape = tuple[int, ...]
+MOST_PROBLEMS = 5  # of one checkpoint that are told: one cause often shows in every tensor
+
+
+class RenamedWeights(Weights):
+    """A view: `names` says what each shown tensor is called in `weights`. With `rest`, further tensors come from there.
+
+    `rows`: shown tensor → how many of its first rows are shown, where not all are. `beside`: what tensors that are not shown
+    would be called among them → what they are called in `weights`.
+    """
+
+    def __init__(
+        self,
+        weights: Weights,
+        names: Mapping[str, str],
+        rest: Weights | None = None,
+        rows: Mapping[str, int] | None = None,
+        beside: Mapping[str, str] | None = None,
+    ) -> None:
+        self.weights, self.names, self.rest, self.rows = weights, dict(sorted(names.items())), rest, dict(rows or {})
+        self.beside = dict(beside or {})
+        self.path = weights.path
+
+    @cached_property
+    def header(self) -> dict[str, TensorInfo]:
+        own = {name: self.weights.header[old] for name, old in self.names.items()}
+        own |= {name: TensorInfo((rows, *own[name].shape[1:]), own[name].dtype) for name, rows in self.rows.items()}
+        return dict(sorted(((dict(self.rest.header) if self.rest is not None else {}) | own).items()))
+
+    @cached_property
+    def left_out(self) -> tuple[str, ...]:
+        """Tensors of the original that the view does not show: heads, the other tower."""
+        shown = set(self.names.values())
+        return tuple(name for name in self.weights if name not in shown)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        if self.rest is None:
+            return self.weights.fingerprint
+        return joint_fingerprint(self.weights.fingerprint, self.rest.fingerprint)
+
+    @property
+    def bytes(self) -> int:
+        return self.weights.bytes
+
+    @property
+    def files(self) -> "tuple[Path, ...]":
+        return self.weights.files + (self.rest.files if self.rest is not None else ())
+
+    def __getitem__(self, name: str) -> "Tensor":
+        if name in self.names:
+            tensor = self.weights[self.names[name]]
+            return tensor[: self.rows[name]] if name in self.rows else tensor
+        if self.rest is None:
+            raise KeyError(name)
+        return self.rest[name]
+
+
+def fitted(
+    weights: Weights,
+    expected: Mapping[str, Shape],
+    *,
+    rename: Callable[[str], str] = lambda name: name,
+    optional: Collection[str] = (),
+    rest: Weights | None = None,
+    grown: Collection[str] = (),
+) -> Weights:
+    """The weights under the names an architecture expects (name → shape).
+
+    `rename` is applied to each name first; then one prefix is taken off all names or put before them, whichever fits most
+    tensors by name and shape. Tensors that are not expected are not shown (`left_out`). Of those that are missing,
+    the `optional` ones are left out or taken from `rest`. Of the `grown` ones, which may have more rows, the first are
+    shown. Misfit that names the first other missing tensors, and those of
+    another shape.
+    """
+    renamed = {rename(name): name for name in weights}
+    off, on = best_prefix(weights, renamed, expected)
+    every = {on + new.removeprefix(off): old for new, old in renamed.items() if new.startswith(off)}
+    best = {new: old for new, old in every.items() if new in expected}
+    beside = {new: old for new, old in every.items() if new not in expected}
+    rows, problems = {}, []
+    for name, shape in expected.items():
+        own = weights.header[best[name]].shape if name in best else ()
+        if name in best and name in grown and own[1:] == tuple(shape[1:]) and own[0] > shape[0]:
+            rows[name] = shape[0]
+        elif (name not in best and name not in optional) or (name in best and own != tuple(shape)):
+            problems.append(name)
+    if problems:
+        raise Misfit(
+            told(
+                [_misfit(weights, name, expected[name], best, renamed) for name in problems[:MOST_PROBLEMS]],
+                len(problems),
+                weights,
+            )
+        )
+    if rest is None and not rows and all(new == old for new, old in best.items()) and len(best) == len(weights):
+        return weights
+    return RenamedWeights(weights, best, rest, rows, beside)
+
+
+def _misfit(weights: Weights, name: str, shape: Shape, names: Mapping[str, str], renamed: Mapping[str, str]) -> str:
+    if name in names:
+        return (
+            f"{weights.path}: tensor {names[name]} has shape {list(weights.header[names[name]].shape)} where {list(shape)} is "
+            "expected: give a checkpoint of the architecture of the base."
+        )
+    nearest = difflib.get_close_matches(name, renamed, n=1)
+    hint = f"; the nearest name there is {renamed[nearest[0]]}" if nearest else ""
+    return f"{weights.path} has no tensor {name}{hint}: give a checkpoint of the architecture of the base."
+
+
+def told(problems: list[str], count: int, weights: Weights) -> list[str]:
+    """The problems, with a sentence on how many more there are."""
+    more = count - len(problems)
+    return [*problems, f"{weights.path}: {more} more tensors do not fit."] if more > 0 else problems
+
+
+def best_prefix(weights: Weights, renamed: Mapping[str, str], expected: Mapping[str, Shape]) -> tuple[str, str]:
+    """(prefix to take off all names, prefix to put before them) by which most tensors have an expected name and shape.
+
+    `renamed`: new name → the name in `weights`. Of several the shortest; `("", "")` if none is better.
+    """
+
+    def fit(pair: tuple[str, str]) -> tuple[int, bool]:
+        off, on = pair
+        names = {on + new.removeprefix(off): old for new, old in renamed.items() if new.startswith(off)}
+        found = [weights.header[old].shape == tuple(expected[new]) for new, old in names.items() if new in expected]
+        return sum(found), bool(found)
+
+    return max(_prefixes(renamed, expected), key=fit)
+
+
+def _prefixes(names: Collection[str], expected: Collection[str]) -> list[tuple[str, str]]:
+    """(prefix to take off, prefix to put on) for every way in which some expected names may stand among `names`.
+
+    The names asked for are the deepest of each part of the model: one part may be missing, or be called as a part of another.
+    """
+    probes: dict[str, str] = {}
+    for name in expected:
+        part = name.split(".")[0]
+        probes[part] = max(probes.get(part, ""), name, key=lambda name: (name.count("."), name))
+    found = {("", "")}
+    for probe in probes.values():
+        for name in names:
+            if name.endswith("." + probe):
+                found.add((name.removesuffix(probe), ""))
+            if probe.endswith("." + name) and "." in name:
+                found.add(("", probe.removesuffix(name)))
+    return sorted(found, key=lambda pair: (len(pair[0]) + len(pair[1]), pair))

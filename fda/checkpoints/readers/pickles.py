@@ -1,0 +1,358 @@
+"""Read a pickle as data, with a machine of our own that can run nothing: it holds names, never the things they name.
+
+Python's own unpickler imports what a file names and calls it. This one never imports: a name in the file becomes a `Name`; a
+call is carried out only if the caller's `rebuild` table has a function of ours for exactly that name; every other call is
+refused. An object of an unknown class, made without a call, becomes a `Held`: its class's name and its attributes, inert.
+What the names mean (tensors, arrays) is left to `fda.checkpoints.readers.rebuild`, where the bytes lie to the containers.
+"""
+
+import pickletools
+import struct
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from fda.checkpoints.readers.spans import Cursor, Span
+
+LAZY = 4096  # byte strings from this length on stay in the file, as spans
+# Of what may be a key: a tuple's parts, all levels together, and a number's bits. To hash a tuple is to go through all of it,
+# and 60 pairs, each twice the one before, have 2⁶⁰ parts; numbers of more bits can be made to have one hash.
+_KEY_PARTS, _KEY_BITS = 64, 64
+
+
+class Refused(Exception):
+    """The file asks for something that is not read: its text says what."""
+
+
+class Damaged(Exception):
+    """The stream is no whole pickle."""
+
+
+@dataclass(frozen=True)
+class Name:
+    """What a pickle calls a global: a module's name and a name in it. Never looked up."""
+
+    module: str
+    name: str
+
+    def __str__(self) -> str:
+        return ascii(f"{self.module}.{self.name}")[1:-1][:100]  # it is a stranger's text, and goes into messages
+
+
+@dataclass(eq=False)
+class Held:
+    """An object of a class that is not imported: only what the file says is in it."""
+
+    of: Name
+    args: tuple = ()
+    state: dict[str, Any] = field(default_factory=dict)
+    items: dict[Any, Any] = field(default_factory=dict)
+    elements: list[Any] = field(default_factory=list)
+
+
+class Shell:
+    """Base of what a rebuild function returns when the pickle fills it afterwards: `fill` gets the state."""
+
+    def fill(self, state: Any) -> None:
+        raise NotImplementedError
+
+
+Rebuild = Mapping[Name, Callable[..., Any]]
+Persistent = Callable[[Any], Any]
+
+# No checkpoint has a use for these, not even as a mere name: a file that mentions them was made to do harm.
+_HARMFUL = {"os", "posix", "nt", "subprocess", "sys", "shutil", "socket", "pty", "runpy", "importlib", "codeop"}
+_HARMFUL |= {"ctypes", "webbrowser", "marshal", "pickle", "_pickle", "cloudpickle", "multiprocessing", "pdb"}
+_HARMFUL_BUILTINS = {"eval", "exec", "execfile", "compile", "open", "getattr", "setattr", "input", "breakpoint"}
+
+
+def read_pickle(cursor: Cursor, rebuild: Rebuild, persistent: Persistent | None = None) -> Any:
+    """The object of the next pickle in the stream, as plain data, `Name`, `Held` and what `rebuild` makes.
+
+    `persistent` says what a persistent id stands for. Long byte strings come as `Span`. Raises `Refused` and `Damaged`;
+    the caller knows the file's name.
+    """
+    try:
+        return _Machine(cursor, rebuild, persistent).run()
+    except (Refused, Damaged):
+        raise
+    except (ValueError, TypeError, KeyError, IndexError, AttributeError, struct.error, OverflowError) as error:
+        raise Damaged(f"{type(error).__name__}: {error}") from None
+    except RecursionError:
+        raise Damaged("its objects are nested too deeply") from None
+
+
+_MARK = object()
+
+
+class _Machine:
+    """The stack machine of a pickle. One opcode, one method below; an opcode without one is refused."""
+
+    def __init__(self, cursor: Cursor, rebuild: Rebuild, persistent: Persistent | None) -> None:
+        self.cursor, self.rebuild, self.persistent = cursor, rebuild, persistent
+        self.stack: list[Any] = []
+        self.memo: dict[int, Any] = {}
+
+    def run(self) -> Any:
+        while True:
+            code = self.cursor.read(1)
+            opcode = pickletools.code2op.get(code.decode("latin-1")) if code else None
+            if opcode is None:
+                raise Damaged("it ends too early" if not code else f"byte {code!r} is no opcode")
+            if opcode.name == "STOP":
+                return self.pop()
+            if opcode.name in _LONG_BYTES:
+                self.push(self.long_bytes(_LONG_BYTES[opcode.name]))
+                continue
+            argument = opcode.arg.reader(self.cursor) if opcode.arg is not None else None
+            if opcode.name in _CONSTANTS:
+                self.push(argument)
+            elif opcode.name in _ACTIONS:
+                _ACTIONS[opcode.name](self, argument)
+            else:
+                raise Refused(f"uses the pickle opcode {opcode.name}")
+
+    # stack and memo
+
+    def push(self, value: Any) -> None:
+        self.stack.append(value)
+
+    def pop(self) -> Any:
+        value = self.stack.pop()
+        if value is _MARK:
+            raise Damaged("a mark stands where a value should")
+        return value
+
+    def top(self) -> Any:
+        if self.stack[-1] is _MARK:
+            raise Damaged("a mark stands where a value should")
+        return self.stack[-1]
+
+    def to_mark(self) -> list[Any]:
+        for place in range(len(self.stack) - 1, -1, -1):
+            if self.stack[place] is _MARK:
+                values = self.stack[place + 1 :]
+                del self.stack[place:]
+                return values
+        raise Damaged("a mark is missing")
+
+    def take(self, count: int) -> tuple:
+        return tuple(reversed([self.pop() for _ in range(count)]))
+
+    def remember(self, place: int) -> None:
+        self.memo[place] = self.top()
+
+    def long_bytes(self, size: int) -> bytes | Span:
+        length = int.from_bytes(self.cursor.read(size), "little")
+        span = self.cursor.skip(length)
+        return span if length >= LAZY else span.read()
+
+    # containers
+
+    def add_elements(self, values: list[Any]) -> None:
+        target = self.top()
+        if isinstance(target, Held):
+            target.elements.extend(values)
+        elif type(target) is set:
+            target.update(keys(values))
+        elif type(target) is list:
+            target.extend(values)
+        else:
+            raise Refused(f"adds elements to {described(target)}")
+
+    def add_items(self, values: list[Any]) -> None:
+        target = self.top()
+        items = _pairs(values)
+        if isinstance(target, Held):
+            target.items.update(items)
+        elif type(target) is dict:
+            target.update(items)
+        else:
+            raise Refused(f"sets items of {described(target)}")
+
+    # names, objects and calls
+
+    def name(self, module: Any, name: Any) -> Name:
+        if not isinstance(module, str) or not isinstance(name, str):
+            raise Damaged("a global's name is no text")
+        found = Name(module, name)
+        first = module.split(".")[0]
+        builtin = first in ("builtins", "__builtin__") and name in _HARMFUL_BUILTINS
+        if found not in self.rebuild and (first in _HARMFUL or builtin or "." in name or name.startswith("__")):
+            raise Refused(f"names {found}, which no checkpoint needs")
+        return found
+
+    def call(self, function: Any, args: Any) -> Any:
+        if isinstance(function, Name) and isinstance(args, tuple) and function in self.rebuild:
+            return self.rebuild[function](*args)
+        raise Refused(f"asks to run {described(function)}")
+
+    def make(self, of: Any, args: Any) -> Any:
+        """An object made without calling its constructor."""
+        if not isinstance(of, Name) or not isinstance(args, tuple):
+            raise Refused(f"makes an object of {described(of)}")
+        if of in self.rebuild:
+            return self.rebuild[of](*args)
+        if of.module in ("builtins", "__builtin__"):
+            raise Refused(f"makes an object of {of}")
+        return Held(of, args)
+
+    def build(self) -> None:
+        """Give the object on top its state. No method of any class is looked for, least of all one from the file."""
+        state = self.pop()
+        target = self.top()
+        if isinstance(target, Shell):
+            target.fill(state)
+            return
+        parts = state if isinstance(state, tuple) and len(state) == 2 else (state,)
+        named = [part for part in parts if isinstance(part, dict)]
+        for key in (key for part in named for key in part):
+            if isinstance(key, str) and key.startswith("__") and key.endswith("__"):
+                raise Refused(f"gives an object a {key} of its own")
+        if isinstance(target, Held):
+            for part in named:
+                target.state.update(part)
+            if not named and state is not None:
+                target.state["state"] = state
+        elif type(target) is not dict or not named:  # an ordered dict's attributes, such as `_metadata`, are left out
+            raise Refused(f"sets the state of {described(target)}")
+
+    def persistent_id(self, value: Any) -> None:
+        if self.persistent is None:
+            raise Refused("refers to something outside itself")
+        self.push(self.persistent(value))
+
+
+def _pairs(values: list[Any]) -> dict[Any, Any]:
+    if len(values) % 2:
+        raise Damaged("a key has no value")
+    return dict(zip(keys(values[::2]), values[1::2], strict=True))
+
+
+def keys(values: Iterable[Any]) -> list[Any]:
+    """The values, all of which may be keys of a dict or elements of a set. Refused if hashing one could take without end."""
+    found = list(values)
+    for value in found:
+        if not _may_be_key(value):
+            raise Refused(f"uses {described(value)} as a key")
+    return found
+
+
+def _may_be_key(value: Any) -> bool:
+    waiting = [value]
+    for _ in range(_KEY_PARTS):
+        if not waiting:
+            return True
+        one = waiting.pop()
+        if isinstance(one, tuple):
+            waiting += one[: _KEY_PARTS + 1]
+        elif isinstance(one, list | dict | set | frozenset) or (isinstance(one, int) and one.bit_length() > _KEY_BITS):
+            return False
+    return not waiting
+
+
+def described(value: Any) -> str:
+    """What a stranger's value is, for a message; of containers never what is in them, which may be without end."""
+    if isinstance(value, str):
+        return ascii(value[:100])
+    if isinstance(value, Name):
+        return str(value)
+    if isinstance(value, Held):
+        return f"an object of {value.of}"
+    return f"a value of type {type(value).__name__}"
+
+
+_CONSTANTS = {"INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4", "FLOAT", "BINFLOAT"}
+_CONSTANTS |= {"STRING", "BINSTRING", "SHORT_BINSTRING", "UNICODE", "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8"}
+_CONSTANTS |= {"SHORT_BINBYTES"}
+_LONG_BYTES = {"BINBYTES": 4, "BINBYTES8": 8, "BYTEARRAY8": 8}
+
+
+def _reconstructor(machine: _Machine, args: Any) -> Any:
+    """`copyreg._reconstructor(class, object, None)`, by which the oldest protocols make an object without a call."""
+    of, base, state = args
+    if base not in (Name("builtins", "object"), Name("__builtin__", "object")) or state is not None:
+        raise Refused(f"makes an object of {described(of)}")
+    return machine.make(of, ())
+
+
+def _reduce(machine: _Machine, _: None) -> None:
+    function, args = machine.take(2)
+    if function in (Name("copyreg", "_reconstructor"), Name("copy_reg", "_reconstructor")):
+        machine.push(_reconstructor(machine, args))
+    else:
+        machine.push(machine.call(function, args))
+
+
+def _new(machine: _Machine, _: None) -> None:
+    of, args = machine.take(2)
+    machine.push(machine.make(of, args))
+
+
+def _new_with_keywords(machine: _Machine, _: None) -> None:
+    of, args, keywords = machine.take(3)
+    made = machine.make(of, args)
+    if keywords and not isinstance(made, Held):
+        raise Refused(f"makes an object of {described(of)}")
+    machine.push(made)
+
+
+def _instance(machine: _Machine, argument: str) -> None:
+    module, _, name = argument.partition(" ")
+    machine.push(machine.call(machine.name(module, name), tuple(machine.to_mark())))
+
+
+def _object(machine: _Machine, _: None) -> None:
+    of, *args = machine.to_mark()
+    machine.push(machine.call(of, tuple(args)))
+
+
+def _global(machine: _Machine, argument: str) -> None:
+    module, _, name = argument.partition(" ")
+    machine.push(machine.name(module, name))
+
+
+_ACTIONS: dict[str, Callable[[_Machine, Any], Any]] = {
+    "PROTO": lambda m, _: None,
+    "FRAME": lambda m, _: None,
+    "NONE": lambda m, _: m.push(None),
+    "NEWTRUE": lambda m, _: m.push(True),
+    "NEWFALSE": lambda m, _: m.push(False),
+    "MARK": lambda m, _: m.push(_MARK),
+    "POP": lambda m, _: m.stack.pop(),
+    "POP_MARK": lambda m, _: m.to_mark(),
+    "DUP": lambda m, _: m.push(m.top()),
+    "PUT": lambda m, place: m.remember(place),
+    "BINPUT": lambda m, place: m.remember(place),
+    "LONG_BINPUT": lambda m, place: m.remember(place),
+    "MEMOIZE": lambda m, _: m.remember(len(m.memo)),
+    "GET": lambda m, place: m.push(m.memo[place]),
+    "BINGET": lambda m, place: m.push(m.memo[place]),
+    "LONG_BINGET": lambda m, place: m.push(m.memo[place]),
+    "EMPTY_LIST": lambda m, _: m.push([]),
+    "EMPTY_TUPLE": lambda m, _: m.push(()),
+    "EMPTY_DICT": lambda m, _: m.push({}),
+    "EMPTY_SET": lambda m, _: m.push(set()),
+    "LIST": lambda m, _: m.push(m.to_mark()),
+    "TUPLE": lambda m, _: m.push(tuple(m.to_mark())),
+    "TUPLE1": lambda m, _: m.push(m.take(1)),
+    "TUPLE2": lambda m, _: m.push(m.take(2)),
+    "TUPLE3": lambda m, _: m.push(m.take(3)),
+    "DICT": lambda m, _: m.push(_pairs(m.to_mark())),
+    "FROZENSET": lambda m, _: m.push(frozenset(keys(m.to_mark()))),
+    "APPEND": lambda m, _: m.add_elements([m.pop()]),
+    "APPENDS": lambda m, _: m.add_elements(m.to_mark()),
+    "ADDITEMS": lambda m, _: m.add_elements(m.to_mark()),
+    "SETITEM": lambda m, _: m.add_items(list(m.take(2))),
+    "SETITEMS": lambda m, _: m.add_items(m.to_mark()),
+    "GLOBAL": _global,
+    "STACK_GLOBAL": lambda m, _: m.push(m.name(*m.take(2))),
+    "REDUCE": _reduce,
+    "NEWOBJ": _new,
+    "NEWOBJ_EX": _new_with_keywords,
+    "INST": _instance,
+    "OBJ": _object,
+    "BUILD": lambda m, _: m.build(),
+    "PERSID": lambda m, value: m.persistent_id(value),
+    "BINPERSID": lambda m, _: m.persistent_id(m.pop()),
+}

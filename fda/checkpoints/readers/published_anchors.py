@@ -1,0 +1,77 @@
+"""Read anchors that the paper's authors published as .npy, without running anything in them.
+
+Vision: an array [tokens, anchors, d], as open_clip's towers of that time were fed. Language: a pickled dict with the anchors
+under `input`, (anchors, tokens, d), or an array (anchors, d) of single tokens.
+"""
+
+from pathlib import Path
+from tokenize import TokenError
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from fda.checkpoints.readers.pickles import Damaged, Refused, read_pickle
+from fda.checkpoints.readers.rebuild import REBUILD, NumpyArray
+from fda.checkpoints.readers.signs import kind_of, refuse_what_is_no_checkpoint
+from fda.checkpoints.readers.spans import Cursor, Span
+from fda.errors import UserError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+def read_published_anchors(path: str | Path) -> "Tensor":
+    """The anchors in a .npy file: (n, tokens, d), float32. UserError if it holds none, or anything but arrays."""
+    path = Path(path)
+    refuse_what_is_no_checkpoint(path)
+    if kind_of(path) != "numpy":
+        raise UserError(f"{path} is no .npy file: give one of the published `dual_anchors_layer_….npy`.")
+    try:
+        dtype, start = _header(path)
+        if dtype.hasobject:
+            arrays = _arrays(Cursor(Span(path, start, path.stat().st_size - start)))
+            if "input" not in arrays:
+                raise UserError(f"{path} holds {', '.join(arrays) or 'nothing'}, but no anchors (`input`).")
+            anchors, pickled = arrays["input"].read(), True
+        elif dtype.kind != "f":
+            raise UserError(f"{path} holds an array of {dtype}, where anchors are floating-point numbers.")
+        else:
+            mapped = np.load(path, mmap_mode="r", allow_pickle=False)
+            anchors, pickled = torch.from_numpy(np.array(mapped, dtype=np.float32)), False
+    except Refused as problem:
+        raise UserError(f"{path} {problem}, so it is more than anchors and was not opened: do not trust it.") from None
+    except (Damaged, ValueError, TypeError, OSError, EOFError) as problem:
+        raise UserError(f"{path} is not a whole .npy file ({problem}): copy or download it again.") from None
+    if anchors.ndim == 2:
+        anchors = anchors[:, None]
+    elif not pickled and anchors.ndim == 3:
+        anchors = anchors.transpose(0, 1)
+    if anchors.ndim != 3 or not anchors.numel() or not anchors.is_floating_point():
+        raise UserError(
+            f"{path} holds an array of shape {list(anchors.shape)}, where anchors have three axes of numbers."
+        )
+    return anchors.float().contiguous()
+
+
+def _header(path: Path) -> tuple[np.dtype, int]:
+    """The dtype of a .npy file and where its data begins."""
+    with path.open("rb") as file:
+        version = np.lib.format.read_magic(file)
+        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        try:
+            _, _, dtype = read(file)
+        except (TokenError, SyntaxError, KeyError) as error:  # numpy parses the header as text, and lets these through
+            raise Damaged(f"its header is no header: {type(error).__name__}") from None
+        return dtype, file.tell()
+
+
+def _arrays(cursor: Cursor) -> dict[str, NumpyArray]:
+    """The arrays of a dict that numpy saved, which it pickles as an array of one object."""
+    root = read_pickle(cursor, REBUILD)
+    if isinstance(root, NumpyArray) and root.objects is not None and len(root.objects) == 1:
+        root = root.objects[0]
+    if not isinstance(root, dict):
+        raise Damaged("it holds something else than a dict of arrays")
+    arrays = {key: one for key, one in root.items() if isinstance(key, str) and isinstance(one, NumpyArray)}
+    return {key: one for key, one in arrays.items() if one.problem() is None}

@@ -1,0 +1,167 @@
+"""Checkpoints that torch.save or pickle.dump wrote (.pt, .pth, .bin), read lazily and without running anything in them.
+
+Three containers: a zip archive with one pickle and one member for each storage (torch ≥ 1.6); the older stream of pickles
+followed by the storages; and a plain pickle with such streams inside. The pickle tells names, shapes and places; a tensor's
+bytes are read when it is asked for. Which tensors a checkpoint consists of is decided in `fda.checkpoints.readers.modules`.
+"""
+
+import zipfile
+import zlib
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fda.checkpoints.readers.modules import tensors_in
+from fda.checkpoints.readers.pickles import Damaged, Name, Rebuild, Refused, read_pickle
+from fda.checkpoints.readers.rebuild import REBUILD, TORCH_DTYPES, NumpyArray, Storage, StoredTensor, storage_of
+from fda.checkpoints.readers.signs import kind_of, refuse_what_is_no_checkpoint
+from fda.checkpoints.readers.spans import Cursor, Span
+from fda.checkpoints.weights import TensorInfo, Weights, file_fingerprint
+from fda.errors import UserError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+_LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
+_LONGEST_PICKLE = 1 << 29  # of a zip archive: names and shapes of millions of tensors fit in
+
+
+class PickledCheckpoint(Weights):
+    """The state dict in a pickled file; `root` is the pickled object as data."""
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+
+    @cached_property
+    def root(self) -> Any:
+        """The pickled object: plain data, `Held` and `StoredTensor`. UserError if it asks for more than data."""
+        return read_root(self.path)
+
+    @cached_property
+    def _tensors(self) -> dict[str, StoredTensor | NumpyArray]:
+        found = tensors_in(self.root, self.path)
+        for name, tensor in found.items():
+            problem = tensor.problem()
+            if problem:
+                raise UserError(
+                    f"{self.path}: tensor {name} {problem}: the file is damaged, copy or download it again."
+                )
+        return dict(sorted(found.items()))
+
+    @cached_property
+    def header(self) -> dict[str, TensorInfo]:
+        return {name: tensor.info for name, tensor in self._tensors.items()}
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 of the file's bytes."""
+        return file_fingerprint(self.path)
+
+    @property
+    def bytes(self) -> int:
+        return self.path.stat().st_size
+
+    def __getitem__(self, name: str) -> "Tensor":
+        tensor = self._tensors[name]
+        try:
+            return tensor.read()
+        except (OSError, ValueError) as problem:
+            raise UserError(
+                f"{self.path} changed while it was read ({problem}): start again with a whole file."
+            ) from None
+
+
+def read_root(path: Path) -> Any:
+    """The object in a pickled file, as data. One UserError for whatever is wrong with the file."""
+    refuse_what_is_no_checkpoint(path)
+    try:
+        if kind_of(path) == "zip":
+            return _read_zip(path)
+        return read_legacy(Cursor(Span(path, 0, path.stat().st_size)))
+    except Refused as problem:
+        raise UserError(
+            f"{path} {problem}, so it is more than weights and was not opened: "
+            "ask its authors for a safetensors file, and do not load this one with other programs."
+        ) from None
+    except (Damaged, zipfile.BadZipFile, zlib.error, OSError, EOFError, ValueError, RuntimeError) as problem:
+        raise UserError(f"{path} is not a whole PyTorch checkpoint ({problem}): copy or download it again.") from None
+
+
+def _read_zip(path: Path) -> Any:
+    with zipfile.ZipFile(path) as archive:
+        members = {info.filename: info for info in archive.infolist()}
+        pickles = [name for name in members if name == "data.pkl" or name.endswith("/data.pkl")]
+        if len(pickles) != 1:
+            raise Damaged("it is a zip archive without one data.pkl")
+        folder = pickles[0].removesuffix("data.pkl")
+        if folder + "constants.pkl" in members:
+            raise Refused("is a TorchScript program")
+        order = members.get(folder + "byteorder")
+        if order is not None and (order.file_size > 16 or archive.read(order) != b"little"):
+            raise Refused("was written by a machine of the other byte order")
+        if members[pickles[0]].file_size > _LONGEST_PICKLE:
+            raise Damaged("its data.pkl is too long")
+        text = archive.read(pickles[0])
+    storages: dict[str, Storage] = {}
+
+    def storage(value: Any) -> Storage:
+        one = storage_of(value)
+        if one.key not in storages:
+            if f"{folder}data/{one.key}" not in members:
+                raise Damaged(f"member data/{one.key} is missing")
+            one.data = _member(path, members[f"{folder}data/{one.key}"])
+            storages[one.key] = one
+        return storages[one.key] if storages[one.key].dtype == one.dtype else _retyped(storages[one.key], one)
+
+    return read_pickle(Cursor(Span(text, 0, len(text))), REBUILD, storage)
+
+
+def _retyped(stored: Storage, one: Storage) -> Storage:
+    """One storage seen as another dtype, which torch.save allows only for its bytes."""
+    one.data = stored.data
+    return one
+
+
+def _member(path: Path, info: zipfile.ZipInfo) -> Span:
+    """Where a member's bytes lie in the archive. They must be stored as they are."""
+    if info.compress_type != zipfile.ZIP_STORED or info.flag_bits & 1:
+        raise Refused("is compressed or encrypted, which torch.save never does")
+    header = Span(path, info.header_offset, 30).read()
+    if len(header) < 30 or header[:4] != b"PK\x03\x04":
+        raise Damaged(f"member {info.filename} is not where it should be")
+    names = int.from_bytes(header[26:28], "little") + int.from_bytes(header[28:30], "little")
+    start = info.header_offset + 30 + names
+    if start + info.file_size > path.stat().st_size:
+        raise Damaged(f"member {info.filename} is cut off")
+    return Span(path, start, info.file_size)
+
+
+def read_legacy(cursor: Cursor, rebuild: Rebuild = REBUILD) -> Any:
+    """The object in an old torch file (magic number, version, machine, object, storage keys, storages), or in one pickle."""
+    storages: dict[str, Storage] = {}
+
+    def persistent(value: Any) -> Any:
+        if isinstance(value, tuple) and len(value) > 1 and value[0] == "module" and isinstance(value[1], Name):
+            return value[1]  # a module's class, with its source text, which is left alone
+        one = storage_of(value)
+        return storages.setdefault(one.key, one)
+
+    root = read_pickle(cursor, rebuild, persistent)
+    if root != _LEGACY_MAGIC:
+        return root
+    version, machine = read_pickle(cursor, rebuild), read_pickle(cursor, rebuild)
+    if version != 1001 or not isinstance(machine, dict) or machine.get("little_endian") is not True:
+        raise Refused("was written by an unknown version of torch or another kind of machine")
+    root, keys = read_pickle(cursor, rebuild, persistent), read_pickle(cursor, rebuild)
+    for key in keys if isinstance(keys, list) else ():
+        size, one = cursor.read(8), storages.get(key) if isinstance(key, str) else None
+        count = int.from_bytes(size, "little")
+        if len(size) < 8 or one is None or count != one.count:
+            raise Damaged("its storages are not those of its tensors")
+        try:
+            one.data = cursor.skip(count * (1 if one.dtype is None else TORCH_DTYPES[one.dtype].itemsize))
+        except ValueError as problem:
+            raise Damaged(str(problem)) from None
+    if any(one.data is None for one in storages.values()):
+        raise Damaged("a storage is missing")
+    return root

@@ -1,0 +1,133 @@
+"""Checkpoints as read-only mappings name → tensor, read lazily from safetensors files. No pickle is opened here.
+
+Headers (names, shapes, dtypes) are read without torch; tensors one at a time, when asked for. Other formats, and the choice
+between them, are left to `fda.checkpoints.readers`.
+"""
+
+import hashlib
+from abc import abstractmethod
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from safetensors import SafetensorError, safe_open
+
+from fda.checkpoints.readers.signs import refuse_what_is_no_checkpoint
+from fda.errors import UserError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+WEIGHT_FILES = ("open_clip_model.safetensors", "open_clip_pytorch_model.safetensors", "model.safetensors")
+
+
+@dataclass(frozen=True)
+class TensorInfo:
+    """What a header says of a tensor."""
+
+    shape: tuple[int, ...]
+    dtype: str
+
+    @property
+    def count(self) -> int:
+        product = 1
+        for size in self.shape:
+            product *= size
+        return product
+
+
+def weights_file(model: str | Path) -> Path:
+    """The safetensors file of a model: the path itself, or the one in its folder. UserError if there is none."""
+    path = Path(model)
+    if path.is_file():
+        return path
+    for name in WEIGHT_FILES:
+        if (path / name).is_file():
+            return path / name
+    raise UserError(f"{path} holds no weights: expected one of {', '.join(WEIGHT_FILES)} in it.")
+
+
+class Weights(Mapping[str, "Tensor"]):
+    """What every reader is: `weights[name]` reads one tensor; iteration gives the names in sorted order.
+
+    `path` is where the weights come from, for messages; `header`, `fingerprint` and `bytes` read no tensor.
+    """
+
+    path: Path
+
+    @property
+    @abstractmethod
+    def header(self) -> dict[str, TensorInfo]:
+        """Name → shape and dtype, in sorted order."""
+
+    @property
+    @abstractmethod
+    def fingerprint(self) -> str:
+        """SHA-256 that stands for the content: equal content, equal fingerprint."""
+
+    @property
+    @abstractmethod
+    def bytes(self) -> int:
+        """Size of the files."""
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """Every file that is read, for those who must check where they lie."""
+        return (self.path,)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.header)
+
+    def __len__(self) -> int:
+        return len(self.header)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.header  # the Mapping's own would read the tensor
+
+
+def joint_fingerprint(*parts: str) -> str:
+    """One fingerprint for content that lies in several places: SHA-256 of the parts' texts, one a line."""
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+
+def file_fingerprint(path: Path) -> str:
+    """SHA-256 of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+class Checkpoint(Weights):
+    """A checkpoint in one safetensors file."""
+
+    def __init__(self, model: str | Path) -> None:
+        self.path = weights_file(model)
+
+    @cached_property
+    def header(self) -> dict[str, TensorInfo]:
+        """Name → shape and dtype, in sorted order. UserError for a file that is not whole, or not safetensors."""
+        refuse_what_is_no_checkpoint(self.path)
+        try:
+            with safe_open(self.path, framework="numpy") as file:
+                slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+                return {name: TensorInfo(tuple(s.get_shape()), s.get_dtype()) for name, s in slices.items()}
+        except (SafetensorError, OSError) as error:
+            raise UserError(
+                f"{self.path} is not a whole safetensors file ({error}): copy or download it again."
+            ) from None
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 of the file's bytes."""
+        return file_fingerprint(self.path)
+
+    @property
+    def bytes(self) -> int:
+        return self.path.stat().st_size
+
+    def __getitem__(self, name: str) -> "Tensor":
+        if name not in self.header:
+            raise KeyError(name)
+        with safe_open(self.path, framework="pt") as file:
+            return file.get_tensor(name)

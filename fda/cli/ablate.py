@@ -1,0 +1,73 @@
+"""`python -m fda ablate`: the same construction from the paper's five starts, one run after the other, and a table of them."""
+
+import json
+from typing import Annotated, Any
+
+import typer
+
+from fda.cli.output import require_folder, write_whole
+from fda.cli.runs import BlocksOption, DeviceOption, FreshOption, JsonOption, SeedOption, TasksOption, ZooOption
+from fda.cli.runs import _run as carry_out
+
+MEASURES = ("angle_loss", "similarity", "effective_rank", "tail_energy", "projection_energy")
+
+
+def ablate(
+    zoo: ZooOption,
+    tasks: TasksOption = None,
+    blocks: BlocksOption = None,
+    preset: Annotated[str, typer.Option(help="paper or fast")] = "fast",
+    steps: Annotated[int | None, typer.Option(min=1, help="optimiser steps; default: the preset's")] = None,
+    seed: SeedOption = 0,
+    device: DeviceOption = "auto",
+    fresh: FreshOption = False,
+    json_file: JsonOption = None,
+) -> None:
+    """Construct anchors from the weight start and from gauss with four σ (the paper's figures 3 and 4)."""
+    from fda.requests.ablation import ablation_specs, run_of
+    from fda.requests.runs import split_blocks, split_list
+    from fda.store.store import Store
+
+    require_folder(json_file)
+    specs = ablation_specs(
+        zoo,
+        tasks=split_list(tasks),
+        blocks=split_blocks(blocks),
+        preset=preset,
+        steps=steps,
+        seed=seed,
+        device=device,
+    )
+    store = Store()
+    run_ids = []
+    for spec in specs:
+        there = None if fresh else run_of(store.runs(states=("done",)), spec)
+        run_ids.append(there.run_id if there is not None else carry_out(spec, fresh))
+    rows = [_row(store, run_id) for run_id in run_ids]
+    _print(rows)
+    print(f"page: /anchors?run={run_ids[0]}&runs={','.join(run_ids[1:])}")
+    if json_file is not None:
+        write_whole(json_file, json.dumps({"zoo": specs[0].zoo.name, "rows": rows}, indent=2))
+
+
+def _row(store: Any, run_id: str) -> dict[str, Any]:
+    """A run's start and the means over its units of every measure, at the first and the last step that have it."""
+    settings = store.run(run_id).spec.construction
+    gauss = settings.init == "gauss"
+    row: dict[str, Any] = {"run": run_id, "init": settings.init, "sigma": settings.sigma if gauss else None}
+    for measure in MEASURES:
+        courses = [values for _, values in store.scalars(run_id, measure, points=None).values()]
+        if courses:
+            ends = [sum(values[place] for values in courses) / len(courses) for place in (0, -1)]
+            row[measure] = {"first": ends[0], "last": ends[1], "units": len(courses)}
+    return row
+
+
+def _print(rows: list[dict[str, Any]]) -> None:
+    there = [measure for measure in MEASURES if any(measure in row for row in rows)]
+    print(f"{'start':<16}" + "".join(f"{measure.replace('_', ' '):>24}" for measure in there) + "  run")
+    for row in rows:
+        name = "weight" if row["sigma"] is None else f"gauss σ {row['sigma']:g}"
+        cells = (f"{row[one]['first']:.4g} → {row[one]['last']:.4g}" if one in row else "–" for one in there)
+        print(f"{name:<16}" + "".join(f"{cell:>24}" for cell in cells) + f"  {row['run']}")
+    print("means over tasks and blocks, first → last step")

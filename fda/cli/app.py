@@ -1,0 +1,260 @@
+"""The command line. Contract of the project: names, options, exit codes (0 done, 1 the run failed, 2 the request was wrong).
+
+Here: what becomes of errors, and the commands that start no run. Those that do are in `cli_runs.py`.
+"""
+
+import json
+import os
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from fda.cli import ablate as cli_ablate
+from fda.cli import bench as cli_bench
+from fda.cli import estimate as cli_estimate
+from fda.cli import export as cli_export
+from fda.cli import import_anchors as cli_import
+from fda.cli import runs as cli_runs
+from fda.cli.runs import SeedOption
+from fda.errors import UserError, readable
+from fda.interpreter import begin
+
+if TYPE_CHECKING:
+    from fda.merging.method import Hyperparameter, Method
+
+# typer carries its own click and exports no base class of its usage errors
+USAGE_ERROR = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
+
+app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
+zoo_app = typer.Typer(help="List, look into, check and build zoos.")
+app.add_typer(zoo_app, name="zoo")
+for command in (cli_runs.construct, cli_runs.compare, cli_runs.demo, cli_runs.landscape):
+    app.command()(command)
+app.command()(cli_ablate.ablate)
+app.command()(cli_export.export)
+app.command()(cli_estimate.estimate)
+app.command("import")(cli_import.import_anchors)
+app.add_typer(cli_runs.runs_app, name="runs")
+app.add_typer(cli_bench.bench_app, name="bench")
+
+NEEDS = {
+    "nothing": "the checkpoints alone",
+    "inputs": "inputs of the {} split, without labels",
+    "labels": "inputs of the {} split, with labels",
+    "anchors": "anchors",
+}
+
+
+@app.callback()
+def about() -> None:
+    """Functional dual anchors: construct them, merge with them, look inside them."""
+
+
+def main() -> None:
+    """Run the command line; UserError and usage errors become one line on stderr and exit code 2."""
+    begin()
+    try:
+        code = app(standalone_mode=False)
+    except UserError as error:
+        code = _complain(str(error))
+    except USAGE_ERROR as error:
+        code = _complain(f"{error.format_message().rstrip('.')}: `python -m fda --help` tells the options.")
+    except (typer.Abort, KeyboardInterrupt):
+        code = 1
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 0
+    except OSError as error:
+        code = _complain(
+            f"{error.filename or 'a file'}: {error.strerror or error}: check the disk and the permissions."
+        )
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _complain(sentence: str) -> int:
+    print(f"fda: {readable(sentence)}", file=sys.stderr)
+    return 2
+
+
+@app.command()
+def convert(
+    source: Annotated[Path, typer.Argument(help="a file or folder of weights, in any format that is read")],
+    target: Annotated[Path, typer.Argument(help="the .safetensors file to write")],
+    base: Annotated[Path | None, typer.Option(help="the base that a LoRA adapter was trained on")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="replace a file that is there")] = False,
+) -> None:
+    """Write weights as one safetensors file: pickled checkpoints and heads, shards, adapters. No pickled code is run."""
+    from fda.checkpoints.readers.convert import convert_to_safetensors
+    from fda.checkpoints.readers.open import open_weights
+    from fda.zoos.kinds import renamings
+
+    over = {} if base is None else {"base": open_weights(base), "rename": renamings(base)}
+    made = convert_to_safetensors(source, target, **over, overwrite=overwrite)
+    print(f"{made.path}: {made.tensors} tensors, {made.bytes / 2**20:.1f} MiB, from a {made.what}")
+
+
+@app.command("report")
+def report_run(
+    run_id: Annotated[str, typer.Argument(help="a run, as `python -m fda runs list` names it")],
+    out: Annotated[Path, typer.Option(help="the .html file to write")],
+    dark: Annotated[bool, typer.Option("--dark", help="in the dark theme")] = False,
+) -> None:
+    """Write a run as one HTML file that opens offline: scores, figures, numbers, settings, how to repeat it."""
+    from fda.cli.output import require_folder, write_whole
+    from fda.report.run_report import run_report
+    from fda.store.store import Store
+
+    require_folder(out)
+    store = Store()
+    write_whole(out, run_report(store, store.run(run_id), "dark" if dark else "light"))
+    print(f"{out}: {out.stat().st_size / 2**20:.1f} MiB")
+
+
+# zoos ------------------------------------------------------------------------------------------------------------------
+
+
+@zoo_app.command("list")
+def zoo_list() -> None:
+    """The shipped zoos."""
+    from fda.zoos.zoo import list_zoos, load_zoo
+
+    for name, path in list_zoos().items():
+        zoo = load_zoo(path)
+        print(f"{name}: {zoo.description or ''} ({len(zoo.tasks)} tasks: {', '.join(zoo.task_names)})")
+
+
+@zoo_app.command("show")
+def zoo_show(
+    zoo: str, as_json: Annotated[bool, typer.Option("--json", help="print everything as JSON")] = False
+) -> None:
+    """What is in a zoo: blocks, sizes, task-vector norms and cosines."""
+    from fda.figures.checkpoints import TREATMENTS, treatment_of
+    from fda.zoos.survey import survey
+    from fda.zoos.zoo import load_zoo, zoo_path
+
+    found = survey(load_zoo(zoo), str(zoo_path(zoo)))
+    if as_json:
+        print(json.dumps(found))
+        return
+    print(f"{found['name']}: {found['description'] or ''}")
+    print(f"base: {found['base']['model']} ({found['base']['parameters']:,} parameters, {found['layout']})")
+    print(
+        f"blocks: {len(found['blocks'])} of {len(found['blocks'][0]['tensors'])} tensors, width {found['width']}, "
+        f"{found['tokens']} tokens"
+    )
+    kinds = Counter(treatment_of(tensor) for tensor in found["treatments"])
+    print(f"tensors: {', '.join(f'{kinds[kind]} {kind}' for kind in TREATMENTS if kinds[kind])}")
+    for task in found["tasks"]:
+        norms = "  ".join(f"{norm:.3f}" for norm in task["norms"])
+        print(f"  {task['name']:<12} {task['classes'] or '?':>4} classes   task-vector norm by block: {norms}")
+    print("cosine between task vectors:")
+    for name, row in zip(found["cosines"]["tasks"], found["cosines"]["all"], strict=True):
+        print(f"  {name:<12} " + " ".join(f"{value:6.3f}" for value in row))
+
+
+@zoo_app.command("check")
+def zoo_check(
+    zoo: str,
+    headers: Annotated[
+        bool, typer.Option("--headers", help="from configs and headers alone: no weights, no data are downloaded")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="with --headers: print what was found as JSON")] = False,
+) -> None:
+    """Do the files of a zoo fit together? Headers first; then downloads what is missing, and tries one batch of each task."""
+    from fda.cli.check import print_preview, try_out
+    from fda.requests.preview import preview
+    from fda.zoos.zoo import load_zoo
+
+    loaded = load_zoo(zoo)
+    found = preview(loaded)
+    if as_json and headers:
+        print(found.model_dump_json())
+        return
+    if headers or found.download_bytes:
+        print_preview(found)
+    if found.problems:
+        raise UserError(found.problems[0])
+    if not headers:
+        try_out(loaded)
+
+
+@zoo_app.command("build-demo")
+def zoo_build_demo(
+    out: Annotated[Path | None, typer.Option(help="folder to write; default: the embedded zoo's")] = None,
+    seed: SeedOption = 0,
+) -> None:
+    """Make the demo zoo again from its real images (about five minutes on 2 cores)."""
+    from fda.demo import build
+
+    if out is None:
+        build(seed=seed)
+    else:
+        build(out, seed, zoo_file=out / "zoo.yaml")
+
+
+# methods -------------------------------------------------------------------------------------------------------------
+
+
+@app.command("methods")
+def methods_list(
+    name: Annotated[str | None, typer.Argument(help="one method, with every hyperparameter")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="print everything as JSON")] = False,
+) -> None:
+    """The merging methods: what they need, their ideas and hyperparameters."""
+    from fda.merging.method import SWEPT
+    from fda.merging.registry import METHODS, method
+
+    plain = [one for one in METHODS.values() if not one.swept]
+    if name is not None:
+        one = METHODS[method(name).name.removesuffix(SWEPT)]
+        print(json.dumps(_method_data(one)) if as_json else _method_text(one))
+    elif as_json:
+        print(json.dumps([_method_data(one) for one in plain]))
+    else:
+        wide, reads = max(len(one.name) for one in plain), max(len(_needs(one)) for one in plain)
+        for one in plain:
+            print(f"{one.name:<{wide}}  {_needs(one):<{reads}}  {one.idea}")
+
+
+def _needs(one: "Method") -> str:
+    return NEEDS[one.needs].format(one.split)
+
+
+def _method_data(one: "Method") -> dict[str, Any]:
+    """A method as plain data; `sweep` is empty for what cannot be chosen on the validation split."""
+    from dataclasses import asdict
+
+    hypers = [asdict(hyper) | {"type": hyper.type.__name__} for hyper in one.hyperparameters]
+    fields = ("name", "title", "idea", "paper", "year", "needs", "start")
+    return {field: getattr(one, field) for field in fields} | {
+        "split": one.split if one.needs in ("inputs", "labels") else None,
+        "hyperparameters": hypers,
+    }
+
+
+def _method_text(one: "Method") -> str:
+    lines = [f"{one.name}: {one.title}{f' ({one.paper}, {one.year})' if one.paper else ''}", one.idea]
+    lines.append(f"needs: {_needs(one)}" + (f"; starts from: {one.start}" if one.start else ""))
+    for hyper in one.hyperparameters:
+        lines += ["", *_hyper_lines(one, hyper)]
+    return "\n".join(lines if one.hyperparameters else [*lines, "no hyperparameters"])
+
+
+def _hyper_lines(one: "Method", hyper: "Hyperparameter") -> list[str]:
+    from fda.merging.method import SWEPT
+
+    bounds = [f"{word} {value:g}" for word, value in (("from", hyper.low), ("to", hyper.high)) if value is not None]
+    default = f"{hyper.default:g}" if isinstance(hyper.default, float) else str(hyper.default)
+    lines = [
+        f"--set {one.name}.{hyper.name}=…  {hyper.type.__name__} {' '.join(bounds)}, default {default}",
+        f"  {hyper.help}",
+    ]
+    if hyper.source:
+        lines.append(f"  source: {hyper.source}")
+    if hyper.sweep:
+        values = ", ".join(f"{value:g}" for value in hyper.sweep)
+        lines.append(f"  {one.name}{SWEPT} chooses it on the validation split among {values}")
+    return lines

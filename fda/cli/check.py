@@ -1,0 +1,75 @@
+"""`python -m fda zoo check`: what was seen of a zoo's models, and one batch of every task through them."""
+
+import sys
+
+from fda.errors import UserError
+from fda.requests.preview import Preview
+from fda.tasks.data import load_split
+from fda.tasks.evaluate import require_labels, scored_by
+from fda.tasks.heads import task_head
+from fda.zoos.survey import OpenZoo, open_zoo
+from fda.zoos.zoo import Zoo, ZooTask
+
+
+def print_preview(found: Preview) -> None:
+    """A line a model, what will be needed, and all problems but the first, which ends the command; on stderr, as no result."""
+    wide = max(len(one.role) for one in found.models)
+    for one in found.models:
+        told = f"{one.parameters:,} parameters, {one.dtype}" if one.parameters else "its tensors are not known yet"
+        where = f"{_size(one.to_download)} to download" if one.to_download else "here"
+        print(f"{one.role:<{wide}}  {one.model}: {one.architecture or 'no config'}, {told}, {where}", file=sys.stderr)
+    blocks = next((one for one in found.models if one.blocks), None)
+    if blocks is not None:
+        data = f"{_size(found.data_bytes)} of it for data, " if found.data_bytes else ""
+        print(
+            f"{blocks.blocks} blocks of {blocks.tensors_per_block} tensors, width {blocks.width}; the paper's settings need "
+            f"about {_size(found.memory_bytes)} of memory, {_size(found.disk_bytes)} of disk "
+            f"({data}{_size(found.disk_free_bytes)} free) and roughly {_time(found.seconds)} for the anchors on this machine",
+            file=sys.stderr,
+        )
+    for note in found.notes:
+        print(f"note: {note}", file=sys.stderr)
+    for problem in found.problems[1:]:
+        print(f"fda: {problem}", file=sys.stderr)
+
+
+def try_out(zoo: Zoo) -> None:
+    """Open everything, bring what is missing, answer one sample of every task. UserError with the first problem."""
+    opened = open_zoo(zoo)
+    opened.model.load(opened.base)
+    for task in opened.zoo.tasks:
+        if task.data is not None:
+            try:
+                note = _try_task(opened, task)
+            except UserError as error:
+                told = str(error)
+                raise UserError(told if repr(task.name) in told else f"task {task.name!r}: {told}") from None
+            if note is not None:
+                print(f"note: task {task.name!r}: {note}", file=sys.stderr)
+    print(f"{zoo.name}: {len(zoo.tasks)} tasks, {len(opened.model.blocks)} blocks: everything fits together.")
+
+
+def _try_task(opened: OpenZoo, task: ZooTask) -> str | None:
+    """One sample through the model and the task's head, and all labels against the head; what is to be noted of them."""
+    split = load_split(task, task.data.split, opened.model.transform)
+    batch = split.images(1)
+    if task.head is None and opened.model.kind == "open_clip":  # nothing that labels could be compared with
+        split.labels()
+        return split.note
+    head = task_head(opened, task.name)
+    logits = head.answer(opened.model, batch)
+    metric = scored_by(head, task.data)
+    if head.causal:
+        return None
+    require_labels(metric, split, split.labels(), logits.shape[1])
+    return split.note
+
+
+def _size(count: int | None) -> str:
+    return "?" if count is None else f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.1f} MB"
+
+
+def _time(seconds: float | None) -> str:
+    if seconds is None:
+        return "?"
+    return f"{seconds / 3600:.0f} h" if seconds >= 3 * 3600 else f"{max(1, round(seconds / 60))} min"

@@ -1,0 +1,78 @@
+"""`python -m fda estimate`: what a run will take, before it is started."""
+
+import json
+from typing import Annotated, Any
+
+import typer
+
+from fda.cli.runs import (
+    AdaptOption,
+    BlocksOption,
+    DeviceOption,
+    JsonOption,
+    SetOption,
+    SweepOption,
+    TasksOption,
+    ZooOption,
+    with_construct_options,
+)
+
+
+@with_construct_options
+def estimate(
+    zoo: ZooOption,
+    tasks: TasksOption = None,
+    blocks: BlocksOption = None,
+    preset: Annotated[str, typer.Option(help="paper or fast")] = "fast",
+    methods: Annotated[
+        str | None, typer.Option(help="methods compared afterwards, as `compare` takes them; default: none")
+    ] = None,
+    sweep: SweepOption = False,
+    method_settings: SetOption = None,
+    adapt: AdaptOption = None,
+    device: DeviceOption = "auto",
+    json_file: JsonOption = None,
+    **settings: Any,
+) -> None:
+    """Time, memory and disk that a construct run will take, from some seconds of its own work on this device."""
+    from dataclasses import asdict
+
+    from fda.cli.output import require_folder, write_whole
+    from fda.requests.cost import predict
+    from fda.requests.hyperparameters import read_assignments
+    from fda.requests.runs import (
+        choose_methods,
+        construct_settings,
+        known_tasks,
+        make_spec,
+        read_adaptation,
+        split_blocks,
+        split_list,
+    )
+    from fda.stages.calibrate import calibrate
+    from fda.zoos.zoo import load_zoo
+
+    require_folder(json_file)
+    loaded = load_zoo(zoo)
+    chosen = known_tasks(loaded, split_list(tasks))
+    words = split_list(methods)
+    spec = make_spec(
+        zoo,
+        tasks=chosen,
+        blocks=split_blocks(blocks),
+        construct=construct_settings(preset, family=loaded.family, **settings),
+        methods=choose_methods(loaded, chosen, words, anchors=True, sweep=sweep) if words else (),
+        hyperparameters=read_assignments(method_settings or ()),
+        adaptation=read_adaptation(adapt or ()),
+        device=device,
+    )
+    found = predict(spec, calibrate(spec))
+    for stage, seconds in found.stages.items():
+        print(f"{stage:<10} {seconds:>9.1f} s")
+    print(f"{'in all':<10} {found.seconds:>9.1f} s")
+    print(f"{'memory':<10} {found.memory_bytes / 2**20:>9.0f} MiB")
+    print(f"{'disk':<10} {found.disk_bytes / 2**20:>9.0f} MiB")
+    if found.uncounted:
+        print(f"not counted: merging by {', '.join(found.uncounted)}")
+    if json_file is not None:
+        write_whole(json_file, json.dumps(asdict(found) | {"seconds": found.seconds}, indent=2))

@@ -1,0 +1,42 @@
+"""`python -m fda import`: anchors that others published, as a run like any other."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fda.cli.runs import BlocksOption, DeviceOption, FreshOption, TasksOption, ZooOption
+from fda.cli.runs import _run as carry_out
+
+
+def import_anchors(
+    folder: Annotated[
+        Path, typer.Argument(help="a folder with TASK/dual_anchors_layer_1.npy, …_2.npy, … as the authors publish them")
+    ],
+    zoo: ZooOption,
+    tasks: TasksOption = None,
+    blocks: BlocksOption = None,
+    init: Annotated[str | None, typer.Option(help="weight or gauss; default: what the folder's name tells")] = None,
+    sigma: Annotated[float | None, typer.Option(help="scale of the gauss start; default: so too")] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="steps they took; default: so too")] = None,
+    device: DeviceOption = "auto",
+    fresh: FreshOption = False,
+) -> None:
+    """Import published anchors (.npy) as a run, their angle loss computed anew."""
+    from fda.requests.published import published_spec
+    from fda.requests.runs import split_blocks, split_list
+    from fda.store.store import Store
+
+    spec = published_spec(
+        zoo,
+        folder,
+        tasks=split_list(tasks),
+        blocks=split_blocks(blocks),
+        device=device,
+        init=init,
+        sigma=sigma,
+        steps=steps,
+    )
+    run_id = carry_out(spec, fresh)
+    print(f"anchors: {Store().run_dir(run_id) / 'anchors'}")
+    print(f"compare: python -m fda compare --zoo {zoo} --anchors {run_id}")

@@ -1,0 +1,70 @@
+"""What the command line tells of a run: its comparison as a table and as JSON, and all of it as plain data."""
+
+import json
+import os
+import tempfile
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from fda.errors import UserError
+from fda.merging.registry import METHODS
+from fda.report.table import comparison
+from fda.store.store import Run, Store
+
+
+def report(run_id: str, json_file: Path | None) -> None:
+    """Print the comparison as a table and write it as JSON."""
+    store = Store()
+    spec = store.run(run_id).spec
+    table = comparison(spec.zoo.name, spec.tasks, *store.results(run_id))
+    if json_file is not None:
+        write_whole(json_file, json.dumps(table, indent=2))
+    wide = max(len(row["method"]) for row in table["rows"])
+    titles = " ".join(f"{task[:9]:>9}" for task in spec.tasks)
+    print(f"{'method':<{wide}} {'average':>7} {'norm.':>7}  {titles}  reads")
+    for row in table["rows"]:
+        if row["average"] is None:
+            print(f"{row['method']:<{wide}} failed: {row['error']}")
+        else:
+            normalized = f"{row['normalized']:7.1%}" if row["normalized"] is not None else f"{'':>7}"
+            cells = " ".join(f"{row['accuracy'][task]:9.1%}" for task in spec.tasks)
+            print(f"{row['method']:<{wide}} {row['average']:7.1%} {normalized}  {cells}  {_reads(row)}".rstrip())
+
+
+def _reads(row: dict[str, Any]) -> str:
+    """What a method read beside the checkpoints, in a few words."""
+    settings, one = row["settings"], METHODS.get(row["method"])
+    words = []
+    if "inputs" in settings:
+        words.append(f"inputs: {settings['inputs']}")
+    if one is not None and one.needs == "anchors":
+        words.append("anchors")
+    if settings.get("selection") == "validation":
+        name = settings["sweep"]["hyperparameter"]
+        words.append(f"validation labels: {name} {settings[name]:g}")
+    return ", ".join(words)
+
+
+def run_data(store: Store, run: Run) -> dict[str, Any]:
+    """A run as plain data for --json."""
+    data = asdict(run) | {"spec": run.spec.model_dump(mode="json"), "path": str(store.run_dir(run.run_id))}
+    data["units"] = [asdict(unit) for unit in store.units(run.run_id)]
+    data["comparison"] = comparison(run.spec.zoo.name, run.spec.tasks, *store.results(run.run_id))
+    return data
+
+
+def require_folder(json_file: Path | None) -> None:
+    """UserError, before any work, if the rows could not be written in the end."""
+    if json_file is not None and not os.access(json_file.parent, os.W_OK):
+        raise UserError(f"{json_file} could not be written (no such folder, or no permission): choose another place.")
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a file whole or not at all; a UserError if it cannot be written."""
+    try:
+        with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False, encoding="utf-8") as part:
+            part.write(text + "\n")
+        os.replace(part.name, path)
+    except OSError as error:
+        raise UserError(f"{path} could not be written ({error.strerror}): choose another place.") from None

@@ -1,0 +1,322 @@
+"""Commands that start runs and look after them: construct, compare, demo, and `runs …`. `cli.py` gathers them.
+
+Options come from the settings' models and the registry; a request is checked in `fda.requests.runs`.
+"""
+
+import inspect
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import NoneType
+from typing import Annotated, Any, Literal, get_args, get_origin
+
+import typer
+
+from fda.cli.output import report, require_folder, run_data
+from fda.settings import ConstructSettings
+
+runs_app = typer.Typer(help="List, show, stop, resume and delete runs.")
+
+ZooOption = Annotated[str, typer.Option("--zoo", help="a shipped zoo's name, or the path of a zoo file")]
+TasksOption = Annotated[str | None, typer.Option(help="tasks, separated by commas; default: all")]
+BlocksOption = Annotated[str | None, typer.Option(help="blocks from 0, separated by commas; default: all")]
+DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda:0 or mps")]
+JsonOption = Annotated[Path | None, typer.Option("--json", help="write the rows to this file")]
+SeedOption = Annotated[int, typer.Option(min=0, help="seed")]
+FreshOption = Annotated[bool, typer.Option("--fresh", help="start anew, even where the same run was left unfinished")]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="METHOD.NAME=VALUE", help="a hyperparameter, such as ta.scale=0.4; any number"),
+]
+AdaptOption = Annotated[
+    list[str] | None,
+    typer.Option("--adapt", metavar="NAME=VALUE", help="an adaptation setting, such as distance=mse; any number"),
+]
+SweepOption = Annotated[
+    bool, typer.Option("--sweep", help="add each method with its coefficient chosen on the validation split")
+]
+MethodsOption = Annotated[
+    str | None,
+    typer.Option(
+        help="methods, separated by commas; main, data-free or all: those of them that can run here; default: main"
+    ),
+]
+
+
+def with_construct_options(command: Callable[..., None]) -> Callable[..., None]:
+    """An option for every field of ConstructSettings that the command does not name itself, given to its **settings."""
+    own = [one for one in inspect.signature(command).parameters.values() if one.kind is not one.VAR_KEYWORD]
+    named = {one.name for one in own}
+    fields = {name: field for name, field in ConstructSettings.model_fields.items() if name not in named}
+    added = []
+    for name, field in fields.items():
+        literal = get_origin(field.annotation) is Literal
+        choices = f"{', '.join(get_args(field.annotation))}: " if literal else ""
+        kind = str if literal else next(k for k in (*get_args(field.annotation), field.annotation) if k is not NoneType)
+        option = typer.Option(
+            f"--{name.replace('_', '-')}", help=f"{choices}{field.description}; default: the preset's"
+        )
+        hint = Annotated[kind | None, option]
+        added.append(inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=hint))
+    command.__signature__ = inspect.Signature([*own, *added])  # typer reads both
+    command.__annotations__ = {one.name: one.annotation for one in (*own, *added)} | {"return": None}
+    return command
+
+
+@with_construct_options
+def construct(
+    zoo: ZooOption,
+    tasks: TasksOption = None,
+    blocks: BlocksOption = None,
+    preset: Annotated[str, typer.Option(help="paper or fast")] = "fast",
+    seed: SeedOption = 0,
+    device: DeviceOption = "auto",
+    engine: Annotated[str, typer.Option(help="local or ray")] = "local",
+    fresh: FreshOption = False,
+    **settings: Any,
+) -> None:
+    """Construct anchors for every task × block of a zoo."""
+    from fda.requests.runs import construct_settings, make_spec, split_blocks, split_list
+    from fda.zoos.zoo import load_zoo
+
+    chosen = construct_settings(preset, family=load_zoo(zoo).family, seed=seed, **settings)
+    spec = make_spec(
+        zoo,
+        tasks=split_list(tasks),
+        blocks=split_blocks(blocks),
+        construct=chosen,
+        device=device,
+        engine=engine,
+        seed=seed,
+    )
+    run_id = _run(spec, fresh)
+    print(f"anchors: {_store().run_dir(run_id) / 'anchors'}")
+
+
+def compare(
+    zoo: ZooOption,
+    anchors: Annotated[str | None, typer.Option(help="the construct run whose anchors the fda: methods use")] = None,
+    methods: MethodsOption = None,
+    sweep: SweepOption = False,
+    settings: SetOption = None,
+    adapt: AdaptOption = None,
+    tasks: TasksOption = None,
+    blocks: BlocksOption = None,
+    seed: SeedOption = 0,
+    device: DeviceOption = "auto",
+    fresh: FreshOption = False,
+    json_file: JsonOption = None,
+) -> None:
+    """Merge with every method and score the results on the tasks' test data."""
+    from fda.requests.hyperparameters import read_assignments
+    from fda.requests.runs import (
+        choose_methods,
+        known_tasks,
+        make_spec,
+        read_adaptation,
+        split_blocks,
+        split_list,
+    )
+    from fda.zoos.zoo import load_zoo
+
+    require_folder(json_file)
+    loaded = load_zoo(zoo)
+    chosen = known_tasks(loaded, split_list(tasks) or (_store().run(anchors).spec.tasks if anchors else ()))
+    words = split_list(methods) or ("main",)
+    spec = make_spec(
+        zoo,
+        tasks=chosen,
+        blocks=split_blocks(blocks),
+        methods=choose_methods(loaded, chosen, words, anchors=anchors is not None, sweep=sweep),
+        hyperparameters=read_assignments(settings or ()),
+        adaptation=read_adaptation(adapt or ()),
+        anchors_run=anchors,
+        device=device,
+        seed=seed,
+    )
+    report(_run(spec, fresh), json_file)
+
+
+def demo(
+    json_file: JsonOption = None,
+    sweep: SweepOption = False,
+    settings: SetOption = None,
+    adapt: AdaptOption = None,
+    seed: SeedOption = 0,
+    device: DeviceOption = "auto",
+    fresh: FreshOption = False,
+) -> None:
+    """Construct anchors on the embedded zoo and compare eight methods: no network, no GPU."""
+    from fda.requests.hyperparameters import read_assignments
+    from fda.requests.runs import MAIN_METHODS, construct_settings, make_spec, read_adaptation, with_swept
+    from fda.zoos.zoo import load_zoo
+
+    require_folder(json_file)
+    spec = make_spec(
+        "demo",
+        construct=construct_settings("fast", family=load_zoo("demo").family, seed=seed),
+        methods=with_swept(MAIN_METHODS) if sweep else MAIN_METHODS,
+        hyperparameters=read_assignments(settings or ()),
+        adaptation=read_adaptation(adapt or ()),
+        device=device,
+        seed=seed,
+    )
+    report(_run(spec, fresh), json_file)
+
+
+def landscape(
+    run_id: Annotated[str, typer.Argument(help="a run that has anchors")],
+    points: Annotated[int | None, typer.Option(help="points along each side of the grid, odd; default: 25")] = None,
+    samples: Annotated[int | None, typer.Option(help="samples per task at every point; default: 96")] = None,
+    directions: Annotated[str | None, typer.Option(help="ta_fda, paths: what spans the plane; default: ta_fda")] = None,
+    split: Annotated[str | None, typer.Option(help="auto, validation, test: where samples come from")] = None,
+    snapshots: Annotated[int | None, typer.Option(help="epochs at which the weights are kept; default: 12")] = None,
+    device: DeviceOption = "auto",
+    fresh: FreshOption = False,
+) -> None:
+    """Loss over a plane of weights, with the paths of task arithmetic and of FDA."""
+    from fda.cli.landscape import report_landscape
+    from fda.requests.landscape import landscape_spec
+
+    spec = landscape_spec(
+        _store(),
+        run_id,
+        device=device,
+        points=points,
+        samples=samples,
+        directions=directions,
+        split=split,
+        snapshots=snapshots,
+    )
+    report_landscape(_run(spec, fresh))
+
+
+@runs_app.command("list")
+def runs_list(as_json: Annotated[bool, typer.Option("--json")] = False) -> None:
+    """All runs, newest first."""
+    from fda.jobs.lifecycle import reconcile
+
+    store = _store()
+    reconcile(store)
+    runs = store.runs()
+    if as_json:
+        print(json.dumps([run_data(store, run) for run in runs]))
+        return
+    if not runs:
+        print("no runs yet: `python -m fda demo` makes one.")
+    for run in runs:
+        print(
+            f"{run.run_id}  {run.state:<9} {run.kind:<9} {run.units_done}/{run.units_total} units  {run.spec.zoo.name}"
+        )
+
+
+@runs_app.command("show")
+def runs_show(run_id: str, as_json: Annotated[bool, typer.Option("--json")] = False) -> None:
+    """One run: its state, settings, units and scores."""
+    from fda.jobs.lifecycle import reconcile
+
+    store = _store()
+    reconcile(store)
+    run = store.run(run_id)
+    if as_json:
+        print(json.dumps(run_data(store, run)))
+        return
+    print(f"{run.run_id}  {run.kind} on {run.device}: {run.state}" + (f" ({run.message})" if run.message else ""))
+    print(f"zoo {run.spec.zoo.name}: {', '.join(run.spec.tasks)}; files in {store.run_dir(run_id)}")
+    for unit in store.units(run_id):
+        loss = f"  loss {unit.loss:.4f}" if unit.loss is not None else ""
+        where = unit.key.name if unit.key.block < 0 else f"{unit.key.name} block {unit.key.block}"
+        print(f"  {unit.key.stage:<9} {where:<24} {unit.state:<8} {unit.step}/{unit.steps}{loss}")
+    if store.results(run_id)[0]:
+        report(run_id, None)
+
+
+@runs_app.command("stop")
+def runs_stop(run_id: str) -> None:
+    """Stop a run; what is finished stays, and it can be resumed."""
+    from fda.jobs.lifecycle import stop_and_wait
+
+    print(stop_and_wait(_store(), run_id))
+
+
+@runs_app.command("resume")
+def runs_resume(run_id: str) -> None:
+    """Go on with a stopped, crashed or failed run from its finished units."""
+    from fda.jobs.lifecycle import reopen
+
+    store = _store()
+    reopen(store, run_id)
+    _carry_out(run_id)
+    if store.run(run_id).spec.methods:
+        report(run_id, None)
+
+
+@runs_app.command("delete")
+def runs_delete(run_id: str) -> None:
+    """Delete a run with its files."""
+    _store().delete_run(run_id)
+    print(f"deleted {run_id}")
+
+
+# carrying out --------------------------------------------------------------------------------------------------------
+
+
+def _store() -> Any:
+    from fda.store.store import Store
+
+    return Store()
+
+
+def _run(spec: Any, fresh: bool) -> str:
+    """Check the spec against the checkpoints, then carry it out here, with progress; the run's id. Exit 1 if it fails.
+
+    The same request that was left unfinished goes on, unless `fresh`.
+    """
+    from fda.jobs.lifecycle import reopen
+    from fda.stages.execute import check_spec, resolve_device
+    from fda.zoos.survey import open_zoo
+
+    store = _store()
+    spec = spec.model_copy(update={"device": resolve_device(spec.device)})
+    check_spec(spec, open_zoo(spec.zoo, spec.tasks))
+    left = None if fresh else _unfinished(store, spec)
+    if left is None:
+        run_id = store.create_run(spec)
+    else:
+        run_id = left.run_id
+        reopen(store, run_id)
+        ended = "was stopped" if left.state == "cancelled" else left.state
+        done = f"{left.units_done} of {left.units_total} units done"
+        print(f"fda: going on with run {run_id}, which {ended}: {done} (--fresh starts a new one).", file=sys.stderr)
+    _carry_out(run_id)
+    return run_id
+
+
+def _unfinished(store: Any, spec: Any) -> Any:
+    """The newest run of the same request that ended without being done, or None."""
+    from fda.jobs.lifecycle import reconcile
+    from fda.stages.execute import resolve_device
+
+    reconcile(store)
+    for run in store.runs(states=("failed", "cancelled", "crashed")):
+        on_device = run.spec.model_copy(update={"device": resolve_device("auto")})
+        if spec in (run.spec, on_device if run.spec.device == "auto" else run.spec):
+            return run
+    return None
+
+
+def _carry_out(run_id: str) -> None:
+    from fda.cli.progress import show_progress
+    from fda.stages.worker import run_here
+
+    store = _store()
+    print(f"run {run_id}", file=sys.stderr)
+    with show_progress(store, run_id):
+        state = run_here(store, run_id)
+    if state == "cancelled":
+        print(f"fda: stopped; `python -m fda runs resume {run_id}` goes on from here.", file=sys.stderr)
+        raise typer.Exit(1)
+    if state != "done":
+        print(f"fda: the run failed: {store.run(run_id).message}", file=sys.stderr)
+        raise typer.Exit(1)

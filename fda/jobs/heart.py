@@ -1,0 +1,67 @@
+"""The side thread of a worker: says every two seconds that it lives, measures it, and listens for a stop.
+
+A thread of its own, because one step of the work may take long: a long decomposition must not look dead.
+"""
+
+import os
+import sys
+import threading
+import time
+import traceback
+
+import psutil
+
+from fda.store.store import Store
+
+BEAT_SECONDS = 2.0
+LISTEN_SECONDS = 0.5
+
+
+class Heart:
+    """Context manager around the work. Sets `stop` when a stop is requested or the run is no longer this process's."""
+
+    def __init__(self, store: Store, run_id: str, stop: threading.Event) -> None:
+        self._store, self._run_id, self._stop = store, run_id, stop
+        self._over = threading.Event()
+        self._process = psutil.Process()
+        self._thread = threading.Thread(target=self._live, name="heart", daemon=True)
+
+    def __enter__(self) -> "Heart":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def _live(self) -> None:
+        last = 0.0
+        while True:
+            try:
+                if self._store.stop_requested(self._run_id):
+                    self._stop.set()
+                if abs(time.time() - last) >= BEAT_SECONDS:  # by a clock that goes on while the machine sleeps
+                    last = time.time()
+                    if self._store.beat(self._run_id, os.getpid()):
+                        self._measure()
+                    else:
+                        self._stop.set()
+            except Exception:  # a full disk, a locked file: the work may go on, and so must the heart
+                traceback.print_exc()
+            if self._over.wait(LISTEN_SECONDS):
+                return
+
+    def _measure(self) -> None:
+        """Into `system`: memory_bytes and cpu_cores of this process; device_bytes and device_total_bytes on cuda."""
+        run = self._store.run(self._run_id)
+        if run.state == "queued":
+            return
+        values = {
+            "memory_bytes": float(self._process.memory_info().rss),
+            "cpu_cores": self._process.cpu_percent() / 100,
+        }
+        cuda = sys.modules.get("torch.cuda")  # never imported for this: the work does, when its turn has come
+        if run.device.startswith("cuda") and hasattr(cuda, "is_initialized") and cuda.is_initialized():
+            free, total = cuda.mem_get_info(run.device)
+            values |= {"device_bytes": float(total - free), "device_total_bytes": float(total)}
+        self._store.add_system(self._run_id, values)

@@ -1,0 +1,71 @@
+"""WUDI: data-free merging by least interference."""
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Annotated
+
+from fda.checkpoints.treatments import is_linear
+from fda.merging.method import Hyper, Weights, each_tensor, merging_method, task_vectors
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@merging_method(
+    name="wudi",
+    title="WUDI",
+    idea="Move the summed task vectors, layer by layer, to where they disturb no task's weights.",
+    paper="https://arxiv.org/abs/2503.08099",
+    year=2025,
+)
+def wudi(
+    base: Weights,
+    finetuned: Sequence[Weights],
+    *,
+    lr: Annotated[
+        float, Hyper("Adam's learning rate", 0.0, 1.0, "1e-5 for CLIP in Cheng et al. 2025; 2e-5 for RoBERTa")
+    ] = 1e-5,
+    steps: Annotated[
+        int, Hyper("Adam's steps", 0, None, "300 in Cheng et al. 2025; 400 in fusion_bench's config")
+    ] = 300,
+) -> Iterator[tuple[str, "Tensor"]]:
+    """θ = θ0 + M for the weights of linear layers, M from Σ τi by Adam on Σ ‖(M − τi) τiᵀ‖² / ‖τi‖² (Cheng et al. 2025).
+
+    Every other tensor stays the pretrained one, as in the released code, which names the linear weights of CLIP
+    (`is_linear` here); fusion_bench optimises every matrix and averages the rest. The loss is quadratic, but its minimum
+    is not the result: an entry moves by at most lr · steps, so these two are the regulariser, and scaled checkpoints
+    give another result. A zero task vector has no say; without any the tensor stays the base's.
+    """
+    for name, theta0 in each_tensor(base):
+        if is_linear(name, theta0):
+            theta0 = theta0 + least_interference(list(task_vectors(name, theta0, finetuned)), lr, steps)
+        yield name, theta0
+
+
+def least_interference(taus: Sequence["Tensor"], lr: float, steps: int) -> "Tensor":
+    """M (m × n) after `steps` of Adam from M0 = Σ τi.
+
+    With Gi = τiᵀτi / ‖τi‖² the gradient 2 Σ (M − τi) Gi is 2 [(M − M0) Σ Gi + Σ (M0 − τi) Gi]: one n × n product a step,
+    however many tasks there are, and exactly zero where the tasks do not interfere.
+    """
+    import torch
+
+    start = sum(taus)
+    gram = start.new_zeros(start.shape[1], start.shape[1])
+    slope = torch.zeros_like(start)
+    for tau in taus:
+        norm = tau.square().sum()
+        if norm > 0:
+            own = tau.T @ tau / norm
+            gram += own
+            slope += (start - tau) @ own
+    move = torch.zeros_like(start)
+    optimizer = torch.optim.Adam([move], lr=lr)
+    for _ in range(steps):
+        move.grad = 2 * (move @ gram + slope)
+        optimizer.step()
+    return start + move
+
+
+def interference(merged: "Tensor", taus: Sequence["Tensor"]) -> float:
+    """The loss that WUDI lowers: Σ ‖(M − τi) τiᵀ‖² / ‖τi‖²."""
+    return sum(float(((merged - tau) @ tau.T).square().sum() / tau.square().sum()) for tau in taus if bool(tau.any()))

@@ -1,0 +1,96 @@
+"""The command line that does what a page does: every setting of a run can be written on it."""
+
+import shlex
+from collections.abc import Mapping
+from typing import Any
+
+from fda.requests.runs import MAIN_METHODS, changed_adaptation, changed_hyperparameters, with_swept
+from fda.settings import ConstructSettings, Family, LandscapeSettings, presets
+from fda.store.spec import RunSpec
+from fda.zoos.zoo import list_zoos
+
+
+def run_commands(spec: RunSpec, run_id: str = "RUN_ID") -> list[str]:
+    """The commands that repeat a spec. `run_id`: the construct run that compare builds on."""
+    if spec.landscape is not None:
+        return [_landscape(spec, spec.landscape)]
+    if spec.published is not None:
+        return [_import(spec, spec.published)]
+    whole = _shared(spec, with_tasks=spec.tasks != spec.zoo.task_names)
+    if spec.methods and _is_demo(spec):
+        device = ["--device", spec.device] if spec.device != "auto" else []
+        sweep = ["--sweep"] if set(spec.methods) != set(MAIN_METHODS) else []
+        return [_line("demo", *_seed(spec), *device, *sweep, *_settings(spec))]
+    lines = []
+    if spec.construction is not None:
+        changed = changes(spec.construction, spec.zoo.family)
+        options = [part for name, value in changed.items() for part in (f"--{name.replace('_', '-')}", str(value))]
+        engine = ["--engine", spec.engine] if spec.engine != "local" else []
+        lines.append(_line("construct", *whole, "--preset", spec.construction.preset, *options, *engine))
+    if spec.methods:
+        source = run_id if spec.construction is not None else spec.anchors_run
+        anchors = ["--anchors", source] if source else []
+        methods = ["--methods", ",".join(spec.methods)]
+        lines.append(_line("compare", *whole, *anchors, *methods, *_seed(spec), *_settings(spec)))
+    return lines
+
+
+def changes(settings: ConstructSettings, family: Family = "vision") -> dict[str, object]:
+    """What differs from the family's preset."""
+    preset = presets(family)[settings.preset].model_dump()
+    return {name: value for name, value in settings.model_dump().items() if value != preset[name]}
+
+
+def _landscape(spec: RunSpec, settings: LandscapeSettings) -> str:
+    """Zoo, tasks, blocks, seed and adaptation are the source's."""
+    usual = LandscapeSettings(source=settings.source).model_dump()
+    options = [
+        part
+        for name, value in settings.model_dump().items()
+        if value != usual[name]
+        for part in (f"--{name}", str(value))
+    ]
+    device = ["--device", spec.device] if spec.device != "auto" else []
+    return _line("landscape", settings.source, *options, *device)
+
+
+def _import(spec: RunSpec, folder: str) -> str:
+    """Numbers of anchors and tokens are the files'; the rest is said, though the folder's name may tell it too."""
+    names = ("init", "sigma", "steps") if spec.construction.init == "gauss" else ("init", "steps")
+    told = [part for name in names for part in (f"--{name}", str(getattr(spec.construction, name)))]
+    return _line("import", folder, *_shared(spec, with_tasks=spec.tasks != spec.zoo.task_names), *told)
+
+
+def _settings(spec: RunSpec) -> list[str]:
+    values = changed_hyperparameters(spec)
+    own = {f"{method}.{name}": value for method, given in values.items() for name, value in given.items()}
+    return [*_assigned("--set", own), *_assigned("--adapt", changed_adaptation(spec))]
+
+
+def _assigned(option: str, values: Mapping[str, Any]) -> list[str]:
+    return [part for name, value in values.items() for part in (option, f"{name}={value}")]
+
+
+def _seed(spec: RunSpec) -> list[str]:
+    return ["--seed", str(spec.seed)] if spec.seed else []
+
+
+def _is_demo(spec: RunSpec) -> bool:
+    plain = presets(spec.zoo.family)["fast"].model_copy(update={"seed": spec.seed})
+    whole = spec.tasks == spec.zoo.task_names and not spec.blocks and spec.engine == "local"
+    main = set(spec.methods) in (set(MAIN_METHODS), set(with_swept(MAIN_METHODS)))
+    return spec.zoo.name == "demo" and whole and main and spec.construction == plain
+
+
+def _shared(spec: RunSpec, *, with_tasks: bool) -> list[str]:
+    shipped = {str(path): name for name, path in list_zoos().items()}
+    parts = ["--zoo", shipped.get(spec.zoo_path, spec.zoo_path)]
+    if with_tasks:
+        parts += ["--tasks", ",".join(spec.tasks)]
+    if spec.blocks:
+        parts += ["--blocks", ",".join(map(str, spec.blocks))]
+    return parts + (["--device", spec.device] if spec.device != "auto" else [])
+
+
+def _line(*parts: str) -> str:
+    return shlex.join(("python", "-m", "fda", *parts))

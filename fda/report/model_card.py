@@ -1,0 +1,168 @@
+"""The README.md of an exported model: what was merged, how, what it scores, how to load it and how to make it again.
+
+Front matter as the hub reads it. Every number comes from the run's store. Imports no streamlit of its own.
+"""
+
+import json
+import math
+import os
+import shlex
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from fda.errors import UserError
+from fda.merging.registry import METHODS
+from fda.report.anchors import known_settings
+from fda.report.command import run_commands
+from fda.report.comparison import Results, results, settings_text
+from fda.report.model_loading import Loading, loading_code
+from fda.requests.exports import export_words
+from fda.store.records import Run
+from fda.store.spec import RunSpec
+from fda.store.store import Store
+from fda.zoos.hub import is_hub_id, split_id
+from fda.zoos.zoo import Zoo, list_zoos
+
+NEAR = 2  # folders up from the zoo file
+
+
+def model_card(
+    store: Store, run: Run, method: str, loading: Loading, *, licence: Mapping[str, str] | None = None
+) -> str:
+    """Markdown with front matter. `licence`: what the base says of its own, as fields of the front matter."""
+    zoo, found = run.spec.zoo, results(store, run)
+    own = METHODS[method]
+    about = zoo.description or ""
+    names = ", ".join(f"`{name}`" for name in run.spec.tasks)
+    front = _front_matter(zoo, run.spec.tasks, loading.kind) | dict(licence or {})
+    parts = [
+        "---\n" + yaml.safe_dump(front, sort_keys=False, allow_unicode=True) + "---",
+        f"# {zoo.name} merged by {own.title}",
+        f"{own.idea} {about}".strip(),
+        f"One model for the tasks {names}, merged from checkpoints that were finetuned from {_model(zoo.base.model)}.",
+        "## Load it\n\n" + _loading(loading),
+        "## What it scores\n\n" + _scores(found, method),
+        "## How it was made\n\n" + _settings(store, run, method, found),
+        "## Make it again\n\n" + _fence("bash", "\n".join(_commands(store, run, method, loading.task))),
+        "The zoo file:\n\n" + _fence("yaml", _zoo_file(zoo, Path(run.spec.zoo_path).parent)),
+        "The licences of the base and of the finetuned checkpoints hold for this model too.",
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _front_matter(zoo: Zoo, tasks: tuple[str, ...], kind: str) -> dict[str, Any]:
+    """Only what the hub can follow: ids, no paths of this machine."""
+    models = [zoo.base.model, *(zoo.task(name).model for name in tasks)]
+    ids = list(dict.fromkeys(split_id(model).name for model in models if is_hub_id(model)))
+    data = [zoo.task(name).data for name in tasks]
+    sets = [one.path for one in data if one is not None and is_hub_id(one.path)]
+    found: dict[str, Any] = {"library_name": kind, "tags": ["merge", "model-merging"]}
+    if ids:
+        found |= {"base_model": ids, "base_model_relation": "merge"}
+    return found | ({"datasets": list(dict.fromkeys(sets))} if sets else {})
+
+
+def _model(model: str) -> str:
+    return f"[{model}](https://huggingface.co/{split_id(model).name})" if is_hub_id(model) else f"`{Path(model).name}`"
+
+
+def _loading(loading: Loading) -> str:
+    said = ""
+    if loading.task is not None:
+        said = f"It carries the head of the task `{loading.task}`; each task has its own, and heads are not merged."
+    elif loading.heads:
+        named = ", ".join(f"`heads/{name}.safetensors`" for name in loading.heads)
+        said = f"Heads are not merged, each task has its own: {named}."
+    elif loading.kind == "transformers":
+        said = "It carries no task's head: heads are not merged, each finetuned checkpoint has its own."
+    if not loading.text_tower:
+        said += " The base had no text tower: the one in the folder is empty, so that open_clip can build the model."
+    return _fence("python", loading_code(loading)) + (f"\n\n{said.strip()}" if said else "")
+
+
+def _commands(store: Store, run: Run, method: str, task: str | None) -> list[str]:
+    """From the zoo file to this folder. Files are called by their names: where they lay is nobody's business."""
+    source = _anchors_run(store, run)
+    lines = [] if source is None else run_commands(_nameless(source.spec))
+    spec = run.spec if run.spec.anchors_run is None else run.spec.model_copy(update={"anchors_run": "RUN_ID"})
+    lines += run_commands(_nameless(spec))
+    return [*lines, shlex.join(["python", "-m", "fda", *export_words("RUN_ID", method, task, "FOLDER")])]
+
+
+def _nameless(spec: RunSpec) -> RunSpec:
+    if spec.published is not None:
+        spec = spec.model_copy(update={"published": Path(spec.published).name})
+    shipped = spec.zoo_path in map(str, list_zoos().values())
+    return spec if shipped else spec.model_copy(update={"zoo_path": Path(spec.zoo_path).name})
+
+
+def _scores(found: Results, method: str) -> str:
+    """A table with the two references beside it; intervals where they are known."""
+    shown = [name for name in ("pretrained", "individual") if name in found.methods] + [method]
+    lines = [f"| {found.metric}, in percent | " + " | ".join(METHODS[name].title for name in shown) + " |"]
+    lines.append("|---" * (len(shown) + 1) + "|")
+    for column in found.scores.columns:
+        cells = []
+        for name in shown:
+            low, high = found.scores.interval_of(name, column)
+            sure = f" ({100 * low:.1f} – {100 * high:.1f})" if math.isfinite(low) else ""
+            cells.append(f"{100 * found.scores.of(name, column):.1f}{sure}")
+        lines.append(f"| {column} | " + " | ".join(cells) + " |")
+    said = f"On {found.count:,} samples of the split {found.split}; in brackets 95 % bootstrap intervals."
+    return "\n".join(lines) + f"\n\n{said} “Individual” is each finetuned model on its own task, and not one model."
+
+
+def _settings(store: Store, run: Run, method: str, found: Results) -> str:
+    own = METHODS[method]
+    lines = [f"- method: `{method}`" + (f" ({own.paper})" if own.paper else "")]
+    lines.append(f"- settings: {settings_text(found.settings[method])}")
+    lines.append(f"- chosen: {found.settings[method].get('selection', 'fixed')}")
+    construction = _construction(store, run) if own.needs == "anchors" else None
+    if construction is not None:
+        lines.append(f"- anchors: {construction}")
+    return "\n".join(lines)
+
+
+def _construction(store: Store, run: Run) -> str | None:
+    """How the anchors were made, in words; None if that is not known."""
+    source = run if run.spec.construction is not None else _anchors_run(store, run)
+    if source is None or source.spec.construction is None:
+        return None
+    told = settings_text(known_settings(source.spec))
+    return told if source.spec.published is None else f"published by others, {told}"
+
+
+def _anchors_run(store: Store, run: Run) -> Run | None:
+    """The other run that made the anchors, if there is one and it was not deleted."""
+    if run.spec.construction is not None or run.spec.anchors_run is None:
+        return None
+    try:
+        return store.run(run.spec.anchors_run)
+    except UserError:
+        return None
+
+
+def _zoo_file(zoo: Zoo, folder: Path) -> str:
+    """The zoo as its file says it: paths relative to the file, or the last name where they lie far from it."""
+    content = json.loads(zoo.model_dump_json(exclude_none=True, exclude_defaults=True))
+    for part in (content["base"], *content["tasks"]):
+        part["model"] = _told(part["model"], folder)
+        if isinstance(part.get("head"), str):
+            part["head"] = _told(part["head"], folder)
+        if "data" in part:
+            part["data"]["path"] = _told(part["data"]["path"], folder)
+    return yaml.safe_dump(content, sort_keys=False, allow_unicode=True).rstrip()
+
+
+def _told(path: str, folder: Path) -> str:
+    if not Path(path).is_absolute():
+        return path
+    relative = os.path.relpath(path, folder)
+    return relative if relative.count("..") <= NEAR else Path(path).name
+
+
+def _fence(language: str, text: str) -> str:
+    return f"```{language}\n{text}\n```"

@@ -1,0 +1,171 @@
+"""Settings of construction, adaptation and landscapes, and each family's presets `paper` and `fast`, with their sources.
+
+No torch here: pages and the command line read these models to build their forms and options.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Literal, get_args
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+Distance = Literal["cos", "mse", "l1"]
+Preset = Literal["paper", "fast"]
+Arithmetic = Literal["auto", "plain", "compiled", "bfloat16"]
+Family = Literal["vision", "vision-small", "roberta-base", "roberta-large", "llama"]
+FAMILIES: tuple[Family, ...] = get_args(Family)
+
+
+class ConstructSettings(BaseModel):
+    """How one unit (task × block) of anchors is constructed. Source: arXiv 2510.21223, anchor construction."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    preset: Preset = "fast"
+    init: Literal["weight", "gauss"] = Field("weight", description="rows of the finetuned weights, or σ·N(0, I)")
+    sigma: float = Field(0.01, gt=0, le=100, description="scale of the gauss start; the weight start has its own")
+    weight_scale: float = Field(
+        1.0, gt=0, le=100, description="factor on the rows of the weight start; the paper's is 1"
+    )
+    anchors: int = Field(64, ge=1, le=65536, description="anchors per task and block")
+    tokens: int | None = Field(None, ge=1, le=4096, description="tokens per anchor; empty: as many as the model has")
+    steps: int = Field(1200, ge=1, le=100000, description="optimiser steps")
+    distance: Distance = Field("cos", description="how block outputs are compared")
+    optimizer: Literal["adamw", "muon"] = Field("adamw", description="optimiser of the anchors")
+    learning_rate: float = Field(1e-2, gt=0, le=10, description="step size on the anchors")
+    momentum: float = Field(0.95, ge=0, le=0.999, description="momentum of muon; AdamW has its usual ones")
+    weight_decay: float = Field(0.01, ge=0, le=1, description="decay of the anchors")
+    schedule: Literal["constant", "cosine", "trapezoid"] = Field(
+        "constant",
+        description="course of the learning rate: constant, half a cosine to zero, or constant and in the second half a "
+        "line to zero",
+    )
+    tolerance: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="relative fall of the loss within 25 steps below which a unit goes to its end early; 0: never",
+    )
+    arithmetic: Arithmetic = Field(
+        "plain",
+        description="how a step is computed: plain as in the paper, compiled, or compiled with bfloat16 products; auto: "
+        "compiled where a run is long enough to pay for it, with bfloat16 where the device has units for it",
+    )
+    seed: int = Field(0, ge=0, lt=2**31, description="each unit's own seed follows from (seed, task, block)")
+
+
+class AdaptSettings(BaseModel):
+    """How a model is adapted on anchors, block by block, with Adam (arXiv 2510.21223, adaptation).
+
+    From the pretrained model its weights are trained; from a merged model, element-wise coefficients.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    distance: Distance = Field("cos", description="distance between block outputs and their targets")
+    weights_lr: float = Field(1e-5, gt=0, le=1, description="learning rate on the weights, from the pretrained model")
+    weights_epochs: int = Field(100, ge=1, le=10000, description="passes over the pooled anchors, on the weights")
+    coefficients_lr: float = Field(1e-2, gt=0, le=1, description="learning rate on the element-wise coefficients")
+    coefficients_epochs: int = Field(100, ge=1, le=10000, description="passes over them, on the coefficients")
+    batch: int = Field(128, ge=1, le=65536, description="anchors per step, all tasks shuffled together")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_number_of_epochs_means_both(cls, values: Any) -> Any:
+        return both_epochs(values) if isinstance(values, Mapping) else values
+
+
+def both_epochs(values: Mapping[str, Any]) -> dict[str, Any]:
+    """`epochs: N`, as zoo files may say for short and older ones do, means both kinds of epochs."""
+    rest = {name: value for name, value in values.items() if name != "epochs"}
+    short = {"weights_epochs": values["epochs"], "coefficients_epochs": values["epochs"]} if "epochs" in values else {}
+    return short | rest
+
+
+# What the paper used, by family (arXiv 2510.21223, its tables of settings). The optimiser of the anchors and the batch of
+# RoBERTa are those of vision. CLIP's tokens are the model's own: 50, 197, 257. The paper adapts no Llama from the
+# pretrained model: the weights' learning rate there is vision's, untried. `vision-small` is vision with blocks as narrow as the
+# demo's (d = 128, not 768), which the paper has none of: its preset `fast` needs half the steps.
+PAPER_CONSTRUCT = ConstructSettings(preset="paper")
+_PAPER_CONSTRUCT: dict[Family, ConstructSettings] = {
+    "vision": PAPER_CONSTRUCT,
+    "roberta-base": ConstructSettings(preset="paper", tokens=5),
+    "roberta-large": ConstructSettings(preset="paper", tokens=5),
+    "llama": ConstructSettings(preset="paper", anchors=8192, tokens=1, steps=200),
+}
+PAPER_ADAPT: dict[Family, AdaptSettings] = {
+    "vision": AdaptSettings(),
+    "roberta-base": AdaptSettings(distance="mse", weights_lr=5e-5, weights_epochs=125),
+    "roberta-large": AdaptSettings(distance="mse", weights_lr=5e-5, weights_epochs=25, coefficients_epochs=15),
+    "llama": AdaptSettings(weights_epochs=50, coefficients_epochs=50, batch=8192),
+}
+PAPER_LAMBDA: dict[Family, float] = {"vision": 0.3, "roberta-base": 0.3, "roberta-large": 0.2, "llama": 0.5}
+
+
+def in_paper(family: Family) -> Family:
+    """The family whose settings in the paper this one has: the keys of the tables above."""
+    return "vision" if family == "vision-small" else family
+
+
+# Preset `fast`, chosen on the validation split of the demo zoo and on the loss of blocks of real sizes. Rows of weights times 4
+# are nearer to the length of real block inputs, and the loss falls further in as many steps. Few rows, as five tokens give,
+# bear a higher rate; few steps want one, and a momentum that is up in time.
+_FAST_CONSTRUCT: dict[str, Any] = {
+    "preset": "fast",
+    "optimizer": "muon",
+    "weight_scale": 4.0,
+    "learning_rate": 0.2,
+    "weight_decay": 0.0,
+    "schedule": "trapezoid",
+    "tolerance": 0.01,
+    "arithmetic": "auto",
+}
+_FAST_OF_FAMILY: dict[Family, dict[str, Any]] = {
+    "vision": {"steps": 250},
+    "vision-small": {"steps": 125, "learning_rate": 0.5, "momentum": 0.92},
+    "roberta-base": {"steps": 250, "learning_rate": 0.4},
+    "roberta-large": {"steps": 250, "learning_rate": 0.4},
+    "llama": {"steps": 120, "learning_rate": 0.4, "momentum": 0.6, "weight_scale": 1.0},
+}
+
+
+def presets(family: Family) -> dict[Preset, ConstructSettings]:
+    """The presets of a family: the paper's settings, and `fast`, which has half its anchors and fewer steps, by Muon."""
+    paper = _PAPER_CONSTRUCT[in_paper(family)]
+    fast = _FAST_CONSTRUCT | {"anchors": paper.anchors // 2} | _FAST_OF_FAMILY[family]
+    return {"paper": paper, "fast": paper.model_copy(update=fast)}
+
+
+FAST_CONSTRUCT = presets("vision")["fast"]
+
+
+Directions = Literal["ta_fda", "paths"]
+
+
+class LandscapeSettings(BaseModel):
+    """Loss and accuracy over a plane of weights through θ0 (arXiv 2510.21223, figure 2)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    source: str = Field(description="the run whose anchors, tasks, blocks and adaptation are looked at")
+    directions: Directions = Field(
+        "ta_fda",
+        description="what spans the plane. ta_fda: task arithmetic, and the end of FDA from the pretrained model; paths: "
+        "the two principal directions of all recorded weights and the finetuned models",
+    )
+    points: int = Field(25, ge=5, le=101, description="points along each side of the grid, an odd number")
+    samples: int = Field(96, ge=1, le=4096, description="samples per task at every point, spread over the split")
+    split: Literal["auto", "validation", "test"] = Field(
+        "auto", description="where samples come from; auto: validation if the zoo names it for all tasks, else test"
+    )
+    snapshots: int = Field(
+        12, ge=2, le=100, description="epochs of adaptation at which the weights are kept, denser at the start"
+    )
+
+    @field_validator("points")
+    @classmethod
+    def _has_a_middle(cls, points: int) -> int:
+        if points % 2 == 0:
+            raise ValueError(
+                f"{points} is even: coarse and fine grids share points only if it is odd, such as {points + 1}"
+            )
+        return points

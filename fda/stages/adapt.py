@@ -1,0 +1,150 @@
+"""Adapt a start block by block: on the anchors of all tasks (FDA), or on their real block inputs (layer-wise distillation).
+
+Each finished block is a file, so that a resumed run goes on with the next, and memory follows the block.
+"""
+
+import contextlib
+import shutil
+import time
+from collections.abc import Callable, Iterator, Mapping
+
+from torch import Tensor
+
+from fda.anchors.adapt import Adapted, Epoch, adapt_coefficients, adapt_weights, pool
+from fda.anchors.init import unit_seed
+from fda.architectures.blocks import Block
+from fda.checkpoints.weights import Checkpoint
+from fda.checkpoints.write import kinds_of, write_tensors
+from fda.errors import UserError
+from fda.jobs.lanes import run_lanes
+from fda.jobs.stopped import Stopped
+from fda.merging.merge import merge_to_file, with_rest
+from fda.merging.method import Method, Weights
+from fda.merging.registry import METHODS
+from fda.settings import AdaptSettings
+from fda.stages.construct import anchors_of
+from fda.stages.real_inputs import real_block_inputs
+from fda.stages.work import Work
+from fda.store.files import adapted_file, merged_file, save_tensors
+from fda.store.store import UnitKey
+
+BlockInputs = Callable[[int], list[Tensor]]  # block index → one (n, tokens, d) a task
+SAVE_EVERY = 10  # epochs between two writes to the store
+
+
+def epochs(one: Method, settings: AdaptSettings) -> int:
+    """How many epochs a method adapts for: weights from the pretrained model, coefficients from a merged one."""
+    return settings.weights_epochs if one.start == "pretrained" else settings.coefficients_epochs
+
+
+def adapt_to_file(work: Work, one: Method, settings: AdaptSettings, hyperparameters: Mapping[str, object]) -> None:
+    """Write the merged file of a method that has a `start`. `hyperparameters`: its own."""
+    inputs = _real_inputs(work, int(hyperparameters["examples"])) if one.needs == "inputs" else _anchors(work, one)
+    started = _started(work, METHODS[one.start])
+
+    def piece(block: Block) -> Callable[[Callable[[], bool]], None]:
+        def adapt(should_stop: Callable[[], bool]) -> None:
+            file = adapted_file(work.folder, one.name, block.index)
+            if not file.is_file():
+                tensors = adapt_block(work, one, settings, started, inputs(block.index), block, should_stop)
+                save_tensors(file, {block.prefix + name: tensor for name, tensor in tensors.items()}, {})
+
+        return adapt
+
+    run_lanes([piece(block.copy()) for block in work.blocks], work.device, work.should_stop)
+    parts = [Checkpoint(adapted_file(work.folder, one.name, block.index)) for block in work.blocks]
+    adapted = ((name, part[name]) for part in parts for name in part)
+    base = work.opened.base
+    write_tensors(
+        merged_file(work.folder, one.name),
+        kinds_of(base),
+        with_rest(base, adapted),
+        {"method": one.name},
+        pulse=work.pulse,
+    )
+    shutil.rmtree(adapted_file(work.folder, one.name, 0).parent)
+    with contextlib.suppress(OSError):  # another method's blocks may be there
+        adapted_file(work.folder, one.name, 0).parent.parent.rmdir()
+
+
+def _started(work: Work, start: Method) -> Weights | None:
+    """The start's merged weights; None where the task vectors themselves are adapted (from pretrained, from TA)."""
+    if start.name in ("pretrained", "ta"):
+        return None
+    path = merged_file(work.folder, start.name)
+    if not path.is_file():
+        own = work.spec.hyperparameters.get(start.name, {})
+        own = own | {"in_by_out": work.opened.model.in_by_out, "pulse": work.pulse}
+        merge_to_file(start, work.opened.base, work.finetuned, path, {"method": start.name}, **own)
+    return Checkpoint(path)
+
+
+def _anchors(work: Work, one: Method) -> BlockInputs:
+    source = work.run_id if work.spec.construction is not None else work.spec.anchors_run
+    if source is None:
+        raise UserError(f"{one.name} needs anchors: name a finished construct run (--anchors RUN_ID).")
+    return lambda block: anchors_of(work.store, source, work.opened, work.spec.tasks, block, work.device)
+
+
+def _real_inputs(work: Work, examples: int) -> BlockInputs:
+    kept = [
+        real_block_inputs(work, task, work.spec.zoo.task(task).data.train_split, examples) for task in work.spec.tasks
+    ]
+    return lambda block: [one[block].to(work.device) for one in kept]
+
+
+def adapt_block(
+    work: Work,
+    one: Method,
+    settings: AdaptSettings,
+    started: Weights | None,
+    inputs: list[Tensor],
+    block: Block,
+    should_stop: Callable[[], bool],
+    *,
+    seen: Callable[[Epoch], None] = lambda _: None,
+) -> dict[str, Tensor]:
+    """One block's tensors after adaptation on the pooled inputs of all tasks; `seen` is called after every epoch.
+
+    `started`: weights of the merged model to start from; None where the task vectors themselves are adapted. Progress goes to
+    the store's unit (adapt, method, block).
+    """
+    base = block.of(work.opened.base, work.device)
+    finetuned = [block.of(weights, work.device) for weights in work.finetuned]
+    x, y = pool(block, finetuned, inputs)
+    seed = unit_seed(work.spec.seed, "adapt", block.index)
+    if one.start == "pretrained":
+        events: Iterator[Epoch | Adapted] = adapt_weights(block, base, x, y, settings, seed=seed)
+    else:
+        ends = finetuned if started is None else [block.of(started, work.device)]
+        taus = ({name: end[name] - base[name] for name in base} for end in ends)
+        ta = METHODS["ta"].defaults | work.spec.hyperparameters.get("ta", {})
+        value = ta["scale"] if started is None else 1.0
+        events = adapt_coefficients(block, base, taus, value, x, y, settings, seed=seed)
+    key = UnitKey("adapt", one.name, block.index)
+    work.store.update_unit(work.run_id, key, state="running", step=0)
+    rows: list[tuple[str, int, float]] = []
+    began = time.perf_counter()
+    for event in events:
+        if isinstance(event, Adapted):
+            work.store.add_scalars(work.run_id, key, rows)
+            work.store.update_unit(
+                work.run_id,
+                key,
+                state="done",
+                step=epochs(one, settings),
+                loss=rows[-1][2],
+                seconds=time.perf_counter() - began,
+            )
+            return event.parameters
+        if should_stop():
+            raise Stopped
+        seen(event)
+        rows.append(("adapt_loss", event.epoch, event.loss))
+        if len(rows) >= SAVE_EVERY:
+            work.store.add_scalars(work.run_id, key, rows)
+            work.store.update_unit(
+                work.run_id, key, step=event.epoch + 1, loss=event.loss, seconds=time.perf_counter() - began
+            )
+            rows = rows[-1:]
+    raise AssertionError("adaptation ended without a result")

@@ -1,0 +1,51 @@
+"""The frame of a merged model whose task is a LoRA adapter: the class that it means over its base, with the head it brings.
+
+An adapter is no checkpoint by itself, so there are no names of its own to write: they are the library's. All other frames are
+`fda.stages.export`'s.
+"""
+
+from pathlib import Path
+
+from fda.architectures.transformers_model import library_names
+from fda.checkpoints.readers.adapters import AdaptedWeights
+from fda.checkpoints.readers.names import RenamedWeights, fitted
+from fda.stages.export import Frame, frame
+from fda.tasks.own_heads import build_class, head_weights, own_class
+from fda.zoos.survey import OpenZoo
+
+
+def frame_of(opened: OpenZoo, task: str | None) -> Frame:
+    """As `frame`, and for tasks that are adapters too. UserError if an adapter brings no head."""
+    if task is None or opened.model.kind == "open_clip":
+        return frame(opened, task)
+    own = own_class(opened, task)
+    if not isinstance(own.weights, AdaptedWeights):
+        return frame(opened, task)
+    module = build_class(own)
+    prefix = f"{type(module).base_model_prefix}."
+    shapes = {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
+    merged = {prefix + name: name for name in opened.base if prefix + name in shapes}
+    saved, tied = head_weights(opened, own, shapes)  # the library makes a tied matrix from the embeddings
+    head = {name: shape for name, shape in shapes.items() if name not in merged and name != tied}
+    names = _names(opened.tasks[task])
+    places = {name: names[source] for name, source in merged.items()}
+    if head:
+        places |= _names(fitted(saved, head, rename=library_names(module)))
+    told = own.config.to_dict()
+    changed = {} if own.causal else {name: told[name] for name in ("id2label", "label2id")}
+    if saved is not own.weights:
+        changed["tie_word_embeddings"] = False
+    return Frame(
+        RenamedWeights(saved, places),
+        merged,
+        (own.folder, Path(opened.zoo.task(task).model)),
+        opened.model.kind,
+        own.kind,
+        opened.model.embeddings,
+        changed,
+    )
+
+
+def _names(weights: object) -> dict[str, str]:
+    """Shown name → name in the checkpoint, of weights that were fitted."""
+    return dict(weights.names) if isinstance(weights, RenamedWeights) else {name: name for name in weights}

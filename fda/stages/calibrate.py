@@ -1,0 +1,340 @@
+"""Measure, on this device and this zoo, what `cost.py` needs to tell how long a run will take.
+
+Each piece is the run's own code on the run's own checkpoints, for a few seconds and with all lanes at work, in a store that is
+thrown away. What was measured before is not measured again.
+"""
+
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+from itertools import cycle, islice
+from pathlib import Path
+from statistics import fmean
+
+import psutil
+import torch
+from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from fda.anchors.adapt import Adapted, Epoch, adapt_coefficients, adapt_weights, pool
+from fda.anchors.construct import Snapshot, Step, construct_together, spaced_steps
+from fda.anchors.init import initial_anchors, unit_seed
+from fda.anchors.loss import live_tensors
+from fda.architectures.blocks import Block
+from fda.checkpoints.weights import Weights
+from fda.errors import UserError
+from fda.interpreter import begin, leave
+from fda.jobs.lanes import lane_count, run_lanes
+from fda.merging.registry import METHODS
+from fda.requests import cost
+from fda.requests.cost import Calibration, ScoreCost, StepCost
+from fda.requests.runs import adapt_settings
+from fda.stages.arithmetic import long_arithmetic, operations, steps_of
+from fda.stages.construct import batches, measures_of, real_inputs
+from fda.stages.execute import check_spec, resolve_device
+from fda.stages.meter import Meter
+from fda.stages.work import Work
+from fda.store.spec import RunSpec
+from fda.store.store import Store, UnitKey
+from fda.tasks.data import CACHE_BYTES, Split, load_split
+from fda.tasks.evaluate import evaluate
+from fda.tasks.heads import task_head
+from fda.zoos.survey import open_zoo
+
+SECONDS = 2.0  # that a piece of work is watched, if one step of it takes no longer
+LEAST = 3  # steps or epochs that are watched, whatever they take
+SCORED = 256  # samples a task
+
+
+def calibrate(spec: RunSpec) -> Calibration:
+    """Everything that `predict` needs for this spec, which constructs; measured or known, and kept for the next time.
+
+    UserError if the zoo cannot be opened, or the spec does not fit it.
+    """
+    asked, known = spec, cost.kept_calibration(spec)
+    if known is not None and not cost.missing(spec, known):
+        return known
+    spec = spec.model_copy(update={"device": resolve_device(spec.device)})
+    opened = open_zoo(spec.zoo, spec.tasks)
+    check_spec(spec, opened)
+    begun = time.time() - psutil.Process().create_time()
+    threads = torch.get_num_threads()
+    try:
+        with tempfile.TemporaryDirectory() as folder, sdpa_kernel(SDPBackend.MATH), Meter(spec.device) as meter:
+            store = Store(Path(folder))
+            work = Work(store, store.create_run(spec), spec, opened, spec.device, lambda: False)
+            found = _first(work, begun, known)
+            found = _scoring(work, _merges(work, _epochs(work, _steps(work, found))))
+            prepared = sum(min(CACHE_BYTES, split.bytes) for split in _splits(work).values())
+    finally:
+        torch.set_num_threads(threads)
+    peak = meter.peak_bytes + (prepared if spec.device == "cpu" else 0)
+    found = replace(found, peak_bytes=max(found.peak_bytes, peak))
+    cost.keep_calibration(asked, found)
+    return found
+
+
+def _first(work: Work, begun: float, known: Calibration | None) -> Calibration:
+    """What every run has: the zoo's size, real inputs, recording."""
+    if known is not None:
+        return known
+    model, settings = work.opened.model, work.spec.construction
+    inputs, recording = _recording(work)
+    return Calibration(
+        lanes=lane_count(work.device),
+        blocks=len(model.blocks),
+        start=begun,
+        inputs=inputs,
+        recording=recording,
+        operations=operations(work),
+        long_arithmetic=long_arithmetic(work.device),
+        parameter_bytes=work.opened.base.bytes,
+        anchor_bytes=settings.anchors * (settings.tokens or model.tokens) * model.width * 4,
+        peak_bytes=0,
+        shapes=len({tuple(block.shapes.items()) for block in work.blocks}),
+    )
+
+
+# construction --------------------------------------------------------------------------------------------------------
+
+
+def _units(work: Work) -> list[tuple[str, Block]]:
+    """As many units as run side by side, in the run's order; the same ones again where there are fewer."""
+    units = [(task, block) for task in work.spec.tasks for block in work.blocks]
+    return [(task, block.copy()) for task, block in islice(cycle(units), lane_count(work.device))]
+
+
+def _recording(work: Work) -> tuple[float, float]:
+    """(seconds of one task's real inputs, seconds of one unit's records at all its snapshots)."""
+    began = time.perf_counter()
+    real = {task: real_inputs(work, task) for task in dict.fromkeys(task for task, _ in _units(work))}
+    inputs = (time.perf_counter() - began) / len(real)
+    took: list[float] = []
+
+    def piece(task: str, block: Block) -> Callable[[Callable[[], bool]], None]:
+        def record(_: Callable[[], bool]) -> None:
+            key = UnitKey("construct", task, block.index)
+            base, finetuned = block.of(work.opened.base, work.device), block.of(work.opened.tasks[task], work.device)
+            steps = spaced_steps(work.spec.construction.steps)
+            measures = measures_of(work, key, block, base, finetuned, real[task], steps)
+            x = initial_anchors(block, finetuned, work.spec.construction, 0).to(work.device)
+            began = time.perf_counter()
+            for step in measures.steps:
+                measures.at(Snapshot(step, x, ()))
+            _wait(work.device)
+            took.append(time.perf_counter() - began)
+
+        return record
+
+    units = _units(work)
+    work.store.add_units(work.run_id, [(UnitKey("construct", task, block.index), 1) for task, block in units])
+    run_lanes([piece(task, block) for task, block in units], work.device, work.should_stop)
+    share = min(1.0, (work.spec.construction.steps + 1) / cost.SNAPSHOTS)
+    return inputs, fmean(took) / share
+
+
+def _steps(work: Work, known: Calibration) -> Calibration:
+    name = cost.arithmetic(work.spec, known)
+    if name in known.steps:
+        return known
+    settings = work.spec.construction.model_copy(update={"arithmetic": name})
+    work = replace(work, spec=work.spec.model_copy(update={"construction": settings}))
+    ways = steps_of(work)
+    compiling = _compiling(work, ways.together) if name != "plain" else 0.0
+    keys = [UnitKey("construct", task, block.index) for task in work.spec.tasks for block in work.blocks]
+    took: list[float] = []
+
+    def piece(batch: list[UnitKey]) -> Callable[[Callable[[], bool]], None]:
+        def watch(_: Callable[[], bool]) -> None:
+            block, base, finetuned = _batch(work, batch)
+            events = construct_together(
+                block,
+                base,
+                finetuned,
+                settings,
+                live=live_tensors(block, base, finetuned[0]),
+                seeds=[unit_seed(settings.seed, key.name, key.block) for key in batch],
+                make_step=ways.make,
+            )
+            took.append(_pace(event.seconds for place, event in events if place == 0 and isinstance(event, Step)))
+
+        return watch
+
+    chosen = islice(cycle(batches(keys, ways.together)), ways.lanes)
+    run_lanes([piece(batch) for batch in chosen], work.device, work.should_stop, lanes=ways.lanes)
+    found = StepCost(fmean(took), compiling, ways.together, ways.lanes)
+    return replace(known, steps=known.steps | {name: found})
+
+
+def _batch(work: Work, batch: list[UnitKey]) -> tuple[Block, dict[str, Tensor], list[dict[str, Tensor]]]:
+    """A batch's block, θ0 and every θi."""
+    block = work.opened.model.blocks[batch[0].block].copy()
+    finetuned = [block.of(work.opened.tasks[key.name], work.device) for key in batch]
+    return block, block.of(work.opened.base, work.device), finetuned
+
+
+def _compiling(work: Work, together: int) -> float:
+    """Seconds until the first step of a run that finds in the compiler's cache what is compiled here, if it was not there."""
+    index = work.blocks[0].index
+    batch = [UnitKey("construct", task, index) for task in work.spec.tasks[:together]]
+    block, base, finetuned = _batch(work, batch)
+    settings = work.spec.construction
+    x = torch.stack([initial_anchors(block, own, settings, 0) for own in finetuned]).to(work.device)
+    took = []
+    for _ in range(2):
+        torch._dynamo.reset()
+        began = time.perf_counter()
+        live = live_tensors(block, base, finetuned[0])
+        steps_of(work).make(block, base, finetuned, live, x.shape[1:], settings.distance)(x.flatten(1, 2))
+        _wait(work.device)
+        took.append(time.perf_counter() - began)
+    return min(took)
+
+
+def _pace(moments: Iterable[float]) -> float:
+    """Seconds a step, of steps that have ended at these moments; the first batch of them warms up where there is another."""
+    seen: list[float] = []
+    for moment in moments:
+        seen.append(moment)
+        if moment > SECONDS and len(seen) >= LEAST:
+            break
+    first = seen.count(seen[0])
+    return (seen[-1] - seen[0]) / (len(seen) - first) if len(seen) > first else seen[-1] / len(seen)
+
+
+# adaptation, merging and scoring ---------------------------------------------------------------------------------------
+
+
+def _epochs(work: Work, known: Calibration) -> Calibration:
+    found = dict(known.epochs)
+    for kind in dict.fromkeys(cost.adaptation_kind(name) for name in cost.adapted(work.spec)):
+        if kind not in found:
+            found[kind] = _epoch(work, kind)
+    return replace(known, epochs=found)
+
+
+def _epoch(work: Work, kind: str) -> float:
+    """Seconds of an epoch of one block, on starts of anchors in place of anchors."""
+    settings = adapt_settings(work.spec.zoo, work.spec.adaptation)
+    took: list[float] = []
+
+    def piece(block: Block) -> Callable[[Callable[[], bool]], None]:
+        def watch(_: Callable[[], bool]) -> None:
+            base = block.of(work.opened.base, work.device)
+            finetuned = [block.of(weights, work.device) for weights in work.finetuned]
+            x, y = pool(block, finetuned, [_anchors(work, block, own) for own in finetuned])
+            if kind == "weights":
+                events: Iterator[Epoch | Adapted] = adapt_weights(block, base, x, y, settings, seed=0)
+            else:
+                ends = finetuned if kind == "task coefficients" else finetuned[:1]
+                taus = ({name: end[name] - base[name] for name in base} for end in ends)
+                events = adapt_coefficients(block, base, taus, 0.3, x, y, settings, seed=0)
+            began = time.perf_counter()
+            took.append(_pace(time.perf_counter() - began for event in events if isinstance(event, Epoch)))
+
+        return watch
+
+    blocks = islice(cycle(work.blocks), lane_count(work.device))
+    run_lanes([piece(block.copy()) for block in blocks], work.device, work.should_stop)
+    return fmean(took)
+
+
+def _anchors(work: Work, block: Block, finetuned: dict[str, Tensor]) -> Tensor:
+    return initial_anchors(block, finetuned, work.spec.construction, 0).to(work.device)
+
+
+class _Part(Weights):
+    """The tensors of one block of a checkpoint."""
+
+    def __init__(self, whole: Weights, prefix: str) -> None:
+        self.whole, self.path = whole, whole.path
+        self.names = [name for name in whole if name.startswith(prefix)]
+
+    def __getitem__(self, name: str) -> Tensor:
+        return self.whole[name]
+
+    @property
+    def header(self) -> dict:
+        return {name: self.whole.header[name] for name in self.names}
+
+    @property
+    def fingerprint(self) -> str:
+        return self.whole.fingerprint
+
+    @property
+    def bytes(self) -> int:
+        return self.whole.bytes
+
+
+def _merges(work: Work, known: Calibration) -> Calibration:
+    """Seconds of merging whole models, from one block by its share of the numbers."""
+    found, prefix = dict(known.merges), work.opened.model.blocks[0].prefix
+    base, *finetuned = (_Part(whole, prefix) for whole in (work.opened.base, *work.finetuned))
+    share = sum(one.count for one in base.header.values()) / sum(one.count for one in work.opened.base.header.values())
+    torch.set_num_threads(1 if work.device == "cpu" else torch.get_num_threads())
+    for name in cost.merged(work.spec):
+        if name not in found:
+            began = time.perf_counter()
+            for _ in METHODS[name].merge(base, finetuned, **METHODS[name].defaults):
+                pass
+            found[name] = (time.perf_counter() - began) / share
+    return replace(known, merges=found)
+
+
+def _scoring(work: Work, known: Calibration) -> Calibration:
+    """Seconds to prepare a sample, and to score it, all lanes together."""
+    if known.scoring is not None or not work.spec.methods:
+        return known
+    work.opened.model.load(work.opened.base)
+    work.opened.model.to(work.device)
+    heads = {task: task_head(work.opened, task) for task in work.spec.tasks}
+    parts = {}
+    for task, split in _splits(work).items():
+        chosen = split.dataset.select(range(min(SCORED, len(split))))
+        parts[task] = Split(chosen, split.input, split.label, split.transform, split.classes)
+
+    def piece(task: str) -> Callable[[Callable[[], bool]], None]:
+        data = work.spec.zoo.task(task).data
+        return lambda _: evaluate(work.opened.model, heads[task], parts[task], work.device, data=data) and None
+
+    took = []
+    for _ in range(3):  # the first prepares the samples, the second warms up
+        began = time.perf_counter()
+        run_lanes([piece(task) for task in parts], work.device, work.should_stop)
+        took.append(time.perf_counter() - began)
+    count, score = sum(map(len, parts.values())), min(took[1:])
+    whole = [sum(map(len, _splits(work, validation=validation).values())) for validation in (False, True)]
+    return replace(known, scoring=ScoreCost(*whole, max(0.0, took[0] - score) / count, score / count))
+
+
+def _splits(work: Work, *, validation: bool = False) -> dict[str, Split]:
+    """Task → its test split, or its validation split where there is one."""
+    found = {}
+    for name in work.spec.tasks if work.spec.methods else ():
+        task = work.spec.zoo.task(name)
+        split = task.data.validation_split if validation else task.data.split
+        if split is not None:
+            found[name] = load_split(task, split, work.opened.model.transform)
+    return found
+
+
+def _wait(device: str) -> None:
+    if device.startswith("cuda"):
+        torch.cuda.synchronize(device)
+
+
+def main() -> int:
+    """For a page: the spec as JSON on stdin. The exit code: 2, and a sentence on stderr, where it cannot be measured."""
+    begin()
+    try:
+        calibrate(RunSpec.model_validate_json(sys.stdin.read()))
+    except UserError as error:
+        print(f"fda: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    leave(main())

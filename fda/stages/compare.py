@@ -1,0 +1,307 @@
+"""Merge and score the methods of a run. A method that fails says why; the others go on.
+
+Every merged model goes to its file tensor by tensor and is scored from there. How a block is adapted is in `blockwise.py`, how
+models are asked in `scoring.py`.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cache
+from typing import Any
+
+import torch
+
+from fda.checkpoints.weights import Checkpoint
+from fda.checkpoints.write import kinds_of, write_tensors
+from fda.errors import UserError
+from fda.jobs.failures import log_traceback, sentence
+from fda.jobs.stopped import Stopped
+from fda.merging.merge import merge_to_file
+from fda.merging.method import SWEPT, Method, TaskMoments
+from fda.merging.registry import method
+from fda.merging.sweep import Scaled, unit_update_to_file
+from fda.requests.runs import adapt_settings, changed_hyperparameters, missing_need
+from fda.stages.adapt import adapt_to_file, epochs
+from fda.stages.construct import anchors_of
+from fda.stages.meter import Meter
+from fda.stages.scored import Scored
+from fda.stages.scoring import Candidate, Exam, answer, stay_in_memory
+from fda.stages.work import Work
+from fda.store.files import merged_file
+from fda.store.predictions import save_predictions
+from fda.store.store import MethodResult, Score, UnitKey
+from fda.tasks.answers import Answers
+from fda.tasks.data import Split, load_split
+from fda.tasks.heads import TaskHead, task_head
+from fda.tasks.task_inputs import AnchorMoments, RealInputs
+from fda.zoos.hub import tell_on_stderr
+
+
+def compare_methods(work: Work) -> None:
+    """Run every method of the spec that has no result yet; each result is stored as soon as it is there.
+
+    UserError if in the end not one of them is done.
+    """
+    if work.device == "cpu":
+        torch.set_num_threads(1)  # as in the lanes, so that a resumed run merges bit by bit as an uninterrupted one
+    finished = {result.method for result in work.store.results(work.run_id)[0] if result.state == "done"}
+    todo = [method(name) for name in work.spec.methods if name not in finished]
+    comparison = _Comparison(work)
+    for one in todo:
+        comparison.plan(one)
+    merged = (one for one in todo if comparison.merge(one))
+    for group in comparison.groups(merged):
+        comparison.score(group)
+    results = work.store.results(work.run_id)[0]
+    if not any(result.state == "done" for result in results):
+        raise UserError(f"no method could be scored: {results[0].message}")
+
+
+class _Comparison:
+    """One comparing run: what all its methods share."""
+
+    def __init__(self, work: Work) -> None:
+        self.work = work
+        self.tasks = work.spec.tasks
+        self.adapt = adapt_settings(work.spec.zoo, work.spec.adaptation)
+        self.heads: dict[str, TaskHead] = {name: task_head(work.opened, name) for name in self.tasks}
+        self.split = cache(self._split)
+        self.samples = cache(self._samples)
+        self.scored = Scored(work)
+        self.settings: dict[str, dict[str, Any]] = {}
+        self.cost: dict[str, Meter] = {}
+
+    def plan(self, one: Method) -> None:
+        """Tell the store what is coming, so that progress has a total."""
+        keys = [(UnitKey("evaluate", one.name), self._to_score(one))]
+        if one.start is not None:
+            keys += [(UnitKey("adapt", one.name, block.index), epochs(one, self.adapt)) for block in self.work.blocks]
+        self.work.store.add_units(self.work.run_id, keys)
+
+    def merge(self, one: Method) -> bool:
+        """Make the method's merged file; False if it could not be made, which its row then says."""
+        self.work.store.update_unit(self.work.run_id, UnitKey("evaluate", one.name), state="running", step=0)
+        self.scored.begin(one.name)
+        try:
+            if lacking := missing_need(self.work.spec, one):
+                raise UserError(lacking)
+            with Meter(self.work.device) as meter:
+                self.settings[one.name] = self._merge(one)
+        except Stopped:
+            raise
+        except Exception as error:  # whatever goes wrong in one method, the others go on
+            self._fail(one, error)
+            return False
+        self.cost[one.name] = meter
+        return True
+
+    def groups(self, merged: Iterable[Method]) -> Iterator[list[Method]]:
+        """The methods that are scored together: one by one, or all at once where data are too large to stay in memory."""
+        if self._data_stay_in_memory():
+            yield from ([one] for one in merged)
+        elif group := list(merged):
+            yield group
+
+    def score(self, group: Sequence[Method]) -> None:
+        """Let the methods' models answer every task's test split, and store their rows."""
+        candidates = [candidate for one in group for candidate in self._candidates(one)]
+        try:
+            found = self._answers(candidates, self._exams())
+        except Stopped:
+            raise
+        except Exception as error:
+            if len(group) == 1:
+                self._fail(group[0], error)
+            else:  # it may be the fault of one alone; what the others have answered is kept
+                for one in group:
+                    self.scored.begin(one.name)
+                    self.score([one])
+            return
+        for one in group:
+            answers = [given for own, given in zip(candidates, found, strict=True) if own.owner == one.name]
+            self._store(one, {task: given[task] for given in answers for task in given})
+
+    def _data_stay_in_memory(self) -> bool:
+        try:
+            return stay_in_memory(self._exams())
+        except Exception:  # the rows will say what is wrong with the data
+            return True
+
+    def _fail(self, one: Method, error: Exception) -> None:
+        store, run_id = self.work.store, self.work.run_id
+        if not isinstance(error, UserError):
+            log_traceback(store, run_id)
+        message = sentence(error, store)
+        store.add_result(run_id, MethodResult(one.name, "failed", {}, None, None, message))
+        store.update_unit(run_id, UnitKey("evaluate", one.name), state="failed", message=message)
+
+    def _store(self, one: Method, answers: Mapping[str, Answers]) -> None:
+        store, run_id = self.work.store, self.work.run_id
+        save_predictions(self.work.folder, one.name, answers)
+        scores = [
+            Score(one.name, name, self._data(name).split, found.metric, found.value, found.count)
+            for name, found in answers.items()
+        ]
+        perplexity = {name: found.perplexity for name, found in answers.items() if found.perplexity is not None}
+        settings, meter = self.settings[one.name], self.cost[one.name]
+        settings |= {"perplexity": perplexity} if perplexity else {}
+        notes = {name: note for name in answers if (note := self.split(name, self._data(name).split).note) is not None}
+        settings |= {"labels": notes} if notes else {}
+        store.add_result(
+            run_id, MethodResult(one.name, "done", settings, meter.seconds, meter.peak_bytes, None), scores
+        )
+        store.update_unit(run_id, UnitKey("evaluate", one.name), state="done", step=self._to_score(one))
+
+    # merging ---------------------------------------------------------------------------------------------------------
+
+    def _merge(self, one: Method) -> dict[str, Any]:
+        """Write the method's merged file, if it makes one; what its row says of its settings."""
+        if one.name == "individual":
+            return {"selection": "fixed"}
+        if one.start is not None:
+            return self._adapt(one)
+        if one.swept:
+            return self._sweep(one)
+        own = self._hyperparameters(one)
+        merge_to_file(
+            one,
+            self.work.opened.base,
+            self.work.finetuned,
+            merged_file(self.work.folder, one.name),
+            {"method": one.name},
+            inputs=self._inputs(one),
+            in_by_out=self.work.opened.model.in_by_out,
+            pulse=self.work.pulse,
+            **own,
+        )
+        return own | self._reads(one) | {"selection": self._selection(one)}
+
+    def _adapt(self, one: Method) -> dict[str, Any]:
+        own = self._hyperparameters(one)
+        adapt_to_file(self.work, one, self.adapt, own)
+        trained = "weights" if one.start == "pretrained" else "coefficients"
+        names = ("distance", f"{trained}_lr", f"{trained}_epochs", "batch")
+        adapted = {name: getattr(self.adapt, name) for name in names}
+        return own | adapted | self._reads(one) | {"selection": self._selection(one)}
+
+    def _sweep(self, one: Method) -> dict[str, Any]:
+        """Score every value of the coefficient on the validation split and keep the best; the curve is kept too."""
+        own, base = self._hyperparameters(one), self.work.opened.base
+        coefficient = one.coefficient
+        path = merged_file(self.work.folder, one.name)
+        update_file = path.with_suffix(".update")
+        try:
+            turn = self.work.opened.model.in_by_out
+            unit_update_to_file(
+                one, base, self.work.finetuned, update_file, in_by_out=turn, pulse=self.work.pulse, **own
+            )
+            update = Checkpoint(update_file)
+            candidates = [Candidate(one.name, Scaled(base, update, value), self.tasks) for value in coefficient.sweep]
+            found = self._answers(candidates, self._exams(validation=True))
+            curve = {name: [answers[name].value for answers in found] for name in self.tasks}
+            average = [sum(scores) / len(self.tasks) for scores in zip(*curve.values(), strict=True)]
+            best = coefficient.sweep[average.index(max(average))]  # the first, so the smallest, of equals
+            merged = Scaled(base, update, best)
+            write_tensors(path, kinds_of(base), merged.items(), {"method": one.name}, pulse=self.work.pulse)
+        finally:
+            update_file.unlink(missing_ok=True)
+        sweep = {
+            "hyperparameter": coefficient.name,
+            "values": list(coefficient.sweep),
+            "average": average,
+            "tasks": curve,
+            "split": "validation",
+        }
+        return own | {coefficient.name: best, "sweep": sweep, "selection": "validation"}
+
+    def _hyperparameters(self, one: Method) -> dict[str, Any]:
+        return one.defaults | self.work.spec.hyperparameters.get(one.name.removesuffix(SWEPT), {})
+
+    def _selection(self, one: Method) -> str:
+        """How the settings of a row came about. None was chosen on the test split."""
+        if one.start is not None and self.work.spec.adaptation is not None:
+            return "set by hand"
+        if {one.name, one.start} & changed_hyperparameters(self.work.spec).keys():
+            return "set by hand"
+        return "fixed (zoo file)" if one.start is not None and self.work.spec.zoo.adapt else "fixed"
+
+    def _reads(self, one: Method) -> dict[str, Any]:
+        """What a row says of the data that the method read beside the checkpoints."""
+        if one.needs == "inputs":
+            return {"inputs": "train" if one.split == "train" else "test, unlabelled"}
+        if one.needs == "anchors":
+            return {"anchors_seconds": self._anchors_seconds()}
+        return {}
+
+    def _anchors_seconds(self) -> float | None:
+        """Seconds of computing that the anchors took, summed over their units; they may have run side by side."""
+        units = self.work.store.units(self._anchors_run(), "construct")
+        blocks = {block.index for block in self.work.blocks}
+        seconds = [unit.seconds for unit in units if unit.key.name in self.tasks and unit.key.block in blocks]
+        return None if None in seconds else sum(seconds)
+
+    def _anchors_run(self) -> str:
+        return self.work.run_id if self.work.spec.construction is not None else self.work.spec.anchors_run
+
+    def _inputs(self, one: Method) -> Sequence[TaskMoments] | None:
+        """What a method reads beside the checkpoints, one a task."""
+        opened = self.work.opened
+        if one.needs == "anchors":
+            anchors = [
+                anchors_of(self.work.store, self._anchors_run(), opened, self.tasks, block.index, self.work.device)
+                for block in self.work.blocks
+            ]
+            return [
+                AnchorMoments(self.work.blocks, opened.tasks[name], [own[index] for own in anchors])
+                for index, name in enumerate(self.tasks)
+            ]
+        if one.needs == "inputs":
+            return [self._real_inputs(one, name) for name in self.tasks]
+        return None
+
+    def _real_inputs(self, one: Method, task: str) -> RealInputs:
+        data = self._data(task)
+        split = self.split(task, data.train_split if one.split == "train" else data.split)
+        opened = self.work.opened
+        return RealInputs(opened.model, opened.tasks[task], self.heads[task], split, self.work.device, self.work.pulse)
+
+    # scoring ---------------------------------------------------------------------------------------------------------
+
+    def _to_score(self, one: Method) -> int:
+        """How many samples a method's models are asked."""
+        return self.samples(False) + (self.samples(True) * len(one.coefficient.sweep) if one.swept else 0)
+
+    def _samples(self, validation: bool) -> int:
+        """Of all tasks' test or validation splits together; 1 where one cannot be loaded, which the rows will tell."""
+        try:
+            return sum(len(exam.split) for exam in self._exams(validation=validation).values())
+        except Exception:
+            return 1
+
+    def _candidates(self, one: Method) -> list[Candidate]:
+        """The method's model; `individual` has a model a task."""
+        if one.name == "individual":
+            return [Candidate(one.name, self.work.opened.tasks[name], (name,)) for name in self.tasks]
+        return [Candidate(one.name, Checkpoint(merged_file(self.work.folder, one.name)), self.tasks)]
+
+    def _exams(self, *, validation: bool = False) -> dict[str, Exam]:
+        found = {}
+        for name in self.tasks:
+            data = self._data(name)
+            split = self.split(name, data.validation_split if validation else data.split)
+            found[name] = Exam(split, self.heads[name], data)
+        return found
+
+    def _answers(self, candidates: Sequence[Candidate], exams: Mapping[str, Exam]) -> list[dict[str, Answers]]:
+        work = self.work
+        return answer(
+            work.opened.model, candidates, exams, work.device, should_stop=work.should_stop, told=self.scored.add
+        )
+
+    def _data(self, task: str) -> Any:
+        return self.work.spec.zoo.task(task).data
+
+    def _split(self, task: str, split: str) -> Split:
+        found = load_split(self.work.opened.zoo.task(task), split, self.work.opened.model.transform)
+        if found.note is not None:
+            tell_on_stderr(f"task {task!r}, split {split!r}: {found.note}")
+        return found

@@ -1,0 +1,243 @@
+"""Construct the units of a run: events into the store, anchors into files."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from fda.anchors.construct import (
+    Constructed,
+    Event,
+    Snapshot,
+    Step,
+    checked_live_tensors,
+    construct_together,
+    spaced_steps,
+)
+from fda.anchors.init import unit_seed
+from fda.anchors.loss import Parameters
+from fda.architectures.blocks import Block
+from fda.jobs.lanes import run_lanes
+from fda.jobs.stopped import Stopped
+from fda.merging.registry import METHODS
+from fda.requests.runs import adapt_settings
+from fda.stages.arithmetic import Steps, steps_of
+from fda.stages.measuring import Measures
+from fda.stages.real_inputs import RealBlockInputs, real_block_inputs
+from fda.stages.real_samples import write_real_samples
+from fda.stages.work import Work
+from fda.store.files import anchors_file, load_anchors, save_tensors
+from fda.store.store import Store, UnitKey
+from fda.zoos.survey import OpenZoo
+
+REAL_SAMPLES = 64  # samples whose block inputs stand for "real data"
+
+
+def construct_units(work: Work) -> None:
+    """Construct every unit that is not finished. A unit is finished when its row says so and its file is there."""
+    store, run_id = work.store, work.run_id
+    units = [UnitKey("construct", task, block.index) for task in work.spec.tasks for block in work.blocks]
+    store.add_units(run_id, [(key, work.spec.construction.steps) for key in units])
+    done = {unit.key for unit in store.units(run_id, "construct") if unit.state == "done"}
+    todo = [key for key in units if key not in done or not anchors_file(work.folder, key.name, key.block).is_file()]
+    real = {task: real_inputs(work, task) for task in dict.fromkeys(key.name for key in todo)}
+    steps = steps_of(work)
+
+    def piece(keys: Sequence[UnitKey]) -> Callable[[Callable[[], bool]], None]:
+        return lambda stop: _construct_batch(work, keys, real, steps, stop)
+
+    with sdpa_kernel(SDPBackend.MATH):  # a switch of the whole process, so it is set before the lanes and stays
+        pieces = [piece(keys) for keys in batches(todo, steps.together)]
+        run_lanes(pieces, work.device, work.should_stop, lanes=steps.lanes)
+
+
+def batches(units: Sequence[UnitKey], most: int) -> list[list[UnitKey]]:
+    """Units in batches of at most so many, each of one block; each alone, in their order, if `most` is 1."""
+    if most == 1:
+        return [[key] for key in units]
+    found: dict[int, list[list[UnitKey]]] = {}
+    for key in units:
+        of_block = found.setdefault(key.block, [[]])
+        if len(of_block[-1]) == most:
+            of_block.append([])
+        of_block[-1].append(key)
+    return [batch for of_block in found.values() for batch in of_block]
+
+
+def real_inputs(work: Work, task: str) -> RealBlockInputs | None:
+    """By block, the inputs that samples of the task give it in the finetuned model; None without data.
+
+    Samples come from the training split if the zoo names one, else from validation, else from the test split; they are kept
+    in the run's folder to be shown.
+    """
+    data = work.spec.zoo.task(task).data
+    if data is None:
+        return None
+    split = data.train_split or data.validation_split or data.split
+    write_real_samples(work, task, split, REAL_SAMPLES)
+    return real_block_inputs(work, task, split, REAL_SAMPLES)
+
+
+def measures_of(
+    work: Work,
+    key: UnitKey,
+    block: Block,
+    base: Parameters,
+    finetuned: Parameters,
+    real: RealBlockInputs | None,
+    steps: tuple[int, ...],
+) -> Measures:
+    """The unit's recorder, at these steps. Its merged model, which real inputs need, is task arithmetic at the usual λ."""
+    merged: dict[str, Tensor] = {}
+    if real is not None:
+        scale = METHODS["ta"].defaults["scale"]
+        merged = {name: (1 - scale * len(work.finetuned)) * tensor for name, tensor in base.items()}
+        for weights in work.finetuned:
+            for name, tensor in block.of(weights, work.device).items():
+                merged[name] += scale * tensor
+    return Measures(
+        work.store,
+        work.run_id,
+        key,
+        block,
+        base,
+        finetuned,
+        merged,
+        None if real is None else real[key.block].to(work.device),
+        steps,
+        adapt_settings(work.spec.zoo, work.spec.adaptation),
+    )
+
+
+@dataclass
+class _Record:
+    """What the store and the folder are told of one unit while it is constructed."""
+
+    work: Work
+    key: UnitKey
+    measures: Measures
+    live: tuple[str, ...]
+    own: dict[str, object]  # what its file says beside the settings
+    rows: list[tuple[str, int, float]] = field(default_factory=list)
+    last: Step | None = None
+    done: bool = False
+
+    def begin(self) -> None:
+        self.reset()
+        self._update(state="running", step=0, steps=self.work.spec.construction.steps)
+
+    def reset(self) -> None:
+        """As if it had never been begun, unless it is finished."""
+        if not self.done:
+            self.work.store.reset_unit(self.work.run_id, self.key)
+
+    def take(self, event: Event) -> None:
+        if isinstance(event, Snapshot):
+            self.measures.at(event)
+        elif isinstance(event, Step):
+            self._step(event)
+        else:
+            self._finish(event)
+
+    def _step(self, event: Step) -> None:
+        self.last = event
+        self.rows += [("angle_loss", event.step, event.angle_loss), ("learning_rate", event.step, event.learning_rate)]
+        if event.step in self.measures.steps:
+            self.rows += self.measures.cosines(event.step, self.live, event.cosines)
+        if len(self.rows) >= 20:
+            self._write()
+            self._update(step=event.step + 1, loss=event.angle_loss, seconds=event.seconds)
+
+    def _finish(self, event: Constructed) -> None:
+        self.rows += self.measures.cosines(self.work.spec.construction.steps, event.live, event.cosines)
+        self._write()
+        save_anchors(self.work, self.key, event, **self.own)
+        step, seconds = self.last.step + 1, self.last.seconds
+        self._update(state="done", step=step, loss=event.angle_loss, best_step=event.step, seconds=seconds)
+        self.done = True
+
+    def _write(self) -> None:
+        self.work.store.add_scalars(self.work.run_id, self.key, self.rows)
+        self.rows = []
+
+    def _update(self, **columns: object) -> None:
+        self.work.store.update_unit(self.work.run_id, self.key, **columns)
+
+
+def _construct_batch(
+    work: Work,
+    keys: Sequence[UnitKey],
+    real: Mapping[str, RealBlockInputs | None],
+    steps: Steps,
+    should_stop: Callable[[], bool],
+) -> None:
+    """Construct units of one block; those with the same live tensors together."""
+    settings, opened, device = work.spec.construction, work.opened, work.device
+    block = opened.model.blocks[keys[0].block].copy()
+    base = block.of(opened.base, device)
+    alike: dict[tuple[str, ...], list[tuple[_Record, Parameters]]] = {}
+    for key in keys:
+        finetuned = block.of(opened.tasks[key.name], device)
+        live = checked_live_tensors(block, base, finetuned)
+        measures = measures_of(work, key, block, base, finetuned, real[key.name], spaced_steps(settings.steps))
+        seed = unit_seed(settings.seed, key.name, key.block)
+        own = {"arithmetic": steps.arithmetic, "seed": settings.seed, "unit_seed": seed}
+        alike.setdefault(live, []).append((_Record(work, key, measures, live, own), finetuned))
+    for live, some in alike.items():
+        records = [record for record, _ in some]
+        for record in records:
+            record.begin()
+        for place, event in construct_together(
+            block,
+            base,
+            [finetuned for _, finetuned in some],
+            settings,
+            live=live,
+            seeds=[record.own["unit_seed"] for record in records],
+            snapshot_steps=spaced_steps(settings.steps),
+            make_step=steps.make,
+        ):
+            if should_stop():
+                for record in records:
+                    record.reset()
+                raise Stopped
+            records[place].take(event)
+
+
+def save_anchors(work: Work, key: UnitKey, result: Constructed, **own: object) -> None:
+    """Write a unit's anchors with what ties them to their checkpoints and settings; `own` is what else is known of them."""
+    settings, opened = work.spec.construction, work.opened
+    save_tensors(
+        anchors_file(work.folder, key.name, key.block),
+        {"anchors": result.anchors},
+        {
+            "angle_loss": repr(result.angle_loss),
+            "step": result.step,
+            "init": settings.init,
+            "preset": settings.preset,
+            "distance": settings.distance,
+            "layout": opened.model.layout,
+            "live_tensors": ",".join(result.live),
+            "base_fingerprint": opened.base.fingerprint,
+            "checkpoint_fingerprint": opened.tasks[key.name].fingerprint,
+            **own,
+        },
+    )
+
+
+def anchors_of(
+    store: Store, source: str, opened: OpenZoo, tasks: tuple[str, ...], block: int, device: str | torch.device
+) -> list[Tensor]:
+    """The anchors of every task for one block, from run `source`, checked against the checkpoints in use."""
+    return [
+        load_anchors(
+            store.run_dir(source),
+            task,
+            block,
+            base=opened.base.fingerprint,
+            finetuned=opened.tasks[task].fingerprint,
+        ).to(device)
+        for task in tasks
+    ]

@@ -1,0 +1,90 @@
+"""The paths of FDA adaptation: the blocks adapted as in a comparison, with their weights kept at spaced epochs.
+
+A file a block and epoch, so that memory follows the block and a resumed run goes on with the next block.
+"""
+
+from collections import ChainMap
+from collections.abc import Callable, Sequence
+
+from torch import Tensor
+
+from fda.anchors.adapt import Epoch
+from fda.anchors.construct import spaced_steps
+from fda.architectures.blocks import Block
+from fda.checkpoints.weights import Checkpoint
+from fda.jobs.lanes import run_lanes
+from fda.merging.method import Weights
+from fda.merging.registry import METHODS
+from fda.requests.runs import adapt_settings
+from fda.stages.adapt import adapt_block, epochs
+from fda.stages.construct import anchors_of
+from fda.stages.work import Work
+from fda.store.files import save_tensors
+from fda.store.landscape_record import FDA_PATHS, snapshot_file
+from fda.store.store import UnitKey
+
+
+def recorded_epochs(work: Work, method: str) -> tuple[int, ...]:
+    """Numbers of finished epochs at which the weights are kept, from 0 to the last, denser at the start."""
+    count = epochs(METHODS[method], adapt_settings(work.spec.zoo, work.spec.adaptation))
+    return spaced_steps(count, work.spec.landscape.snapshots)
+
+
+def adaptation_units(work: Work) -> list[tuple[UnitKey, int]]:
+    return [
+        (UnitKey("adapt", method, block.index), recorded_epochs(work, method)[-1])
+        for method in FDA_PATHS
+        for block in work.blocks
+    ]
+
+
+def record_paths(work: Work, methods: Sequence[str]) -> None:
+    """Adapt every block by these of `FDA_PATHS`, leaving out what is already recorded."""
+    run_lanes(
+        [_piece(work, method, block.copy()) for method in methods for block in work.blocks],
+        work.device,
+        work.should_stop,
+    )
+
+
+def weights_after(work: Work, method: str, epoch: int) -> Weights:
+    """The tensors inside the blocks after so many epochs, by their names in the checkpoint, read when asked for."""
+    files = [snapshot_file(work.folder, method, block.index, epoch) for block in work.blocks]
+    return ChainMap(*map(Checkpoint, files))
+
+
+def ta_scale(work: Work) -> float:
+    """λ of the task arithmetic that FDA starts from."""
+    return (METHODS["ta"].defaults | work.spec.hyperparameters.get("ta", {}))["scale"]
+
+
+def _piece(work: Work, method: str, block: Block) -> Callable[[Callable[[], bool]], None]:
+    kept = recorded_epochs(work, method)
+
+    def keep(epoch: int, tensors: dict[str, Tensor]) -> None:
+        named = {block.prefix + name: tensor for name, tensor in tensors.items()}
+        save_tensors(snapshot_file(work.folder, method, block.index, epoch), named, {"method": method, "epoch": epoch})
+
+    def seen(event: Epoch) -> None:
+        if event.epoch + 1 in kept[:-1]:
+            keep(event.epoch + 1, event.parameters())
+
+    def adapt(should_stop: Callable[[], bool]) -> None:
+        if snapshot_file(work.folder, method, block.index, kept[-1]).is_file():
+            return
+        anchors = anchors_of(work.store, work.spec.anchors_run, work.opened, work.spec.tasks, block.index, work.device)
+        keep(0, _start(work, method, block))
+        settings = adapt_settings(work.spec.zoo, work.spec.adaptation)
+        end = adapt_block(work, METHODS[method], settings, None, anchors, block, should_stop, seen=seen)
+        keep(kept[-1], end)  # last: this file says that the block is finished
+
+    return adapt
+
+
+def _start(work: Work, method: str, block: Block) -> dict[str, Tensor]:
+    """θ0 or θ0 + λ Σ τ_i of one block."""
+    base = block.of(work.opened.base, work.device)
+    if method == "fda:pretrained":
+        return base
+    finetuned = [block.of(weights, work.device) for weights in work.finetuned]
+    return {name: base[name] + ta_scale(work) * sum(one[name] - base[name] for one in finetuned) for name in base}

@@ -1,0 +1,125 @@
+"""Loss and accuracy of any weights on samples of every task. Which weights, and where the numbers go, is left to the caller.
+
+The loss is the cross-entropy with each task's own head (the squared error where it gives a number; of next tokens, the mean
+over tokens); accuracy is each task's metric; tensors outside the blocks stay the pretrained model's.
+"""
+
+import threading
+from collections.abc import Callable
+from copy import deepcopy
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from fda.architectures.model import Model
+from fda.architectures.transforms import Batch
+from fda.stages.work import Work
+from fda.tasks.data import load_split
+from fda.tasks.evaluate import next_tokens
+from fda.tasks.heads import TaskHead, task_head
+from fda.tasks.metrics import METRICS, metric_name
+
+BATCH = 256
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Of one task, on the device: what is prepared of n samples, in batches, labels (n,), its head, and its metric."""
+
+    task: str
+    batches: tuple[Batch, ...]
+    labels: Tensor
+    head: TaskHead
+    metric: str
+
+
+def load_samples(work: Work) -> list[Samples]:
+    """`samples` of every task, spread over the split that the settings mean. UserError as `load_split` and `load_head`."""
+    settings, found = work.spec.landscape, []
+    for name in work.spec.tasks:
+        task = work.spec.zoo.task(name)
+        split = load_split(task, split_of(work, name), work.opened.model.transform)
+        places, head = split.spread(settings.samples), task_head(work.opened, name).to(work.device)
+        metric = metric_name(task.data, causal=head.causal)
+        metric = "token_accuracy" if head.causal else metric  # writing answers at every point of a plane takes too long
+        batches = [split.at(places[at : at + BATCH]).to(work.device) for at in range(0, len(places), BATCH)]
+        found.append(Samples(name, tuple(batches), split.labels()[places].to(work.device), head, metric))
+        work.pulse()
+    return found
+
+
+def split_kind(work: Work) -> str:
+    """`validation` or `test`, the same for all tasks."""
+    asked = work.spec.landscape.split
+    if asked != "auto":
+        return asked
+    named = all(work.spec.zoo.task(name).data.validation_split for name in work.spec.tasks)
+    return "validation" if named else "test"
+
+
+def split_of(work: Work, task: str) -> str:
+    data = work.spec.zoo.task(task).data
+    return data.validation_split if split_kind(work) == "validation" else data.split
+
+
+class Scorer:
+    """Scores weights in a module of its own in each thread."""
+
+    def __init__(self, work: Work, samples: list[Samples]) -> None:
+        self.work, self.samples = work, samples
+        self.names = [block.prefix + name for block in work.blocks for name in block.names]
+        self._own = threading.local()
+
+    @torch.no_grad()
+    def score(self, weights: Callable[[str], Tensor], pulse: Callable[[], None]) -> dict[str, float]:
+        """`weights(name)` for every tensor inside the blocks → loss, accuracy (means over tasks), loss/TASK, accuracy/TASK.
+
+        `pulse` is called after each batch and may raise to stop.
+        """
+        model = self._model()
+        own = model.module.state_dict()
+        for name in self.names:
+            own[name].copy_(weights(name))
+        losses, scores = [], []
+        for one, head in zip(self.samples, self._own.heads, strict=True):
+            parts = []
+            for batch in one.batches:
+                logits = head.answer(model, batch)
+                parts.append(next_tokens(logits, batch) if one.head.causal else (logits,))
+                pulse()
+            loss, score = _loss_and_score(one, [torch.cat(part) for part in zip(*parts, strict=True)])
+            losses.append(loss)
+            scores.append(score)
+        found = {}
+        for metric, values in (("loss", losses), ("accuracy", scores)):
+            numbers = torch.stack(values).double().tolist()  # one transfer from the device
+            found[metric] = sum(numbers) / len(numbers)
+            found |= {f"{metric}/{one.task}": value for one, value in zip(self.samples, numbers, strict=True)}
+        return found
+
+    def _model(self) -> Model:
+        """This thread's copy, with the pretrained weights outside the blocks."""
+        if not hasattr(self._own, "model"):
+            shared = self.work.opened.model
+            model = replace(shared, module=deepcopy(shared.module))
+            model.load(self.work.opened.base)
+            model.to(self.work.device)
+            self._own.model = model
+            self._own.heads = [one.head.to(self.work.device) for one in self.samples]
+        return self._own.model
+
+
+def _loss_and_score(one: Samples, given: list[Tensor]) -> tuple[Tensor, Tensor]:
+    """Two scalars on the device, from logits (n, classes), or of a language model from `next_tokens`."""
+    if one.head.causal:
+        right, tokens, loss = given
+        return loss.sum() / tokens.sum(), right.sum() / tokens.sum()
+    (logits,) = given
+    if one.metric == "pearson":
+        loss = torch.nn.functional.mse_loss(logits[:, 0], one.labels.float())
+        return loss, torch.tensor(METRICS["pearson"].of(logits[:, 0].cpu().numpy(), one.labels.cpu().numpy())).to(loss)
+    loss, predicted = torch.nn.functional.cross_entropy(logits, one.labels), logits.argmax(dim=-1)
+    if one.metric == "accuracy":
+        return loss, (predicted == one.labels).float().mean()
+    return loss, torch.tensor(METRICS[one.metric].of(predicted.cpu().numpy(), one.labels.cpu().numpy())).to(loss)

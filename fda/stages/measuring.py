@@ -1,0 +1,118 @@
+"""What is recorded of a unit's anchors beside the loss, at the steps of its snapshots: the paper's figures 3, 4 and 5.
+
+  always            snapshot `spectrum`; scalars `effective_rank`, `tail_energy`, `cosine/TENSOR` of each live tensor
+  with real inputs  snapshots `similarity_by_share` (at 2, 4 … 100 % of d) and `angles` (at 20 %)
+                    scalars `similarity` (at 20 %), and at some steps `projection_energy` and `projection_energy_merged`;
+                    once, the same of a held-out batch of real inputs, ending in `_real`
+  at the last step  snapshots `map` (n + m, 2) and `nearest` (n, 5, 2: place, cosine), flattened
+
+Only reads: anchors come out the same with and without it. The measures themselves are in `fda.analysis`.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from fda.analysis.neighbours import centre_of, directions, nearest, plane_map
+from fda.analysis.projection import induced_cone, induced_update, projection_energy
+from fda.analysis.spectrum import decomposed, effective_rank, tail_energy, top_count
+from fda.analysis.subspace import principal_angles, similarity_by_count
+from fda.anchors.construct import Snapshot
+from fda.anchors.loss import Parameters
+from fda.architectures.blocks import Block
+from fda.settings import AdaptSettings
+from fda.store.store import Store, UnitKey
+
+SHARES = tuple(step / 50 for step in range(1, 51))  # of d, in `similarity_by_share`
+NEAREST = 5
+CONE = 6  # batches of real inputs whose updates span the cone; one more is held out
+PROJECTED = 4  # projection energy at every fourth snapshot, for each costs two passes through the block
+MOST_CONE_BYTES = 2**29  # beyond this the cone is left out, as for the MLP of a 13-billion-parameter model
+
+Scalars = list[tuple[str, int, float]]
+
+
+@dataclass
+class Measures:
+    """The recorder of one unit. `real`: real block inputs (m, tokens, d) on the unit's device, or None.
+
+    `merged`: the block's tensors of the merged model at which projection energy is taken a second time; not used without
+    real inputs.
+    """
+
+    store: Store
+    run_id: str
+    key: UnitKey
+    block: Block
+    base: Parameters
+    finetuned: Parameters
+    merged: Parameters
+    real: Tensor | None
+    steps: Sequence[int]
+    adaptation: AdaptSettings
+    _real_directions: Tensor | None = field(default=None, repr=False)
+    _cones: dict[str, Tensor] = field(default_factory=dict, repr=False)
+
+    def at(self, event: Snapshot) -> None:
+        """Record what a snapshot shows."""
+        step, anchors = event.step, event.anchors
+        spectrum, own = decomposed(anchors)
+        width = anchors.shape[-1]
+        rows: Scalars = [
+            ("effective_rank", step, effective_rank(spectrum)),
+            ("tail_energy", step, tail_energy(spectrum, width)),
+        ]
+        self._snapshot(step, "spectrum", spectrum)
+        if self.real is not None:
+            rows += self._alignment(step, own)
+            rows += self._projection(step, anchors)
+            if step == self.steps[-1] and len(self.real) >= NEAREST:
+                self._neighbours(step, anchors)
+        self.store.add_scalars(self.run_id, self.key, rows)
+
+    def cosines(self, step: int, live: Iterable[str], cosines: Iterable[float]) -> Scalars:
+        """Rows of the cosine of the induced gradient with the task vector, tensor by tensor."""
+        return [(f"cosine/{name}", step, value) for name, value in zip(live, cosines, strict=True)]
+
+    def _alignment(self, step: int, own: Tensor) -> Scalars:
+        if self._real_directions is None:
+            self._real_directions = decomposed(self.real)[1]
+        real, width = self._real_directions, len(own)
+        by_count = similarity_by_count(own, real)
+        counts = torch.tensor([top_count(width, share) for share in SHARES])
+        self._snapshot(step, "similarity_by_share", by_count.cpu()[counts - 1])
+        k = top_count(width)
+        self._snapshot(step, "angles", principal_angles(own[:, -k:], real[:, -k:]))
+        return [("similarity", step, float(by_count[k - 1]))]
+
+    def _projection(self, step: int, anchors: Tensor) -> Scalars:
+        entries = sum(tensor.numel() for tensor in self.base.values())
+        chosen = {*self.steps[::PROJECTED], self.steps[-1]}
+        if step not in chosen or len(self.real) <= CONE or 8 * (CONE + 1) * entries > MOST_CONE_BYTES:
+            return []
+        rows: Scalars = []
+        for name, parameters in (("projection_energy", self.base), ("projection_energy_merged", self.merged)):
+            if name not in self._cones:
+                *batches, held_out = (self.real[start :: CONE + 1] for start in range(CONE + 1))
+                self._cones[name] = induced_cone(self.block, parameters, self.finetuned, batches, self.adaptation)
+                rows += self._energy(f"{name}_real", 0, name, parameters, held_out)
+            rows += self._energy(name, step, name, parameters, anchors)
+        return rows
+
+    def _energy(self, name: str, step: int, cone: str, parameters: Parameters, x: Tensor) -> Scalars:
+        update = induced_update(self.block, parameters, self.finetuned, x, self.adaptation)
+        if not update.any():  # anchors so large or small that the block does not feel the weights: no direction
+            return []
+        return [(name, step, projection_energy(self._cones[cone], update))]
+
+    def _neighbours(self, step: int, anchors: Tensor) -> None:
+        centre = centre_of(self.real)
+        own, real = directions(anchors, centre), directions(self.real, centre)
+        places, cosines = nearest(own, real, NEAREST)
+        self._snapshot(step, "map", plane_map(own, real))
+        self._snapshot(step, "nearest", torch.stack([places.to(cosines.dtype), cosines], dim=-1))
+
+    def _snapshot(self, step: int, kind: str, values: Tensor) -> None:
+        self.store.add_snapshot(self.run_id, self.key, step, kind, values.cpu().numpy())

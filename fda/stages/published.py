@@ -1,0 +1,108 @@
+"""Import published anchors as the units of a run: their angle loss computed anew at θ0, and measured as constructed ones are.
+
+Which file is whose, and how they were constructed, is `fda.requests.published`; the .npy format is
+`fda.checkpoints.readers.published_anchors`.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from fda.anchors.construct import Constructed, Snapshot, checked_live_tensors
+from fda.anchors.loss import Parameters, cosines, induced_gradient
+from fda.architectures.blocks import Block
+from fda.checkpoints.readers.published_anchors import read_published_anchors
+from fda.errors import UserError
+from fda.jobs.lanes import run_lanes
+from fda.jobs.stopped import Stopped
+from fda.requests.published import layer_file, task_folders
+from fda.settings import Distance
+from fda.stages.construct import measures_of, real_inputs, save_anchors
+from fda.stages.real_inputs import RealBlockInputs
+from fda.stages.work import Work
+from fda.store.files import anchors_file
+from fda.store.store import UnitKey
+
+OTHER = "give anchors of this architecture"
+
+
+def import_units(work: Work) -> None:
+    """Import every unit that is not finished. UserError for a file that is missing or does not fit its block.
+
+    A unit counts as many steps as its anchors are said to have taken, and what is measured stands at the last of them.
+    """
+    store, run_id, spec = work.store, work.run_id, work.spec
+    folders = task_folders(Path(spec.published), spec.tasks)
+    keys = [UnitKey("construct", task, block.index) for task in spec.tasks for block in work.blocks]
+    files = {key: layer_file(folders[key.name], key.block) for key in keys}
+    store.add_units(run_id, [(key, spec.construction.steps) for key in keys])
+    done = {unit.key for unit in store.units(run_id, "construct") if unit.state == "done"}
+    todo = [key for key in keys if key not in done or not anchors_file(work.folder, key.name, key.block).is_file()]
+    real = {task: real_inputs(work, task) for task in dict.fromkeys(key.name for key in todo)}
+
+    def piece(key: UnitKey) -> Callable[[Callable[[], bool]], None]:
+        return lambda stop: _import_unit(work, key, files[key], real[key.name], stop)
+
+    with sdpa_kernel(SDPBackend.MATH):  # a switch of the whole process, so it is set before the lanes and stays
+        run_lanes([piece(key) for key in todo], work.device, work.should_stop)
+
+
+def _import_unit(
+    work: Work, key: UnitKey, file: Path, real: RealBlockInputs | None, should_stop: Callable[[], bool]
+) -> None:
+    if should_stop():
+        raise Stopped
+    store, run_id, settings = work.store, work.run_id, work.spec.construction
+    block = work.opened.model.blocks[key.block].copy()
+    base, finetuned = block.of(work.opened.base, work.device), block.of(work.opened.tasks[key.name], work.device)
+    steps = settings.steps
+    store.reset_unit(run_id, key)
+    store.update_unit(run_id, key, state="running", step=0, steps=steps)
+    x = read_published_anchors(file)
+    require_fitting(x, file, block, (settings.anchors, settings.tokens), images=work.opened.model.images)
+    found = measured(block, base, finetuned, x.to(work.device), settings.distance, steps)
+    measures = measures_of(work, key, block, base, finetuned, real, (steps,))
+    store.add_scalars(
+        run_id,
+        key,
+        [("angle_loss", steps, found.angle_loss), *measures.cosines(steps, found.live, found.cosines)],
+    )
+    measures.at(Snapshot(steps, x.to(work.device), found.live))
+    save_anchors(work, key, found, source=file)
+    store.update_unit(run_id, key, state="done", step=steps, loss=found.angle_loss, best_step=steps)
+
+
+def require_fitting(x: Tensor, file: Path, block: Block, first: tuple[int, int], *, images: bool) -> None:
+    """UserError if anchors (n, tokens, d) do not fit the block, or are of another shape than the first file's (n, tokens)."""
+    count, tokens, width = x.shape
+    if width != block.width:
+        raise UserError(f"{file} holds anchors of width {width}, but block {block.index} has {block.width}: {OTHER}.")
+    if images and tokens != block.tokens:
+        raise UserError(f"{file} holds anchors of {tokens} tokens, but images give this model {block.tokens}: {OTHER}.")
+    if (count, tokens) != first:
+        raise UserError(
+            f"{file} holds {count} anchors of {tokens} tokens, where the first file holds {first[0]} of {first[1]}: "
+            "give files of one set."
+        )
+    if not x.isfinite().all():
+        raise UserError(f"{file} holds anchors that are not finite numbers: copy or download it again.")
+
+
+def measured(
+    block: Block, base: Parameters, finetuned: Parameters, x: Tensor, distance: Distance, steps: int
+) -> Constructed:
+    """These anchors (n, tokens, d) as if construction had ended with them, their loss computed plainly at θ0.
+
+    UserError if weights are not finite, no tensor is live, or the loss is no number.
+    """
+    live = checked_live_tensors(block, base, finetuned)
+    task_vector = {name: finetuned[name] - base[name] for name in live}
+    with torch.enable_grad():
+        cosine = cosines(induced_gradient(block, base, finetuned, x, distance), task_vector, live)
+    loss = (1 - cosine).mean().item()
+    if loss != loss:
+        raise UserError(f"the angle loss of block {block.index} is no number on these anchors: {OTHER}.")
+    return Constructed(x.float().cpu(), loss, tuple(cosine.tolist()), steps, live)

@@ -1,0 +1,55 @@
+"""The inputs that real samples give each block of a finetuned model, computed once per (checkpoint, data) and kept on disk.
+
+They stand for "real data" in the subspace similarity, and are what layer-wise distillation trains on.
+"""
+
+import hashlib
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from fda.home import fda_home
+from fda.stages.work import Work
+from fda.store.files import save_tensors
+from fda.tasks.data import load_split
+from fda.tasks.inputs import block_inputs
+
+BATCH = 64  # samples a forward pass
+
+
+class RealBlockInputs:
+    """For one task: block index → (n, tokens, d) on the CPU, read when asked for."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def __getitem__(self, block: int) -> Tensor:
+        return load_file(self.folder / f"{block}.safetensors")["inputs"]
+
+
+def real_block_inputs(work: Work, task: str, split: str, count: int) -> RealBlockInputs:
+    """The inputs that `count` samples, spread over a split, give each block of the task's finetuned model.
+
+    Loads that model into the shared module if they are not on disk yet, so not for threads. UserError as `load_split`.
+    """
+    opened = work.opened
+    data = load_split(opened.zoo.task(task), split, opened.model.transform)
+    identity = (
+        f"{opened.tasks[task].fingerprint} {data.fingerprint} {opened.model.transform.identity} {count} "
+        f"{opened.model.blocks[0].prefix}"  # the whole block, or its MLP
+    )
+    folder = fda_home() / "cache" / "block_inputs" / hashlib.sha256(identity.encode()).hexdigest()[:32]
+    files = [folder / f"{block.index}.safetensors" for block in opened.model.blocks]
+    if not all(file.is_file() for file in files):
+        opened.model.load(opened.tasks[task])
+        opened.model.to(work.device)
+        places, batches = data.spread(count), []
+        for start in range(0, len(places), BATCH):
+            batch = data.at(places[start : start + BATCH]).to(work.device)
+            batches.append([x.cpu() for x in block_inputs(opened.model, batch)])
+            work.pulse()
+        for file, parts in zip(files, zip(*batches, strict=True), strict=True):
+            save_tensors(file, {"inputs": torch.cat(parts)}, {"task": task, "split": split, "layout": "n, tokens, d"})
+    return RealBlockInputs(folder)

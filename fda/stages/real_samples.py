@@ -1,0 +1,72 @@
+"""The real samples that stand behind "real data" in a run, kept so that pages can show them: small images, or texts.
+
+`real/TASK.json`: task, split, kind (image or text), places in the split, labels, classes, texts.
+`real/TASK.safetensors`: tensor `images`, uint8 (m, height, width, 3), of at most 64 pixels; `fda/ui/anchors_real.py` reads it.
+"""
+
+import json
+from pathlib import Path
+
+import datasets
+import numpy as np
+from PIL import Image, ImageOps
+from safetensors.numpy import save_file
+
+from fda.stages.work import Work
+from fda.tasks.data import Split, load_split
+
+SIDE = 64  # pixels
+
+
+def write_real_samples(work: Work, task: str, split: str, count: int) -> None:
+    """Write the samples at `Split.spread(count)` of a task's split, unless they are there. UserError as `load_split`."""
+    about = work.folder / "real" / f"{task}.json"
+    if about.is_file():
+        return
+    found = load_split(work.spec.zoo.task(task), split, work.opened.model.transform)
+    places = found.spread(count)
+    inputs = found.samples(places)
+    images = isinstance(inputs[0], Image.Image)
+    told = {
+        "task": task,
+        "split": split,
+        "kind": "image" if images else "text",
+        "places": places,
+        "labels": _labels(found, places),
+        "classes": _classes(found),
+        "texts": None if images else [text if isinstance(text, str) else " / ".join(text) for text in inputs],
+    }
+    about.parent.mkdir(parents=True, exist_ok=True)
+    if images:
+        _replace(about.with_suffix(".safetensors"), lambda part: save_file({"images": thumbnails(inputs)}, part))
+    _replace(about, lambda part: part.write_text(json.dumps(told), encoding="utf-8"))
+
+
+def thumbnails(images: list[Image.Image]) -> np.ndarray:
+    """uint8 (m, h, w, 3): as they are if small and of one size, else fitted into a square of 64 pixels."""
+    sizes = {image.size for image in images}
+    same = len(sizes) == 1 and max(next(iter(sizes))) <= SIDE
+    small = [image.convert("RGB") if same else ImageOps.pad(image.convert("RGB"), (SIDE, SIDE)) for image in images]
+    return np.stack([np.asarray(image, dtype=np.uint8) for image in small])
+
+
+def _labels(found: Split, places: list[int]) -> list[int] | None:
+    if found.label is None:
+        return None
+    labels = found.dataset[places][found.label]
+    return [int(label) for label in labels] if all(isinstance(label, int) for label in labels) else None
+
+
+def _classes(found: Split) -> list[str] | None:
+    feature = None if found.label is None else found.dataset.features[found.label]
+    return list(feature.names) if isinstance(feature, datasets.ClassLabel) else None
+
+
+def _replace(path: Path, write) -> None:
+    """Write beside it, then move into place: the file is whole or not there."""
+    part = path.with_name(f".{path.name}.part")
+    try:
+        write(part)
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)

@@ -1,0 +1,52 @@
+"""Files of a run: whole or not at all, with the metadata that ties them to the checkpoints they came from.
+
+Where they lie is asked by pages too, so torch is imported only where tensors are.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fda.errors import UserError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+def anchors_file(run_dir: Path, task: str, block: int) -> Path:
+    return run_dir / "anchors" / task / f"{block}.safetensors"
+
+
+def merged_file(run_dir: Path, method: str) -> Path:
+    return run_dir / "merged" / f"{method}.safetensors"
+
+
+def save_tensors(path: Path, tensors: Mapping[str, "Tensor"], metadata: Mapping[str, object]) -> None:
+    """Write a safetensors file, whole or not at all; equal content gives equal bytes."""
+    from fda.checkpoints.write import kinds_of, write_tensors
+
+    write_tensors(path, kinds_of(tensors), tensors.items(), metadata)
+
+
+def adapted_file(run_dir: Path, method: str, block: int) -> Path:
+    """One block's tensors after adaptation; there until the merged file is whole."""
+    return run_dir / "adapted" / method / f"{block}.safetensors"
+
+
+def load_anchors(run_dir: Path, task: str, block: int, *, base: str, finetuned: str) -> "Tensor":
+    """Anchors of a unit, (n, tokens, d). UserError if they are missing or were made from other checkpoints."""
+    from safetensors.torch import load_file, safe_open
+
+    path = anchors_file(run_dir, task, block)
+    if not path.is_file():
+        raise UserError(
+            f"run {run_dir.name} has no anchors for task {task}, block {block}: resume it, or choose another run."
+        )
+    with safe_open(path, framework="pt") as file:
+        metadata = file.metadata() or {}
+    for what, expected in (("base", base), ("checkpoint", finetuned)):
+        if metadata.get(f"{what}_fingerprint") != expected:
+            raise UserError(
+                f"{path} was made from another {what} than the zoo names now: construct the anchors of {task} again."
+            )
+    return load_file(path)["anchors"]

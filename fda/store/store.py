@@ -1,0 +1,285 @@
+"""The store: one SQLite file that says what every run is, how far it is, and every number it produced.
+
+Written by workers, read by pages and the command line. Knows nothing of torch, processes or pictures; `jobs.py` starts
+and stops processes, `worker.py` lives in them. This file holds the runs themselves; `numbers.py` what they produce,
+`database.py` schema and transactions, `records.py` what is handed out.
+
+Tables (also readable by other tools):
+  runs       one row a run: state, spec, device, process, heartbeat
+  units      one row a unit of progress: (run, stage, name, block)
+               stage `construct`: name = task,   block = number      (the grain of resume)
+               stage `adapt`:     name = method, block = number      (adaptation of a block inside fda:… methods)
+               stage `evaluate`:  name = method, block = -1          (merge and score one method)
+               stage `landscape`: name = `grid`, block = tile        (points of the plane, scored side by side)
+                                  name = a path or `finetuned`, block = -1   (its recorded weights, scored)
+  scalars    (unit, key, step) -> value        keys: angle_loss, learning_rate, adapt_loss, cosine/<tensor>, seconds, …
+               landscape: loss, accuracy, loss/<task>, accuracy/<task>; step = point of the grid, or place on the path
+               (`key` is a number; the table `keys` has its name)
+  snapshots  (unit, kind, step) -> float32 array   kinds: spectrum (singular values / largest), similarity (one value)
+  results    one row a (run, method): state, settings, cost
+  scores     one row a (run, method, task, split, metric)
+  system     (run, time, key) -> value          device memory, utilisation
+"""
+
+import os
+import platform
+import secrets
+import shutil
+import sqlite3
+import time
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
+
+from fda.errors import UserError
+from fda.store.numbers import Numbers
+from fda.store.records import ACTIVE, FINAL, MethodResult, Run, Score, Stage, State, Unit, UnitKey, UnitState
+from fda.store.spec import RunSpec
+
+__all__ = [
+    "ACTIVE",
+    "FINAL",
+    "MethodResult",
+    "Run",
+    "Score",
+    "Stage",
+    "State",
+    "Store",
+    "Unit",
+    "UnitKey",
+    "UnitState",
+]
+
+_RUN_QUERY = """
+SELECT run_id, kind, state, spec, device, message, created, started, finished, heartbeat, pid, pid_started, attempt,
+       stop_requested, (SELECT count(*) FROM units WHERE run = runs.id AND state = 'done'),
+       (SELECT count(*) FROM units WHERE run = runs.id), queued
+FROM runs
+"""
+
+
+class Store(Numbers):
+    """All reads and writes of one FDA_HOME/fda.db. One short connection per call: safe from any thread or process.
+
+    Every method that takes a run id raises UserError if there is no such run, or if the store cannot be read or
+    written (disk full, no permission, damaged).
+    """
+
+    # folders ---------------------------------------------------------------------------------------------------------
+    def run_dir(self, run_id: str) -> Path:
+        """FDA_HOME/runs/RUN_ID. Checks the id's shape, so that no id leads elsewhere, not whether the run exists."""
+        return self.home / "runs" / self._checked(run_id)
+
+    # runs ------------------------------------------------------------------------------------------------------------
+    def create_run(self, spec: RunSpec) -> str:
+        """Queue a new run: its row, its folder and spec.json, or none of them."""
+        now = time.time()
+        folder = None
+        try:
+            with self._transaction() as connection:
+                run_id = self._free_run_id(connection, now)
+                connection.execute(
+                    "INSERT INTO runs (run_id, kind, state, spec, device, created, queued) "
+                    "VALUES (?, ?, 'queued', ?, ?, ?, ?)",
+                    (run_id, spec.kind, spec.model_dump_json(), queue_device(spec.device), now, now),
+                )
+                folder = self.run_dir(run_id)
+                folder.mkdir(parents=True)
+                unfinished = folder / "spec.json.tmp"
+                unfinished.write_text(spec.model_dump_json(indent=2) + "\n", encoding="utf-8")
+                os.replace(unfinished, folder / "spec.json")
+        except BaseException:
+            if folder is not None:
+                shutil.rmtree(folder, ignore_errors=True)
+            raise
+        return run_id
+
+    def _free_run_id(self, connection: sqlite3.Connection, now: float) -> str:
+        """20261123-041500-ab12: UTC to the second, so that ids sort by age, and a suffix no other run has."""
+        moment = time.strftime("%Y%m%d-%H%M%S", time.gmtime(now))
+        while True:
+            run_id = f"{moment}-{secrets.token_hex(2)}"
+            taken = connection.execute("SELECT 1 FROM runs WHERE run_id = ?", (run_id,)).fetchone()
+            if not taken and not self.run_dir(run_id).exists():
+                return run_id
+
+    def run(self, run_id: str) -> Run:
+        with self._reading() as connection:
+            row = connection.execute(f"{_RUN_QUERY} WHERE run_id = ?", (self._checked(run_id),)).fetchone()
+        if row is None:
+            raise self._no_such_run(run_id)
+        return _run(row)
+
+    def runs(self, *, states: Sequence[State] | None = None, limit: int = 200) -> list[Run]:
+        """The newest `limit` runs, newest first, of these states (None: of any)."""
+        query, parameters = _RUN_QUERY, [limit]
+        if states is not None:
+            query += f"WHERE state IN ({', '.join('?' * len(states))})"
+            parameters = [*states, limit]
+        with self._reading() as connection:
+            rows = connection.execute(f"{query} ORDER BY created DESC, id DESC LIMIT ?", parameters).fetchall()
+        return [_run(row) for row in rows]
+
+    def delete_run(self, run_id: str) -> None:
+        """Remove a run that is not active: its rows and its folder."""
+        folder = self.run_dir(run_id)
+        doomed = folder.with_name(f".{run_id}.deleted")
+        with self._writing(run_id) as (connection, run):
+            state = _state(connection, run)
+            if state in ACTIVE:
+                raise UserError(f"Run {run_id} is {state}: stop it first (`python -m fda runs stop {run_id}`).")
+            units = "(SELECT id FROM units WHERE run = ?)"
+            connection.execute(f"DELETE FROM scalars WHERE unit IN {units}", (run,))
+            connection.execute(f"DELETE FROM snapshots WHERE unit IN {units}", (run,))
+            for table in ("units", "results", "scores", "system"):
+                connection.execute(f"DELETE FROM {table} WHERE run = ?", (run,))
+            connection.execute("DELETE FROM runs WHERE id = ?", (run,))
+            if folder.exists():
+                os.replace(folder, doomed)  # at once, so that other writers do not wait for gigabytes to go
+        try:
+            if doomed.exists():
+                shutil.rmtree(doomed)
+        except OSError as error:
+            raise UserError(
+                f"Run {run_id} is deleted, but {doomed} could not be removed ({error.strerror}): remove it by hand."
+            ) from error
+
+    def queue_position(self, run_id: str) -> int | None:
+        """1 for the next in line on its device, in the order the runs were queued; None if the run is not queued."""
+        with self._reading() as connection:
+            row = connection.execute(
+                "SELECT CASE state WHEN 'queued' THEN (SELECT count(*) FROM runs AS other WHERE other.state = 'queued' "
+                "AND other.device = runs.device AND (other.queued, other.id) <= (runs.queued, runs.id)) END "
+                "FROM runs WHERE run_id = ?",
+                (self._checked(run_id),),
+            ).fetchone()
+        if row is None:
+            raise self._no_such_run(run_id)
+        return row[0]
+
+    def version(self, run_id: str) -> int:
+        """A number that grows whenever anything of the run changes, its heartbeat alone excepted."""
+        with self._reading() as connection:
+            row = connection.execute("SELECT version FROM runs WHERE run_id = ?", (self._checked(run_id),)).fetchone()
+        if row is None:
+            raise self._no_such_run(run_id)
+        return row[0]
+
+    # lifecycle, used by jobs and worker ------------------------------------------------------------------------------
+    def set_state(
+        self, run_id: str, state: State, message: str | None = None, *, only_from: Sequence[State] | None = None
+    ) -> bool:
+        """Compare and set: go to `state` if the run is in one of `only_from` (None: in any), and say whether it was.
+
+        Notes when the run first runs and when it ends; a run that ended has no unit running.
+        """
+        now = time.time()
+        with self._writing(run_id) as (connection, run):
+            if only_from is not None and _state(connection, run) not in only_from:
+                return False
+            _enter(connection, run, state, message, now)
+        return True
+
+    def claim_process(self, run_id: str, pid: int, pid_started: float) -> None:
+        """The process `pid`, started at `pid_started` (see `processes.start_time`), is the run's worker from now on.
+
+        UserError unless the run is queued, or was taken for crashed because this took so long.
+        """
+        with self._writing(run_id) as (connection, run):
+            state, started = connection.execute("SELECT state, started FROM runs WHERE id = ?", (run,)).fetchone()
+            if state != "queued" and (state, started) != ("crashed", None):
+                raise UserError(f"Run {run_id} is {state}, not queued: `python -m fda runs resume {run_id}` queues it.")
+            connection.execute(
+                "UPDATE runs SET pid = ?, pid_started = ?, heartbeat = ? WHERE id = ?",
+                (int(pid), float(pid_started), time.time(), run),
+            )
+
+    def beat(self, run_id: str, pid: int) -> bool:
+        """The worker `pid` is alive; False if the run is no longer its own (resumed by another, ended).
+
+        A run that a reader took for crashed, while the machine slept or the process was suspended, comes back.
+        """
+        with self._transaction() as connection:
+            run = self._run_row(connection, run_id)
+            state, owner, started, stop_requested = connection.execute(
+                "SELECT state, pid, started, stop_requested FROM runs WHERE id = ?", (run,)
+            ).fetchone()
+            if owner != pid or state not in (*ACTIVE, "crashed"):
+                return False
+            connection.execute("UPDATE runs SET heartbeat = ? WHERE id = ?", (time.time(), run))
+            if state == "crashed":
+                awake = "queued" if started is None else "stopping" if stop_requested else "running"
+                connection.execute(
+                    "UPDATE runs SET state = ?, message = NULL, finished = NULL, version = version + 1 WHERE id = ?",
+                    (awake, run),
+                )
+        return True
+
+    def request_stop(self, run_id: str) -> None:
+        """Ask an active run to stop: a running one is stopping from now on, a queued one is cancelled at once."""
+        now = time.time()
+        with self._writing(run_id) as (connection, run):
+            state = _state(connection, run)
+            if state in ACTIVE:
+                connection.execute(
+                    "UPDATE runs SET stop_requested = coalesce(stop_requested, ?) WHERE id = ?", (now, run)
+                )
+                _enter(connection, run, "cancelled" if state == "queued" else "stopping", None, now)
+
+    def stop_requested(self, run_id: str) -> bool:
+        with self._reading() as connection:
+            row = connection.execute(
+                "SELECT stop_requested IS NOT NULL FROM runs WHERE run_id = ?", (self._checked(run_id),)
+            ).fetchone()
+        if row is None:
+            raise self._no_such_run(run_id)
+        return bool(row[0])
+
+    def requeue(self, run_id: str) -> bool:
+        """Put a run that ended without being done at the end of the queue; False if it is active or done."""
+        with self._writing(run_id) as (connection, run):
+            if _state(connection, run) not in ("failed", "cancelled", "crashed"):
+                return False
+            connection.execute("UPDATE units SET state = 'pending' WHERE run = ? AND state = 'running'", (run,))
+            connection.execute(
+                "UPDATE runs SET state = 'queued', attempt = attempt + 1, queued = ?, message = NULL, started = NULL, "
+                "finished = NULL, heartbeat = NULL, pid = NULL, pid_started = NULL, stop_requested = NULL "
+                "WHERE id = ?",
+                (time.time(), run),
+            )
+        return True
+
+
+def queue_device(name: str) -> str:
+    """The device in whose queue a run that asks for `name` waits: `auto` and `cuda` mean a device that has a name too.
+
+    A guess that needs no torch; wrong, it makes a run wait for another it need not have waited for.
+    """
+    if name == "auto":
+        if Path("/dev/nvidia0").exists():
+            return "cuda:0"
+        return "mps" if (platform.system(), platform.machine()) == ("Darwin", "arm64") else "cpu"
+    return "cuda:0" if name == "cuda" else name
+
+
+def _state(connection: sqlite3.Connection, run: int) -> State:
+    return connection.execute("SELECT state FROM runs WHERE id = ?", (run,)).fetchone()[0]
+
+
+def _enter(connection: sqlite3.Connection, run: int, state: State, message: str | None, now: float) -> None:
+    connection.execute(
+        "UPDATE runs SET state = ?1, message = ?2, started = CASE WHEN ?1 = 'running' THEN coalesce(started, ?3) "
+        "ELSE started END, finished = CASE WHEN ?4 THEN ?3 END WHERE id = ?5",
+        (state, message, now, state in FINAL, run),
+    )
+    if state in FINAL and state != "crashed":  # a crashed run may prove alive: its unit still runs then
+        connection.execute("UPDATE units SET state = 'pending' WHERE run = ? AND state = 'running'", (run,))
+
+
+def _run(row: tuple) -> Run:
+    return Run(*row[:3], _spec(row[3]), *row[4:])
+
+
+@lru_cache(maxsize=512)  # pages list the same runs each second
+def _spec(text: str) -> RunSpec:
+    return RunSpec.model_validate_json(text)

@@ -1,0 +1,163 @@
+"""What lies below the model roots: folders that look like checkpoints or data, by names alone. To be suggested, not trusted.
+
+A folder with a config that a library writes beside weights counts as a checkpoint. Of files only the first lines of a config
+or of data are read.
+"""
+
+import csv
+import json
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from fda.home import ASSETS, fda_home, model_roots
+from fda.zoos.hub import HUB_CONFIGS, cached_folder, hub_cache, is_hub_id
+
+DEPTH = 5  # below a root
+MOST_FOLDERS = 4000  # that are looked into: about a tenth of a second on a local disk
+BASES = ("base", "pretrained", "zeroshot", "zero_shot", "pretrain")
+DATA_FILES = (".parquet", ".csv", ".jsonl", ".json", ".arrow")
+LONGEST_LINE = 1 << 20
+SPLITS = ("test", "validation", "train")
+_PASSED_BY = {"node_modules", "site-packages", "blobs", "snapshots", "__pycache__"}
+
+
+@dataclass(frozen=True)
+class Nearby:
+    """`models`, `data`: folders; `ids`: hub ids whose files are in the hub's cache; `families`: folders of several models."""
+
+    models: tuple[Path, ...]
+    data: tuple[Path, ...]
+    ids: tuple[str, ...]
+    families: tuple[Path, ...]
+
+
+@dataclass(frozen=True)
+class Member:
+    """A finetuned checkpoint of a family, with the head and the data that bear its name, if they are there."""
+
+    name: str
+    model: Path
+    head: Path | None
+    data: Path | None
+
+
+def look_around(roots: Iterable[Path] | None = None) -> Nearby:
+    """What lies below the roots, as far as `DEPTH` and `MOST_FOLDERS` reach; not what is embedded, nor what runs write."""
+    models: dict[Path, None] = {}
+    data: dict[Path, None] = {}
+    cache = hub_cache().resolve()
+    others = (cache, ASSETS, *(fda_home() / name for name in ("runs", "exports")))
+    left = MOST_FOLDERS
+    for root in roots if roots is not None else model_roots():
+        waiting = [(root, 0)] if root.is_dir() and root not in others else []
+        while waiting and left:
+            folder, depth = waiting.pop(0)  # the nearest first
+            left -= 1
+            folders, files = _entries(folder)
+            if HUB_CONFIGS & set(files):
+                models[folder] = None
+                continue
+            if _is_data(folders, files):
+                data[folder] = None
+                continue
+            if depth < DEPTH:
+                inside = [folder / name for name in folders if not name.startswith(".") and name not in _PASSED_BY]
+                waiting += [(one, depth + 1) for one in inside if one not in others]
+    parents = [model.parent for model in models]
+    families = [parent for parent in dict.fromkeys(parents) if parents.count(parent) > 1]
+    return Nearby(tuple(models), tuple(data), tuple(_cached_ids(cache)), tuple(families))
+
+
+def family(parent: Path) -> tuple[Path | None, list[Member]]:
+    """The base of a folder of models (None if no name says so) and the others, by name.
+
+    Heads are looked for as `heads/NAME.safetensors`, data as `data/NAME`, in the folder or beside it.
+    """
+    folders, _ = _entries(parent)
+    models = [parent / name for name in folders if HUB_CONFIGS & set(_entries(parent / name)[1])]
+    base = next((model for word in BASES for model in models if model.name.lower().startswith(word)), None)
+
+    def beside(*parts: str) -> Path | None:
+        return next((path for place in (parent, parent.parent) if (path := place.joinpath(*parts)).exists()), None)
+
+    members = [
+        Member(model.name, model, beside("heads", f"{model.name}.safetensors"), beside("data", model.name))
+        for model in models
+        if model != base
+    ]
+    return base, members
+
+
+def splits(data: Path) -> list[str]:
+    """The splits that a folder of data names by its files or folders (`test.csv`, `test-00000-of-00001.parquet`, `test/`)."""
+    folders, files = _entries(data)
+    names = [*folders, *(name for name in files if name.endswith(DATA_FILES))]
+    return [split for split in SPLITS if any(name.split(".")[0].split("-")[0] == split for name in names)]
+
+
+def columns(data: Path) -> list[str]:
+    """The columns of data, a folder or a file, told by the first CSV, parquet or JSON lines file; none if there is no such."""
+    _, files = _entries(data) if data.is_dir() else ([], [data.name])
+    folder = data if data.is_dir() else data.parent
+    name = table_in(files)
+    try:
+        if name is not None:
+            with (folder / name).open("rb") as file:
+                return columns_in(file, name)[0]
+    except (OSError, ValueError):  # it is no such file: the form asks
+        pass
+    return []
+
+
+def table_in(files: Iterable[str]) -> str | None:
+    """The first of these files whose columns can be told."""
+    return next((name for name in files if name.endswith((".parquet", ".csv", ".tsv", ".jsonl"))), None)
+
+
+def columns_in(file: BinaryIO, name: str) -> tuple[list[str], str | None]:
+    """(columns of a table, what `datasets` noted in it of their kinds, as JSON). ValueError if it is none, as its name says."""
+    if name.endswith(".parquet"):
+        from pyarrow.parquet import read_schema
+
+        schema = read_schema(file)
+        return list(schema.names), (schema.metadata or {}).get(b"huggingface", b"").decode() or None
+    line = file.readline(LONGEST_LINE).decode("utf-8-sig")
+    try:
+        if name.endswith(".jsonl"):
+            return list(json.loads(line).keys()), None
+        return next(csv.reader([line], delimiter="\t" if name.endswith(".tsv") else ","), []), None
+    except (AttributeError, RecursionError, csv.Error) as error:
+        raise ValueError(f"{name} is no table") from error
+
+
+def architecture(model: Path) -> str | None:
+    """What transformers calls a checkpoint's architecture (`model_type` of its config); None if it does not say."""
+    try:
+        found = json.loads((model / "config.json").read_text(encoding="utf-8")).get("model_type")
+    except (OSError, ValueError, AttributeError, RecursionError):
+        return None
+    return found if isinstance(found, str) else None
+
+
+def _is_data(folders: list[str], files: list[str]) -> bool:
+    return any(name.endswith(DATA_FILES[:3]) for name in files) or bool({"train", "test"} & set(folders))
+
+
+def _entries(folder: Path) -> tuple[list[str], list[str]]:
+    """The names of folders and of files in a folder, in order; none, if it may not be read. Links are not followed."""
+    try:
+        with os.scandir(folder) as found:
+            entries = sorted((entry.name, entry.is_dir(follow_symlinks=False)) for entry in found)
+    except OSError:
+        return [], []
+    return [name for name, is_folder in entries if is_folder], [name for name, is_folder in entries if not is_folder]
+
+
+def _cached_ids(cache: Path) -> list[str]:
+    names = (
+        name.removeprefix("models--").replace("--", "/", 1) for name in _entries(cache)[0] if name[:8] == "models--"
+    )
+    return [name for name in names if is_hub_id(name) and cached_folder(name) is not None]

@@ -1,0 +1,58 @@
+"""A folder onto the hub, through huggingface_hub, and the licence that it is under. What is in it: `fda.stages.export`."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from fda.errors import UserError
+from fda.zoos.hub import is_hub_id, split_id, told
+
+
+def require_repository(name: str) -> None:
+    """UserError, before any work, for what is no id of a repository."""
+    if not is_hub_id(name) or split_id(name).name != name:
+        raise UserError(f"{name} is no repository to push to: give org/name.")
+
+
+def upload(folder: Path, name: str, *, private: bool = False) -> str:
+    """Upload a folder's files as one commit, making the repository if need be; the commit's address. UserError as `told`."""
+    from huggingface_hub import HfApi, errors
+
+    with told(name):
+        try:
+            HfApi().create_repo(name, private=private, exist_ok=True)
+            return str(
+                HfApi().upload_folder(repo_id=name, folder_path=folder, commit_message="Merged model").commit_url
+            )
+        except errors.HfHubHTTPError as error:
+            if error.response is None or error.response.status_code not in (401, 403):
+                raise
+            raise UserError(
+                f"{name} may not be written to ({error.response.status_code}): run `hf auth login`, or set HF_TOKEN to a token "
+                "that may write there."
+            ) from None
+
+
+def stated_licence(model: str, folder: Path, *, ask: bool = False) -> dict[str, str]:
+    """What a model's own card says of its licence, as fields of a card's front matter; empty if nothing is known.
+
+    Read from the card in its local folder; if there is none, `ask` allows a question to the hub. UserError as `told`.
+    """
+    from huggingface_hub import HfApi, ModelCard
+
+    if (folder / "README.md").is_file():
+        try:
+            return _licence(ModelCard.load(folder / "README.md", ignore_metadata_errors=True).data.to_dict())
+        except (OSError, ValueError):
+            return {}
+    if not ask or not is_hub_id(model):
+        return {}
+    name, revision, _ = split_id(model)
+    with told(model):
+        found = HfApi().model_info(name, revision=revision).card_data
+    return {} if found is None else _licence(found.to_dict())
+
+
+def _licence(card: Mapping[str, Any]) -> dict[str, str]:
+    fields = ("license", "license_name", "license_link")
+    return {field: card[field] for field in fields if isinstance(card.get(field), str)}

@@ -1,0 +1,337 @@
+"""A zoo: one YAML file that names a base model and the tasks finetuned from it. Contract of the project.
+
+Validates and resolves paths; opens no checkpoint and needs no torch. `fda.zoos.survey` looks inside the files.
+"""
+
+import os
+import re
+from collections.abc import Callable, Mapping
+from functools import lru_cache
+from math import inf
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from fda.errors import UserError
+from fda.home import ASSETS, absolute, fda_home, require_readable
+from fda.settings import Family
+from fda.zoos.hub import is_hub_id, snapshot_folder
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+PRESET_ZOOS = ASSETS / "zoos"
+MOST_BYTES = 2 * 10**6  # of a zoo file: thirty tasks of a thousand class names each
+MOST_ENTRIES = 100_000
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ZeroShot(_Part):
+    """Class names and prompt templates of a zero-shot head; `{}` in a template stands for the class name."""
+
+    classes: tuple[str, ...] = Field(min_length=2)
+    templates: tuple[str, ...] = Field(min_length=1)
+
+
+class ZeroShotHead(_Part):
+    zero_shot: ZeroShot
+
+
+Metric = Literal["auto", "accuracy", "matthews", "pearson", "perplexity", "exact_match"]
+
+
+class TaskData(_Part):
+    """What `datasets` loads for a task, which columns and splits are which, and by what the task is scored.
+
+    `path`: a folder, a file (parquet, CSV, JSON lines) or a hub id; `name`: one of its configurations. `input`: a column of
+    images or of texts, or two columns of texts that belong together. A split may be a part of one, `train[90%:]`, which `seed`
+    draws (`fda.tasks.slices`). `samples`: at most so many of each split, drawn by `seed`.
+    `label`: class, number, or for `exact_match` the text to be answered; `perplexity` needs none.
+    """
+
+    path: str
+    name: str | None = None
+    split: str = "test"
+    validation_split: str | None = None
+    train_split: str | None = None
+    input: str | tuple[str, ...] = "image"
+    label: str = "label"
+    samples: int | None = Field(None, ge=1)
+    seed: int = Field(0, ge=0, lt=2**31)
+    metric: Metric = "auto"
+
+    @field_validator("input")
+    @classmethod
+    def _one_or_two_columns(cls, columns: str | tuple[str, ...]) -> str | tuple[str, ...]:
+        if not isinstance(columns, str) and len(columns) not in (1, 2):
+            raise ValueError("one column, or a list of two that belong together")
+        return columns[0] if not isinstance(columns, str) and len(columns) == 1 else columns
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        return (self.input,) if isinstance(self.input, str) else self.input
+
+
+class ZooTask(_Part):
+    name: str
+    model: str
+    head: str | ZeroShotHead | None = None
+    data: TaskData | None = None
+    title: str | None = None
+    description: str | None = None
+
+    @field_validator("name")
+    @classmethod
+    def _name_is_a_file_name(cls, name: str) -> str:
+        if not NAME.fullmatch(name):
+            raise ValueError("letters, digits, '.', '_' and '-' only, at most 64, beginning with a letter or digit")
+        return name
+
+
+class ZooBase(_Part):
+    """`architecture` makes a file of weights alone a model of open_clip: `{model: zeroshot.pt, architecture: NAME}`."""
+
+    model: str
+    kind: Literal["auto", "transformers", "open_clip"] = "auto"
+    architecture: str | None = Field(
+        None,
+        description="open_clip's name of a model (`open_clip.list_models()`), whose config then counts, with the image "
+        "transform of OpenAI's CLIP; OpenAI's weights, and what was finetuned from them, need the names with -quickgelu, as "
+        "ViT-B-32-quickgelu",
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _an_architecture_is_open_clips(cls, content: Any) -> Any:
+        if isinstance(content, dict) and content.get("architecture") is not None:
+            kind = content.get("kind", "auto")
+            if kind == "transformers":
+                raise ValueError("`architecture` is a name of open_clip's, and `kind` is transformers: leave one away")
+            return content | ({"kind": "open_clip"} if kind == "auto" else {})
+        return content
+
+
+class Zoo(_Part):
+    """A validated zoo. After `load_zoo`, every local path in it is absolute."""
+
+    name: str
+    description: str | None = None
+    base: ZooBase
+    tasks: tuple[ZooTask, ...] = Field(min_length=1)
+    family: Family = Field("vision", description="whose settings of the paper the preset `paper` means")
+    part: Literal["auto", "block", "mlp"] = Field(
+        "auto",
+        description="what is merged on anchors: whole blocks, or their MLPs alone; auto: MLPs for the family llama",
+    )
+    adapt: dict[str, Any] = Field(default_factory=dict, description="adaptation settings that suit these models")
+    cited: str | None = Field(None, description="key of assets/cited.yaml: what others report for these models")
+
+    @field_validator("name")
+    @classmethod
+    def _name_is_a_file_name(cls, name: str) -> str:
+        return ZooTask._name_is_a_file_name(name)
+
+    @model_validator(mode="after")
+    def _task_names_differ(self) -> "Zoo":
+        names = [task.name for task in self.tasks]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"two tasks are called {twice[0]!r}: give each its own name")
+        return self
+
+    def task(self, name: str) -> ZooTask:
+        return next(task for task in self.tasks if task.name == name)
+
+    @property
+    def task_names(self) -> tuple[str, ...]:
+        return tuple(task.name for task in self.tasks)
+
+
+def brings_head(zoo: Zoo, task: ZooTask) -> bool:
+    """Whether a task names a head, or its checkpoint may bring one: transformers' do. What is in it is not looked at."""
+    if task.head is not None:
+        return True
+    models = (task.model, zoo.base.model)  # an adapter's config is the base's
+    return zoo.base.kind != "open_clip" and any(_has_config(model) for model in models)
+
+
+def _has_config(model: str) -> bool:
+    """Whether it is transformers' by its config; an id that is not on this machine yet may be."""
+    if is_hub_id(model) and not Path(model).exists():
+        folder = snapshot_folder(model)
+        return folder is None or (folder / "config.json").is_file()
+    return (Path(model) / "config.json").is_file()
+
+
+def list_zoos() -> dict[str, Path]:
+    """The shipped zoos: name (file stem) → file."""
+    return {path.stem: path for path in sorted(PRESET_ZOOS.glob("*.yaml"))}
+
+
+def own_folder() -> Path:
+    """Where zoos of one's own lie that have a name: FDA_HOME/zoos."""
+    return fda_home() / "zoos"
+
+
+def own_zoos() -> dict[str, Path]:
+    """The zoos of one's own: name (file stem) → file."""
+    return {path.stem: path for path in sorted(own_folder().glob("*.yaml")) if NAME.fullmatch(path.stem)}
+
+
+def zoo_path(reference: str | Path) -> Path:
+    """The file that `reference` means: the name of a shipped zoo or of one's own, or a path. UserError if there is none."""
+    shipped = list_zoos()
+    named = own_zoos() | shipped
+    if str(reference) in named:
+        return named[str(reference)]
+    path = absolute(reference)
+    if not os.path.isfile(path):  # never raises, as Path.is_file does for a name that is too long
+        raise UserError(
+            f"{reference} is neither a zoo file nor a shipped zoo ({', '.join(shipped)}): "
+            "check the path, or run `python -m fda zoo list`."
+        )
+    return path
+
+
+def load_zoo(reference: str | Path, *, roots: list[Path] | None = None) -> Zoo:
+    """Read, validate and resolve a zoo file.
+
+    `roots`: when given (pages do), the zoo file and every local path it names must lie below one of them.
+    Raises UserError that names the file, the field and what would be right.
+    """
+    path = zoo_path(reference)
+    if roots is not None:
+        require_readable(path, [*roots, own_folder()])  # zoos of one's own are written by the pages themselves
+    return resolved(read_zoo_file(path), path.parent, roots)
+
+
+def read_zoo_file(path: Path) -> Zoo:
+    """A zoo file, validated, its paths as they are written. UserError with the file and the field."""
+    return _zoo(_text(path), path)
+
+
+@lru_cache(maxsize=32)  # pages read the same few files again and again
+def _zoo(text: str, path: Path) -> Zoo:
+    content = _content(text, path)
+    if not isinstance(content, dict):
+        raise UserError(
+            f"{path} holds no fields: a zoo needs `name`, `base` and `tasks`, as assets/zoos/demo.yaml has."
+        )
+    return validated(content, str(path))
+
+
+def validated(content: Mapping[str, Any], what: str) -> Zoo:
+    """The fields of a zoo as a zoo. UserError that begins with `what` and names the field."""
+    try:
+        return Zoo.model_validate(content)
+    except ValidationError as error:
+        raise UserError(f"{what}: {_first_problem(error, content)}") from None
+
+
+def _text(path: Path) -> str:
+    try:
+        if path.stat().st_size > MOST_BYTES:
+            raise UserError(f"{path} is larger than {MOST_BYTES // 10**6} MB: give a zoo file, which is a short text.")
+        return path.read_text(encoding="utf-8")
+    except ValueError:  # not UTF-8
+        raise UserError(f"{path} is not YAML: correct it, or start from assets/zoos/demo.yaml.") from None
+    except OSError as error:
+        raise UserError(f"{path} could not be read ({error.strerror}): check its permissions.") from None
+
+
+def _content(text: str, path: Path) -> Any:
+    """What a YAML file holds. UserError for what is no YAML, or would grow beyond all measure when it is read."""
+    try:
+        loader = yaml.SafeLoader(text)
+        try:
+            node = loader.get_single_node()
+            if _entries(node, {}) > MOST_ENTRIES:  # before anything is made of it
+                raise UserError(f"{path} repeats its parts (&, *) without measure: write them out.")
+            return None if node is None else loader.construct_document(node)
+        finally:
+            loader.dispose()
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # numbers and dates that are none are ValueErrors
+        where = getattr(error, "problem_mark", None)
+        line = f" (line {where.line + 1})" if where is not None else ""
+        raise UserError(f"{path}{line} is not YAML: correct it, or start from assets/zoos/demo.yaml.") from None
+
+
+def _entries(node: yaml.Node | None, known: dict[int, float]) -> float:
+    """How many scalars, lists and mappings a node stands for when every alias is written out; infinite, if it holds itself."""
+    if not isinstance(node, yaml.CollectionNode):
+        return 1
+    if id(node) not in known:
+        known[id(node)] = inf
+        parts = (part for value in node.value for part in (value if isinstance(value, tuple) else (value,)))
+        known[id(node)] = 1 + sum(_entries(part, known) for part in parts)
+    return known[id(node)]
+
+
+def _first_problem(error: ValidationError, content: Mapping[str, Any]) -> str:
+    """The first validation error as one sentence with the field's place in the file."""
+    problem = error.errors()[0]
+    field = ".".join(str(part) for part in problem["loc"] if part not in ("ZeroShotHead", "str"))
+    if problem["type"] == "missing":
+        return f"the field `{field}` is missing: add it (assets/zoos/demo.yaml shows every field)."
+    if problem["type"] == "extra_forbidden":
+        return f"the field `{field}` is not one a zoo has: check its spelling against assets/zoos/demo.yaml."
+    message = problem["msg"].removeprefix("Value error, ")
+    at = f"the field `{field}` is wrong: " if field else ""
+    return f"{at}{message[0].lower() + message[1:]}."
+
+
+def resolved(zoo: Zoo, folder: Path, roots: list[Path] | None = None) -> Zoo:
+    """The zoo with every local path absolute, seen from `folder`. UserError for what is missing or outside the `roots`."""
+
+    def local(value: str, field: str, *, is_id: Callable[[str], bool] | None = None) -> str:
+        path = absolute(value, folder)
+        if is_id is not None and is_id(value) and not os.path.exists(path):  # a path that exists goes first
+            return value
+        if roots is not None:
+            require_readable(path, roots)
+            _require_no_way_out(path, roots)
+        if not os.path.exists(path):
+            raise UserError(
+                f"{field}: {value} does not exist beside the zoo file (looked for {path}): correct the path"
+                + (", or give a hub id, which has the form org/name" if is_id is not None else "")
+                + ("; a name of open_clip's goes into base.architecture." if field == "base.model" else ".")
+            )
+        return str(path)
+
+    tasks = []
+    for index, task in enumerate(zoo.tasks):
+        at = f"tasks.{index} ({task.name})"
+        head = local(task.head, f"{at}.head") if isinstance(task.head, str) else task.head
+        path = task.data and local(task.data.path, f"{at}.data.path", is_id=is_hub_id)
+        if path is not None and os.path.isfile(path):  # its name tells the format; a link's target may have none
+            path = str(absolute(Path(task.data.path).parent, folder) / Path(task.data.path).name)
+        data = task.data and task.data.model_copy(update={"path": path})
+        model = local(task.model, f"{at}.model", is_id=is_hub_id)
+        tasks.append(task.model_copy(update={"model": model, "head": head, "data": data}))
+    base = zoo.base.model_copy(update={"model": local(zoo.base.model, "base.model", is_id=is_hub_id)})
+    return zoo.model_copy(update={"base": base, "tasks": tuple(tasks)})
+
+
+def _require_no_way_out(folder: Path, roots: list[Path]) -> None:
+    """Refuse a folder with a link that leads out of the roots. The hub cache's links into its blobs stay below it.
+
+    For an index or a config, which names files beside it, its own folder counts.
+    """
+    if folder.suffix == ".json":
+        folder = folder.parent
+    if not folder.is_dir():
+        return
+    walked: set[str] = set()
+    for inside, folders, files in os.walk(folder, followlinks=True):
+        place = os.path.realpath(inside)
+        if place in walked:  # links that lead in a circle
+            folders.clear()
+            continue
+        walked.add(place)
+        for name in (*folders, *files):
+            path = Path(inside) / name
+            if path.is_symlink():
+                require_readable(path, roots)
