@@ -1,5 +1,5 @@
 # make demo   creates the environment and opens the dashboard on the embedded zoo
-# make test   creates the environment and runs linter, formatter check and all tests (a Chromium is needed: see below)
+# make test   creates the environment and runs the linter, the formatter, the import contract and all tests (needs a Chromium)
 # The environment is made once and made again only when a file of requirements changes.
 
 PYTHON ?= python3
@@ -15,17 +15,19 @@ demo: env $(VENV)/.measured
 test: env chromium
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 env: $(VENV)/.installed
 
-$(VENV)/.installed: requirements.txt tests/requirements-no-deps.txt
+$(VENV)/.installed: requirements.txt requirements-dev.txt tests/requirements-no-deps.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: make PYTHON=python3.11 …"; exit 1; }
 	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || $(APT) install -y python3-venv
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet -r requirements.txt
+	$(BIN)/python -m pip install --quiet -r requirements.txt -r requirements-dev.txt
 	$(BIN)/python -m pip install --quiet --no-deps -r tests/requirements-no-deps.txt
+	$(BIN)/python -m pip install --quiet --no-deps --editable .
 	touch $@
 
 # Once: what the main job will take here, which also compiles the step of construction for all later runs (some 40 seconds).

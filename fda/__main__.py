@@ -1,9 +1,16 @@
-"""`python -m fda …`: the command line."""
+"""`python -m fda …`, and the console script `fda`: the command line."""
 
 from fda.cli.app import main
 from fda.interpreter import leave
 
-try:
-    main()
-except SystemExit as end:
-    leave(end.code)
+
+def run() -> None:
+    """Run the command line and end the process with its exit code."""
+    try:
+        main()
+    except SystemExit as end:
+        leave(end.code)
+
+
+if __name__ == "__main__":
+    run()

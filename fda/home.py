@@ -8,8 +8,9 @@ from pathlib import Path
 
 from fda.errors import UserError
 
-REPO = Path(__file__).resolve().parent.parent
-ASSETS = REPO / "assets"
+PACKAGE = Path(__file__).resolve().parent
+REPO = PACKAGE.parent  # in a checkout; the folder of packages where fda is installed
+ASSETS = PACKAGE / "assets" if (PACKAGE / "assets").is_dir() else REPO / "assets"  # an installed package brings its own
 
 
 def fda_home() -> Path:

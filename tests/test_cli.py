@@ -13,7 +13,6 @@ from types import SimpleNamespace
 import pytest
 import yaml
 
-from fda.home import REPO
 from tests.conftest import make_zoo
 
 FAST = ("--steps", "3", "--anchors", "2", "--device", "cpu")
@@ -30,7 +29,7 @@ def command(*words: object) -> list[str]:
 
 
 def environment(home: Path) -> dict[str, str]:
-    return os.environ | {"FDA_HOME": str(home), "PYTHONPATH": str(REPO), "PYTHONUNBUFFERED": "1"}
+    return os.environ | {"FDA_HOME": str(home), "PYTHONUNBUFFERED": "1"}
 
 
 def test_construct_compare_show_and_delete(fda_home, tiny_zoo, tmp_path):

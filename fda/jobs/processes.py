@@ -21,8 +21,7 @@ def detached(command: Sequence[str], log: Path, home: Path) -> subprocess.Popen:
 
     What it says is added to `log`; `home` is its FDA_HOME. OSError if it cannot be started.
     """
-    path = os.pathsep.join(part for part in (str(REPO), os.environ.get("PYTHONPATH")) if part)
-    environment = os.environ | {"FDA_HOME": str(home), "PYTHONPATH": path, "PYTHONUNBUFFERED": "1"}
+    environment = os.environ | {"FDA_HOME": str(home), "PYTHONUNBUFFERED": "1"}
     with log.open("ab") as file:
         return subprocess.Popen(
             command,
@@ -31,7 +30,7 @@ def detached(command: Sequence[str], log: Path, home: Path) -> subprocess.Popen:
             stderr=subprocess.STDOUT,
             start_new_session=True,
             close_fds=True,
-            cwd=REPO,
+            cwd=REPO,  # `python -m fda…` finds the package here even where it is not installed
             env=environment,
         )
 

@@ -3,7 +3,6 @@
 Measuring runs the run's own work for some seconds, in a process of its own: torch stays out of the server.
 """
 
-import os
 import subprocess
 import sys
 
@@ -60,7 +59,6 @@ def sentence(prediction: Prediction) -> str:
 
 def measure(spec: RunSpec) -> None:
     """Measure this device for `spec`; what was measured is kept. UserError if it cannot be."""
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, (str(REPO), os.environ.get("PYTHONPATH"))))}
     try:
         done = subprocess.run(
             [sys.executable, "-m", "fda.stages.calibrate"],
@@ -68,7 +66,7 @@ def measure(spec: RunSpec) -> None:
             capture_output=True,
             text=True,
             timeout=SECONDS,
-            env=environment,
+            cwd=REPO,
         )
     except subprocess.TimeoutExpired:
         raise UserError(

@@ -1,7 +1,6 @@
 """What is in a zoo's checkpoints, asked of `python -m fda zoo show|check ZOO --json`: torch stays out of the server."""
 
 import json
-import os
 import subprocess
 import sys
 from typing import Any
@@ -60,7 +59,6 @@ def _preview(path: str, files: Stamps, missing: tuple[str, ...]) -> dict[str, An
 
 
 def _asked(command: str, path: str, *options: str) -> dict[str, Any]:
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, (str(REPO), os.environ.get("PYTHONPATH"))))}
     try:
         done = subprocess.run(
             [sys.executable, "-m", "fda", "zoo", command, path, *options],
@@ -68,7 +66,7 @@ def _asked(command: str, path: str, *options: str) -> dict[str, Any]:
             text=True,
             timeout=SECONDS,
             stdin=subprocess.DEVNULL,
-            env=environment,
+            cwd=REPO,
         )
     except subprocess.TimeoutExpired:
         raise UserError(
