@@ -6,10 +6,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-from fda.jobs.doctor import repair
-
 from fda import home
 from fda.home import REPO, open_to_others, write_privately
+from fda.jobs.doctor import repair
 from fda.store.store import Store
 from tests.runs.helpers import spec
 
