@@ -60,9 +60,11 @@ class LiveStore(Store):
 
 
 def as_it_is(run: AnyRun, home: Path) -> AnyRun:
-    """The run with the state and the sentence that its process gives it."""
+    """The run with the state and the sentence that its process gives it; one that ended did so at its last beat."""
     ended = verdict(run, home)
-    return run if ended is None else replace(run, state=ended[0], message=ended[1])
+    if ended is None:
+        return run
+    return replace(run, state=ended[0], message=ended[1], finished=run.heartbeat or run.queued)
 
 
 def verdict(run: StoredRun, home: Path) -> tuple[State, str] | None:

@@ -87,6 +87,7 @@ def test_reading_changes_not_one_byte(store):
     before = sql(store, "SELECT * FROM runs"), store.path.read_bytes()
     shown = LiveStore(store.home)
     assert shown.run(run_id).state == "crashed" and shown.runs()[0].state == "crashed"
+    assert shown.run(run_id).finished == store.run(run_id).heartbeat
     assert shown.runs(states=("running",)) == [] and len(shown.runs(states=("crashed",))) == 1
     assert (sql(store, "SELECT * FROM runs"), store.path.read_bytes()) == before
 
