@@ -1,8 +1,9 @@
-"""Where things lie on this machine: FDA_HOME, the embedded assets, and the folders that pages may read.
+"""Where things lie on this machine: FDA_HOME, the embedded assets, and the folders that pages may read; who may read them.
 
 Knows nothing of what the files hold.
 """
 
+import contextlib
 import os
 from pathlib import Path
 
@@ -12,10 +13,40 @@ PACKAGE = Path(__file__).resolve().parent
 REPO = PACKAGE.parent  # in a checkout; the folder of packages where fda is installed
 ASSETS = PACKAGE / "assets" if (PACKAGE / "assets").is_dir() else REPO / "assets"  # an installed package brings its own
 
+_umask: int | None = None  # the user's, once `write_privately` has set another
+
 
 def fda_home() -> Path:
     """The folder of the store and of all runs: FDA_HOME, or ~/.fda."""
     return Path(os.environ.get("FDA_HOME") or Path.home() / ".fda").expanduser().resolve()
+
+
+def make_private(home: Path) -> None:
+    """Make FDA_HOME if need be, for its owner's eyes only. OSError if it cannot be made."""
+    try:
+        mode = home.stat().st_mode
+    except FileNotFoundError:
+        home.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return
+    if mode & 0o077:
+        with contextlib.suppress(OSError):  # it belongs to somebody else, who decides
+            home.chmod(0o700)
+
+
+def write_privately() -> None:
+    """From now on, what this process writes is its owner's to read and write alone. See `open_to_others`."""
+    global _umask
+    before = os.umask(0o077)
+    _umask = before if _umask is None else _umask
+
+
+def open_to_others(path: Path) -> None:
+    """Give a file or folder that the user asked for, and all below it, the modes that his own umask gives."""
+    if _umask is None:
+        return
+    for one in [path, *(path.rglob("*") if path.is_dir() else ())]:
+        if not one.is_symlink():
+            one.chmod((0o777 if one.is_dir() else 0o666) & ~_umask)
 
 
 def model_roots() -> list[Path]:

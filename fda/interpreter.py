@@ -7,15 +7,16 @@ import os
 import sys
 from typing import NoReturn
 
-from fda.home import fda_home
+from fda.home import fda_home, write_privately
 
 ALLOCATIONS = 20_000  # between two looks for garbage; Python's 700 looks through all that is imported again and again
 
 
 def begin() -> None:
-    """First of all: collect garbage seldom, and let torch keep in FDA_HOME what it compiles, for later runs, which it settles
-    when `torch._dynamo` is imported.
+    """First of all: write for the owner alone, collect garbage seldom, and let torch keep in FDA_HOME what it compiles, for
+    later runs, which it settles when `torch._dynamo` is imported.
     """
+    write_privately()
     gc.set_threshold(ALLOCATIONS)
     os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(fda_home() / "cache" / "compiled"))
 

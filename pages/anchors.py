@@ -19,7 +19,7 @@ from fda.ui.anchors_ablation import ablation_form, show_together
 from fda.ui.anchors_address import in_url, positions, settle
 from fda.ui.command_box import command_box
 from fda.ui.exports import export_menu, run_report_file
-from fda.ui.runs import badge, pick_run, published_note, store
+from fda.ui.runs import badge, damage_note, pick_run, published_note, store
 from fda.ui.scrubber import scrubber, scrubber_spec
 from fda.ui.teaching import what_am_i_seeing
 from fda.ui.theme import theme
@@ -284,6 +284,8 @@ def export(
 
 
 published_note(run)
+with notices.noticed():
+    damage_note(run, known)
 st.fragment(wait if unit is None else show, run_every=TICK if any(one.active for one in shown) else None)()
 with st.expander("Compare initialisations", icon=":material/compare_arrows:", key="ablation"):
     ablation_form(known, runs, run)

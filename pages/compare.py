@@ -18,7 +18,7 @@ from fda.ui import more_methods, notices, pages
 from fda.ui.command_box import command_box
 from fda.ui.comparison_export import comparison_menu
 from fda.ui.plot import plot
-from fda.ui.runs import badge, pick_run, store
+from fda.ui.runs import badge, damage_note, pick_run, store
 from fda.ui.take_home import take_home_card
 from fda.ui.teaching import what_am_i_seeing
 from fda.ui.theme import theme
@@ -64,6 +64,10 @@ run = pick_run(
 )
 if run is None:
     st.stop()
+
+
+with notices.noticed():
+    damage_note(run, known)
 
 
 def show() -> None:

@@ -8,7 +8,7 @@ from fda.requests.runs import MAIN_METHODS, construct_settings, make_spec
 from fda.ui import notices, pages
 from fda.ui.command_box import command_box
 from fda.ui.explain import picture
-from fda.ui.runs import run_line, store
+from fda.ui.runs import run_line, store, unreadable_lines
 from fda.ui.teaching import what_am_i_seeing
 from fda.zoos.zoo import load_zoo
 
@@ -74,6 +74,7 @@ def show_runs() -> None:
         shown = st.session_state.get("home_shown", RECENT)
         for run in ended[:shown]:
             run_line(run, None)
+        unreadable_lines(known)
         if len(ended) > shown:
             st.button(f"Show more ({len(ended) - shown})", on_click=more, type="tertiary")
 

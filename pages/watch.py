@@ -22,7 +22,7 @@ from fda.ui.command_box import command_box
 from fda.ui.exports import export_menu, run_report_file
 from fda.ui.feed import BEGIN_ANEW, Feed, offer
 from fda.ui.plot import plot
-from fda.ui.runs import BADGES, RESUMABLE, pick_run, published_note, resume, stop, store
+from fda.ui.runs import BADGES, RESUMABLE, damage_note, pick_run, published_note, resume, stop, store
 from fda.ui.teaching import what_am_i_seeing
 from fda.ui.theme import theme
 from fda.ui.ticker import ticker, told
@@ -242,6 +242,8 @@ def export(known: Store, run: Run, view: live.View) -> None:
 
 
 published_note(run)
+with notices.noticed():
+    damage_note(run, known)
 with notices.noticed(stop=True):
     units = known.units(run.run_id)
 view = choose_view(run, units)

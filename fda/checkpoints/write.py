@@ -4,7 +4,6 @@ Equal content gives equal bytes. What is written, and where it belongs, is left 
 """
 
 import json
-import os
 import struct
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -12,6 +11,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
+
+from fda.atomic import whole_file
 
 DTYPE_NAMES = {
     torch.bool: "BOOL",
@@ -46,25 +47,19 @@ def write_tensors(
 ) -> None:
     """Write each tensor as it comes, in any order, cast to its kind's dtype. `pulse` is called after each and may raise.
 
-    The file appears under its name when it is whole; what was there before stays until then. ValueError for a tensor of
-    another shape, for one that is not in `kinds` or comes twice, and for one that never comes.
+    The file appears under its name when it is whole and on the disk; what was there before stays until then. ValueError for
+    a tensor of another shape, for one that is not in `kinds` or comes twice, and for one that never comes.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with part.open("wb") as file:
-            header, places = _layout(kinds, metadata)
-            file.write(header)
-            for name, tensor in tensors:
-                if name not in places:
-                    raise ValueError(f"{name} was not to be written, or was written before")
-                _write(file, places.pop(name), kinds[name], tensor)
-                pulse()
-            if places:
-                raise ValueError(f"{next(iter(places))} was not given")
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
+    with whole_file(path) as part, part.open("wb") as file:
+        header, places = _layout(kinds, metadata)
+        file.write(header)
+        for name, tensor in tensors:
+            if name not in places:
+                raise ValueError(f"{name} was not to be written, or was written before")
+            _write(file, places.pop(name), kinds[name], tensor)
+            pulse()
+        if places:
+            raise ValueError(f"{next(iter(places))} was not given")
 
 
 def _layout(kinds: Mapping[str, Kind], metadata: Mapping[str, object]) -> tuple[bytes, dict[str, int]]:

@@ -14,6 +14,7 @@ import typer
 
 from fda.cli import ablate as cli_ablate
 from fda.cli import bench as cli_bench
+from fda.cli import doctor as cli_doctor
 from fda.cli import estimate as cli_estimate
 from fda.cli import export as cli_export
 from fda.cli import import_anchors as cli_import
@@ -35,6 +36,7 @@ for command in (cli_runs.construct, cli_runs.compare, cli_runs.demo, cli_runs.la
     app.command()(command)
 app.command()(cli_ablate.ablate)
 app.command()(cli_export.export)
+app.command()(cli_doctor.doctor)
 app.command()(cli_estimate.estimate)
 app.command("import")(cli_import.import_anchors)
 app.add_typer(cli_runs.runs_app, name="runs")

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from fda.errors import UserError
+from fda.home import open_to_others
 from fda.store.store import Store
 
 TELL_SECONDS = 1.0  # between two lines of progress
@@ -28,6 +29,7 @@ def export(
     if push is not None:
         require_repository(push)
     written = export_model_of(Store(), run_id, method, out, task=task, repository=push)
+    open_to_others(written)
     print(f"{written}: {sum(file.stat().st_size for file in written.rglob('*')) / 2**20:.1f} MiB")
     if push is not None:
         print(upload(written, push, private=private))
@@ -48,6 +50,7 @@ def export_model_of(
     from fda.stages.adapter_frame import frame_of
     from fda.stages.export import export_model, whole_folder
     from fda.store.files import merged_file
+    from fda.store.finished import require_whole
     from fda.tasks.heads import Head, task_head
     from fda.zoos.survey import header_problem, open_zoo
     from fda.zoos.upload import stated_licence
@@ -60,6 +63,7 @@ def export_model_of(
     path = merged_file(store.run_dir(run_id), known_method(method).name)
     if not path.is_file():
         raise UserError(f"{path} is gone, the merged model of {method}: compare the methods again.")
+    require_whole(store, run_id, path)
     if task is not None and task not in run.spec.tasks:
         raise UserError(f"run {run_id} has no task {task!r}: it has {', '.join(run.spec.tasks)}.")
     opened, merged = open_zoo(run.spec.zoo, run.spec.tasks), Checkpoint(path)

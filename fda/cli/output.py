@@ -2,15 +2,16 @@
 
 import json
 import os
-import tempfile
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from fda.errors import UserError
+from fda.atomic import write_text
+from fda.errors import UserError, readable
+from fda.home import open_to_others
 from fda.merging.registry import METHODS
 from fda.report.table import comparison
-from fda.store.store import Run, Store
+from fda.store.store import Run, Store, UnreadableRun
 
 
 def report(run_id: str, json_file: Path | None) -> None:
@@ -46,6 +47,23 @@ def _reads(row: dict[str, Any]) -> str:
     return ", ".join(words)
 
 
+def run_entry(store: Store, run: Run | UnreadableRun) -> dict[str, Any]:
+    """A run in a list for --json; of one that cannot be read what is known of it, with the `problem`."""
+    if isinstance(run, UnreadableRun):
+        return asdict(run)
+    try:
+        return run_data(store, run)
+    except (
+        UserError,
+        ValueError,
+        TypeError,
+        KeyError,
+        AttributeError,
+    ) as error:  # its numbers are damaged, not the list
+        told = readable(str(error)) if isinstance(error, UserError) else f"its numbers cannot be read: {error}"
+        return {"run_id": run.run_id, "state": run.state, "problem": told}
+
+
 def run_data(store: Store, run: Run) -> dict[str, Any]:
     """A run as plain data for --json."""
     data = asdict(run) | {"spec": run.spec.model_dump(mode="json"), "path": str(store.run_dir(run.run_id))}
@@ -63,8 +81,7 @@ def require_folder(json_file: Path | None) -> None:
 def write_whole(path: Path, text: str) -> None:
     """Write a file whole or not at all; a UserError if it cannot be written."""
     try:
-        with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False, encoding="utf-8") as part:
-            part.write(text + "\n")
-        os.replace(part.name, path)
+        write_text(path, text + "\n")
+        open_to_others(path)
     except OSError as error:
         raise UserError(f"{path} could not be written ({error.strerror}): choose another place.") from None

@@ -13,7 +13,8 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 
 import typer
 
-from fda.cli.output import report, require_folder, run_data
+from fda.cli.output import report, require_folder, run_data, run_entry
+from fda.errors import readable
 from fda.settings import ConstructSettings
 
 runs_app = typer.Typer(help="List, show, stop, resume and delete runs.")
@@ -195,29 +196,29 @@ def landscape(
 @runs_app.command("list")
 def runs_list(as_json: Annotated[bool, typer.Option("--json")] = False) -> None:
     """All runs, newest first."""
-    from fda.jobs.lifecycle import reconcile
+    from fda.store.store import UnreadableRun
 
-    store = _store()
-    reconcile(store)
-    runs = store.runs()
+    store = _shown()
+    runs = store.all_stored()
     if as_json:
-        print(json.dumps([run_data(store, run) for run in runs]))
+        print(json.dumps([run_entry(store, run) for run in runs]))
         return
     if not runs:
         print("no runs yet: `python -m fda demo` makes one.")
     for run in runs:
-        print(
-            f"{run.run_id}  {run.state:<9} {run.kind:<9} {run.units_done}/{run.units_total} units  {run.spec.zoo.name}"
-        )
+        if isinstance(run, UnreadableRun):
+            print(f"{readable(run.run_id)}  unreadable: {run.problem}")
+        else:
+            units = f"{run.units_done}/{run.units_total} units"
+            print(f"{run.run_id}  {run.state:<9} {run.kind:<9} {units}  {run.spec.zoo.name}")
 
 
 @runs_app.command("show")
 def runs_show(run_id: str, as_json: Annotated[bool, typer.Option("--json")] = False) -> None:
     """One run: its state, settings, units and scores."""
-    from fda.jobs.lifecycle import reconcile
+    from fda.store.finished import damaged_files
 
-    store = _store()
-    reconcile(store)
+    store = _shown()
     run = store.run(run_id)
     if as_json:
         print(json.dumps(run_data(store, run)))
@@ -228,6 +229,8 @@ def runs_show(run_id: str, as_json: Annotated[bool, typer.Option("--json")] = Fa
         loss = f"  loss {unit.loss:.4f}" if unit.loss is not None else ""
         where = unit.key.name if unit.key.block < 0 else f"{unit.key.name} block {unit.key.block}"
         print(f"  {unit.key.stage:<9} {where:<24} {unit.state:<8} {unit.step}/{unit.steps}{loss}")
+    for path, told in damaged_files(store, run_id, "content").items():
+        print(f"  {path} {told}: `python -m fda runs resume {run_id}` makes it again.")
     if store.results(run_id)[0]:
         report(run_id, None)
 
@@ -255,11 +258,19 @@ def runs_resume(run_id: str) -> None:
 @runs_app.command("delete")
 def runs_delete(run_id: str) -> None:
     """Delete a run with its files."""
-    _store().delete_run(run_id)
+    from fda.jobs.lifecycle import delete
+
+    delete(_store(), run_id)
     print(f"deleted {run_id}")
 
 
 # carrying out --------------------------------------------------------------------------------------------------------
+
+
+def _shown() -> Any:
+    from fda.jobs.liveness import LiveStore
+
+    return LiveStore()
 
 
 def _store() -> Any:
@@ -295,11 +306,9 @@ def _run(spec: Any, fresh: bool) -> str:
 
 def _unfinished(store: Any, spec: Any) -> Any:
     """The newest run of the same request that ended without being done, or None."""
-    from fda.jobs.lifecycle import reconcile
     from fda.stages.execute import resolve_device
 
-    reconcile(store)
-    for run in store.runs(states=("failed", "cancelled", "crashed")):
+    for run in _shown().runs(states=("failed", "cancelled", "crashed")):
         on_device = run.spec.model_copy(update={"device": resolve_device("auto")})
         if spec in (run.spec, on_device if run.spec.device == "auto" else run.spec):
             return run

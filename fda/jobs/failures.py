@@ -1,10 +1,10 @@
 """An exception in words a user can act on, and its traceback in the run's log."""
 
 import contextlib
-import errno
 import traceback
 
 from fda.errors import UserError, readable
+from fda.store.refusals import is_full
 from fda.store.store import Store
 
 
@@ -13,7 +13,7 @@ def sentence(error: BaseException, store: Store) -> str:
     text = str(error)
     if isinstance(error, UserError):
         return text
-    if getattr(error, "errno", None) == errno.ENOSPC or "No space left on device" in text:
+    if is_full(error):
         return f"the disk is full: free space in {store.home} and resume."
     if type(error).__name__ == "OutOfMemoryError":  # torch's, by name: torch may not be imported
         return "the device ran out of memory: choose fewer anchors or the cpu, or free the device and resume."

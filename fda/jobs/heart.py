@@ -1,6 +1,7 @@
 """The side thread of a worker: says every two seconds that it lives, measures it, and listens for a stop.
 
-A thread of its own, because one step of the work may take long: a long decomposition must not look dead.
+A thread of its own, because one step of the work may take long: a long decomposition must not look dead. It waits for no
+lock: its beat is a file of its own (`beats.py`), and what it has for the store it leaves out while that is busy.
 """
 
 import os
@@ -11,17 +12,20 @@ import traceback
 
 import psutil
 
+from fda.jobs.beats import Beats
+from fda.store.refusals import StoreBusy
 from fda.store.store import Store
 
 BEAT_SECONDS = 2.0
 LISTEN_SECONDS = 0.5
+LOCK_SECONDS = 0.25
 
 
 class Heart:
     """Context manager around the work. Sets `stop` when a stop is requested or the run is no longer this process's."""
 
-    def __init__(self, store: Store, run_id: str, stop: threading.Event) -> None:
-        self._store, self._run_id, self._stop = store, run_id, stop
+    def __init__(self, store: Store, run_id: str, stop: threading.Event, beats: Beats) -> None:
+        self._store, self._run_id, self._stop, self._beats = store.waiting(LOCK_SECONDS), run_id, stop, beats
         self._over = threading.Event()
         self._process = psutil.Process()
         self._thread = threading.Thread(target=self._live, name="heart", daemon=True)
@@ -35,25 +39,28 @@ class Heart:
         self._thread.join()
 
     def _live(self) -> None:
-        last = 0.0
+        due = time.monotonic()
         while True:
             try:
                 if self._store.stop_requested(self._run_id):
                     self._stop.set()
-                if abs(time.time() - last) >= BEAT_SECONDS:  # by a clock that goes on while the machine sleeps
-                    last = time.time()
+                if time.monotonic() >= due:
+                    due = time.monotonic() + BEAT_SECONDS
+                    self._beats.beat()
                     if self._store.beat(self._run_id, os.getpid()):
                         self._measure()
                     else:
                         self._stop.set()
-            except Exception:  # a full disk, a locked file: the work may go on, and so must the heart
+            except StoreBusy:
+                pass  # the beat is told; the rest is told next time
+            except Exception:  # a full disk, say: the work may go on, and so must the heart
                 traceback.print_exc()
             if self._over.wait(LISTEN_SECONDS):
                 return
 
     def _measure(self) -> None:
         """Into `system`: memory_bytes and cpu_cores of this process; device_bytes and device_total_bytes on cuda."""
-        run = self._store.run(self._run_id)
+        run = self._store.stored(self._run_id)
         if run.state == "queued":
             return
         values = {

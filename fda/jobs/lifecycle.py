@@ -1,26 +1,34 @@
-"""Starting, stopping and resuming runs, and telling which of them are still alive. For pages and the command line.
+"""Starting, stopping and resuming runs, for pages and the command line.
 
-A run is a detached process (`worker.py`) that outlives the browser and the server; all that ties them is the store.
-Nobody watches over it in the background: whoever looks at runs calls `reconcile` first. Imports no torch.
+A run is a detached process (`worker.py`) that outlives the browser and the server; all that ties them is the store. What
+became of a run is told by `liveness.py`, which only reads; whoever acts here also puts the rows right (`settle`). Presses are
+timed by the presser's own monotonic clock, from the moment it asked. Imports no torch.
 """
 
+import contextlib
 import fcntl
+import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 from fda.errors import UserError
+from fda.jobs.liveness import GO_ON, LiveStore, verdict
 from fda.jobs.processes import detached, is_alive, send_signal
+from fda.store.finished import files_to_make_again
+from fda.store.records import ACTIVE, Run, State, StoredRun
+from fda.store.refusals import StoreBusy
 from fda.store.spec import RunSpec
-from fda.store.store import ACTIVE, Run, State, Store
+from fda.store.store import Store
 
-__all__ = ["is_alive", "may_resume", "reconcile", "reopen", "resume", "start", "stop", "stop_and_wait"]
+__all__ = ["delete", "is_alive", "may_resume", "reopen", "resume", "settle", "start", "stop", "stop_and_wait"]
 
-FRESH_SECONDS = 10  # a heart beats every 2 s; a busy machine may hold it up
-START_SECONDS = 30  # from the queue to the first sign of life; measured: under 1 s
 TERM_SECONDS = 5  # stopping runs end at their next optimiser step; after this they are asked by signal
 KILL_SECONDS = 10  # and after this they are not asked
+LOCK_SECONDS = 0.5  # for what can be written another time
+MANY = 10_000  # runs
 
 _workers: dict[str, subprocess.Popen] = {}  # children of this process, polled so that none stays a zombie
 
@@ -30,10 +38,10 @@ def start(store: Store, spec: RunSpec) -> str:
 
     UserError if an active run has the very same spec: a second click on Start.
     """
-    reconcile(store)
+    settle(store)
     with store.open_lock("start") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        for run in store.runs(states=ACTIVE):
+        for run in LiveStore(store.home).runs(states=ACTIVE):
             if run.spec == spec:
                 raise UserError(
                     f"Run {run.run_id} does exactly this already and is {run.state}: watch it, or stop it first."
@@ -44,47 +52,43 @@ def start(store: Store, spec: RunSpec) -> str:
 
 
 def stop(store: Store, run_id: str) -> None:
-    """Ask a run to stop and return at once; `reconcile` sees it through. A queued run is cancelled at once.
+    """Ask a run to stop and return at once; a thread of this process sees it through. A queued run is cancelled at once.
 
     UserError if it ended already.
     """
-    reconcile(store)
-    state = store.run(run_id).state
-    if state not in ACTIVE:
-        raise UserError(f"Run {run_id} is {state}: there is nothing to stop.")
-    store.request_stop(run_id)
+    _ask_to_stop(store, run_id)
+    threading.Thread(target=_see_through, args=(store, run_id), name=f"stop {run_id}", daemon=True).start()
 
 
 def stop_and_wait(store: Store, run_id: str, timeout: float = 20.0) -> State:
     """Stop a run, by force if it must be, and return the state it ended in (`stopping` if not within `timeout` s)."""
-    stop(store, run_id)
-    end = time.monotonic() + timeout
-    while (state := store.run(run_id).state) in ACTIVE and time.monotonic() < end:
-        time.sleep(0.2)
-        reconcile(store)
-    return state
+    _ask_to_stop(store, run_id)
+    _see_through(store, run_id, timeout)
+    return LiveStore(store.home).stored(run_id).state
 
 
 def may_resume(store: Store, run_id: str) -> None:
-    """UserError that says why if the run cannot be resumed."""
-    reconcile(store)
-    state = store.run(run_id).state
-    if state in ACTIVE:
-        raise UserError(f"Run {run_id} is {state} already: watch it, or stop it first.")
-    if state == "done":
+    """UserError that says why if the run cannot be resumed. One that is done can, if files of it are lost or damaged."""
+    run = LiveStore(store.home).run(run_id)
+    if run.state in ACTIVE:
+        raise UserError(f"Run {run_id} is {run.state} already: watch it, or stop it first.")
+    if run.state == "done" and not files_to_make_again(store, run):
         raise UserError(f"Run {run_id} is done: there is nothing left to resume.")
 
 
 def reopen(store: Store, run_id: str) -> None:
     """Put a run that ended early back into the queue, for a worker that the caller provides. UserError as `may_resume`.
 
-    A worker taken for crashed that still exists (hung, suspended) is ended first: it would hold the device.
+    A worker taken for crashed that still exists (hung, suspended) is ended first: it would hold the device, and perhaps the
+    store.
     """
     may_resume(store, run_id)
     run = store.run(run_id)
-    if run.pid is not None:
+    if run.pid not in (None, os.getpid()):
         send_signal(run.pid, run.pid_started, signal.SIGKILL)
-    if not store.requeue(run_id):  # another was faster
+        _wait_until_gone(run)
+    settle(store, patience=store.patience)
+    if not store.requeue(run_id, ended=("failed", "cancelled", "crashed", "done")):  # another was faster
         may_resume(store, run_id)
 
 
@@ -94,54 +98,97 @@ def resume(store: Store, run_id: str) -> None:
     _spawn(store, run_id)
 
 
-def reconcile(store: Store) -> None:
-    """Make the states of active runs true: mark those whose process is gone, and press those that will not stop.
+def delete(store: Store, run_id: str) -> None:
+    """Remove a run that is not at work, with its files, whether or not its row can be read. UserError if it is at work."""
+    settle(store)
+    store.delete_run(run_id)
 
-    Cheap: call it before showing runs. Any number of processes may, at the same time.
+
+def settle(store: Store, *, patience: float = LOCK_SECONDS) -> None:
+    """Write the states of active runs as they are: those whose process is gone, and those whose worker never started.
+
+    For whoever acts; any number of processes may, at the same time. While the store is busy it is left to the next one:
+    readers are told the truth by `LiveStore` all the same.
     """
-    active = store.runs(states=ACTIVE, limit=10_000)
-    for run in active:
-        if run.state == "stopping":
-            _press(store, run)
-        elif (message := _death(store, run)) is not None:
-            store.set_state(run.run_id, "crashed", message, only_from=(run.state,))
-    still = {run.run_id for run in active}
+    rows = store.all_stored(states=ACTIVE, limit=MANY)
+    quick = Store(store.home, patience=patience)
+    for run in rows:
+        if (ended := _ended_at_once(store, run) or verdict(run, store.home)) is not None:
+            try:
+                quick.set_state(run.run_id, *ended, only_from=(run.state,))
+            except StoreBusy:
+                break
+    active = {run.run_id for run in rows}
     for run_id, child in list(_workers.items()):
-        if child.poll() is not None and run_id not in still:
+        if child.poll() is not None and run_id not in active:
             _workers.pop(run_id, None)
 
 
-def _press(store: Store, run: Run) -> None:
-    """A stopping run: cancelled once its process is gone, signalled if that takes long."""
-    waited = time.time() - (run.stop_requested or 0)
-    if not is_alive(run.pid, run.pid_started):
-        message = "ended by force: the unit it was at starts anew on resume." if waited > TERM_SECONDS else None
-        store.set_state(run.run_id, "cancelled", message, only_from=("stopping",))
-    elif waited > KILL_SECONDS:
+def press(run: StoredRun, waited: float) -> None:
+    """Signal a worker that was asked to stop so many seconds ago and has not. One that is suspended is woken to hear it."""
+    if run.pid is None:
+        return
+    if waited > KILL_SECONDS:
         send_signal(run.pid, run.pid_started, signal.SIGKILL)
     elif waited > TERM_SECONDS:
         send_signal(run.pid, run.pid_started, signal.SIGTERM)
+        send_signal(run.pid, run.pid_started, signal.SIGCONT)
 
 
-def _death(store: Store, run: Run) -> str | None:
-    """Why a queued or running run must be taken for crashed; None if it lives."""
-    now = time.time()
-    go_on = "resume continues from the finished units."
-    if run.pid is None:
-        child = _workers.get(run.run_id)
-        if child is not None and child.poll() is not None:
-            ended = f"ended at once with exit code {child.returncode}"
-        elif now - (run.queued or run.created) > START_SECONDS:
-            ended = f"did not start within {START_SECONDS} s"
-        else:
-            return None
-        return f"the worker process {ended} (see {store.run_dir(run.run_id) / 'log.txt'}); {go_on}"
-    silent = now - (run.heartbeat or 0)
-    if not is_alive(run.pid, run.pid_started):
-        return f"the worker process ended without a word (heartbeat lost {silent:.0f} s ago); {go_on}"
-    if silent > FRESH_SECONDS:
-        return f"the worker process gives no sign of life (heartbeat lost {silent:.0f} s ago); {go_on}"
-    return None
+def press_on(store: Store, since: dict[tuple[str, int], float]) -> None:
+    """Press every stopping run; `since` is the caller's own: when, by its monotonic clock, it first saw which stop."""
+    for run in store.all_stored(states=("stopping",), limit=MANY):
+        first = since.setdefault((run.run_id, run.attempt), time.monotonic())
+        press(run, time.monotonic() - first)
+
+
+def _ask_to_stop(store: Store, run_id: str) -> None:
+    """Raise the run's flag; where the store is busy, tell the worker by a signal, which means the same."""
+    run = LiveStore(store.home).stored(run_id)
+    if run.state not in ACTIVE and not _hangs(run):
+        raise UserError(f"Run {run_id} is {run.state}: there is nothing to stop.")
+    try:
+        store.waiting(LOCK_SECONDS).request_stop(run_id)
+    except StoreBusy:
+        if run.pid is None:
+            raise
+        send_signal(run.pid, run.pid_started, signal.SIGTERM)
+        send_signal(run.pid, run.pid_started, signal.SIGCONT)
+
+
+def _hangs(run: StoredRun) -> bool:
+    """Is it shown as crashed because its worker is silent, which still exists and may hold the device or the store?"""
+    return run.state == "crashed" and is_alive(run.pid, run.pid_started)
+
+
+def _see_through(store: Store, run_id: str, timeout: float = KILL_SECONDS + 10.0) -> None:
+    """Press a run that was asked to stop until it has ended, or for `timeout` seconds."""
+    began, shown = time.monotonic(), LiveStore(store.home)
+    with contextlib.suppress(UserError):  # deleted meanwhile, or the store cannot be read any more
+        while (waited := time.monotonic() - began) < timeout:
+            with contextlib.suppress(StoreBusy):
+                store.waiting(0.1).request_stop(run_id)
+            run = shown.stored(run_id)
+            if run.state not in ACTIVE and not _hangs(run):
+                break
+            press(run, waited)
+            time.sleep(0.2)
+        settle(store)
+
+
+def _wait_until_gone(run: Run, seconds: float = 5.0) -> None:
+    end = time.monotonic() + seconds
+    while is_alive(run.pid, run.pid_started) and time.monotonic() < end:
+        time.sleep(0.02)
+
+
+def _ended_at_once(store: Store, run: StoredRun) -> tuple[State, str] | None:
+    """The verdict on a worker that this process started and that ended before it claimed its run."""
+    child = _workers.get(run.run_id)
+    if run.pid is not None or child is None or child.poll() is None:
+        return None
+    log = store.run_dir(run.run_id) / "log.txt"
+    return "crashed", f"the worker process ended at once with exit code {child.returncode} (see {log}); {GO_ON}"
 
 
 def _command(run_id: str) -> list[str]:

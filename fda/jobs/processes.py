@@ -15,6 +15,8 @@ import psutil
 
 from fda.home import REPO
 
+_SUSPENDED = (psutil.STATUS_STOPPED, psutil.STATUS_TRACING_STOP)
+
 
 def detached(command: Sequence[str], log: Path, home: Path) -> subprocess.Popen:
     """Start a command in a session of its own: no terminal, no pipe and no open file ties it to this process.
@@ -49,6 +51,14 @@ def is_alive(pid: int | None, started: float | None) -> bool:
         return False
     try:
         return abs(start_time(pid) - started) < 0.05 and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def is_suspended(pid: int | None, started: float | None) -> bool:
+    """Is it alive (see `is_alive`), but stopped by a signal or a debugger, so that it does nothing?"""
+    try:
+        return is_alive(pid, started) and psutil.Process(pid).status() in _SUSPENDED
     except psutil.NoSuchProcess:
         return False
 

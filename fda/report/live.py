@@ -1,7 +1,6 @@
 """What the Watch page draws each second: read from the store only when the run has changed, drawn in place."""
 
 import pickle
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -211,11 +210,6 @@ def log_tail(store: Store, run_id: str) -> str:
     except OSError:
         return ""
     return "\n".join(text.splitlines()[-60:])
-
-
-def seconds_silent(run: Run) -> float | None:
-    """Since the worker's last sign of life."""
-    return None if run.heartbeat is None else max(0.0, time.time() - run.heartbeat)
 
 
 def _settled(readings: Sequence[tuple[float, str, float]]) -> Sequence[tuple[float, str, float]]:

@@ -7,6 +7,7 @@ import contextlib
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 
 from torch import Tensor
 
@@ -45,9 +46,10 @@ def adapt_to_file(work: Work, one: Method, settings: AdaptSettings, hyperparamet
     def piece(block: Block) -> Callable[[Callable[[], bool]], None]:
         def adapt(should_stop: Callable[[], bool]) -> None:
             file = adapted_file(work.folder, one.name, block.index)
-            if not file.is_file():
+            if not work.is_whole(file):
                 tensors = adapt_block(work, one, settings, started, inputs(block.index), block, should_stop)
                 save_tensors(file, {block.prefix + name: tensor for name, tensor in tensors.items()}, {})
+                work.keep(file)
 
         return adapt
 
@@ -62,6 +64,8 @@ def adapt_to_file(work: Work, one: Method, settings: AdaptSettings, hyperparamet
         {"method": one.name},
         pulse=work.pulse,
     )
+    for block in work.blocks:
+        work.store.forget_file(work.run_id, adapted_file(Path(), one.name, block.index).as_posix())
     shutil.rmtree(adapted_file(work.folder, one.name, 0).parent)
     with contextlib.suppress(OSError):  # another method's blocks may be there
         adapted_file(work.folder, one.name, 0).parent.parent.rmdir()
@@ -72,10 +76,11 @@ def _started(work: Work, start: Method) -> Weights | None:
     if start.name in ("pretrained", "ta"):
         return None
     path = merged_file(work.folder, start.name)
-    if not path.is_file():
+    if not work.is_whole(path):
         own = work.spec.hyperparameters.get(start.name, {})
         own = own | {"in_by_out": work.opened.model.in_by_out, "pulse": work.pulse}
         merge_to_file(start, work.opened.base, work.finetuned, path, {"method": start.name}, **own)
+        work.keep(path)
     return Checkpoint(path)
 
 

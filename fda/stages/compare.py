@@ -6,6 +6,7 @@ models are asked in `scoring.py`.
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -28,6 +29,7 @@ from fda.stages.scoring import Candidate, Exam, answer, stay_in_memory
 from fda.stages.work import Work
 from fda.store.files import merged_file
 from fda.store.predictions import save_predictions
+from fda.store.refusals import is_full
 from fda.store.store import MethodResult, Score, UnitKey
 from fda.tasks.answers import Answers
 from fda.tasks.data import Split, load_split
@@ -37,13 +39,14 @@ from fda.zoos.hub import tell_on_stderr
 
 
 def compare_methods(work: Work) -> None:
-    """Run every method of the spec that has no result yet; each result is stored as soon as it is there.
+    """Run every method of the spec that has no result yet, or whose merged model is damaged; each result is stored at once.
 
     UserError if in the end not one of them is done.
     """
     if work.device == "cpu":
         torch.set_num_threads(1)  # as in the lanes, so that a resumed run merges bit by bit as an uninterrupted one
     finished = {result.method for result in work.store.results(work.run_id)[0] if result.state == "done"}
+    finished -= {name for name in finished if _is_damaged(work, merged_file(work.folder, name))}
     todo = [method(name) for name in work.spec.methods if name not in finished]
     comparison = _Comparison(work)
     for one in todo:
@@ -54,6 +57,11 @@ def compare_methods(work: Work) -> None:
     results = work.store.results(work.run_id)[0]
     if not any(result.state == "done" for result in results):
         raise UserError(f"no method could be scored: {results[0].message}")
+
+
+def _is_damaged(work: Work, path: Path) -> bool:
+    """One that somebody removed is not: its scores are known, and it may have been large."""
+    return path.is_file() and not work.is_whole(path)
 
 
 class _Comparison:
@@ -86,9 +94,13 @@ class _Comparison:
                 raise UserError(lacking)
             with Meter(self.work.device) as meter:
                 self.settings[one.name] = self._merge(one)
+            if (path := merged_file(self.work.folder, one.name)).is_file():
+                self.work.keep(path)
         except Stopped:
             raise
         except Exception as error:  # whatever goes wrong in one method, the others go on
+            if is_full(error):  # nor would they have room
+                raise
             self._fail(one, error)
             return False
         self.cost[one.name] = meter
@@ -109,6 +121,8 @@ class _Comparison:
         except Stopped:
             raise
         except Exception as error:
+            if is_full(error):
+                raise
             if len(group) == 1:
                 self._fail(group[0], error)
             else:  # it may be the fault of one alone; what the others have answered is kept

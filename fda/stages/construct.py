@@ -29,6 +29,7 @@ from fda.stages.real_inputs import RealBlockInputs, real_block_inputs
 from fda.stages.real_samples import write_real_samples
 from fda.stages.work import Work
 from fda.store.files import anchors_file, load_anchors, save_tensors
+from fda.store.finished import require_whole
 from fda.store.store import Store, UnitKey
 from fda.zoos.survey import OpenZoo
 
@@ -36,12 +37,14 @@ REAL_SAMPLES = 64  # samples whose block inputs stand for "real data"
 
 
 def construct_units(work: Work) -> None:
-    """Construct every unit that is not finished. A unit is finished when its row says so and its file is there."""
+    """Construct every unit that is not finished. A unit is finished when its row says so and its file is as it was written."""
     store, run_id = work.store, work.run_id
     units = [UnitKey("construct", task, block.index) for task in work.spec.tasks for block in work.blocks]
     store.add_units(run_id, [(key, work.spec.construction.steps) for key in units])
     done = {unit.key for unit in store.units(run_id, "construct") if unit.state == "done"}
-    todo = [key for key in units if key not in done or not anchors_file(work.folder, key.name, key.block).is_file()]
+    todo = [
+        key for key in units if key not in done or not work.is_whole(anchors_file(work.folder, key.name, key.block))
+    ]
     real = {task: real_inputs(work, task) for task in dict.fromkeys(key.name for key in todo)}
     steps = steps_of(work)
 
@@ -209,8 +212,9 @@ def _construct_batch(
 def save_anchors(work: Work, key: UnitKey, result: Constructed, **own: object) -> None:
     """Write a unit's anchors with what ties them to their checkpoints and settings; `own` is what else is known of them."""
     settings, opened = work.spec.construction, work.opened
+    path = anchors_file(work.folder, key.name, key.block)
     save_tensors(
-        anchors_file(work.folder, key.name, key.block),
+        path,
         {"anchors": result.anchors},
         {
             "angle_loss": repr(result.angle_loss),
@@ -225,12 +229,16 @@ def save_anchors(work: Work, key: UnitKey, result: Constructed, **own: object) -
             **own,
         },
     )
+    work.keep(path)
 
 
 def anchors_of(
     store: Store, source: str, opened: OpenZoo, tasks: tuple[str, ...], block: int, device: str | torch.device
 ) -> list[Tensor]:
-    """The anchors of every task for one block, from run `source`, checked against the checkpoints in use."""
+    """The anchors of every task for one block, from run `source`, checked: their bytes, and the checkpoints in use."""
+    for task in tasks:
+        if (path := anchors_file(store.run_dir(source), task, block)).is_file():
+            require_whole(store, source, path)
     return [
         load_anchors(
             store.run_dir(source),

@@ -63,14 +63,19 @@ def _piece(work: Work, method: str, block: Block) -> Callable[[Callable[[], bool
 
     def keep(epoch: int, tensors: dict[str, Tensor]) -> None:
         named = {block.prefix + name: tensor for name, tensor in tensors.items()}
-        save_tensors(snapshot_file(work.folder, method, block.index, epoch), named, {"method": method, "epoch": epoch})
+        path = snapshot_file(work.folder, method, block.index, epoch)
+        save_tensors(path, named, {"method": method, "epoch": epoch})
+        work.keep(path)
 
     def seen(event: Epoch) -> None:
         if event.epoch + 1 in kept[:-1]:
             keep(event.epoch + 1, event.parameters())
 
     def adapt(should_stop: Callable[[], bool]) -> None:
-        if snapshot_file(work.folder, method, block.index, kept[-1]).is_file():
+        last = snapshot_file(work.folder, method, block.index, kept[-1])
+        if last.is_file() and all(
+            work.is_whole(snapshot_file(work.folder, method, block.index, epoch)) for epoch in kept
+        ):
             return
         anchors = anchors_of(work.store, work.spec.anchors_run, work.opened, work.spec.tasks, block.index, work.device)
         keep(0, _start(work, method, block))

@@ -40,7 +40,7 @@ def import_units(work: Work) -> None:
     files = {key: layer_file(folders[key.name], key.block) for key in keys}
     store.add_units(run_id, [(key, spec.construction.steps) for key in keys])
     done = {unit.key for unit in store.units(run_id, "construct") if unit.state == "done"}
-    todo = [key for key in keys if key not in done or not anchors_file(work.folder, key.name, key.block).is_file()]
+    todo = [key for key in keys if key not in done or not work.is_whole(anchors_file(work.folder, key.name, key.block))]
     real = {task: real_inputs(work, task) for task in dict.fromkeys(key.name for key in todo)}
 
     def piece(key: UnitKey) -> Callable[[Callable[[], bool]], None]:

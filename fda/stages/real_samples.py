@@ -5,13 +5,13 @@
 """
 
 import json
-from pathlib import Path
 
 import datasets
 import numpy as np
 from PIL import Image, ImageOps
 from safetensors.numpy import save_file
 
+from fda.atomic import whole_file, write_text
 from fda.stages.work import Work
 from fda.tasks.data import Split, load_split
 
@@ -36,10 +36,10 @@ def write_real_samples(work: Work, task: str, split: str, count: int) -> None:
         "classes": _classes(found),
         "texts": None if images else [text if isinstance(text, str) else " / ".join(text) for text in inputs],
     }
-    about.parent.mkdir(parents=True, exist_ok=True)
     if images:
-        _replace(about.with_suffix(".safetensors"), lambda part: save_file({"images": thumbnails(inputs)}, part))
-    _replace(about, lambda part: part.write_text(json.dumps(told), encoding="utf-8"))
+        with whole_file(about.with_suffix(".safetensors")) as part:
+            save_file({"images": thumbnails(inputs)}, part)
+    write_text(about, json.dumps(told))
 
 
 def thumbnails(images: list[Image.Image]) -> np.ndarray:
@@ -60,13 +60,3 @@ def _labels(found: Split, places: list[int]) -> list[int] | None:
 def _classes(found: Split) -> list[str] | None:
     feature = None if found.label is None else found.dataset.features[found.label]
     return list(feature.names) if isinstance(feature, datasets.ClassLabel) else None
-
-
-def _replace(path: Path, write) -> None:
-    """Write beside it, then move into place: the file is whole or not there."""
-    part = path.with_name(f".{path.name}.part")
-    try:
-        write(part)
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)

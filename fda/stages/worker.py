@@ -16,27 +16,35 @@ from collections.abc import Callable, Iterator
 
 from fda.errors import UserError
 from fda.interpreter import begin, leave
+from fda.jobs.beats import Beats
 from fda.jobs.failures import log_traceback, sentence
-from fda.jobs.heart import Heart
-from fda.jobs.lifecycle import reconcile
+from fda.jobs.heart import BEAT_SECONDS, Heart
+from fda.jobs.lifecycle import press_on, settle
+from fda.jobs.patient import PatientStore
 from fda.jobs.processes import start_time
+from fda.jobs.reserve import Reserve
 from fda.jobs.stopped import Stopped
+from fda.store.refusals import StoreBusy
 from fda.store.store import ACTIVE, State, Store
 
 Execute = Callable[[Store, str, Callable[[], bool]], None]
 
 QUEUE_SECONDS = 0.5  # how often a waiting worker looks whether it is its turn
-RECONCILE_SECONDS = 5.0  # and whether the run before it has died, with no page open to notice
+SETTLE_SECONDS = 5.0  # and whether the run before it has died, with no page open to notice
 
 
 def main(run_id: str, *, execute: Execute | None = None) -> int:
     """Carry out a queued run of FDA_HOME; the exit code: 0 done or stopped, 1 failed, 2 no such run."""
     faulthandler.enable()
     begin()
+    store = Store()
     try:
-        return 0 if run_here(Store(), run_id, execute=execute) in ("done", "cancelled") else 1
+        state = run_here(store, run_id, execute=execute)
+        if state == "failed":
+            print(f"fda: {store.run(run_id).message}", file=sys.stderr)  # the last line of log.txt
+        return 0 if state in ("done", "cancelled") else 1
     except UserError as error:
-        print(error, file=sys.stderr)
+        print(f"fda: {error}", file=sys.stderr)
         return 2
 
 
@@ -46,19 +54,37 @@ def run_here(store: Store, run_id: str, *, execute: Execute | None = None) -> St
     SIGTERM and Ctrl-C stop it as the store's flag does; a second Ctrl-C does not wait for the next step.
     `execute` stands in for `fda.stages.execute.execute`.
     """
-    store.claim_process(run_id, os.getpid(), start_time(os.getpid()))
     stop = threading.Event()
     with contextlib.ExitStack() as held:  # all of it, the device above all, until the final state is written
-        held.enter_context(store.held_open())
         held.enter_context(_stop_on_signals(stop))
-        held.enter_context(Heart(store, run_id, stop))
-        state, message = _outcome(store, run_id, execute, stop, held)
-        _finish(store, run_id, state, message)
-    return store.run(run_id).state
+        beats = _claim(store, run_id, stop)
+        held.callback(beats.end)
+        held.enter_context(store.held_open())
+        held.enter_context(Heart(store, run_id, stop, beats))
+        reserve = held.enter_context(Reserve(store.run_dir(run_id)))
+        patient = PatientStore(store, stop)
+        state, message = _outcome(patient, run_id, execute, stop, held)
+        state, message = _written(patient, state, message)
+        _finish(store, run_id, state, message, reserve)
+    return store.stored(run_id).state
+
+
+def _claim(store: Store, run_id: str, stop: threading.Event) -> Beats:
+    """Take the run, beating meanwhile, however long the store is busy."""
+    store.stored(run_id)  # there is such a run
+    beats = Beats(store.run_dir(run_id))
+    while True:
+        beats.beat()
+        try:
+            store.waiting(BEAT_SECONDS).claim_process(run_id, os.getpid(), start_time(os.getpid()))
+            return beats
+        except StoreBusy:
+            if stop.is_set():
+                raise
 
 
 def _outcome(
-    store: Store, run_id: str, execute: Execute | None, stop: threading.Event, held: contextlib.ExitStack
+    store: PatientStore, run_id: str, execute: Execute | None, stop: threading.Event, held: contextlib.ExitStack
 ) -> tuple[State, str | None]:
     """Wait for the device and work; the final state and its sentence, whatever happens."""
     try:
@@ -81,16 +107,22 @@ def _outcome(
 @contextlib.contextmanager
 def _device(store: Store, run_id: str, stop: threading.Event) -> Iterator[None]:
     """Wait for this run's turn, mark it running and hold its device. Stopped if it is stopped while it waits."""
-    reconciled = time.monotonic()
+    settled, asked = time.monotonic(), {}
     with store.open_lock(f"device-{store.run(run_id).device}") as lock:
         while not (store.queue_position(run_id) == 1 and _locked(lock.fileno())):
             if stop.wait(QUEUE_SECONDS):
                 raise Stopped
-            if time.monotonic() - reconciled > RECONCILE_SECONDS:
-                reconcile(store)
-                reconciled = time.monotonic()
-        if not store.set_state(run_id, "running", only_from=("queued",)):
-            raise Stopped
+            if time.monotonic() - settled > SETTLE_SECONDS:
+                settle(store)
+                press_on(store, asked)
+                settled = time.monotonic()
+        while True:
+            with contextlib.suppress(StoreBusy):
+                if not store.set_state(run_id, "running", only_from=("queued",)):
+                    raise Stopped
+                break
+            if stop.is_set():
+                raise Stopped
         yield
 
 
@@ -102,15 +134,33 @@ def _locked(file: int) -> bool:
     return True
 
 
-def _finish(store: Store, run_id: str, state: State, message: str | None) -> None:
-    """Write the final state, unless the run is another worker's by now; again and again while the disk is full."""
-    for wait in (1, 1, 2, 4, None):
+def _written(store: PatientStore, state: State, message: str | None) -> tuple[State, str | None]:
+    """The outcome once the work's last numbers are in the store; another one if there is no room for them."""
+    try:
+        store.write_all()
+    except Stopped:
+        return ("cancelled", None) if state == "done" else (state, message)
+    except UserError as error:
+        return ("failed", str(error)) if state == "done" else (state, message)
+    return state, message
+
+
+def _finish(store: Store, run_id: str, state: State, message: str | None, reserve: Reserve) -> None:
+    """Write the final state, unless the run is another worker's by now.
+
+    As often as it takes while the store is busy, a few times while its disk is full, for which the reserve makes room.
+    """
+    waits = iter((0, 1, 1, 2, 4))
+    while True:
         try:
             if store.beat(run_id, os.getpid()):
                 store.set_state(run_id, state, message, only_from=ACTIVE)
             return
+        except StoreBusy:
+            time.sleep(1)
         except UserError:
-            if wait is None:
+            reserve.give()
+            if (wait := next(waits, None)) is None:
                 raise
             time.sleep(wait)
 

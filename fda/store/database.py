@@ -1,89 +1,52 @@
-"""The file under the store: its schema, its connections, its transactions, and what its failures are called.
+"""The file under the store: its connections and its transactions.
 
 One short connection per call, so that any thread of any process may call (a cached sqlite3 connection belongs to one
-thread). Every write bumps the run's version in the same transaction. Knows nothing of what a run does.
+thread). Readers open the file for reading only: they neither create it nor wait for a writer. Every write bumps the run's
+version in the same transaction. Knows nothing of what a run does; failures get their sentences in `refusals.py`.
 """
 
-import errno
 import fcntl
 import re
 import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import TextIO
+from typing import Self, TextIO
 
 from fda.errors import UserError
-from fda.home import fda_home
+from fda.home import fda_home, make_private
+from fda.jobs.processes import is_suspended
+from fda.store.migrations import migrate, require_known
+from fda.store.refusals import REPAIR, StoreBusy, readable_refusals
+from fda.store.schema import SCHEMA, SCHEMA_VERSION
 
-SCHEMA_VERSION = 1
 BUSY_SECONDS = 10
+_NO_ROOM_BESIDE = (sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_FULL)
 RUN_ID = re.compile(r"[0-9]{8}-[0-9]{6}-[0-9a-f]{4}")
-
-# `scalars` holds millions of rows: WITHOUT ROWID and integer unit and key ids keep one at about 20 bytes, and a series
-# is one contiguous range. `keys` gives the names of the integers in scalars.key.
-SCHEMA = """
-CREATE TABLE runs (
-    id INTEGER PRIMARY KEY, run_id TEXT NOT NULL UNIQUE, kind TEXT NOT NULL, state TEXT NOT NULL, spec TEXT NOT NULL,
-    device TEXT NOT NULL, message TEXT, created REAL NOT NULL, queued REAL NOT NULL, started REAL, finished REAL,
-    heartbeat REAL, pid INTEGER, pid_started REAL, attempt INTEGER NOT NULL DEFAULT 1, stop_requested REAL,
-    version INTEGER NOT NULL DEFAULT 1
-);
-CREATE INDEX runs_by_state ON runs (state, device);
-CREATE TABLE units (
-    id INTEGER PRIMARY KEY, run INTEGER NOT NULL, stage TEXT NOT NULL, name TEXT NOT NULL, block INTEGER NOT NULL,
-    state TEXT NOT NULL DEFAULT 'pending', step INTEGER NOT NULL DEFAULT 0, steps INTEGER NOT NULL, loss REAL,
-    best_step INTEGER, seconds REAL, message TEXT, UNIQUE (run, stage, name, block)
-);
-CREATE INDEX units_by_state ON units (run, state);
-CREATE TABLE keys (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
-CREATE TABLE scalars (
-    unit INTEGER NOT NULL, key INTEGER NOT NULL, step INTEGER NOT NULL, value REAL, PRIMARY KEY (unit, key, step)
-) WITHOUT ROWID;
-CREATE TABLE snapshots (
-    unit INTEGER NOT NULL, kind TEXT NOT NULL, step INTEGER NOT NULL, data BLOB NOT NULL,
-    PRIMARY KEY (unit, kind, step)
-);
-CREATE TABLE results (
-    id INTEGER PRIMARY KEY, run INTEGER NOT NULL, method TEXT NOT NULL, state TEXT NOT NULL, settings TEXT NOT NULL,
-    seconds REAL, peak_bytes INTEGER, message TEXT, UNIQUE (run, method)
-);
-CREATE TABLE scores (
-    id INTEGER PRIMARY KEY, run INTEGER NOT NULL, method TEXT NOT NULL, task TEXT NOT NULL, split TEXT NOT NULL,
-    metric TEXT NOT NULL, value REAL, count INTEGER NOT NULL, UNIQUE (run, method, task, split, metric)
-);
-CREATE TABLE system (
-    run INTEGER NOT NULL, time REAL NOT NULL, key TEXT NOT NULL, value REAL, PRIMARY KEY (run, time, key)
-) WITHOUT ROWID;
-"""
-
-_FULL = "its disk is full: free some space there and try again."
-_CLOSED = "it cannot be written: check its permissions, or set FDA_HOME to a folder that can be."
-_SQLITE_REASONS = {
-    sqlite3.SQLITE_FULL: _FULL,
-    sqlite3.SQLITE_READONLY: _CLOSED,
-    sqlite3.SQLITE_CANTOPEN: _CLOSED,
-    sqlite3.SQLITE_PERM: _CLOSED,
-    sqlite3.SQLITE_BUSY: f"another process has kept fda.db locked for {BUSY_SECONDS} s: try again in a moment.",
-    sqlite3.SQLITE_CORRUPT: "its fda.db is damaged: move it away (the anchors in runs/ stay) and start again.",
-    sqlite3.SQLITE_NOTADB: "its fda.db is no database: move it away and start again.",
-}
-_FULL_ERRNOS = (errno.ENOSPC, errno.EDQUOT)
-_CLOSED_ERRNOS = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST)
 
 
 class Database:
-    """FDA_HOME/fda.db, created on first use. Touches nothing until a method is called."""
+    """FDA_HOME/fda.db, created by the first write. Touches nothing until a method is called.
 
-    def __init__(self, home: Path | None = None) -> None:
+    `patience`: seconds that a call waits while another process holds the write lock; then StoreBusy.
+    """
+
+    def __init__(self, home: Path | None = None, *, patience: float = BUSY_SECONDS) -> None:
         self.home = fda_home() if home is None else Path(home).expanduser().resolve()
         self.path = self.home / "fda.db"
+        self.patience = patience
+
+    def waiting(self, seconds: float) -> Self:
+        """The same store, for calls that wait so long for a lock."""
+        return type(self)(self.home, patience=seconds)
 
     def open_lock(self, name: str) -> TextIO:
         """FDA_HOME/locks/NAME.lock, to flock; characters of `name` that suit no file name become '_'."""
         with self._readable_errors():
+            make_private(self.home)
             folder = self.home / "locks"
-            folder.mkdir(parents=True, exist_ok=True)
+            folder.mkdir(mode=0o700, exist_ok=True)
             return (folder / f"{re.sub(r'[^A-Za-z0-9.-]', '_', name)}.lock").open("a")
 
     @contextmanager
@@ -98,12 +61,51 @@ class Database:
         with closing(connection):
             yield
 
+    def create(self) -> None:
+        """Make the store if it is not there, also beside runs that it then does not list."""
+        with self._readable_errors():
+            make_private(self.home)
+            self._open_writing().close()
+
+    def fault(self) -> str | None:
+        """What is wrong with the file, in a sentence; None if it is whole. Reads all of it."""
+        try:
+            with self._reading() as connection, closing(_empty_store()) as new:
+                result = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+                lacking = _columns(new) - _columns(connection)
+        except UserError as error:
+            return str(error)
+        if result != "ok" or lacking:
+            what = result if result != "ok" else "it lacks " + ", ".join(sorted(lacking)[:3])
+            return f"{self.path} is damaged ({what}): {REPAIR}."
+        return None
+
+    def unlisted(self) -> list[str]:
+        """The run ids whose folder, with a spec.json, lies in runs/, while the store has no row of them. Sorted."""
+        with self._readable_errors():
+            folders = {path.parent.name for path in (self.home / "runs").glob("*/spec.json")}
+        folders = {name for name in folders if RUN_ID.fullmatch(name)}
+        if folders and self._exists():
+            with self._reading() as connection:
+                folders -= {run_id for (run_id,) in connection.execute("SELECT run_id FROM runs")}
+        return sorted(folders)
+
     @contextmanager
     def _reading(self) -> Iterator[sqlite3.Connection]:
-        """A connection whose reads all see the same moment."""
-        with self._readable_errors(), closing(self._connect()) as connection:
-            connection.execute("BEGIN")
+        """A connection whose reads all see the same moment. It cannot write; of a store that is not there it is empty."""
+        with self._readable_errors(), closing(self._snapshot()) as connection:
             yield connection
+
+    def _snapshot(self) -> sqlite3.Connection:
+        """A connection that has begun to read: what could make it wait is over."""
+        connection = self._connect_reading()
+        try:
+            connection.execute("BEGIN")
+            connection.execute("SELECT 1 FROM runs LIMIT 1").fetchone()
+        except BaseException:
+            connection.close()
+            raise
+        return connection
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
@@ -136,42 +138,147 @@ class Database:
     def _no_such_run(self, run_id: object) -> UserError:
         return UserError(f"There is no run {run_id!r} in {self.home}: `python -m fda runs list` shows those there are.")
 
-    def _connect(self) -> sqlite3.Connection:
-        self.home.mkdir(parents=True, exist_ok=True)
-        connection = sqlite3.connect(self.path, timeout=BUSY_SECONDS, isolation_level=None)
+    # connections -----------------------------------------------------------------------------------------------------
+
+    def _connect_reading(self) -> sqlite3.Connection:
+        if not self._exists():
+            self._require_no_runs()
+            return _empty_store()
+        connection = self._open_reading()
         try:
-            connection.execute("PRAGMA synchronous = NORMAL")
             version = connection.execute("PRAGMA user_version").fetchone()[0]
-            if version == 0:
-                self._create(connection)
-            elif version != SCHEMA_VERSION:
-                raise UserError(
-                    f"{self.path} was written by another version of fda (schema {version}, this one reads "
-                    f"{SCHEMA_VERSION}): use that version, or set FDA_HOME to another folder."
-                )
+            if version == SCHEMA_VERSION:
+                return connection
+            require_known(version, self.path)
+        except BaseException:
+            connection.close()
+            raise
+        connection.close()
+        self._connect().close()  # an earlier version's store is brought up to date once, whoever comes first
+        return self._open_reading()
+
+    def _open_reading(self) -> sqlite3.Connection:
+        """SQLite keeps a small file beside one that is read. Where there is no room for it (a full disk, a folder that cannot
+        be written) and nobody writes, the file is read as one that does not change.
+        """
+        try:
+            return self._opened("mode=ro")
+        except sqlite3.OperationalError as error:
+            beside = self.path.with_name(f"{self.path.name}-wal")
+            refused = getattr(error, "sqlite_errorcode", 0) & 0xFF in _NO_ROOM_BESIDE
+            if not refused or (beside.exists() and beside.stat().st_size):
+                raise
+            return self._opened("mode=ro&immutable=1")
+
+    def _opened(self, how: str) -> sqlite3.Connection:
+        uri = f"{self.path.as_uri()}?{how}"
+        connection = sqlite3.connect(uri, uri=True, timeout=self.patience, isolation_level=None)
+        try:
+            connection.text_factory = _text
+            connection.execute("PRAGMA user_version").fetchone()
         except BaseException:
             connection.close()
             raise
         return connection
 
-    def _create(self, connection: sqlite3.Connection) -> None:
-        with self.open_lock("store") as lock:  # SQLite's busy timeout does not cover the switch to WAL
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            if connection.execute("PRAGMA user_version").fetchone()[0] == 0:
+    def _connect(self) -> sqlite3.Connection:
+        """For writing; makes the store, or brings it up to date, if need be."""
+        make_private(self.home)
+        if not self._exists():
+            self._require_no_runs()
+        return self._open_writing()
+
+    def _open_writing(self) -> sqlite3.Connection:
+        self.path.touch(mode=0o600)
+        connection = sqlite3.connect(self.path, timeout=self.patience, isolation_level=None)
+        try:
+            connection.execute("PRAGMA synchronous = NORMAL")
+            version = connection.execute("PRAGMA user_version").fetchone()[0]
+            if version != SCHEMA_VERSION:
+                self._prepare(connection)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def _prepare(self, connection: sqlite3.Connection) -> None:
+        """Create or migrate, one process at a time: SQLite's busy timeout does not cover the switch to WAL."""
+        with self.open_lock("store") as lock:
+            self._wait_for(lock)
+            if connection.execute("PRAGMA user_version").fetchone()[0] != 0:
+                migrate(connection, self.path)
+            elif connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
+                raise UserError(f"{self.path} is not a store of fda: {REPAIR}.")
+            else:
                 connection.execute("PRAGMA journal_mode = WAL")
                 connection.executescript(f"BEGIN IMMEDIATE; {SCHEMA} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;")
+
+    def _wait_for(self, lock: TextIO) -> None:
+        end = time.monotonic() + self.patience
+        while True:
+            try:
+                return fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if time.monotonic() > end:
+                    raise StoreBusy(
+                        f"{self.home} cannot be used, another process has been preparing fda.db for "
+                        f"{self.patience:g} s: try again in a moment."
+                    ) from None
+                time.sleep(0.02)
+
+    def _exists(self) -> bool:
+        """Whether there is a store; an empty file is none."""
+        try:
+            return self.path.stat().st_size > 0
+        except FileNotFoundError:
+            return False
+
+    def _require_no_runs(self) -> None:
+        """UserError if the store is gone, or emptied, while its runs are there."""
+        count = sum(bool(RUN_ID.fullmatch(path.parent.name)) for path in (self.home / "runs").glob("*/spec.json"))
+        if count and not self._exists():  # looked at again: another process may just have made it
+            runs = "the folder of a run" if count == 1 else f"the folders of {count} runs"
+            raise UserError(
+                f"{self.path} is missing or empty beside {runs}: `python -m fda doctor --repair` lists them again."
+            )
 
     @contextmanager
     def _readable_errors(self) -> Iterator[None]:
         try:
-            yield
-        except sqlite3.DatabaseError as error:
-            reason = _SQLITE_REASONS.get(getattr(error, "sqlite_errorcode", 0) & 0xFF)
-            if reason is None:
+            with readable_refusals(self.home, self.patience):
+                yield
+        except StoreBusy as busy:
+            if (holder := self._suspended_worker()) is None:
                 raise
-            raise UserError(f"{self.home} cannot be used, {reason}") from error
-        except OSError as error:
-            if error.errno not in _FULL_ERRNOS + _CLOSED_ERRNOS:
-                raise
-            reason = _FULL if error.errno in _FULL_ERRNOS else _CLOSED
-            raise UserError(f"{self.home} cannot be used, {reason}") from error
+            run_id, pid = holder
+            raise StoreBusy(
+                f"{self.home} cannot be used, process {pid} of run {run_id} is suspended and keeps fda.db locked: "
+                f"let it go on (`kill -CONT {pid}`) or end it (`python -m fda runs stop {run_id}`)."
+            ) from busy
+
+    def _suspended_worker(self) -> tuple[str, int] | None:
+        """(run id, pid) of a worker that was suspended, perhaps with the write lock in its hand."""
+        try:
+            with closing(self._open_reading()) as connection:
+                connection.execute("PRAGMA busy_timeout = 0")
+                rows = connection.execute("SELECT run_id, pid, pid_started FROM runs WHERE pid IS NOT NULL").fetchall()
+        except sqlite3.Error:
+            return None
+        return next(((run_id, pid) for run_id, pid, started in rows if is_suspended(pid, started)), None)
+
+
+def _empty_store() -> sqlite3.Connection:
+    connection = sqlite3.connect(":memory:", isolation_level=None)
+    connection.executescript(SCHEMA)
+    return connection
+
+
+def _columns(connection: sqlite3.Connection) -> set[str]:
+    """TABLE.COLUMN of every table."""
+    tables = [name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+    return {f"{table}.{row[1]}" for table in tables for row in connection.execute(f'PRAGMA table_info("{table}")')}
+
+
+def _text(data: bytes) -> str:
+    """A text of the store; bytes that are no text spoil their own row only."""
+    return data.decode("utf-8", "replace")

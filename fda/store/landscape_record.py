@@ -3,13 +3,13 @@
 For pages and the command line, so torch-free. Written by `landscape.py`; the numbers themselves are in the store.
 """
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from fda.atomic import write_text
 from fda.errors import UserError
 from fda.settings import Directions
 from fda.store.records import UnitKey
@@ -105,10 +105,7 @@ def track_key(name: str) -> UnitKey:
 
 def save_map(run_dir: Path, found: LandscapeMap) -> None:
     """Whole or not at all."""
-    path = map_file(run_dir)
-    part = path.with_suffix(".part")
-    part.write_text(found.model_dump_json(indent=1) + "\n", encoding="utf-8")
-    os.replace(part, path)
+    write_text(map_file(run_dir), found.model_dump_json(indent=1) + "\n")
 
 
 def load_map(run_dir: Path) -> LandscapeMap | None:

@@ -1,4 +1,4 @@
-"""Progress, numbers and results of a run: the tables `units`, `scalars`, `snapshots`, `system`, `results`, `scores`.
+"""Progress, numbers and results of a run: `units`, `scalars`, `snapshots`, `system`, `results`, `scores`, `files`.
 
 Written by workers in batches, read by pages each second, so reads take increments (`after`) and are thinned to what
 a chart can show. Leaves the runs themselves to `store.py`.
@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from fda.store.database import Database
-from fda.store.records import MethodResult, Score, Stage, Unit, UnitKey
+from fda.store.records import FileRecord, MethodResult, Score, Stage, Unit, UnitKey
 
 _UNIT_COLUMNS = {
     "state": str,
@@ -206,6 +206,29 @@ class Numbers(Database):
             [MethodResult(method, state, json.loads(settings), *rest) for method, state, settings, *rest in methods],
             [Score(*row[:4], math.nan if row[4] is None else row[4], row[5]) for row in scores],
         )
+
+    # files -----------------------------------------------------------------------------------------------------------
+    def add_file(self, run_id: str, path: str, record: FileRecord) -> None:
+        """A finished file, `path` below the run's folder; replaces what was known of it."""
+        with self._writing(run_id) as (connection, run):
+            connection.execute(
+                "INSERT OR REPLACE INTO files (run, path, bytes, modified, sha256) VALUES (?, ?, ?, ?, ?)",
+                (run, path, record.bytes, record.modified, record.sha256),
+            )
+
+    def forget_file(self, run_id: str, path: str) -> None:
+        """A file that is no longer meant to be there."""
+        with self._writing(run_id) as (connection, run):
+            connection.execute("DELETE FROM files WHERE run = ? AND path = ?", (run, path))
+
+    def files(self, run_id: str) -> dict[str, FileRecord]:
+        """The run's finished files by their paths below its folder, sorted."""
+        with self._reading() as connection:
+            rows = connection.execute(
+                "SELECT path, bytes, modified, sha256 FROM files WHERE run = ? ORDER BY path",
+                (self._run_row(connection, run_id),),
+            ).fetchall()
+        return {path: FileRecord(*rest) for path, *rest in rows}
 
 
 def thin(steps: np.ndarray, values: np.ndarray, points: int | None) -> tuple[np.ndarray, np.ndarray]:

@@ -1,18 +1,21 @@
 """What each method answered to each sample of the test split: what confidence intervals are drawn from.
 
 One file a method, `predictions/METHOD.safetensors` in the run's folder, with tensors `TASK/prediction` and `TASK/label` (int32;
-float32 where they are no classes), of language models also `TASK/loss`; metadata: task → metric. Read by pages, so torch
-stays out.
+float32 where they are no classes), of language models also `TASK/loss`; metadata `about`: task → metric, and a checksum. Read
+by pages, so torch stays out.
 """
 
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
+from fda.atomic import whole_file
 from fda.tasks.answers import Answers
 from fda.tasks.metrics import METRICS
 
@@ -28,8 +31,6 @@ def save_predictions(run_dir: Path, method: str, tasks: Mapping[str, Answers]) -
 
 def write_answers(path: Path, tasks: Mapping[str, Answers]) -> None:
     """Task → answers in one file, whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.part")
     tensors = {}
     for task, own in tasks.items():
         kind = np.float32 if own.metric == "pearson" else np.int32
@@ -37,11 +38,9 @@ def write_answers(path: Path, tasks: Mapping[str, Answers]) -> None:
         tensors[f"{task}/label"] = np.ascontiguousarray(own.label, dtype=kind)
         if own.loss is not None:
             tensors[f"{task}/loss"] = np.ascontiguousarray(own.loss, dtype=np.float32)
-    try:
-        save_file(tensors, part, {"metrics": json.dumps({task: own.metric for task, own in tasks.items()})})
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
+    with whole_file(path) as part:
+        about = {"metrics": {task: own.metric for task, own in tasks.items()}, "sha256": _checksum(tensors)}
+        save_file(tensors, part, {"about": json.dumps(about)})  # one entry: the library writes several in any order
 
 
 def load_predictions(run_dir: Path, method: str) -> dict[str, Answers]:
@@ -53,10 +52,13 @@ def read_answers(path: Path) -> dict[str, Answers]:
     """Task → answers of a file; empty if there is none that can be read. Older files know accuracy only."""
     try:
         with safe_open(path, framework="numpy") as file:
-            metrics = json.loads((file.metadata() or {}).get("metrics", "{}"))
+            about = _about(file.metadata() or {})
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
     except (OSError, SafetensorError, ValueError):
         return {}
+    if about["sha256"] not in (None, _checksum(tensors)):  # damaged: the samples are asked again
+        return {}
+    metrics = about["metrics"]
     tasks = dict.fromkeys(name.rsplit("/", 1)[0] for name in tensors)
     return {
         task: Answers(
@@ -67,6 +69,25 @@ def read_answers(path: Path) -> dict[str, Answers]:
         )
         for task in tasks
     }
+
+
+def _about(metadata: Mapping[str, str]) -> dict[str, Any]:
+    """Task → metric, and the checksum, of which older files have none. ValueError for what cannot be read."""
+    about = (
+        json.loads(metadata["about"]) if "about" in metadata else {"metrics": json.loads(metadata.get("metrics", "{}"))}
+    )
+    if not isinstance(about, dict) or not isinstance(about.get("metrics"), dict):
+        raise ValueError("no metrics")
+    return {"sha256": None} | about
+
+
+def _checksum(tensors: Mapping[str, np.ndarray]) -> str:
+    """SHA-256 of all tensors' names and bytes. A flipped bit in an answer would be a wrong score without a word."""
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        digest.update(f"{name} {tensors[name].dtype.str} {tensors[name].shape}".encode())
+        digest.update(np.ascontiguousarray(tensors[name]).tobytes())
+    return digest.hexdigest()
 
 
 def correctness(run_dir: Path, methods: Sequence[str], task: str) -> np.ndarray | None:

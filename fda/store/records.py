@@ -7,6 +7,7 @@ from fda.store.spec import RunSpec
 
 State = Literal["queued", "running", "stopping", "done", "failed", "cancelled", "crashed"]
 ACTIVE: tuple[State, ...] = ("queued", "running", "stopping")
+KINDS = ("construct", "compare", "demo", "landscape")
 FINAL: tuple[State, ...] = ("done", "failed", "cancelled", "crashed")
 UnitState = Literal["pending", "running", "done", "failed"]
 Stage = Literal["construct", "adapt", "evaluate", "landscape"]
@@ -35,17 +36,17 @@ class Unit:
     message: str | None
 
 
-@dataclass(frozen=True)
-class Run:
-    """One run. `created` is its first moment, `queued` the moment it last entered the queue (start or resume).
+@dataclass(frozen=True, kw_only=True)
+class StoredRun:
+    """What the store knows of a run beside what it is asked to do.
 
-    `device` is the one in whose queue it waits; `spec.device` is what was asked for (perhaps `auto`).
+    `created` is its first moment, `queued` the moment it last entered the queue (start or resume). `device` is the one in
+    whose queue it waits; `spec.device` is what was asked for (perhaps `auto`).
     """
 
     run_id: str
     kind: str
     state: State
-    spec: RunSpec
     device: str
     message: str | None
     created: float  # seconds since the epoch, as all times here
@@ -59,10 +60,34 @@ class Run:
     units_done: int
     units_total: int
     queued: float | None = None
+    queued_clock: str | None = None  # the same moment, as `fda.jobs.clock` stamps it
 
     @property
     def active(self) -> bool:
         return self.state in ACTIVE
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run(StoredRun):
+    """One run, with its request."""
+
+    spec: RunSpec
+
+
+@dataclass(frozen=True, kw_only=True)
+class UnreadableRun(StoredRun):
+    """A run whose row cannot be read in full, and why, in a sentence. It can be deleted, but neither shown nor resumed."""
+
+    problem: str
+
+
+@dataclass(frozen=True)
+class FileRecord:
+    """A finished file as it was written: its size, its time of change in nanoseconds, and its SHA-256 in hexadecimal."""
+
+    bytes: int
+    modified: int
+    sha256: str
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ Tables (also readable by other tools):
   results    one row a (run, method): state, settings, cost
   scores     one row a (run, method, task, split, metric)
   system     (run, time, key) -> value          device memory, utilisation
+  files      (run, path) -> size, time of change, SHA-256 of a finished file, `path` below the run's folder
 """
 
 import os
@@ -28,17 +29,34 @@ import shutil
 import sqlite3
 import time
 from collections.abc import Sequence
-from functools import lru_cache
 from pathlib import Path
 
+from fda.atomic import write_text
 from fda.errors import UserError
+from fda.jobs.clock import stamp
+from fda.store.database import RUN_ID
 from fda.store.numbers import Numbers
-from fda.store.records import ACTIVE, FINAL, MethodResult, Run, Score, Stage, State, Unit, UnitKey, UnitState
+from fda.store.records import (
+    ACTIVE,
+    FINAL,
+    FileRecord,
+    MethodResult,
+    Run,
+    Score,
+    Stage,
+    State,
+    Unit,
+    UnitKey,
+    UnitState,
+    UnreadableRun,
+)
+from fda.store.rows import RUN_QUERY, read_run
 from fda.store.spec import RunSpec
 
 __all__ = [
     "ACTIVE",
     "FINAL",
+    "FileRecord",
     "MethodResult",
     "Run",
     "Score",
@@ -48,14 +66,13 @@ __all__ = [
     "Unit",
     "UnitKey",
     "UnitState",
+    "UnreadableRun",
 ]
 
-_RUN_QUERY = """
-SELECT run_id, kind, state, spec, device, message, created, started, finished, heartbeat, pid, pid_started, attempt,
-       stop_requested, (SELECT count(*) FROM units WHERE run = runs.id AND state = 'done'),
-       (SELECT count(*) FROM units WHERE run = runs.id), queued
-FROM runs
-"""
+ALL = 1_000_000  # more runs than a store has
+
+# now, but after all that wait already, though the clock was set back since they came
+_LAST_IN_QUEUE = "max(?, coalesce((SELECT max(queued) + 0.001 FROM runs WHERE state = 'queued'), 0))"
 
 
 class Store(Numbers):
@@ -79,20 +96,39 @@ class Store(Numbers):
             with self._transaction() as connection:
                 run_id = self._free_run_id(connection, now)
                 connection.execute(
-                    "INSERT INTO runs (run_id, kind, state, spec, device, created, queued) "
-                    "VALUES (?, ?, 'queued', ?, ?, ?, ?)",
-                    (run_id, spec.kind, spec.model_dump_json(), queue_device(spec.device), now, now),
+                    "INSERT INTO runs (run_id, kind, state, spec, device, created, queued, queued_clock) "
+                    f"VALUES (?, ?, 'queued', ?, ?, ?, {_LAST_IN_QUEUE}, ?)",
+                    (run_id, spec.kind, spec.model_dump_json(), queue_device(spec.device), now, now, stamp()),
                 )
                 folder = self.run_dir(run_id)
-                folder.mkdir(parents=True)
-                unfinished = folder / "spec.json.tmp"
-                unfinished.write_text(spec.model_dump_json(indent=2) + "\n", encoding="utf-8")
-                os.replace(unfinished, folder / "spec.json")
+                folder.parent.mkdir(mode=0o700, exist_ok=True)
+                folder.mkdir(mode=0o700)
+                write_text(folder / "spec.json", spec.model_dump_json(indent=2) + "\n")
         except BaseException:
             if folder is not None:
                 shutil.rmtree(folder, ignore_errors=True)
             raise
         return run_id
+
+    def adopt_run(self, run_id: str, spec: RunSpec, device: str, created: float, message: str) -> None:
+        """List a run whose folder is there already, as one that ended early; before all that are listed."""
+        with self._transaction() as connection:
+            first = connection.execute("SELECT coalesce(min(id), 1) FROM runs").fetchone()[0]
+            connection.execute(
+                "INSERT INTO runs (id, run_id, kind, state, spec, device, message, created, queued, finished) "
+                "VALUES (?, ?, ?, 'cancelled', ?, ?, ?, ?, ?, ?)",
+                (
+                    first - 1,
+                    self._checked(run_id),
+                    spec.kind,
+                    spec.model_dump_json(),
+                    device,
+                    message,
+                    created,
+                    created,
+                    created,
+                ),
+            )
 
     def _free_run_id(self, connection: sqlite3.Connection, now: float) -> str:
         """20261123-041500-ab12: UTC to the second, so that ids sort by age, and a suffix no other run has."""
@@ -104,36 +140,49 @@ class Store(Numbers):
                 return run_id
 
     def run(self, run_id: str) -> Run:
-        with self._reading() as connection:
-            row = connection.execute(f"{_RUN_QUERY} WHERE run_id = ?", (self._checked(run_id),)).fetchone()
-        if row is None:
-            raise self._no_such_run(run_id)
-        return _run(row)
+        """UserError, too, for a run whose row cannot be read."""
+        run = self.stored(run_id)
+        if isinstance(run, UnreadableRun):
+            raise UserError(run.problem)
+        return run
 
     def runs(self, *, states: Sequence[State] | None = None, limit: int = 200) -> list[Run]:
-        """The newest `limit` runs, newest first, of these states (None: of any)."""
-        query, parameters = _RUN_QUERY, [limit]
+        """Those of the newest `limit` runs that can be read, newest first, of these states (None: of any)."""
+        return [run for run in self.all_stored(states=states, limit=limit) if isinstance(run, Run)]
+
+    def unreadable_runs(self) -> list[UnreadableRun]:
+        """The runs whose rows cannot be read, newest first."""
+        return [run for run in self.all_stored(limit=ALL) if isinstance(run, UnreadableRun)]
+
+    def stored(self, run_id: str) -> Run | UnreadableRun:
+        """A run, whether or not its row can be read in full."""
+        with self._reading() as connection:
+            row = connection.execute(f"{RUN_QUERY} WHERE run_id = ?", (run_id,)).fetchone()
+        if row is None:
+            raise self._no_such_run(run_id)
+        return read_run(row)
+
+    def all_stored(self, *, states: Sequence[State] | None = None, limit: int = 200) -> list[Run | UnreadableRun]:
+        """As `runs`, those that cannot be read included: each row is read in its own guard."""
+        query, parameters = RUN_QUERY, [limit]
         if states is not None:
             query += f"WHERE state IN ({', '.join('?' * len(states))})"
             parameters = [*states, limit]
         with self._reading() as connection:
-            rows = connection.execute(f"{query} ORDER BY created DESC, id DESC LIMIT ?", parameters).fetchall()
-        return [_run(row) for row in rows]
+            rows = connection.execute(f"{query} ORDER BY id DESC LIMIT ?", parameters).fetchall()
+        return [read_run(row) for row in rows]
 
     def delete_run(self, run_id: str) -> None:
         """Remove a run that is not active: its rows and its folder."""
+        if not RUN_ID.fullmatch(run_id):
+            return self._delete_row(run_id)
         folder = self.run_dir(run_id)
         doomed = folder.with_name(f".{run_id}.deleted")
         with self._writing(run_id) as (connection, run):
             state = _state(connection, run)
             if state in ACTIVE:
                 raise UserError(f"Run {run_id} is {state}: stop it first (`python -m fda runs stop {run_id}`).")
-            units = "(SELECT id FROM units WHERE run = ?)"
-            connection.execute(f"DELETE FROM scalars WHERE unit IN {units}", (run,))
-            connection.execute(f"DELETE FROM snapshots WHERE unit IN {units}", (run,))
-            for table in ("units", "results", "scores", "system"):
-                connection.execute(f"DELETE FROM {table} WHERE run = ?", (run,))
-            connection.execute("DELETE FROM runs WHERE id = ?", (run,))
+            _delete_rows(connection, run)
             if folder.exists():
                 os.replace(folder, doomed)  # at once, so that other writers do not wait for gigabytes to go
         try:
@@ -143,6 +192,14 @@ class Store(Numbers):
             raise UserError(
                 f"Run {run_id} is deleted, but {doomed} could not be removed ({error.strerror}): remove it by hand."
             ) from error
+
+    def _delete_row(self, run_id: str) -> None:
+        """Remove a row whose id is none: a damaged one, to which no folder belongs."""
+        with self._transaction() as connection:
+            row = connection.execute("SELECT id FROM runs WHERE run_id = ?", (run_id,)).fetchone()
+            if row is None:
+                raise self._no_such_run(run_id)
+            _delete_rows(connection, row[0])
 
     def queue_position(self, run_id: str) -> int | None:
         """1 for the next in line on its device, in the order the runs were queued; None if the run is not queued."""
@@ -197,7 +254,7 @@ class Store(Numbers):
     def beat(self, run_id: str, pid: int) -> bool:
         """The worker `pid` is alive; False if the run is no longer its own (resumed by another, ended).
 
-        A run that a reader took for crashed, while the machine slept or the process was suspended, comes back.
+        A run that was taken for crashed, while the machine slept or the process was suspended, comes back.
         """
         with self._transaction() as connection:
             run = self._run_row(connection, run_id)
@@ -235,17 +292,17 @@ class Store(Numbers):
             raise self._no_such_run(run_id)
         return bool(row[0])
 
-    def requeue(self, run_id: str) -> bool:
-        """Put a run that ended without being done at the end of the queue; False if it is active or done."""
+    def requeue(self, run_id: str, *, ended: Sequence[State] = ("failed", "cancelled", "crashed")) -> bool:
+        """Put a run that ended in one of these states at the end of the queue; False if it is in another."""
         with self._writing(run_id) as (connection, run):
-            if _state(connection, run) not in ("failed", "cancelled", "crashed"):
+            if _state(connection, run) not in ended:
                 return False
             connection.execute("UPDATE units SET state = 'pending' WHERE run = ? AND state = 'running'", (run,))
             connection.execute(
-                "UPDATE runs SET state = 'queued', attempt = attempt + 1, queued = ?, message = NULL, started = NULL, "
-                "finished = NULL, heartbeat = NULL, pid = NULL, pid_started = NULL, stop_requested = NULL "
-                "WHERE id = ?",
-                (time.time(), run),
+                f"UPDATE runs SET state = 'queued', attempt = attempt + 1, queued = {_LAST_IN_QUEUE}, message = NULL, "
+                "started = NULL, finished = NULL, heartbeat = NULL, pid = NULL, pid_started = NULL, stop_requested = NULL, "
+                "queued_clock = ? WHERE id = ?",
+                (time.time(), stamp(), run),
             )
         return True
 
@@ -262,6 +319,15 @@ def queue_device(name: str) -> str:
     return "cuda:0" if name == "cuda" else name
 
 
+def _delete_rows(connection: sqlite3.Connection, run: int) -> None:
+    units = "(SELECT id FROM units WHERE run = ?)"
+    for table in ("scalars", "snapshots"):
+        connection.execute(f"DELETE FROM {table} WHERE unit IN {units}", (run,))
+    for table in ("units", "results", "scores", "system", "files"):
+        connection.execute(f"DELETE FROM {table} WHERE run = ?", (run,))
+    connection.execute("DELETE FROM runs WHERE id = ?", (run,))
+
+
 def _state(connection: sqlite3.Connection, run: int) -> State:
     return connection.execute("SELECT state FROM runs WHERE id = ?", (run,)).fetchone()[0]
 
@@ -274,12 +340,3 @@ def _enter(connection: sqlite3.Connection, run: int, state: State, message: str 
     )
     if state in FINAL and state != "crashed":  # a crashed run may prove alive: its unit still runs then
         connection.execute("UPDATE units SET state = 'pending' WHERE run = ? AND state = 'running'", (run,))
-
-
-def _run(row: tuple) -> Run:
-    return Run(*row[:3], _spec(row[3]), *row[4:])
-
-
-@lru_cache(maxsize=512)  # pages list the same runs each second
-def _spec(text: str) -> RunSpec:
-    return RunSpec.model_validate_json(text)

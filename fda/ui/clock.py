@@ -9,7 +9,7 @@ def elapsed(run: Run, now: float) -> float | None:
     """Seconds since the run (or its last resume) began to run; None while it waits."""
     if run.started is None:
         return None
-    return (run.finished or now) - run.started
+    return max(0.0, (run.finished or now) - run.started)  # the clock may have been set back
 
 
 def time_left(units: Sequence[Unit]) -> float | None:

@@ -7,8 +7,10 @@ import streamlit as st
 
 from fda.errors import UserError
 from fda.jobs import lifecycle as jobs
+from fda.jobs.liveness import LiveStore
 from fda.report.format import ago, duration
-from fda.store.records import Run
+from fda.store.finished import damaged_files
+from fda.store.records import Run, UnreadableRun
 from fda.store.store import Store
 from fda.ui import notices, pages
 from fda.ui.clock import elapsed
@@ -33,10 +35,8 @@ _LOOKED_AT = "run"
 
 
 def store() -> Store:
-    """The store of this FDA_HOME, with the states of its runs made true. UserError if it cannot be used."""
-    opened = Store()
-    jobs.reconcile(opened)
-    return opened
+    """The store of this FDA_HOME, in which each run is in the state of its process. Reading it writes nothing."""
+    return LiveStore()
 
 
 def badge(run: Run) -> None:
@@ -123,7 +123,7 @@ def resume(run_id: str) -> None:
 def delete(run_id: str) -> None:
     """Callback: remove a run with its files."""
     try:
-        Store().delete_run(run_id)
+        jobs.delete(Store(), run_id)
     except UserError as error:
         notices.keep_problem(str(error))
 
@@ -142,6 +142,30 @@ def run_line(run: Run, position: int | None) -> None:
             st.caption(notices.sentence(run.message))
 
 
+def unreadable_lines(known: Store) -> None:
+    """The runs whose rows cannot be read, each with its sentence and a way to be rid of it; nothing if there are none."""
+    for run in known.unreadable_runs():
+        with st.container(border=True, key=f"unreadable-{run.run_id}"):
+            with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+                st.badge("unreadable", icon=":material/broken_image:", color="red")
+                st.caption(f"`{notices.sentence(run.run_id)}`", width="stretch")
+                if not run.active:
+                    _delete_button(run)
+            st.caption(notices.sentence(run.problem))
+
+
+def damage_note(run: Run, known: Store) -> None:
+    """Which finished files of a run are no longer as they were written, and how to have them made again; nothing if none."""
+    damaged = {} if run.active else damaged_files(known, run.run_id, "changes")
+    if not damaged:
+        return
+    path, told = next(iter(damaged.items()))
+    others = f" (and {len(damaged) - 1} more)" if len(damaged) > 1 else ""
+    notices.problem(f"{path} {told}{others}: Resume makes it again, from the same settings to the same bytes.")
+    if run.state not in RESUMABLE:
+        st.button("Resume", icon=":material/resume:", on_click=resume, args=(run.run_id,), key="resume-damaged")
+
+
 def _links(run: Run) -> None:
     """Horizontal containers take them up beside the text, or below it on a narrow screen."""
     here = {"run": run.run_id}
@@ -155,9 +179,13 @@ def _links(run: Run) -> None:
     if run.state in RESUMABLE:
         st.button("Resume", key=f"resume-{run.run_id}", on_click=resume, args=(run.run_id,), type="tertiary")
     if not run.active:
-        with st.popover("Delete", type="tertiary", key=f"delete-{run.run_id}"):
-            st.write("Its anchors, merged models and numbers go with it.")
-            st.button("Delete for good", key=f"sure-{run.run_id}", on_click=delete, args=(run.run_id,))
+        _delete_button(run)
+
+
+def _delete_button(run: Run | UnreadableRun) -> None:
+    with st.popover("Delete", type="tertiary", key=f"delete-{run.run_id}"):
+        st.write("Its anchors, merged models and numbers go with it.")
+        st.button("Delete for good", key=f"sure-{run.run_id}", on_click=delete, args=(run.run_id,))
 
 
 def _when(run: Run, position: int | None) -> str:

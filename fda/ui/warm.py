@@ -6,10 +6,13 @@ from threading import Thread
 
 import streamlit as st
 
+from fda.home import write_privately
+
 
 @asynccontextmanager
 async def warm(_: st.App) -> AsyncIterator[None]:
-    """For the server's life: begin to import, and let it serve meanwhile."""
+    """For the server's life: write for the owner alone; begin to import, and let it serve meanwhile."""
+    write_privately()
     Thread(target=_import, daemon=True).start()
     yield
 

@@ -11,6 +11,7 @@ from urllib.parse import urlparse
 
 from fda.checkpoints.weights import TensorInfo
 from fda.errors import UserError
+from fda.home import open_to_others
 
 SHA256 = 64  # hexadecimal digits of the etag of a file in large-file storage: its SHA-256
 
@@ -53,6 +54,7 @@ def bring(repository: str, name: str, commit: str, cache: Path) -> None:
             raise UserError(
                 f"{repository}: {name} did not arrive as the hub lists it: repeat the command, it is fetched anew."
             )
+        open_to_others(part)  # the hub's cache is no part of FDA_HOME, and may be shared
         os.replace(part, blob)
 
 

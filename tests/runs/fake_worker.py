@@ -7,5 +7,5 @@ from fda.stages import worker
 from tests.runs import helpers
 
 if __name__ == "__main__":
-    worker.RECONCILE_SECONDS = 1.0  # a short patience, for the tests
+    worker.SETTLE_SECONDS = 1.0  # a short patience, for the tests
     sys.exit(worker.main(sys.argv[1], execute=getattr(helpers, os.environ["FAKE_WORK"])))

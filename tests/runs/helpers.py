@@ -8,6 +8,7 @@ from collections.abc import Callable
 from contextlib import closing
 
 from fda.errors import UserError
+from fda.jobs.beats import WIDTH, beat_file, last_beat
 from fda.jobs.stopped import Stopped
 from fda.settings import FAST_CONSTRUCT
 from fda.store.spec import RunSpec
@@ -36,6 +37,14 @@ def sql(store: Store, query: str, *parameters: object) -> list[tuple]:
     """A look past the store, at the file itself."""
     with closing(sqlite3.connect(store.path, isolation_level=None)) as connection:
         return connection.execute(query, parameters).fetchall()
+
+
+def age_beat(store: Store, run_id: str, seconds: float) -> None:
+    """Make the last beat of a worker, which must not beat meanwhile, older by so much."""
+    beat, file = last_beat(store.run_dir(run_id)), beat_file(store.run_dir(run_id))
+    boot, moment = beat.stamp.split()
+    line = f"{beat.pid} {beat.pid_started!r} {beat.number} {boot} {float(moment) - seconds:.3f}"
+    file.write_text(line.ljust(WIDTH - 1) + "\n")
 
 
 def wait_for(what: Callable[[], bool], seconds: float) -> float:

@@ -13,9 +13,10 @@ import pytest
 from fda.errors import UserError
 from fda.home import REPO
 from fda.jobs import lifecycle as jobs
+from fda.jobs.liveness import LiveStore
 from fda.jobs.processes import is_alive, send_signal, start_time
 from fda.store.store import Store
-from tests.runs.helpers import UNITS, spec, sql, wait_for
+from tests.runs.helpers import UNITS, age_beat, spec, sql, wait_for
 
 
 @pytest.fixture
@@ -44,8 +45,8 @@ def work(monkeypatch, tmp_path):
 
 
 def state(store: Store, run_id: str) -> str:
-    jobs.reconcile(store)
-    return store.run(run_id).state
+    """As readers see it; nothing is written."""
+    return LiveStore(store.home).run(run_id).state
 
 
 def started(store: Store, seed: int = 0, device: str = "cpu") -> str:
@@ -76,7 +77,7 @@ def test_a_run_is_a_detached_process_that_ends_done(store, work):
     assert run.created <= run.started <= run.finished
 
     def gone() -> bool:
-        jobs.reconcile(store)
+        jobs.settle(store)
         return not worker.is_running()
 
     wait_for(gone, 5)  # reaped: not even a zombie is left
@@ -104,12 +105,15 @@ def test_a_worker_that_cannot_be_started_leaves_a_failed_run(store, monkeypatch)
 def test_a_worker_that_dies_before_its_first_sign_is_noticed(store, work, monkeypatch):
     monkeypatch.setattr(jobs, "_command", lambda run_id: [sys.executable, "-c", "raise SystemExit(9)"])
     run_id = jobs.start(store, spec())
-    wait_for(lambda: state(store, run_id) == "crashed", 10)
+    wait_for(lambda: jobs.settle(store) or store.run(run_id).state == "crashed", 10)
     assert "ended at once with exit code 9" in store.run(run_id).message
     orphan = store.create_run(spec())  # its starter died before it could start a worker
     assert state(store, orphan) == "queued"
-    sql(store, "UPDATE runs SET queued = queued - 31")
-    assert state(store, orphan) == "crashed" and "did not start within 30 s" in store.run(orphan).message
+    boot, moment = sql(store, "SELECT queued_clock FROM runs WHERE run_id = ?", orphan)[0][0].split()
+    sql(store, "UPDATE runs SET queued_clock = ? WHERE run_id = ?", f"{boot} {float(moment) - 31}", orphan)
+    assert state(store, orphan) == "crashed" and store.run(orphan).state == "queued"
+    jobs.settle(store)
+    assert store.run(orphan).state == "crashed" and "did not start within 30 s" in store.run(orphan).message
 
 
 # stopping
@@ -126,19 +130,20 @@ def test_a_stop_takes_less_than_five_seconds(store, work):
         jobs.stop(store, run_id)
 
 
-@pytest.mark.parametrize(("name", "signal_due"), [("deaf", jobs.TERM_SECONDS), ("stubborn", jobs.KILL_SECONDS)])
-def test_a_worker_that_does_not_stop_is_made_to(store, work, name, signal_due):
+@pytest.mark.parametrize(("name", "term", "kill"), [("deaf", 1.5, 60), ("stubborn", 0.2, 1.5)])
+def test_a_worker_that_does_not_stop_is_made_to(store, work, monkeypatch, name, term, kill):
+    monkeypatch.setattr(jobs, "TERM_SECONDS", term)
+    monkeypatch.setattr(jobs, "KILL_SECONDS", kill)
     work(name)
     run_id = started(store)
     pid = store.run(run_id).pid
     time.sleep(0.5)  # its work has begun and set its signals
     jobs.stop(store, run_id)
-    sql(store, "UPDATE runs SET stop_requested = stop_requested - ?", signal_due - 2)
-    jobs.reconcile(store)
-    time.sleep(0.5)
+    time.sleep(0.8)
     assert state(store, run_id) == "stopping" and psutil.pid_exists(pid)  # not before its time
     wait_for(lambda: state(store, run_id) == "cancelled", 5)
     assert not is_alive(pid, store.run(run_id).pid_started)
+    wait_for(lambda: store.run(run_id).state == "cancelled", 5)  # written by who asked it to stop
     assert "ended by force" in store.run(run_id).message
 
 
@@ -178,7 +183,8 @@ def test_a_killed_worker_is_a_crashed_run_that_resumes(store, work):
     wait_for(lambda: store.run(run_id).units_done >= 2, 15)
     os.kill(store.run(run_id).pid, signal.SIGKILL)
     assert wait_for(lambda: state(store, run_id) == "crashed", 15) < 15
-    crashed = store.run(run_id)
+    crashed = LiveStore(store.home).run(run_id)
+    assert store.run(run_id).state == "running"  # who reads writes nothing
     assert "ended without a word (heartbeat lost" in crashed.message and "resume continues" in crashed.message
     first = {unit.key for unit in store.units(run_id) if unit.state == "done"}
     jobs.resume(store, run_id)
@@ -201,9 +207,13 @@ def test_a_suspended_run_recovers(store, work):
     run_id = started(store)
     pid = store.run(run_id).pid
     os.kill(pid, signal.SIGSTOP)
-    sql(store, "UPDATE runs SET heartbeat = heartbeat - 11")
+    time.sleep(0.2)
+    age_beat(store, run_id, 11)
     assert state(store, run_id) == "crashed"
-    assert "no sign of life (heartbeat lost" in store.run(run_id).message
+    message = LiveStore(store.home).run(run_id).message
+    assert "is suspended and gives no sign of life (heartbeat lost" in message and f"`kill -CONT {pid}`" in message
+    jobs.settle(store)
+    assert store.run(run_id).state == "crashed"
     os.kill(pid, signal.SIGCONT)
     wait_for(lambda: state(store, run_id) == "running", 5)
     run = store.run(run_id)
@@ -216,7 +226,8 @@ def test_resuming_a_suspended_run_ends_its_former_worker(store, work):
     run_id = started(store)
     former = store.run(run_id)
     os.kill(former.pid, signal.SIGSTOP)
-    sql(store, "UPDATE runs SET heartbeat = heartbeat - 11")
+    time.sleep(0.2)
+    age_beat(store, run_id, 11)
     jobs.resume(store, run_id)
     wait_for(lambda: state(store, run_id) == "running", 15)
     assert store.run(run_id).pid != former.pid
@@ -261,7 +272,7 @@ def test_a_queue_moves_on_when_the_run_ahead_is_killed_while_it_waits(store, wor
     assert store.queue_position(third) == 2
     store.request_stop(first)
     wait_for(lambda: store.run(third).state == "done", 15)
-    assert store.run(second).state == "crashed"
+    assert state(store, second) == "crashed"
 
 
 # processes

@@ -5,6 +5,7 @@ import signal
 import time
 
 from fda.jobs import lifecycle as jobs
+from fda.jobs.liveness import LiveStore
 from fda.requests.runs import construct_settings, make_spec
 from fda.store.store import Store
 
@@ -26,16 +27,16 @@ def test_a_killed_worker_is_crashed_and_resumes_to_the_same_bytes(fda_home, tiny
     store = Store(fda_home)
     settings = construct_settings("fast", anchors=16, steps=200)
     whole = jobs.start(store, make_spec(tiny_zoo, construct=settings, device="cpu"))
-    wait_for(lambda: jobs.reconcile(store) or store.run(whole).state == "done", 120)
+    wait_for(lambda: store.run(whole).state == "done", 120)
 
     killed = jobs.start(store, make_spec(tiny_zoo, construct=settings, device="cpu"))
     wait_for(lambda: any(unit.state == "done" for unit in store.units(killed)), 60)
     os.kill(store.run(killed).pid, signal.SIGKILL)
-    wait_for(lambda: jobs.reconcile(store) or store.run(killed).state == "crashed", 15)
+    wait_for(lambda: LiveStore(fda_home).run(killed).state == "crashed", 15)
     finished = {unit.key for unit in store.units(killed) if unit.state == "done"}
     assert 0 < len(finished) < 4
     jobs.resume(store, killed)
-    wait_for(lambda: jobs.reconcile(store) or store.run(killed).state == "done", 60)
+    wait_for(lambda: LiveStore(fda_home).run(killed).state == "done", 60)
 
     assert len(anchors(store, whole)) == 4
     assert anchors(store, killed) == anchors(store, whole)

@@ -129,12 +129,12 @@ def test_a_home_that_cannot_be_written_is_one_sentence(tmp_path):
 def test_a_damaged_or_newer_file_is_one_sentence(store):
     store.home.mkdir()
     store.path.write_bytes(b"no database at all" * 100)
-    with pytest.raises(UserError, match=r"fda\.db is no database: move it away"):
+    with pytest.raises(UserError, match=r"fda\.db is no database: `python -m fda doctor --repair` moves it aside"):
         store.runs()
     store.path.unlink()
-    store.runs()
+    store.create_run(spec())
     sql(store, "PRAGMA user_version = 99")
-    with pytest.raises(UserError, match="schema 99"):
+    with pytest.raises(UserError, match="schema 99, this one reads 2"):
         store.runs()
 
 

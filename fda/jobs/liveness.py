@@ -1,0 +1,110 @@
+"""What became of a run whose row says that it is at work: told from its process and its heartbeat, without a write.
+
+Readers show runs through `LiveStore`, in which a run whose worker is gone is crashed although nobody has written so yet;
+the row is put right by whoever acts next (`jobs.settle`). No wall times are compared: a process is known by its number and
+its start (`processes.py`), a beat's age by a clock that nobody sets (`beats.py`, `clock.py`).
+"""
+
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TypeVar
+
+from fda.errors import UserError
+from fda.jobs.beats import Beat, last_beat
+from fda.jobs.clock import seconds_since
+from fda.jobs.processes import is_alive, is_suspended
+from fda.store.records import Run, State, StoredRun, UnreadableRun
+from fda.store.refusals import LEAST_FREE, free_bytes
+from fda.store.store import Store
+
+FRESH_SECONDS = 10  # a heart beats every 2 s; a busy machine may hold it up
+START_SECONDS = 30  # from the queue to the first sign of life; measured: under 1 s
+FORCED = "ended by force: the unit it was at starts anew on resume."
+AnyRun = TypeVar("AnyRun", bound=StoredRun)
+GO_ON = "resume continues from the finished units."
+
+
+class LiveStore(Store):
+    """The store as it is shown: the state of each run is that of its process, whatever its row says."""
+
+    def stored(self, run_id: str) -> Run | UnreadableRun:
+        return as_it_is(super().stored(run_id), self.home)
+
+    def all_stored(self, *, states: Sequence[State] | None = None, limit: int = 200) -> list[Run | UnreadableRun]:
+        runs = [as_it_is(run, self.home) for run in super().all_stored(limit=limit)]
+        if not runs:
+            self._require_no_lost_runs()
+        return [run for run in runs if states is None or run.state in states]
+
+    def _require_no_lost_runs(self) -> None:
+        """UserError if the store lists nothing, though folders of runs are there: it was emptied, or another's was put here."""
+        for _ in range(3):
+            lost = self.unlisted()
+            if not lost:
+                return
+            time.sleep(0.3)  # a run that is being created has its folder a moment before its row
+        raise UserError(
+            f"{self.path} lists no run, though {self.home / 'runs'} holds {len(lost)} (the newest is {lost[-1]}): "
+            "`python -m fda doctor --repair` lists them again."
+        )
+
+    def queue_position(self, run_id: str) -> int | None:
+        """Among those that wait and live."""
+        this = self.stored(run_id)
+        if this.state != "queued":
+            return None
+        waiting = [run for run in self.all_stored(states=("queued",)) if run.device == this.device]
+        return 1 + sum((run.queued, run.run_id) < (this.queued, this.run_id) for run in waiting)
+
+
+def as_it_is(run: AnyRun, home: Path) -> AnyRun:
+    """The run with the state and the sentence that its process gives it; one that ended did so at its last beat."""
+    ended = verdict(run, home)
+    if ended is None:
+        return run
+    return replace(run, state=ended[0], message=ended[1], finished=run.heartbeat or run.queued)
+
+
+def verdict(run: StoredRun, home: Path) -> tuple[State, str] | None:
+    """How a run that is stored as active has ended, and why, in a sentence; None if its worker is at work, or may be."""
+    if not run.active:
+        return None
+    folder = home / "runs" / run.run_id
+    beat = last_beat(folder)
+    if run.pid is None:
+        return _never_claimed(run, beat, folder)
+    beat = beat if beat is not None and beat.pid == run.pid else None
+    if not is_alive(run.pid, run.pid_started):
+        if run.state == "stopping":
+            return "cancelled", FORCED
+        return "crashed", f"the worker process ended without a word{_lost(beat)}{_full(home)}; {GO_ON}"
+    if run.state == "stopping":
+        return None  # whoever asked it to stop sees to that
+    if is_suspended(run.pid, run.pid_started) and (beat is None or beat.age > FRESH_SECONDS):
+        told = f"the worker process is suspended and gives no sign of life{_lost(beat)}"
+        return "crashed", f"{told}; `kill -CONT {run.pid}` lets it go on, {GO_ON}"
+    if beat is not None and beat.age > FRESH_SECONDS:
+        return "crashed", f"the worker process gives no sign of life{_lost(beat)}; {GO_ON}"
+    return None
+
+
+def _never_claimed(run: StoredRun, beat: Beat | None, folder: Path) -> tuple[State, str] | None:
+    """A worker beats before it claims its run, which may take long while the store is locked."""
+    if seconds_since(run.queued_clock) <= START_SECONDS:
+        return None
+    if beat is not None and beat.age <= FRESH_SECONDS and is_alive(beat.pid, beat.pid_started):
+        return None
+    told = f"the worker process did not start within {START_SECONDS} s (see {folder / 'log.txt'})"
+    return "crashed", f"{told}{_full(folder.parent.parent)}; {GO_ON}"
+
+
+def _lost(beat: Beat | None) -> str:
+    if beat is None:
+        return ""
+    return f" (heartbeat lost {beat.age:.0f} s ago)" if beat.age < 1e9 else " (the machine was started anew)"
+
+
+def _full(home: Path) -> str:
+    return f": the disk of {home} is full, free some space there" if free_bytes(home) < LEAST_FREE else ""

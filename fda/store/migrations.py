@@ -1,0 +1,64 @@
+"""Bring a store that an earlier version wrote up to this version's schema, keeping every run.
+
+The rule for the next change: never edit a step that was released. Change the tables in `schema.py`, raise SCHEMA_VERSION
+by one, and add to STEPS, under the version it starts from, a function that makes of the old tables what the new text makes.
+Columns go to the end of a table, where ALTER TABLE puts them. A test holds the migrated tables against the new ones.
+"""
+
+import sqlite3
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from fda.errors import UserError
+from fda.jobs.processes import is_alive
+from fda.store.schema import SCHEMA_VERSION
+
+
+def _from_1(connection: sqlite3.Connection) -> None:
+    """Finished files have a size and a checksum; the wait for a worker is measured by a clock that nobody sets."""
+    connection.execute("ALTER TABLE runs ADD COLUMN queued_clock TEXT")
+    connection.execute(
+        "CREATE TABLE files (run INTEGER NOT NULL, path TEXT NOT NULL, bytes INTEGER NOT NULL, "
+        "modified INTEGER NOT NULL, sha256 TEXT NOT NULL, PRIMARY KEY (run, path)) WITHOUT ROWID"
+    )
+
+
+STEPS: Mapping[int, Callable[[sqlite3.Connection], None]] = {1: _from_1}
+
+
+def migrate(connection: sqlite3.Connection, path: Path) -> None:
+    """All steps from the file's version to SCHEMA_VERSION in one transaction, or none of them.
+
+    For a caller who holds the store's lock. UserError for a version that is not known, and while a worker of an earlier
+    version is at work, which could not go on.
+    """
+    connection.execute("BEGIN IMMEDIATE")
+    version = connection.execute("PRAGMA user_version").fetchone()[0]
+    if version != SCHEMA_VERSION:
+        require_known(version, path)
+        _refuse_while_at_work(connection, path)
+        for step in range(version, SCHEMA_VERSION):
+            STEPS[step](connection)
+        connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+    connection.execute("COMMIT")
+
+
+def require_known(version: int, path: Path) -> None:
+    """UserError if there is no way from this version to SCHEMA_VERSION."""
+    if version not in STEPS and version != SCHEMA_VERSION:
+        raise UserError(
+            f"{path} was written by another version of fda (schema {version}, this one reads {SCHEMA_VERSION}): "
+            "use that version, or set FDA_HOME to another folder."
+        )
+
+
+def _refuse_while_at_work(connection: sqlite3.Connection, path: Path) -> None:
+    rows = connection.execute(
+        "SELECT run_id, pid, pid_started FROM runs WHERE state IN ('queued', 'running', 'stopping')"
+    )
+    for run_id, pid, started in rows:
+        if is_alive(pid, started):
+            raise UserError(
+                f"{path} is of an earlier version of fda, whose run {run_id} is still at work (process {pid}): wait "
+                f"until it has ended, or end it with `kill {pid}`; then the store is brought up to date by itself."
+            )
