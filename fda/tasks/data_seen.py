@@ -21,7 +21,7 @@ from huggingface_hub import HfApi, HfFileSystem, constants
 from fda.architectures.transforms import first_line
 from fda.errors import UserError
 from fda.home import fda_home
-from fda.tasks.data import READERS, refuse_other_files
+from fda.tasks.loading import READERS, refuse_other_files
 from fda.tasks.slices import split_names
 from fda.zoos.hub import Unreached, told
 from fda.zoos.nearby import columns_in, table_in

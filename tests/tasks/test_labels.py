@@ -13,7 +13,8 @@ from fda.cli.app import app
 from fda.cli.check import try_out
 from fda.errors import UserError
 from fda.tasks.data import load_split
-from fda.tasks.labels import head_classes, labels_note, numbered, places
+from fda.tasks.label_column import label_numbers
+from fda.tasks.labels import head_classes, labels_note, places
 from fda.zoos.survey import open_zoo
 from fda.zoos.zoo import load_zoo
 from tests.models.library_zoos import text_zoo
@@ -59,9 +60,10 @@ def test_names_of_which_some_are_elsewhere_are_refused():
 
 
 def test_labels_that_are_names_are_classes_in_any_writing():
-    assert numbered(["not_entailment", "Entailment"], "label", ("entailment", "Not entailment")) == [1, 0]
-    with pytest.raises(UserError, match="the label 'maybe' is none of the head's classes"):
-        numbered(["maybe"], "label", NLI)
+    found = label_numbers(["not_entailment", "Entailment"], "label", ("entailment", "Not entailment"), range(2))
+    assert found == ([1, 0], True)
+    with pytest.raises(UserError, match=r"the label 'maybe' \(row 7\) is none of the head's classes"):
+        label_numbers(["maybe"], "label", NLI, [7])
 
 
 def with_parquet(path: Path, names: list[str] | None) -> Path:
