@@ -19,7 +19,7 @@ from fda.errors import UserError
 from fda.tasks.label_column import label_gap, label_numbers
 from fda.tasks.labels import head_classes, head_size, labels_note, places
 from fda.tasks.loading import load_whole
-from fda.tasks.pixels import Range, depth, factor, is_image, pixel_range, to_rgb
+from fda.tasks.pixels import Pixels
 from fda.tasks.rows import BadRow, original_row, read_rows, require_few, row_name, unreadable
 from fda.tasks.slices import sliced
 from fda.zoos.zoo import TaskData, ZooTask
@@ -50,13 +50,13 @@ class Split:
     size: int | None = None
     where: str = "the data"
     skipped: str | None = None
-    pixels: "Pixels | None" = field(default=None, repr=False)
+    pixels: Pixels | None = field(default=None, repr=False)
     _prepared: dict[int, Tensor] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
         self._inputs = self.dataset.select_columns(list(self.columns))
         if self.pixels is None:
-            self.pixels = Pixels(self)
+            self.pixels = Pixels(self.dataset.features[self.columns[0]], self._all_inputs)
 
     def __len__(self) -> int:
         return len(self.dataset)
@@ -176,7 +176,7 @@ class Split:
                     if not isinstance(value, str):
                         raise self._wrong_kind(column, value)
             return [row[0] if len(row) == 1 else row for row in rows]
-        return [self.pixels.rgb(self, place, value) for place, (value, *_) in zip(places, rows, strict=True)]
+        return [self._rgb(place, value) for place, (value, *_) in zip(places, rows, strict=True)]
 
     def raw(self, places: Sequence[int]) -> list[tuple[Any, ...]]:
         """The rows' inputs as the data hold them, images decoded. UserError for a row that is empty or cannot be read."""
@@ -184,6 +184,22 @@ class Split:
             return read_rows(self._inputs, list(places))
         except BadRow as bad:
             raise self._refused(bad) from None
+
+    def _rgb(self, place: int, value: Any) -> Any:
+        try:
+            return self.pixels.rgb(value)
+        except TypeError:
+            raise self._wrong_kind(self.columns[0], value) from None
+        except ValueError as error:  # a mode that PIL cannot convert
+            raise self._refused(BadRow(place, f"the image cannot be converted to RGB, {error}")) from None
+        except UserError as error:
+            said = str(error)
+            raise UserError(said if said.startswith(self.where) else f"{self.where}: {said}") from None
+
+    def _all_inputs(self) -> Iterator[Any]:
+        for places in self.spans():
+            for value, *_ in self.raw(places):
+                yield value
 
     def _wrong_kind(self, column: str, value: Any) -> UserError:
         return UserError(
@@ -223,46 +239,6 @@ class Split:
             ) from None
 
 
-class Pixels:
-    """What the images of a split, and of its parts, are scaled by: looked up in all of them where one does not tell."""
-
-    def __init__(self, split: Split) -> None:
-        self.split, self._factors = split, {}
-
-    def rgb(self, part: Split, place: int, value: Any) -> Any:
-        """A value of the column as an RGB image. UserError if it is none."""
-        column = part.columns[0]
-        image = _as_array(value, part.dataset.features[column])
-        if not is_image(image):
-            raise part._wrong_kind(column, value)
-        try:
-            kind = depth(image)
-            return to_rgb(image, None if kind is None else self._factor(kind))
-        except ValueError as error:  # a mode that PIL cannot convert
-            raise part._refused(BadRow(place, f"the image cannot be converted to RGB, {error}")) from None
-        except UserError as error:
-            said = str(error)
-            raise UserError(said if said.startswith(part.where) else f"{part.where}: {said}") from None
-
-    def _factor(self, kind: str) -> float:
-        if kind not in self._factors:
-            seen = Range(0.0, 0.0) if kind == "16 bits" else self._range(kind)
-            self._factors[kind] = factor(kind, seen)
-        return self._factors[kind]
-
-    def _range(self, kind: str) -> Range:
-        """Of all images of this depth in the split."""
-        split, seen = self.split, None
-        feature = split.dataset.features[split.columns[0]]
-        for places in split.spans():
-            for value, *_ in split.raw(places):
-                image = _as_array(value, feature)
-                if is_image(image) and depth(image) == kind:
-                    one = pixel_range(image)
-                    seen = one if seen is None else seen.joined(one)
-        return seen
-
-
 class _Rows(Sequence[int]):
     """Place in a part of a data set → row of the whole."""
 
@@ -274,21 +250,6 @@ class _Rows(Sequence[int]):
 
     def __getitem__(self, place: int) -> int:
         return original_row(self.dataset, place)
-
-
-def _as_array(value: Any, feature: Any) -> Any:
-    """Nested lists of numbers as an array of the type that the column has."""
-    if not isinstance(value, list):
-        return value
-    while not hasattr(feature, "dtype") and hasattr(feature, "feature"):
-        feature = feature.feature
-    kind = str(getattr(feature, "dtype", ""))
-    if not kind.startswith(("int", "uint", "float", "bool")):
-        return value
-    try:
-        return np.asarray(value, dtype=kind)
-    except ValueError:  # rows of different lengths
-        return value
 
 
 def load_split(task: ZooTask, split: str | None, transform: Transform) -> Split:

@@ -1,8 +1,8 @@
 """A whole split as `datasets` reads it: from a table, a folder or the hub. Samples and labels are left to `fda.tasks.data`.
 
-Local tables of text are read so that nothing in them is lost: cells stay the texts that were written (`null` and `NA` are words),
-quotation marks mean something only where the table is quoted, and the rows that come out are counted against the rows of the
-file.
+Local tables of text are read so that nothing in them is lost: cells stay the texts that were written (`null` and `NA` are
+words), quotation marks mean something only where the table is quoted, and the rows that come out are counted against the rows
+of the file.
 """
 
 import csv

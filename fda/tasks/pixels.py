@@ -6,6 +6,7 @@ not tell black and white (32-bit integers, floats), the range of all such images
 equal. Which split that is, is left to `fda.tasks.data`.
 """
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -30,8 +31,53 @@ class Range:
         return Range(float(np.minimum(self.low, other.low)), float(np.maximum(self.high, other.high)))  # keeps NaN
 
 
-def is_image(value: Any) -> bool:
-    return isinstance(value, Image.Image | np.ndarray)
+class Pixels:
+    """Makes RGB images of the values of one column, all by the same scale.
+
+    `feature`: the column's, as `datasets` has it. `every`: all its values; asked for once, if a depth needs their range.
+    """
+
+    def __init__(self, feature: Any, every: Callable[[], Iterator[Any]]) -> None:
+        self.feature, self.every = feature, every
+        self._factors: dict[Depth, float] = {}
+
+    def rgb(self, value: Any) -> Image.Image:
+        """TypeError for what is no image, ValueError for a mode that PIL cannot convert, UserError as `factor`."""
+        image = as_pixels(value, self.feature)
+        if not isinstance(image, Image.Image | np.ndarray):
+            raise TypeError
+        kind = depth(image)
+        return to_rgb(image, None if kind is None else self._factor(kind))
+
+    def _factor(self, kind: Depth) -> float:
+        if kind not in self._factors:
+            self._factors[kind] = factor(kind, Range(0, 65535) if kind == "16 bits" else self._range(kind))
+        return self._factors[kind]
+
+    def _range(self, kind: Depth) -> Range:
+        """Of all images of this depth."""
+        seen = None
+        for value in self.every():
+            image = as_pixels(value, self.feature)
+            if isinstance(image, Image.Image | np.ndarray) and depth(image) == kind:
+                one = pixel_range(image)
+                seen = one if seen is None else seen.joined(one)
+        return seen
+
+
+def as_pixels(value: Any, feature: Any) -> Any:
+    """Nested lists of numbers as an array of the type that the column has; anything else as it is."""
+    if not isinstance(value, list):
+        return value
+    while not hasattr(feature, "dtype") and hasattr(feature, "feature"):
+        feature = feature.feature
+    kind = str(getattr(feature, "dtype", ""))
+    if not kind.startswith(("int", "uint", "float", "bool")):
+        return value
+    try:
+        return np.asarray(value, dtype=kind)
+    except ValueError:  # rows of different lengths
+        return value
 
 
 def depth(image: Image.Image | np.ndarray) -> Depth | None:

@@ -23,7 +23,7 @@ csv.field_size_limit(min(sys.maxsize, 2**31 - 1))  # a text may be longer than 1
 
 @dataclass(frozen=True)
 class Table:
-    """`quoted`: None without any quotation mark. `rows`: without the header. `short`: (row from 0, fields), where fields lack."""
+    """`quoted`: None without any quotation mark. `rows`: without the header. `short`: (row from 0, fields) where some lack."""
 
     header: tuple[str, ...]
     quoted: bool | None

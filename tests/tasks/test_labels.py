@@ -3,6 +3,7 @@
 import csv
 import json
 from pathlib import Path
+from unittest.mock import ANY
 
 import datasets
 import pytest
@@ -35,12 +36,11 @@ def test_classes_of_the_same_names_in_another_order_are_found_by_name():
     [
         (NLI, ("Entailment", "NEUTRAL", "contradiction")),
         (NLI[:2], NLI),
-        (NLI, ("LABEL_0", "LABEL_1", "LABEL_2")),
         (("0", "1", "2"), NLI[::-1]),
         (NLI, ("0", "1", "2")),
         (("0", "1", "2"), ("LABEL_0", "LABEL_1", "LABEL_2")),
         (None, NLI),
-        (NLI, None),
+        (("0", "1", "2"), None),
     ],
 )
 def test_the_same_order_or_no_names_leave_numbers_as_they_are(data, head):
@@ -51,6 +51,16 @@ def test_names_of_which_none_is_elsewhere_are_numbers_with_a_note():
     for head in (("yes", "perhaps", "no"), ("entailment", "neutral", "opposite"), ("yes", "no")):
         assert places(NLI, head) is None
         assert "taken by number, since names differ: the data's classes are entailment" in labels_note(NLI, head)
+
+
+@pytest.mark.parametrize("head", [None, ("LABEL_0", "LABEL_1", "LABEL_2")])
+def test_classes_of_a_head_without_names_are_taken_on_trust_and_it_is_noted(head):
+    assert labels_note(NLI, head, 3) == (
+        "labels are taken by number, since the head's 3 classes have no names: the data's classes are entailment, neutral, "
+        "contradiction; make sure that the head has them in this order, or name its classes (`label2id` of the checkpoint, or "
+        "`classes` in the metadata of the head file, a JSON list)."
+    )
+    assert labels_note(NLI, head, 1) is None, "a head of one number has no order"
 
 
 def test_names_of_which_some_are_elsewhere_are_refused():
@@ -111,7 +121,11 @@ def rows(path: Path) -> dict:
 def test_a_checkpoint_whose_classes_lie_the_other_way_is_scored_by_name_and_it_is_told(tmp_path):
     path = with_parquet(text_zoo(tmp_path, "roberta"), ["entailment", "contradiction"])
     plain = rows(path)["ta"]
-    assert "labels" not in plain["settings"]
+    assert "the head's 2 classes have no names" in plain["settings"]["labels"]["second"]
+    configured(path, **classes("entailment", "contradiction"))
+    assert rows(path)["ta"] == plain | {"settings": {k: v for k, v in plain["settings"].items() if k != "labels"}} | {
+        key: ANY for key in ("seconds", "peak_bytes")
+    }
     found = rows(configured(path, **classes("contradiction", "Entailment")))["ta"]
     assert found["accuracy"]["first"] == pytest.approx(1 - plain["accuracy"]["first"])
     assert found["settings"]["labels"]["first"].startswith(
@@ -156,8 +170,10 @@ def test_a_label_beyond_the_head_is_found_before_a_run_and_fails_it(tmp_path):
     assert checked.exit_code != 0
     assert "task 'first': the data have 8 classes in 'label', but the head answers 2" in str(checked.exception)
     told = "the column 'label' has a class 7, but the head only 2 classes"
-    with pytest.raises(UserError, match=f"task 'first': {told}"):  # as of data whose labels a header does not tell
+    with pytest.raises(
+        UserError, match=f"task 'first', split 'test': {told}"
+    ):  # as of data whose labels a header does not tell
         try_out(load_zoo(path))
     compared = command("compare", "--zoo", path, "--methods", "ta", "--device", "cpu")
     assert compared.exit_code == 1
-    assert f"fda: the run failed: no method could be scored: {told}" in compared.stderr
+    assert f"fda: the run failed: no method could be scored: task 'first', split 'test': {told}" in compared.stderr
