@@ -197,8 +197,8 @@ class Split:
             raise UserError(said if said.startswith(self.where) else f"{self.where}: {said}") from None
 
     def _all_inputs(self) -> Iterator[Any]:
-        for places in self.spans():
-            for value, *_ in self.raw(places):
+        for span in self.spans():
+            for value, *_ in self.raw(span):
                 yield value
 
     def _wrong_kind(self, column: str, value: Any) -> UserError:
@@ -277,7 +277,8 @@ def load_split(task: ZooTask, split: str | None, transform: Transform) -> Split:
         chosen = np.random.default_rng(data.seed).permutation(len(loaded))[: data.samples]
         loaded = loaded.select(sorted(chosen.tolist()))
     label = data.label if "label" in needed else None
-    where, skipped = f"task {task.name!r}, split {split!r}", None
+    joined = " (rows counted through its parts)" if "+" in split else ""
+    where, skipped = f"task {task.name!r}, split {split!r}{joined}", None
     if data.bad_rows == "skip":
         bad = _bad_rows(loaded, data, label)
         skipped = require_few(loaded, bad, where)

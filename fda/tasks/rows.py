@@ -65,7 +65,7 @@ def _reason(error: Exception) -> str:
 
 
 def original_row(dataset: datasets.Dataset, place: int) -> int:
-    """Where a row of a part of a data set stands in the whole, from 0."""
+    """Where a row of a part of a data set stands in the whole, from 0; of parts put together, in the wholes put together."""
     return place if dataset._indices is None else dataset._indices.column(0)[place].as_py()
 
 
