@@ -7,7 +7,10 @@ from unittest.mock import ANY
 
 import datasets
 import pytest
+import torch
 import yaml
+from PIL import Image
+from safetensors.torch import save_file
 from typer.testing import CliRunner
 
 from fda.cli.app import app
@@ -17,7 +20,7 @@ from fda.tasks.data import load_split
 from fda.tasks.label_column import label_numbers
 from fda.tasks.labels import head_classes, labels_note, places
 from fda.zoos.survey import open_zoo
-from fda.zoos.zoo import load_zoo
+from fda.zoos.zoo import ZooTask, load_zoo
 from tests.models.library_zoos import text_zoo
 
 NLI = ("entailment", "neutral", "contradiction")
@@ -121,7 +124,7 @@ def rows(path: Path) -> dict:
 def test_a_checkpoint_whose_classes_lie_the_other_way_is_scored_by_name_and_it_is_told(tmp_path):
     path = with_parquet(text_zoo(tmp_path, "roberta"), ["entailment", "contradiction"])
     plain = rows(path)["ta"]
-    assert "the head's 2 classes have no names" in plain["settings"]["labels"]["second"]
+    assert "the head's classes have no names" in plain["settings"]["labels"]["second"]
     configured(path, **classes("entailment", "contradiction"))
     assert rows(path)["ta"] == plain | {"settings": {k: v for k, v in plain["settings"].items() if k != "labels"}} | {
         key: ANY for key in ("seconds", "peak_bytes")
@@ -159,6 +162,34 @@ def test_a_zero_shot_head_is_asked_by_name_too(tiny_zoo):
     assert named.labels().tolist() == [1 - label for label in own.labels().tolist()]
 
 
+def test_a_head_file_that_names_its_classes_is_asked_by_name(tmp_path):
+    """A folder of two classes, a head of three: cat is its third class, not its second."""
+    for place, name in enumerate(("ant", "cat", "cat")):
+        (tmp_path / "photos" / name).mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (8, 8), (90 * place, 0, 0)).save(tmp_path / "photos" / name / f"{place}.png")
+    data = {"path": str(tmp_path / "photos"), "split": "train", "input": "image"}
+    task = ZooTask(name="first", model="none", head=str(tmp_path / "head.safetensors"), data=data)
+    for classes_there, labels, note in (
+        (
+            None,
+            [0, 1, 1],
+            "labels are taken by number, since the head's 3 classes have no names: the data's classes are ant, cat;",
+        ),
+        (
+            ["ant", "bee", "cat"],
+            [0, 2, 2],
+            "labels are taken by name: the data's classes are ant, cat, the head's ant, bee, cat.",
+        ),
+        (["ant", "cat", "bee"], [0, 1, 1], ""),
+        (["ant", "cat"], [0, 1, 1], "labels are taken by number, since the head's 3 classes have no names"),
+    ):
+        metadata = None if classes_there is None else {"classes": json.dumps(classes_there)}
+        save_file({"weight": torch.zeros(3, 16)}, tmp_path / "head.safetensors", metadata)
+        split = load_split(task, "train", None)
+        assert split.labels().tolist() == labels and (split.note or "").startswith(note)
+        assert bool(split.note) == bool(note)
+
+
 def test_a_label_beyond_the_head_is_found_before_a_run_and_fails_it(tmp_path):
     path = text_zoo(tmp_path, "roberta")
     for task in ("first", "second"):
@@ -176,4 +207,5 @@ def test_a_label_beyond_the_head_is_found_before_a_run_and_fails_it(tmp_path):
         try_out(load_zoo(path))
     compared = command("compare", "--zoo", path, "--methods", "ta", "--device", "cpu")
     assert compared.exit_code == 1
-    assert f"fda: the run failed: no method could be scored: task 'first', split 'test': {told}" in compared.stderr
+    [line] = [one for one in compared.stderr.splitlines() if one.startswith("fda: the run failed: ")]
+    assert f"no method could be scored: task '{line.split(chr(39))[1]}', split 'test': {told}" in line  # either task's
