@@ -33,7 +33,8 @@ BLOCK = 2**16  # bytes that one request for a part of a file on the hub brings
 
 @dataclass(frozen=True)
 class SeenData:
-    """`splits` and `columns`: None where they are not known, or any will do. `classes`: of the label; `names`: theirs, where the data have some.
+    """`splits` and `columns`: None where they are not known, or any will do.
+    `classes`: how many the label has; `names`: theirs, where the data have some.
 
     `bytes`: what is still to be downloaded and unpacked, where that is known. `note`: why nothing could be seen.
     """
@@ -129,7 +130,10 @@ def _of_builder(builder: datasets.DatasetBuilder, files: Mapping[str, Any], data
 def _first_table(
     builder: datasets.DatasetBuilder, files: list[str], label: str
 ) -> tuple[tuple[str, ...] | None, int | None, tuple[str, ...] | None]:
-    """(columns, classes, their names) of a split's first table. Beside images lies one that describes them, or folders are the labels."""
+    """(columns, classes, their names) of a split's first table.
+
+    Beside images lies one that describes them, or folders are the labels.
+    """
     name = table_in(files)
     if name is None:
         return (("image", "label") if builder.name == "imagefolder" and files else None), None, None
@@ -140,7 +144,9 @@ def _first_table(
 
 
 def _table(name: str, label: str) -> tuple[tuple[str, ...] | None, int | None, tuple[str, ...] | None]:
-    """(columns, classes, their names) as a table's own header says, with what `datasets` noted in it; of one that is here, by its labels.
+    """(columns, classes, their names) as a table's own header says, with what `datasets` noted in it.
+
+    The classes of a table that is here are counted by its labels.
 
     None for what is not known, or cannot be read: it is looked at again when it is loaded, which says what is wrong with it.
     """
