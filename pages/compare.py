@@ -131,6 +131,8 @@ def show_results(run: Run) -> None:
         alt="Scores in percent, settings and cost of each method",
         column_config={f"{task} %": percent() for task in (*found.scores.tasks, AVERAGE)} | COLUMNS,
     )
+    for note in found.data_notes:
+        notices.note(note)
     if cited:
         st.caption(cited_sentence(cited[0]))
     show_failures(found)

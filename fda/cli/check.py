@@ -1,14 +1,18 @@
 """`python -m fda zoo check`: what was seen of a zoo's models, and one batch of every task through them."""
 
 import sys
+from collections.abc import Sequence
 
 from fda.errors import UserError
 from fda.requests.preview import Preview
-from fda.tasks.data import load_split
+from fda.tasks.data import Split, load_split
 from fda.tasks.evaluate import require_labels, scored_by
+from fda.tasks.first_samples import COUNT, samples_note
 from fda.tasks.heads import task_head
 from fda.zoos.survey import OpenZoo, open_zoo
 from fda.zoos.zoo import Zoo, ZooTask
+
+ANSWERED = 4  # samples that the model answers
 
 
 def print_preview(found: Preview) -> None:
@@ -34,35 +38,48 @@ def print_preview(found: Preview) -> None:
 
 
 def try_out(zoo: Zoo) -> None:
-    """Open everything, bring what is missing, answer one sample of every task. UserError with the first problem."""
+    """Open everything, bring what is missing, try samples of every task. UserError with the first problem."""
     opened = open_zoo(zoo)
     opened.model.load(opened.base)
     for task in opened.zoo.tasks:
         if task.data is not None:
             try:
-                note = _try_task(opened, task)
+                notes = _try_task(opened, task)
             except UserError as error:
-                told = str(error)
-                raise UserError(told if repr(task.name) in told else f"task {task.name!r}: {told}") from None
-            if note is not None:
+                said = str(error)
+                raise UserError(said if repr(task.name) in said else f"task {task.name!r}: {said}") from None
+            for note in notes:
                 print(f"note: task {task.name!r}: {note}", file=sys.stderr)
     print(f"{zoo.name}: {len(zoo.tasks)} tasks, {len(opened.model.blocks)} blocks: everything fits together.")
 
 
-def _try_task(opened: OpenZoo, task: ZooTask) -> str | None:
-    """One sample through the model and the task's head, and all labels against the head; what is to be noted of them."""
+def _try_task(opened: OpenZoo, task: ZooTask) -> list[str]:
+    """Samples through the model and the task's head, and all labels against the head; what is to be noted of them."""
     split = load_split(task, task.data.split, opened.model.transform)
-    batch = split.images(1)
+    places = split.spread(COUNT)
+    notes = [split.skipped, samples_note(split, places)]
     if task.head is None and opened.model.kind == "open_clip":  # nothing that labels could be compared with
         split.labels()
-        return split.note
+        print(_looked(task, split, places, 0), file=sys.stderr)
+        return [note for note in (*notes, split.note) if note is not None]
     head = task_head(opened, task.name)
-    logits = head.answer(opened.model, batch)
+    answered = split.spread(ANSWERED)
+    logits = head.answer(opened.model, split.at(answered))
     metric = scored_by(head, task.data)
-    if head.causal:
-        return None
-    require_labels(metric, split, split.labels(), logits.shape[1])
-    return split.note
+    if not head.causal:
+        require_labels(metric, split, split.labels(), logits.shape[1])
+        notes.append(split.note)
+    print(_looked(task, split, places, len(answered)), file=sys.stderr)
+    return [note for note in notes if note is not None]
+
+
+def _looked(task: ZooTask, split: Split, places: Sequence[int], answered: int) -> str:
+    """Exactly what was looked at of a task's data."""
+    labels = "no labels" if split.label is None else "all labels"
+    return (
+        f"task {task.name!r}: looked at {len(places)} of {len(split)} samples, drawn evenly over the split "
+        f"{task.data.split!r}, and at {labels}; the model answered {answered} of them."
+    )
 
 
 def _size(count: int | None) -> str:

@@ -73,7 +73,8 @@ def build(out: Path = OUT, seed: int = 0, report: Callable[[str], None] = print,
         for task, model in zip(tasks, tuned, strict=True):
             head, data = heads[task.name], loaded[task.name]["validation"]
             write_model(model.state_dict(), out / "models" / task.name)
-            write_head(head, torch.tensor(recipe.LOGIT_SCALE), out / "heads" / f"{task.name}.safetensors")
+            path = out / "heads" / f"{task.name}.safetensors"
+            write_head(head, torch.tensor(recipe.LOGIT_SCALE), task.classes, path)
             scores.append((accuracy(pretrained, head, data), accuracy(model, head, data)))
             report(f"{task.name}: validation accuracy {scores[-1][0]:.1%} pretrained, {scores[-1][1]:.1%} finetuned")
     averages = [sum(column) / len(tasks) for column in zip(*scores, strict=True)]

@@ -6,6 +6,7 @@ Formats are those of the hub and of the project's contracts; what goes into them
 import io
 import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import datasets
@@ -44,9 +45,11 @@ def write_model(state: dict[str, Tensor], folder: Path) -> None:
     save_file({name: tensor.contiguous() for name, tensor in state.items()}, folder / "open_clip_model.safetensors")
 
 
-def write_head(weight: Tensor, logit_scale: Tensor, path: Path) -> None:
+def write_head(weight: Tensor, logit_scale: Tensor, classes: Sequence[str], path: Path) -> None:
+    """`classes`: what the rows of `weight` are called, so that labels are taken by name."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    save_file({"weight": weight.contiguous(), "logit_scale": logit_scale}, path)
+    tensors = {"weight": weight.contiguous(), "logit_scale": logit_scale}
+    save_file(tensors, path, {"classes": json.dumps(list(classes))})
 
 
 def write_zoo(tasks: list[ImageTask], folder: Path, path: Path) -> None:

@@ -36,6 +36,7 @@ NOT_SETTINGS = (
     "anchors_seconds",
     "perplexity",
     "labels",
+    "samples",
 )  # these have places of their own
 MARK = "†"  # follows the name of a method that reads real inputs, wherever no heading says so
 
@@ -78,6 +79,17 @@ class Results:
         return {
             method: Sweep(**own["sweep"], chosen=own[own["sweep"]["hyperparameter"]]) for method, own in found.items()
         }
+
+    @property
+    def data_notes(self) -> list[str]:
+        """What is to be known of labels and samples behind the scores, a sentence each: they are the same for all methods."""
+        notes = (
+            f"{task}: {note}"
+            for key in ("labels", "samples")
+            for own in self.settings.values()
+            for task, note in own.get(key, {}).items()
+        )
+        return list(dict.fromkeys(notes))
 
     def chosen(self, methods: Sequence[str], kinds: Sequence[Kind]) -> list[str]:
         """The methods that a filter leaves: those named (none: all) of the kinds named (none: all), and the references."""

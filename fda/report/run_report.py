@@ -52,6 +52,7 @@ def run_report(store: Store, run: Run, theme: Theme = "light") -> str:
         figures |= _comparison(found, cited, theme)
         table = reading_table(found, found.methods, cited[1] if cited else None)
         data["results.csv"] = raw_table(found, found.methods, cited[1] if cited else None)
+        notes += found.data_notes
         notes += [cited_sentence(cited[0])] if cited else []
     if found is not None:
         notes += [

@@ -20,6 +20,7 @@ from fda.errors import Misfit, UserError
 from fda.requests.needs import construction_seconds, memory_bytes, product_rate, run_bytes
 from fda.tasks.data_seen import SeenData, data_problems, look_at_data
 from fda.tasks.heads_seen import head_problems
+from fda.tasks.labels import head_classes, head_size, labels_note
 from fda.zoos.configs import VOCABULARIES, compared, config_place
 from fda.zoos.hub import SMALL_FILES, hub_cache
 from fda.zoos.kinds import OPEN_CLIP_CONFIG, TRANSFORMERS_CONFIG, open_model, renamings
@@ -99,6 +100,9 @@ def preview(zoo: Zoo) -> Preview:
         _compare(model, fitted, seen, data, problems, notes)
         for name in (name for name in data if name in seen):
             problems += head_problems(zoo.task(name), model, base, seen[name], data[name].classes)
+            with _kept(problems):
+                note = labels_note(data[name].names, head_classes(zoo.task(name)), head_size(zoo.task(name)))
+                notes += [f"task {name!r}: {note}"] if note else []
     notes += _notes(zoo, seen)
     download = sum({one.model: one.to_download for one in seen.values()}.values())
     sets = {(zoo.task(name).data.path, zoo.task(name).data.name): one.bytes for name, one in data.items()}

@@ -292,8 +292,7 @@ def _scoring(work: Work, known: Calibration) -> Calibration:
     heads = {task: task_head(work.opened, task) for task in work.spec.tasks}
     parts = {}
     for task, split in _splits(work).items():
-        chosen = split.dataset.select(range(min(SCORED, len(split))))
-        parts[task] = Split(chosen, split.input, split.label, split.transform, split.classes)
+        parts[task] = split.part(range(min(SCORED, len(split))))
 
     def piece(task: str) -> Callable[[Callable[[], bool]], None]:
         data = work.spec.zoo.task(task).data

@@ -33,6 +33,7 @@ from fda.store.refusals import is_full
 from fda.store.store import MethodResult, Score, UnitKey
 from fda.tasks.answers import Answers
 from fda.tasks.data import Split, load_split
+from fda.tasks.first_samples import COUNT, samples_note
 from fda.tasks.heads import TaskHead, task_head
 from fda.tasks.task_inputs import AnchorMoments, RealInputs
 from fda.zoos.hub import tell_on_stderr
@@ -72,6 +73,7 @@ class _Comparison:
         self.tasks = work.spec.tasks
         self.adapt = adapt_settings(work.spec.zoo, work.spec.adaptation)
         self.heads: dict[str, TaskHead] = {name: task_head(work.opened, name) for name in self.tasks}
+        self.data_notes: dict[tuple[str, str], str] = {}  # (task, split) → what is to be told of its samples
         self.split = cache(self._split)
         self.samples = cache(self._samples)
         self.scored = Scored(work)
@@ -158,8 +160,13 @@ class _Comparison:
         perplexity = {name: found.perplexity for name, found in answers.items() if found.perplexity is not None}
         settings, meter = self.settings[one.name], self.cost[one.name]
         settings |= {"perplexity": perplexity} if perplexity else {}
-        notes = {name: note for name in answers if (note := self.split(name, self._data(name).split).note) is not None}
-        settings |= {"labels": notes} if notes else {}
+        splits = {name: self.split(name, self._data(name).split) for name in answers}
+        for key, notes in (
+            ("labels", {name: split.note for name, split in splits.items() if not self.heads[name].causal}),
+            ("samples", {name: self.data_notes.get((name, self._data(name).split)) for name in answers}),
+        ):
+            said = {name: note for name, note in notes.items() if note}
+            settings |= {key: said} if said else {}
         store.add_result(
             run_id, MethodResult(one.name, "done", settings, meter.seconds, meter.peak_bytes, None), scores
         )
@@ -316,6 +323,9 @@ class _Comparison:
 
     def _split(self, task: str, split: str) -> Split:
         found = load_split(self.work.opened.zoo.task(task), split, self.work.opened.model.transform)
-        if found.note is not None:
-            tell_on_stderr(f"task {task!r}, split {split!r}: {found.note}")
+        notes = [found.skipped, samples_note(found, found.spread(COUNT))]
+        self.data_notes[task, split] = " ".join(note for note in notes if note is not None)
+        for note in (*notes, None if self.heads[task].causal else found.note):
+            if note is not None:
+                tell_on_stderr(f"task {task!r}, split {split!r}: {note}")
         return found

@@ -6,14 +6,15 @@
 
 import json
 
-import datasets
 import numpy as np
 from PIL import Image, ImageOps
 from safetensors.numpy import save_file
 
 from fda.atomic import whole_file, write_text
+from fda.errors import UserError
 from fda.stages.work import Work
 from fda.tasks.data import Split, load_split
+from fda.tasks.labels import named
 
 SIDE = 64  # pixels
 
@@ -26,14 +27,14 @@ def write_real_samples(work: Work, task: str, split: str, count: int) -> None:
     found = load_split(work.spec.zoo.task(task), split, work.opened.model.transform)
     places = found.spread(count)
     inputs = found.samples(places)
-    images = isinstance(inputs[0], Image.Image)
+    images, labels = isinstance(inputs[0], Image.Image), _labels(found, places)
     told = {
         "task": task,
         "split": split,
         "kind": "image" if images else "text",
         "places": places,
-        "labels": _labels(found, places),
-        "classes": _classes(found),
+        "labels": labels,
+        "classes": _classes(found, labels),
         "texts": None if images else [text if isinstance(text, str) else " / ".join(text) for text in inputs],
     }
     if images:
@@ -43,20 +44,23 @@ def write_real_samples(work: Work, task: str, split: str, count: int) -> None:
 
 
 def thumbnails(images: list[Image.Image]) -> np.ndarray:
-    """uint8 (m, h, w, 3): as they are if small and of one size, else fitted into a square of 64 pixels."""
+    """RGB images as uint8 (m, h, w, 3): as they are if small and of one size, else fitted into a square of 64 pixels."""
     sizes = {image.size for image in images}
     same = len(sizes) == 1 and max(next(iter(sizes))) <= SIDE
-    small = [image.convert("RGB") if same else ImageOps.pad(image.convert("RGB"), (SIDE, SIDE)) for image in images]
+    small = [image if same else ImageOps.pad(image, (SIDE, SIDE)) for image in images]
     return np.stack([np.asarray(image, dtype=np.uint8) for image in small])
 
 
 def _labels(found: Split, places: list[int]) -> list[int] | None:
-    if found.label is None:
+    """The samples' classes in the head; None where they are no classes."""
+    try:
+        labels = found.labels()
+    except UserError:  # scoring says what is wrong with them; here they are only names beside samples
         return None
-    labels = found.dataset[places][found.label]
-    return [int(label) for label in labels] if all(isinstance(label, int) for label in labels) else None
+    return None if found.label is None or labels.is_floating_point() else labels[places].tolist()
 
 
-def _classes(found: Split) -> list[str] | None:
-    feature = None if found.label is None else found.dataset.features[found.label]
-    return list(feature.names) if isinstance(feature, datasets.ClassLabel) else None
+def _classes(found: Split, labels: list[int] | None) -> list[str] | None:
+    """The names of these classes, where the head or the data has a name for each."""
+    names = found.classes if named(found.classes) else found.names
+    return list(names) if names and labels and max(labels) < len(names) else None

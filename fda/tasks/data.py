@@ -1,12 +1,12 @@
-"""A task's samples and labels, loaded by `datasets` and prepared by the model's own transform.
+"""A task's samples and labels, prepared by the model's own transform.
 
-Knows the columns and splits that the zoo names; knows nothing of models beyond the transform it is given.
+Knows the columns and splits that the zoo names; knows nothing of models beyond the transform it is given. Reading whole splits
+is `fda.tasks.loading`, what images become `fda.tasks.pixels`, which rows are bad `fda.tasks.rows`.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import datasets
@@ -16,20 +16,21 @@ from torch import Tensor
 
 from fda.architectures.transforms import Batch, Transform
 from fda.errors import UserError
-from fda.home import fda_home
-from fda.tasks.labels import head_classes, labels_note, numbered, places
+from fda.tasks.label_column import label_gap, label_numbers
+from fda.tasks.labels import head_classes, head_size, labels_note, places
+from fda.tasks.loading import load_whole
+from fda.tasks.pixels import Pixels
+from fda.tasks.rows import BadRow, original_row, read_rows, require_few, row_name, unreadable
 from fda.tasks.slices import sliced
 from fda.zoos.zoo import TaskData, ZooTask
 
+PIXELS = "by range"  # how images become RGB; answers to images that were clipped are not used again
 CACHE_BYTES = 2**30  # prepared samples of one split are kept in memory up to this size
 WHOLE = 256  # samples: a multiple of every span and batch, so that pieces are cut between them
 SPAN = {
     "image": 256,
     "text": 64,
 }  # samples that are answered before anything is kept or told; a multiple of every batch
-READERS = {".parquet": "parquet", ".csv": "csv", ".tsv": "csv", ".json": "json", ".jsonl": "json", ".txt": "text"}
-SAYS_NOTHING = "An error occurred while generating the dataset"
-LONGEST = 300  # characters of another library's sentence
 
 
 @dataclass
@@ -37,7 +38,8 @@ class Split:
     """One split of a task. `batches` may be called again and again; small splits are prepared only once.
 
     `input`: one column, or two columns of texts. `label`: None where the task has none. `classes`: the head's, by number, where
-    they have names.
+    they have names; `size`: how many it has, where that is known. `where`: task and split, for messages. `skipped`: what is to
+    be told of rows that were left out.
     """
 
     dataset: datasets.Dataset
@@ -45,10 +47,23 @@ class Split:
     label: str | None
     transform: Transform
     classes: tuple[str, ...] | None = None
+    size: int | None = None
+    where: str = "the data"
+    skipped: str | None = None
+    pixels: Pixels | None = field(default=None, repr=False)
     _prepared: dict[int, Tensor] = field(default_factory=dict, repr=False)
+
+    def __post_init__(self) -> None:
+        self._inputs = self.dataset.select_columns(list(self.columns))
+        if self.pixels is None:
+            self.pixels = Pixels(self.dataset.features[self.columns[0]], self._all_inputs)
 
     def __len__(self) -> int:
         return len(self.dataset)
+
+    def part(self, places: Sequence[int]) -> "Split":
+        """Some of its samples, which become what they become in the whole split."""
+        return replace(self, dataset=self.dataset.select(places), _prepared={})
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -56,8 +71,8 @@ class Split:
 
     @property
     def fingerprint(self) -> str:
-        """Of the data itself: it changes when the files do."""
-        return f"{self.dataset._fingerprint} {self.input}"
+        """Of the data itself: it changes when the files do, or what this program makes of them."""
+        return f"{self.dataset._fingerprint} {self.input} {PIXELS}"
 
     @cached_property
     def bytes(self) -> int:
@@ -74,8 +89,7 @@ class Split:
             return
         size = max(1, limit * len(self) // self.bytes // WHOLE) * WHOLE
         for start in range(0, len(self), size):
-            chosen = self.dataset.select(range(start, min(start + size, len(self))))
-            yield Split(chosen, self.input, self.label, self.transform, self.classes)
+            yield self.part(range(start, min(start + size, len(self))))
 
     def spans(self) -> Iterator[range]:
         """All places, in order, a few batches at a time."""
@@ -101,21 +115,27 @@ class Split:
     def _labels(self) -> Tensor:
         if self.label is None:
             return torch.zeros(len(self), dtype=torch.int64)
-        values = self.dataset[self.label][:]
-        if values and isinstance(values[0], str):
-            values = numbered(values, self.label, self.classes)
-        if any(not isinstance(value, int | float) for value in values):
-            raise UserError(f"the column {self.label!r} has labels that are no numbers: give a column without gaps.")
+        values = list(self.dataset[self.label][:])
+        for place, value in enumerate(values):
+            if (reason := label_gap(value)) is not None:
+                raise self._refused(BadRow(place, f"it {reason} in the column {self.label!r}"))
         if any(isinstance(value, int) and value < 0 for value in values):
-            raise UserError(f"the column {self.label!r} hides its labels (-1): name a split whose labels are public.")
-        if not isinstance(values[0], int):
-            return torch.tensor(values, dtype=torch.float32)
-        moved = places(self.names, self.classes)
-        if moved is not None and max(values) >= len(moved):
             raise UserError(
-                f"the column {self.label!r} has a class {max(values)}, but names only {len(moved)}: correct it."
+                f"{self.where}: the column {self.label!r} hides its labels (-1): name a split whose labels are public."
             )
-        return torch.tensor(values if moved is None else [moved[value] for value in values])
+        try:
+            numbers, by_name = label_numbers(values, self.label, self.classes, _Rows(self.dataset))
+        except UserError as error:
+            raise UserError(f"{self.where}: {error}") from None
+        if not isinstance(numbers[0], int):
+            return torch.tensor(numbers, dtype=torch.float32)
+        moved = None if by_name else places(self.names, self.classes)
+        if moved is not None and max(numbers) >= len(moved):
+            raise UserError(
+                f"{self.where}: the column {self.label!r} has a class {max(numbers)}, but names only {len(moved)}: "
+                "correct it."
+            )
+        return torch.tensor(numbers if moved is None else [moved[number] for number in numbers])
 
     @property
     def names(self) -> tuple[str, ...] | None:
@@ -126,11 +146,15 @@ class Split:
     @property
     def note(self) -> str | None:
         """What a user should know of how labels were taken; None if there is nothing. UserError as `labels`."""
-        return labels_note(self.names, self.classes)
+        return None if self.label is None else labels_note(self.names, self.classes, self.size)
 
     def texts(self, column: str, places: range) -> list[str]:
-        """A column as texts: answers that are to be written out."""
-        return [str(value) for value in self.dataset[places.start : places.stop][column]]
+        """A column as texts: answers that are to be written out. UserError for a row without one."""
+        values = self.dataset[places.start : places.stop][column]
+        for place, value in zip(places, values, strict=True):
+            if label_gap(value) is not None:
+                raise self._refused(BadRow(place, f"the column {column!r} is empty"))
+        return [str(value) for value in values]
 
     def images(self, count: int) -> Batch:
         """The samples at `spread(count)`, images or texts."""
@@ -141,36 +165,102 @@ class Split:
         return torch.linspace(0, len(self) - 1, min(count, len(self))).round().long().tolist()
 
     def samples(self, places: Sequence[int]) -> list[Any]:
-        """The samples themselves: images, texts, or pairs of texts. UserError if they are not what the model takes."""
-        columns = self.dataset[list(places)]
-        parts = [columns[name] for name in self.columns]
-        wanted = str if self.transform.kind == "text" else object
-        if parts[0] and (not all(isinstance(one[0], wanted) for one in parts) or self._is_no_image(parts[0][0])):
-            raise UserError(
-                f"the column {self.columns[0]!r} holds {type(parts[0][0]).__name__}, but the model takes "
-                f"{self.transform.kind}s: correct `data.input` in the zoo file."
-            )
-        return list(parts[0]) if len(parts) == 1 else list(zip(*parts, strict=True))
+        """The samples themselves: RGB images, texts, or pairs of texts.
+
+        UserError for a row that cannot be read, or if the column is not what the model takes.
+        """
+        rows = self.raw(places)
+        if self.transform.kind == "text":
+            for row in rows:
+                for column, value in zip(self.columns, row, strict=True):
+                    if not isinstance(value, str):
+                        raise self._wrong_kind(column, value)
+            return [row[0] if len(row) == 1 else row for row in rows]
+        return [self._rgb(place, value) for place, (value, *_) in zip(places, rows, strict=True)]
+
+    def raw(self, places: Sequence[int]) -> list[tuple[Any, ...]]:
+        """The rows' inputs as the data hold them, images decoded. UserError for a row that is empty or cannot be read."""
+        try:
+            return read_rows(self._inputs, list(places))
+        except BadRow as bad:
+            raise self._refused(bad) from None
+
+    def _rgb(self, place: int, value: Any) -> Any:
+        try:
+            return self.pixels.rgb(value)
+        except TypeError:
+            raise self._wrong_kind(self.columns[0], value) from None
+        except ValueError as error:  # a mode that PIL cannot convert
+            raise self._refused(BadRow(place, f"the image cannot be converted to RGB, {error}")) from None
+        except UserError as error:
+            said = str(error)
+            raise UserError(said if said.startswith(self.where) else f"{self.where}: {said}") from None
+
+    def _all_inputs(self) -> Iterator[Any]:
+        for span in self.spans():
+            for value, *_ in self.raw(span):
+                yield value
+
+    def _wrong_kind(self, column: str, value: Any) -> UserError:
+        return UserError(
+            f"{self.where}: the column {column!r} holds {type(value).__name__}, but the model takes "
+            f"{self.transform.kind}s: correct `data.input` in the zoo file."
+        )
+
+    def _refused(self, bad: BadRow) -> UserError:
+        return UserError(
+            f"{self.where}, {row_name(self._inputs, bad.place)}: {bad.reason}: mend the row, or leave such rows out with "
+            "`bad_rows: skip` in the zoo file (up to 1 % of a split)."
+        )
 
     def at(self, places: Sequence[int]) -> Batch:
         """The samples at these places, prepared and put together; each prepared only once if the split is small."""
         missing = [place for place in places if place not in self._prepared]
-        found = self.samples(missing) if missing else []
-        fresh = {place: self.transform(sample) for place, sample in zip(missing, found, strict=True)}
+        samples = self.samples(missing) if missing else []
+        fresh = {place: self._prepare(place, sample) for place, sample in zip(missing, samples, strict=True)}
         if fresh and next(iter(fresh.values())).nbytes * len(self) <= CACHE_BYTES:
             self._prepared.update(fresh)
         return self.transform.batch([fresh[place] if place in fresh else self._prepared[place] for place in places])
 
-    def _is_no_image(self, value: Any) -> bool:
-        return self.transform.kind == "image" and not hasattr(value, "convert")
+    def _prepare(self, place: int, sample: Any) -> Tensor:
+        try:
+            return self.transform(sample)
+        except UserError:
+            raise
+        except (
+            ValueError,
+            TypeError,
+            ArithmeticError,
+            IndexError,
+        ) as error:  # a processor that this sample does not suit
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+            raise UserError(
+                f"{self.where}, {row_name(self._inputs, place)}: the sample cannot be prepared ({reason}): mend or remove it."
+            ) from None
+
+
+class _Rows(Sequence[int]):
+    """Place in a part of a data set → row of the whole."""
+
+    def __init__(self, dataset: datasets.Dataset) -> None:
+        self.dataset = dataset
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, place: int) -> int:
+        return original_row(self.dataset, place)
 
 
 def load_split(task: ZooTask, split: str | None, transform: Transform) -> Split:
-    """Load one split of a task. UserError if there is no data, no such split, or no such column."""
+    """Load one split of a task. UserError if there is no data, no such split, or no such column.
+
+    With `bad_rows: skip` it has no bad rows; UserError if these are more than 1 %.
+    """
     if task.data is None or split is None:
         raise UserError(f"task {task.name!r} names no data for this: add `data` with its split to the zoo file.")
     data = task.data
-    loaded = sliced(split, data.seed, lambda name: _loaded(task, data, name))
+    loaded = sliced(split, data.seed, lambda name: load_whole(task, data, name))
     if len(loaded) == 0:
         raise UserError(f"task {task.name!r}: the split {split!r} of {data.path} is empty: name another.")
     needed = {"input": data.columns}
@@ -187,77 +277,19 @@ def load_split(task: ZooTask, split: str | None, transform: Transform) -> Split:
         chosen = np.random.default_rng(data.seed).permutation(len(loaded))[: data.samples]
         loaded = loaded.select(sorted(chosen.tolist()))
     label = data.label if "label" in needed else None
-    return Split(loaded, data.input, label, transform, head_classes(task))
+    joined = " (rows counted through its parts)" if "+" in split else ""
+    where, skipped = f"task {task.name!r}, split {split!r}{joined}", None
+    if data.bad_rows == "skip":
+        bad = _bad_rows(loaded, data, label)
+        skipped = require_few(loaded, bad, where)
+        loaded = loaded.select([place for place in range(len(loaded)) if place not in bad]) if bad else loaded
+    size = head_size(task) if data.metric in ("auto", "accuracy", "matthews") else None
+    return Split(loaded, data.input, label, transform, head_classes(task), size, where, skipped)
 
 
-def _loaded(task: ZooTask, data: TaskData, split: str) -> datasets.Dataset:
-    datasets.disable_progress_bars()
-    path, options = data.path, {"name": data.name}
-    if Path(path).is_file():
-        reader = READERS.get(Path(path).suffix.lower())
-        if reader is None:
-            raise UserError(f"task {task.name!r}: {path} is no table ({', '.join(READERS)}): give one, or a folder.")
-        options = {"data_files": {split: path}}
-        options |= {"sep": "\t"} if Path(path).suffix == ".tsv" else {}
-        path = reader
-    options["cache_dir"] = str(fda_home() / "cache" / "datasets")
-    try:
-        if Path(path).is_dir():
-            refuse_other_files(task, Path(path), datasets.load_dataset_builder(path, **options).config.data_files)
-        loaded = datasets.load_dataset(path, split=split, **options)
-    except UserError:
-        raise
-    except Exception as error:  # `datasets` raises whatever its readers raise
-        raise UserError(
-            f"task {task.name!r}: the split {split!r} of {data.path} could not be loaded ({_reason(error)}): "
-            "check `data.path` and the split's name in the zoo file."
-        ) from None
-    if Path(data.path).exists():
-        _refuse_other_images(task, Path(data.path), loaded)
-    return loaded
-
-
-def _reason(error: BaseException) -> str:
-    """What went wrong in one line, which `datasets` tells after a general one, or in the error's cause."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip() not in ("", SAYS_NOTHING)]
-    if not lines and error.__cause__ is not None:
-        return _reason(error.__cause__)
-    told = " ".join(lines) or type(error).__name__
-    return told if len(told) <= LONGEST else f"{told[: LONGEST - 100]} … {told[-100:]}"
-
-
-def refuse_other_files(task: ZooTask, folder: Path, named: Mapping[str, Sequence[str]] | None) -> None:
-    """UserError if the folder's README, which may say what its splits are made of, names files outside the folder."""
-    for files in (named or {}).values():
-        for file in files:
-            if not _below(file, folder):
-                raise UserError(
-                    f"task {task.name!r}: the README of {folder} names {file}, outside that folder: do not trust it, or copy "
-                    "the file into the folder."
-                )
-
-
-def _refuse_other_images(task: ZooTask, place: Path, loaded: datasets.Dataset) -> None:
-    """UserError if a table holds, in place of an image, the path of a file elsewhere, which would be opened."""
-    folder = (place if place.is_dir() else place.parent).absolute()
-    for name, feature in loaded.features.items():
-        if not isinstance(feature, datasets.Image):
-            continue
-        for chunk in loaded.data.column(name).chunks:
-            paths = chunk.field("path").filter(chunk.field("bytes").is_null()).to_pylist()
-            wrong = next((one for one in paths if one and not _below(one, folder)), None)
-            if wrong is not None:
-                raise UserError(
-                    f"task {task.name!r}: the column {name!r} of {place} names the image {wrong}, outside {folder}: do not "
-                    "trust it, or copy the images there."
-                )
-
-
-def _below(path: str, folder: Path) -> bool:
-    """Whether a path, as it is written, lies below the folder. A link there is the user's: roots say where it may lead."""
-    if "://" in path:
-        return False
-    whole = folder / path
-    return (".." not in whole.parts and whole.is_relative_to(folder)) or whole.resolve().is_relative_to(
-        folder.resolve()
-    )
+def _bad_rows(loaded: datasets.Dataset, data: TaskData, label: str | None) -> dict[int, str]:
+    bad = unreadable(loaded.select_columns(list(data.columns)))
+    for place, value in enumerate([] if label is None else loaded[label][:]):
+        if (reason := label_gap(value)) is not None:
+            bad.setdefault(place, f"it {reason} in the column {label!r}")
+    return bad

@@ -21,7 +21,7 @@ from huggingface_hub import HfApi, HfFileSystem, constants
 from fda.architectures.transforms import first_line
 from fda.errors import UserError
 from fda.home import fda_home
-from fda.tasks.data import READERS, refuse_other_files
+from fda.tasks.loading import READERS, refuse_other_files
 from fda.tasks.slices import split_names
 from fda.zoos.hub import Unreached, told
 from fda.zoos.nearby import columns_in, table_in
@@ -33,7 +33,8 @@ BLOCK = 2**16  # bytes that one request for a part of a file on the hub brings
 
 @dataclass(frozen=True)
 class SeenData:
-    """`splits` and `columns`: None where they are not known, or any will do. `classes`: of the label, where the data name them.
+    """`splits` and `columns`: None where they are not known, or any will do.
+    `classes`: how many the label has; `names`: theirs, where the data have some.
 
     `bytes`: what is still to be downloaded and unpacked, where that is known. `note`: why nothing could be seen.
     """
@@ -41,6 +42,7 @@ class SeenData:
     splits: tuple[str, ...] | None = None
     columns: tuple[str, ...] | None = None
     classes: int | None = None
+    names: tuple[str, ...] | None = None
     bytes: int = 0
     note: str | None = None
 
@@ -107,38 +109,44 @@ def _lacks(task: ZooTask, what: str, name: str, role: str, there: tuple[str, ...
 def _of_file(path: Path, data: TaskData) -> SeenData:
     if path.suffix.lower() not in READERS:
         return SeenData()  # loading says what is read
-    columns, classes = _table(str(path), data.label)
-    return SeenData(columns=columns, classes=classes)
+    columns, classes, names = _table(str(path), data.label)
+    return SeenData(columns=columns, classes=classes, names=names)
 
 
 def _of_builder(builder: datasets.DatasetBuilder, files: Mapping[str, Any], data: TaskData) -> SeenData:
     info = builder.info
     splits = tuple(str(name) for name in (info.splits or files)) or None
-    columns, classes = tuple(info.features or ()) or None, _classes(info.features or {}, data.label)
+    columns, names = tuple(info.features or ()) or None, _names(info.features or {}, data.label)
+    classes = None if names is None else len(names)
     if columns is None:
         wanted = next(iter(split_names(data.split)), "")
         named = list(next((files[name] for name in files if str(name) == wanted), ()))
-        columns, classes = _first_table(builder, named, data.label)
+        columns, classes, names = _first_table(builder, named, data.label)
     prepared = Path(builder.cache_dir).exists()
     sizes = 0 if prepared else (info.download_size or 0) + (info.dataset_size or 0)
-    return SeenData(splits, columns, classes, sizes)
+    return SeenData(splits, columns, classes, names, sizes)
 
 
 def _first_table(
     builder: datasets.DatasetBuilder, files: list[str], label: str
-) -> tuple[tuple[str, ...] | None, int | None]:
-    """(columns, classes) of a split's first table. Beside images lies one that describes them, or folders are the labels."""
+) -> tuple[tuple[str, ...] | None, int | None, tuple[str, ...] | None]:
+    """(columns, classes, their names) of a split's first table.
+
+    Beside images lies one that describes them, or folders are the labels.
+    """
     name = table_in(files)
     if name is None:
-        return (("image", "label") if builder.name == "imagefolder" and files else None), None
-    columns, classes = _table(name, label)
+        return (("image", "label") if builder.name == "imagefolder" and files else None), None, None
+    columns, classes, names = _table(name, label)
     if builder.name == "imagefolder" and columns is not None:
         columns = ("image", *(column for column in columns if column != "file_name"))
-    return columns, classes
+    return columns, classes, names
 
 
-def _table(name: str, label: str) -> tuple[tuple[str, ...] | None, int | None]:
-    """(columns, classes) as a table's own header says, with what `datasets` noted in it; of one that is here, by its labels.
+def _table(name: str, label: str) -> tuple[tuple[str, ...] | None, int | None, tuple[str, ...] | None]:
+    """(columns, classes, their names) as a table's own header says, with what `datasets` noted in it.
+
+    The classes of a table that is here are counted by its labels.
 
     None for what is not known, or cannot be read: it is looked at again when it is loaded, which says what is wrong with it.
     """
@@ -146,12 +154,13 @@ def _table(name: str, label: str) -> tuple[tuple[str, ...] | None, int | None]:
         with closing(_opened(name)) as file:
             columns, noted = columns_in(file, name)
         features = datasets.Features.from_dict(json.loads(noted)["info"]["features"]) if noted else {}
-        classes = _classes(features, label)
+        names = _names(features, label)
+        classes = None if names is None else len(names)
         if classes is None and not name.startswith("hf://") and label in columns:
             classes = _largest(Path(name), label)
     except Exception:  # whatever the file system of the hub, or a reader, raises
-        return None, None
-    return tuple(columns) or None, classes
+        return None, None, None
+    return tuple(columns) or None, classes, names
 
 
 def _largest(path: Path, label: str) -> int | None:
@@ -173,6 +182,6 @@ def _opened(name: str) -> BinaryIO:
     return HfFileSystem().open(name, "rb", block_size=BLOCK)
 
 
-def _classes(features: Mapping[str, Any], label: str) -> int | None:
+def _names(features: Mapping[str, Any], label: str) -> tuple[str, ...] | None:
     feature = features.get(label)
-    return feature.num_classes if isinstance(feature, datasets.ClassLabel) else None
+    return tuple(feature.names) if isinstance(feature, datasets.ClassLabel) else None

@@ -73,18 +73,20 @@ def scored_by(head: TaskHead, data: TaskData | None) -> str:
 def require_labels(metric: str, split: Split, labels: Tensor, width: int) -> None:
     """UserError if these labels are none that a head with `width` logits can be scored against."""
     if split.label is None:
-        raise UserError("the data have no column of labels: name it in `data.label`.")
+        raise UserError(f"{split.where} have no column of labels: name it in `data.label`.")
     if metric == "pearson":
         if width != 1:
             raise UserError(f"Pearson's correlation needs a head of one number, and this one has {width}.")
         return
     if labels.is_floating_point():
+        wrong = labels[(labels < 0) | (labels != labels.round())][0].item()
         raise UserError(
-            f"the column {split.label!r} holds numbers with fractions, which are no classes: say `metric: pearson`."
+            f"{split.where}: the column {split.label!r} holds {wrong:g}, which is no class: name a column of classes, or say "
+            "`metric: pearson`."
         )
     if labels.max() >= width:
         raise UserError(
-            f"the column {split.label!r} has a class {int(labels.max())}, but the head only {width} classes "
+            f"{split.where}: the column {split.label!r} has a class {int(labels.max())}, but the head only {width} classes "
             "(counted from 0): give the head that belongs to these data."
         )
 

@@ -26,6 +26,11 @@ def problem(message: str) -> None:
     st.error(sentence(message), icon=":material/error:")
 
 
+def note(message: str) -> None:
+    """What does not hinder, but should be known of the numbers beside it."""
+    st.warning(sentence(message), icon=":material/info:")
+
+
 def empty(message: str) -> None:
     """An empty state: says what to do next."""
     st.info(sentence(message), icon=":material/arrow_forward:")

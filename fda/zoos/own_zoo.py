@@ -90,7 +90,7 @@ def _task_draft(task: ZooTask, place) -> TaskDraft:
         )
     if (data := task.data) is None:
         return draft
-    unasked = {name: value for name, value in fields["data"].items() if name in ("samples", "seed")}
+    unasked = {name: value for name, value in fields["data"].items() if name in ("samples", "seed", "bad_rows")}
     return replace(
         draft,
         data=place(data.path),

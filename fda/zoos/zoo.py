@@ -49,7 +49,8 @@ class TaskData(_Part):
     `path`: a folder, a file (parquet, CSV, JSON lines) or a hub id; `name`: one of its configurations. `input`: a column of
     images or of texts, or two columns of texts that belong together. A split may be a part of one, `train[90%:]`, which `seed`
     draws (`fda.tasks.slices`). `samples`: at most so many of each split, drawn by `seed`.
-    `label`: class, number, or for `exact_match` the text to be answered; `perplexity` needs none.
+    `label`: class, number, or for `exact_match` the text to be answered; `perplexity` needs none. `bad_rows`: whether rows
+    that are empty or cannot be read end a run, or are left out, up to 1 % of a split (`fda.tasks.rows`).
     """
 
     path: str
@@ -62,6 +63,7 @@ class TaskData(_Part):
     samples: int | None = Field(None, ge=1)
     seed: int = Field(0, ge=0, lt=2**31)
     metric: Metric = "auto"
+    bad_rows: Literal["refuse", "skip"] = "refuse"
 
     @field_validator("input")
     @classmethod

@@ -161,6 +161,7 @@ def test_every_field_comes_back_from_the_file(root):
                     "label": "answer",
                     "samples": 100,
                     "seed": 3,
+                    "bad_rows": "skip",
                     "metric": "matthews",
                 },
             },

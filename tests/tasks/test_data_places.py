@@ -92,15 +92,17 @@ def test_a_readme_leaves_its_folder_by_no_link_and_dots(tmp_path):
 @pytest.mark.parametrize(
     "table, says",
     [
-        ("sentence,label\na,0\na,b,c,1\n", r"Error tokenizing data"),
-        ("sentence,other\na,0\n", r"Couldn't cast sentence: large_string .* because column names don't match"),
+        ("sentence,label\na,0\na,b,c,1\n", r"line 3 of .*test-2.csv has 4 fields, its header only 2: wrap texts"),
+        (
+            "sentence,other\na,0\n",
+            r"the split 'test' of .* could not be loaded \(Couldn't cast sentence: large_string .* because column names don't "
+            "match.*check `data.path`",
+        ),
     ],
 )
 def test_a_table_that_cannot_be_read_is_told_by_its_cause(tmp_path, table, says):
     path = text_zoo(tmp_path, "bert")
     (tmp_path / "data" / "first" / "test-2.csv").write_text(table)
-    with pytest.raises(
-        UserError, match=rf"the split 'test' of .* could not be loaded \({says}.*check `data.path`"
-    ) as told:
+    with pytest.raises(UserError, match=says) as told:
         read(path)
     assert "\n" not in str(told.value) and "An error occurred" not in str(told.value)

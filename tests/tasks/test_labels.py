@@ -3,19 +3,24 @@
 import csv
 import json
 from pathlib import Path
+from unittest.mock import ANY
 
 import datasets
 import pytest
+import torch
 import yaml
+from PIL import Image
+from safetensors.torch import save_file
 from typer.testing import CliRunner
 
 from fda.cli.app import app
 from fda.cli.check import try_out
 from fda.errors import UserError
 from fda.tasks.data import load_split
-from fda.tasks.labels import head_classes, labels_note, numbered, places
+from fda.tasks.label_column import label_numbers
+from fda.tasks.labels import head_classes, labels_note, places
 from fda.zoos.survey import open_zoo
-from fda.zoos.zoo import load_zoo
+from fda.zoos.zoo import ZooTask, load_zoo
 from tests.models.library_zoos import text_zoo
 
 NLI = ("entailment", "neutral", "contradiction")
@@ -34,12 +39,11 @@ def test_classes_of_the_same_names_in_another_order_are_found_by_name():
     [
         (NLI, ("Entailment", "NEUTRAL", "contradiction")),
         (NLI[:2], NLI),
-        (NLI, ("LABEL_0", "LABEL_1", "LABEL_2")),
         (("0", "1", "2"), NLI[::-1]),
         (NLI, ("0", "1", "2")),
         (("0", "1", "2"), ("LABEL_0", "LABEL_1", "LABEL_2")),
         (None, NLI),
-        (NLI, None),
+        (("0", "1", "2"), None),
     ],
 )
 def test_the_same_order_or_no_names_leave_numbers_as_they_are(data, head):
@@ -52,6 +56,16 @@ def test_names_of_which_none_is_elsewhere_are_numbers_with_a_note():
         assert "taken by number, since names differ: the data's classes are entailment" in labels_note(NLI, head)
 
 
+@pytest.mark.parametrize("head", [None, ("LABEL_0", "LABEL_1", "LABEL_2")])
+def test_classes_of_a_head_without_names_are_taken_on_trust_and_it_is_noted(head):
+    assert labels_note(NLI, head, 3) == (
+        "labels are taken by number, since the head's 3 classes have no names: the data's classes are entailment, neutral, "
+        "contradiction; make sure that the head has them in this order, or name its classes (`label2id` of the checkpoint, or "
+        "`classes` in the metadata of the head file, a JSON list)."
+    )
+    assert labels_note(NLI, head, 1) is None, "a head of one number has no order"
+
+
 def test_names_of_which_some_are_elsewhere_are_refused():
     for head in (("contradiction", "other", "entailment"), ("neutral", "entailment")):
         with pytest.raises(UserError, match="not all classes of the data .* give both the same names"):
@@ -59,9 +73,10 @@ def test_names_of_which_some_are_elsewhere_are_refused():
 
 
 def test_labels_that_are_names_are_classes_in_any_writing():
-    assert numbered(["not_entailment", "Entailment"], "label", ("entailment", "Not entailment")) == [1, 0]
-    with pytest.raises(UserError, match="the label 'maybe' is none of the head's classes"):
-        numbered(["maybe"], "label", NLI)
+    found = label_numbers(["not_entailment", "Entailment"], "label", ("entailment", "Not entailment"), range(2))
+    assert found == ([1, 0], True)
+    with pytest.raises(UserError, match=r"the label 'maybe' \(row 7\) is none of the head's classes"):
+        label_numbers(["maybe"], "label", NLI, [7])
 
 
 def with_parquet(path: Path, names: list[str] | None) -> Path:
@@ -109,7 +124,11 @@ def rows(path: Path) -> dict:
 def test_a_checkpoint_whose_classes_lie_the_other_way_is_scored_by_name_and_it_is_told(tmp_path):
     path = with_parquet(text_zoo(tmp_path, "roberta"), ["entailment", "contradiction"])
     plain = rows(path)["ta"]
-    assert "labels" not in plain["settings"]
+    assert "the head's classes have no names" in plain["settings"]["labels"]["second"]
+    configured(path, **classes("entailment", "contradiction"))
+    assert rows(path)["ta"] == plain | {"settings": {k: v for k, v in plain["settings"].items() if k != "labels"}} | {
+        key: ANY for key in ("seconds", "peak_bytes")
+    }
     found = rows(configured(path, **classes("contradiction", "Entailment")))["ta"]
     assert found["accuracy"]["first"] == pytest.approx(1 - plain["accuracy"]["first"])
     assert found["settings"]["labels"]["first"].startswith(
@@ -143,6 +162,34 @@ def test_a_zero_shot_head_is_asked_by_name_too(tiny_zoo):
     assert named.labels().tolist() == [1 - label for label in own.labels().tolist()]
 
 
+def test_a_head_file_that_names_its_classes_is_asked_by_name(tmp_path):
+    """A folder of two classes, a head of three: cat is its third class, not its second."""
+    for place, name in enumerate(("ant", "cat", "cat")):
+        (tmp_path / "photos" / name).mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (8, 8), (90 * place, 0, 0)).save(tmp_path / "photos" / name / f"{place}.png")
+    data = {"path": str(tmp_path / "photos"), "split": "train", "input": "image"}
+    task = ZooTask(name="first", model="none", head=str(tmp_path / "head.safetensors"), data=data)
+    for classes_there, labels, note in (
+        (
+            None,
+            [0, 1, 1],
+            "labels are taken by number, since the head's 3 classes have no names: the data's classes are ant, cat;",
+        ),
+        (
+            ["ant", "bee", "cat"],
+            [0, 2, 2],
+            "labels are taken by name: the data's classes are ant, cat, the head's ant, bee, cat.",
+        ),
+        (["ant", "cat", "bee"], [0, 1, 1], ""),
+        (["ant", "cat"], [0, 1, 1], "labels are taken by number, since the head's 3 classes have no names"),
+    ):
+        metadata = None if classes_there is None else {"classes": json.dumps(classes_there)}
+        save_file({"weight": torch.zeros(3, 16)}, tmp_path / "head.safetensors", metadata)
+        split = load_split(task, "train", None)
+        assert split.labels().tolist() == labels and (split.note or "").startswith(note)
+        assert bool(split.note) == bool(note)
+
+
 def test_a_label_beyond_the_head_is_found_before_a_run_and_fails_it(tmp_path):
     path = text_zoo(tmp_path, "roberta")
     for task in ("first", "second"):
@@ -154,8 +201,11 @@ def test_a_label_beyond_the_head_is_found_before_a_run_and_fails_it(tmp_path):
     assert checked.exit_code != 0
     assert "task 'first': the data have 8 classes in 'label', but the head answers 2" in str(checked.exception)
     told = "the column 'label' has a class 7, but the head only 2 classes"
-    with pytest.raises(UserError, match=f"task 'first': {told}"):  # as of data whose labels a header does not tell
+    with pytest.raises(
+        UserError, match=f"task 'first', split 'test': {told}"
+    ):  # as of data whose labels a header does not tell
         try_out(load_zoo(path))
     compared = command("compare", "--zoo", path, "--methods", "ta", "--device", "cpu")
     assert compared.exit_code == 1
-    assert f"fda: the run failed: no method could be scored: {told}" in compared.stderr
+    [line] = [one for one in compared.stderr.splitlines() if one.startswith("fda: the run failed: ")]
+    assert f"no method could be scored: task '{line.split(chr(39))[1]}', split 'test': {told}" in line  # either task's

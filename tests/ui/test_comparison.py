@@ -412,3 +412,10 @@ def test_what_can_do_without_streamlit_does():
     code = f"import sys, {modules}; print([name for name in ('streamlit', 'torch') if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=REPO, timeout=60)
     assert done.stdout.strip() == "[]", done.stderr
+
+
+def test_notes_on_labels_and_samples_are_shown_once_for_all_methods():
+    settings = {"labels": {"red": "labels are taken by number"}, "samples": {"red": "1 of 150 rows is bad"}}
+    found = comparison.Results(None, {"ta": settings, "individual": settings}, {}, {}, {}, [], "test", 2, "accuracy")
+    assert found.data_notes == ["red: labels are taken by number", "red: 1 of 150 rows is bad"]
+    assert comparison.settings_text(settings | {"scale": 0.3}) == "scale 0.3"
