@@ -13,7 +13,8 @@ from typing import Any
 import torch
 
 from fda.architectures.model import Model
-from fda.checkpoints.readers.names import MOST_PROBLEMS, RenamedWeights, told
+from fda.checkpoints.readers.misfits import MOST_PROBLEMS, told
+from fda.checkpoints.readers.names import RenamedWeights
 from fda.checkpoints.readers.open import open_weights
 from fda.checkpoints.treatments import treatments
 from fda.checkpoints.weights import Weights
