@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field
 from functools import cached_property
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +19,14 @@ import torch
 from torch import Tensor, nn
 
 from fda.architectures.blocks import Block
+from fda.architectures.disagreements import agreed
 from fda.architectures.model import Model
 from fda.architectures.supply import text_positions
 from fda.architectures.transformer_blocks import Part, transformer_blocks
 from fda.architectures.transforms import Batch, Transform, checkpoint_transform
 from fda.checkpoints.readers.names import fitted
 from fda.checkpoints.weights import Weights
-from fda.errors import UserError
+from fda.errors import Misfit, UserError
 
 CONFIG = "config.json"
 # Parts that some checkpoints of an architecture lack, because the task they were trained on has no use for them.
@@ -44,7 +46,7 @@ class TransformersModel(Model):
     """An architecture of the transformers library: the base model, without the head of any task.
 
     `layout`: whether query, key and value have one weight each ("split qkv") or share one ("fused qkv"). `folders`: where its
-    processor or tokenizer is looked for. Parameters lie on the meta device until `load`.
+    processor or tokenizer is looked for. `notes`, `changed`: as of `Agreed`. Parameters lie on the meta device until `load`.
     """
 
     module: nn.Module = field(repr=False)
@@ -53,6 +55,8 @@ class TransformersModel(Model):
     layout: str
     folders: tuple[Path, ...] = ()
     kind: str = "transformers"
+    notes: tuple[str, ...] = ()
+    changed: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def identity(self) -> str:
@@ -99,13 +103,36 @@ class TransformersModel(Model):
 
         `base`: fitted weights that give the optional parts which this checkpoint lacks (pooler, visual projection); those
         that the base lacks itself are left out, so that both have the same tensors. Embeddings of tokens that were added to
-        a task's vocabulary are left out too: the other checkpoints know no such tokens.
+        a task's vocabulary are left out too: the other checkpoints know no such tokens. Of a task whose vocabulary was cut, the
+        rows that its tokenizer never asks for are the base's.
         UserError if it is no checkpoint of this architecture.
         """
         expected = {name: shape for name, shape in self.expected.items() if base is None or name in base}
         optional = {name for name in expected if self.may_lack(name)}
         grown = {self.embeddings} - {None}
-        return fitted(weights, expected, rename=self.rename, optional=optional, rest=base, grown=grown)
+        try:
+            return fitted(
+                weights,
+                expected,
+                rename=self.rename,
+                optional=optional,
+                rest=base,
+                grown=grown,
+                enough=lambda _, rows: rows >= self.tokens_used,
+            )
+        except Misfit:
+            if converted := library_converts(self.module, weights):
+                raise Misfit([converted]) from None
+            raise
+
+    @cached_property
+    def tokens_used(self) -> int | float:
+        """How many rows of the embeddings its tokenizer can ask for; infinite if no tokenizer tells it."""
+        try:
+            vocabulary = self.transform.tokenizer.get_vocab()
+        except (UserError, AttributeError):
+            return inf
+        return max(vocabulary.values(), default=-1) + 1
 
     def may_lack(self, name: str) -> bool:
         return any(part in name for part in OPTIONAL_PARTS)
@@ -173,19 +200,47 @@ def has_language_head(config: Any) -> bool:
 
 
 def open_transformers_model(
-    folder: str | Path, *, part: Part = "block", tokens: int | None = None, others: Sequence[Path] = ()
+    folder: str | Path,
+    *,
+    part: Part = "block",
+    tokens: int | None = None,
+    others: Sequence[Path] = (),
+    weights: Weights | None = None,
 ) -> TransformersModel:
     """The architecture of a folder's config.json and its blocks. Of a CLIP model, the image tower and its projection.
 
     `part` and `tokens` as for `transformer_blocks`; `others`: folders whose processor serves if this one brings
-    none. UserError if the config asks for code or models from elsewhere, if it is none that the installed transformers library
+    none; `weights`: the checkpoint's, whose counts of tokens and positions win over the config's. UserError if the config asks for code or models from elsewhere, if it is none that the installed transformers library
     knows, or if its blocks do not fit.
     """
-    config = read_config(Path(folder))
-    module = build_on_meta(config, Path(folder))
+    config, path = read_config(Path(folder)), Path(folder) / CONFIG
+    changed, notes = {}, ()
+    if weights is None or config is not merged_part(config):
+        module = build_on_meta(config, Path(folder))
+    else:
+        found = agreed(config, weights, lambda one: build_on_meta(one, Path(folder)), library_names, path)
+        config, module, changed, notes = found.config, found.module, found.changed, found.notes
+    _require_one_stack(module, config, path)
     blocks = transformer_blocks(module, part=part, tokens=tokens)
     folders = (Path(folder), *(one for one in others if one.is_dir()))
-    return TransformersModel(module, config, blocks, _layout(module, blocks[0]), folders)
+    layout = _layout(module, blocks[0])
+    return TransformersModel(module, config, blocks, layout, folders, notes=notes, changed=changed)
+
+
+def _require_one_stack(module: nn.Module, config: Any, path: Path) -> None:
+    """UserError for kinds of models whose blocks cannot be told from one another."""
+    name = type(module).__name__
+    if config.is_encoder_decoder or (hasattr(module, "encoder") and hasattr(module, "decoder")):
+        raise UserError(
+            f"{path} describes an encoder–decoder model ({name}), which is not read: give a model of one stack of blocks, an "
+            "encoder or a decoder alone."
+        )
+    inputs = inspect.signature(module.forward).parameters
+    if "pixel_values" in inputs and "input_ids" in inputs:
+        raise UserError(
+            f"{path} describes a model of images and texts together ({name}), which is not read: give a model of either "
+            "alone, such as its text model or its image tower saved by itself."
+        )
 
 
 def read_config(folder: Path) -> Any:
@@ -265,6 +320,30 @@ def library_names(module: nn.Module) -> Callable[[str], str]:
 
     renamings = [one for one in get_model_conversion_mapping(module) if isinstance(one, WeightRenaming)]
     return lambda name: rename_source_key(name, renamings, [])[0]
+
+
+def library_converts(module: nn.Module, weights: Weights) -> str | None:
+    """One sentence if the library splits, joins or turns tensors of these weights as it loads them, which is not done here."""
+    from transformers.conversion_mapping import get_model_conversion_mapping
+    from transformers.core_model_loading import WeightConverter, WeightRenaming, rename_source_key
+
+    mapping = get_model_conversion_mapping(module)
+    renamings = [one for one in mapping if isinstance(one, WeightRenaming)]
+    converters = [one for one in mapping if isinstance(one, WeightConverter)]
+    for name in weights:
+        new, converted = rename_source_key(name, renamings, converters)
+        if converted is None:
+            continue
+        if "expert" in new:
+            return (
+                f"{weights.path} keeps each expert by itself ({name}), and the library joins them as it loads them: a mixture "
+                "of experts is not read in this form: give a dense model."
+            )
+        return (
+            f"{weights.path}: the library makes {new} from {name} as it loads it, which is not done here: load the model with "
+            "transformers and write `torch.save(model.state_dict(), 'pytorch_model.bin')` beside its config."
+        )
+    return None
 
 
 def _layout(module: nn.Module, block: Block) -> str:

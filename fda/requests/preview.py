@@ -92,7 +92,8 @@ def preview(zoo: Zoo) -> Preview:
             seen[name] = described(found.result())
     model, fitted = None, None
     with _kept(problems):
-        model = open_model(_where_seen(zoo, seen))
+        model = open_model(_where_seen(zoo, seen), base.weights)
+        notes += model.notes
         if base.weights is not None:
             fitted = fit_base(model, base.weights)
     if model is not None:

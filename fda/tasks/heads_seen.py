@@ -6,7 +6,7 @@ The heads themselves are `fda.tasks.heads`, and those that checkpoints bring `fd
 from fda.architectures.model import Model
 from fda.errors import Misfit, UserError
 from fda.tasks.heads import head_file
-from fda.tasks.own_heads import CONFIG, build_class, class_in, fitted_head, tied_matrix
+from fda.tasks.own_heads import CONFIG, build_class, class_in, fitted_head, tied_name
 from fda.tasks.zero_shot import require_text_tower, text_tokenizer
 from fda.zoos.hub import SMALL_FILES
 from fda.zoos.seen import Seen
@@ -54,7 +54,7 @@ def _of_checkpoint(task: ZooTask, base: Seen, own: Seen) -> int | None:
     kind = class_in(task.name, folder, own.weights)
     if own.known:
         module = build_class(kind, stubbed=True)
-        fitted_head(kind.weights, module, tied_matrix(kind.config, module.state_dict()))
+        fitted_head(kind.weights, module, tied_name(module))
     return None if kind.causal else kind.config.num_labels
 
 

@@ -118,6 +118,16 @@ def fitted(
     return RenamedWeights(weights, best, rest, rows, beside)
 
 
+def named(weights: Weights, name: str, rename: Callable[[str], str] = lambda name: name) -> str | None:
+    """What `weights` call the tensor that an architecture calls `name`, with or without a prefix; None if it is not there."""
+    found = []
+    for own in weights:
+        new = rename(own)
+        if new == name or new.endswith(f".{name}") or ("." in new and name.endswith(f".{new}")):
+            found.append(own)
+    return min(found, key=len, default=None)
+
+
 def best_prefix(weights: Weights, renamed: Mapping[str, str], expected: Mapping[str, Shape]) -> tuple[str, str]:
     """(prefix to take off all names, prefix to put before them) by which most tensors have an expected name and shape.
 
