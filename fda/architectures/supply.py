@@ -83,8 +83,11 @@ def image_supplies(model: nn.Module, layers: nn.ModuleList) -> tuple[int, int, l
 
 def text_supplies(model: nn.Module, layers: nn.ModuleList, tokens: int | None) -> tuple[int, int, list[Supply]]:
     """(longest, width, supply of each block) of a text model, which serve every number of tokens up to the longest."""
-    if "inputs_embeds" not in inspect.signature(model.forward).parameters:
-        raise UserError(f"{type(model).__name__} takes neither pixel_values nor inputs_embeds: only such models fit.")
+    takes = inspect.signature(model.forward).parameters
+    if "inputs_embeds" not in takes or not hasattr(_input_embeddings(model), "weight"):
+        raise UserError(
+            f"{type(model).__name__} takes neither images (pixel_values) nor embedded tokens (inputs_embeds): only such models fit."
+        )
     most = text_positions(model)
     if tokens is not None and most is not None and tokens > most:
         raise UserError(f"{type(model).__name__} has positions for {most} tokens: give `tokens` of at most {most}.")
@@ -109,6 +112,13 @@ def text_positions(model: nn.Module) -> int | None:
     table = next((m for name, m in model.named_modules() if name.split(".")[-1] == "position_embeddings"), None)
     padding = getattr(table, "padding_idx", None)
     return most if most is None or padding is None else most - padding - 1
+
+
+def _input_embeddings(model: nn.Module) -> nn.Module | None:
+    try:
+        return model.get_input_embeddings()
+    except NotImplementedError:  # of models that embed characters or bytes
+        return None
 
 
 def _text(model: nn.Module, tokens: int) -> dict[str, Any]:

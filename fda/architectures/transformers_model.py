@@ -19,18 +19,19 @@ import torch
 from torch import Tensor, nn
 
 from fda.architectures.blocks import Block
-from fda.architectures.disagreements import agreed
+from fda.architectures.disagreements import agreed, unused
 from fda.architectures.model import Model
 from fda.architectures.supply import text_positions
 from fda.architectures.transformer_blocks import Part, transformer_blocks
 from fda.architectures.transforms import Batch, Transform, checkpoint_transform
-from fda.checkpoints.readers.names import fitted
+from fda.checkpoints.readers.names import best_prefix, fitted, named
 from fda.checkpoints.weights import Weights
 from fda.errors import Misfit, UserError
 
 CONFIG = "config.json"
 # Parts that some checkpoints of an architecture lack, because the task they were trained on has no use for them.
 OPTIONAL_PARTS = ("pooler.", "visual_projection.", "mask_token")
+TIED_HEADS = ("lm_head.weight", "embed_out.weight", "lm_head.decoder.weight", "predictions.decoder.weight")
 # Fields by which a config asks for other models or code when it is built.
 _REACHES_OUT = {
     "auto_map": "brings code of its own",
@@ -114,7 +115,7 @@ class TransformersModel(Model):
             return fitted(
                 weights,
                 expected,
-                rename=self.rename,
+                rename=self._names_in(weights, expected),
                 optional=optional,
                 rest=base,
                 grown=grown,
@@ -124,6 +125,16 @@ class TransformersModel(Model):
             if converted := library_converts(self.module, weights):
                 raise Misfit([converted]) from None
             raise
+
+    def _names_in(self, weights: Weights, expected: Mapping[str, tuple[int, ...]]) -> Callable[[str], str]:
+        """The library's renamings; where a file keeps a tied matrix only as the head's, that is the embeddings."""
+        rename, embeddings = self.rename, self.embeddings
+        tied = getattr(self.config, "tie_word_embeddings", False)
+        if not tied or embeddings is None or named(weights, embeddings, rename) is not None:
+            return rename
+        head = next((name for name in weights if name.endswith(TIED_HEADS)), None)
+        off, on = best_prefix(weights, {rename(name): name for name in weights}, expected)
+        return lambda name: off + embeddings.removeprefix(on) if name == head else rename(name)
 
     @cached_property
     def tokens_used(self) -> int | float:
@@ -209,8 +220,9 @@ def open_transformers_model(
 ) -> TransformersModel:
     """The architecture of a folder's config.json and its blocks. Of a CLIP model, the image tower and its projection.
 
-    `part` and `tokens` as for `transformer_blocks`; `others`: folders whose processor serves if this one brings
-    none; `weights`: the checkpoint's, whose counts of tokens and positions win over the config's. UserError if the config asks for code or models from elsewhere, if it is none that the installed transformers library
+    `part` and `tokens` as for `transformer_blocks`; `others`: folders whose processor serves if this one brings none;
+    `weights`: the checkpoint's, whose counts of tokens and positions win over the config's.
+    UserError if the config asks for code or models from elsewhere, if it is none that the installed transformers library
     knows, or if its blocks do not fit.
     """
     config, path = read_config(Path(folder)), Path(folder) / CONFIG
@@ -224,7 +236,21 @@ def open_transformers_model(
     blocks = transformer_blocks(module, part=part, tokens=tokens)
     folders = (Path(folder), *(one for one in others if one.is_dir()))
     layout = _layout(module, blocks[0])
+    if weights is not None and config is merged_part(config):
+        notes = (*notes, *_left_out(weights, module, blocks[0], path))
     return TransformersModel(module, config, blocks, layout, folders, notes=notes, changed=changed)
+
+
+def _left_out(weights: Weights, module: nn.Module, block: Block, path: Path) -> list[str]:
+    """A note on tensors that lie in the blocks and have no place there: further blocks, biases that the config denies."""
+    blocks, rename = block.prefix[: block.prefix.rindex("0.")], library_names(module)
+    left = [name for name in unused(weights, module, rename) if f".{blocks}" in f".{rename(name)}"]
+    if not left:
+        return []
+    return [
+        f"{weights.path}: {len(left)} tensors of its blocks have no place in the model that {path} describes, and are left "
+        f"out, as the library leaves them out: the first is {left[0]}."
+    ]
 
 
 def _require_one_stack(module: nn.Module, config: Any, path: Path) -> None:

@@ -128,8 +128,8 @@ def _depth(weights: Weights, expected: Collection[str], renamed: Mapping[str, st
     if not own or len(own) == count:
         return None
     return (
-        f"{weights.path} has {len(own)} blocks ({path}…) where the base has {count}: give a checkpoint of a model of the "
-        "same size."
+        f"{weights.path} has {len(own)} blocks ({path}…) where {count} are expected: give a checkpoint of a model of the same "
+        "size, with its own config."
     )
 
 
@@ -174,6 +174,6 @@ def _width(
         return None
     own, usual = pairs.most_common(1)[0][0]
     return (
-        f"{weights.path} is {own} wide where the base is {usual} (the first is {names[shaped[0]]}): give a checkpoint of a "
-        "model of the same size."
+        f"{weights.path} is {own} wide where {usual} is expected (its {names[shaped[0]]} is the first such tensor): give a "
+        "checkpoint of a model of the same size, with its own config."
     )

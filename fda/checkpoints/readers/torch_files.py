@@ -96,8 +96,8 @@ def _read_zip(path: Path) -> Any:
         folder = pickles[0].removesuffix("data.pkl")
         if folder + "constants.pkl" in members:
             raise UserError(
-                f"{path} is a TorchScript archive, a program with its weights, as OpenAI publishes CLIP: if you trust it, write "
-                f"plain weights with `torch.save(torch.jit.load({path.name!r}, map_location='cpu').state_dict(), "
+                f"{path} is a TorchScript archive, a program with its weights, as OpenAI publishes CLIP: if you trust it, "
+                f"write plain weights with `torch.save(torch.jit.load({path.name!r}, map_location='cpu').state_dict(), "
                 "'weights.pt')` and give that file."
             )
         order = members.get(folder + "byteorder")
