@@ -305,11 +305,17 @@ def merged_part(config: Any) -> Any:
 def build_on_meta(config: Any, folder: Path) -> nn.Module:
     """The base model of a config, eval mode: float32 parameters on the meta device, buffers computed and real."""
     from transformers import AutoModel, CLIPVisionModelWithProjection
+    from transformers.models.auto.modeling_auto import MODEL_MAPPING
     from transformers.utils import logging as library_logging
 
     config = deepcopy(config)
     projected = config.model_type == "clip" or "CLIPVisionModelWithProjection" in (config.architectures or ())
     config = merged_part(config)
+    if not projected and type(config) not in MODEL_MAPPING:
+        raise UserError(
+            f"{folder / CONFIG}: transformers has no base model of the type {config.model_type}, only whole models with a head, "
+            "so it is not read: docs/architectures.md lists what is."
+        )
     level = library_logging.get_verbosity()
     library_logging.set_verbosity_error()  # it warns of everything that a base model lacks
     try:

@@ -35,7 +35,7 @@ from fda.errors import Misfit, UserError
 from fda.zoos.survey import OpenZoo, tell_once
 
 CLASSIFIERS = ("ForSequenceClassification", "ForImageClassification")
-LANGUAGE_HEADS = ("ForCausalLM", "LMHeadModel")
+LANGUAGE_HEADS = ("ForCausalLM", "LMHeadModel", "BertGenerationDecoder")
 NO_TOKEN = -1  # stands for padding where a head looks for a text's last token: no text has it
 
 
@@ -107,7 +107,8 @@ class OwnHead:
         if self.pooler is not None:
             stub.given["pooler_output"] = self.pooler(stub.given.last_hidden_state)
         try:
-            return functional_call(self.module, weights, (), self._inputs(batch)).logits
+            # one tensor may have two names, of which a merged one follows the model and the other does not
+            return functional_call(self.module, weights, (), self._inputs(batch), tie_weights=False).logits
         except _UNSUITED as error:
             raise UserError(
                 f"the head of {type(self.module).__name__} asks its model for more than its output ({first_line(error)}), "

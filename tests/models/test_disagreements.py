@@ -180,7 +180,7 @@ def test_classes_are_counted_on_the_classifier(tmp_path, capsys):
     edit_config(tmp_path / "first", id2label={"0": "no", "1": "yes"}, label2id={"no": 0, "yes": 1})
     exported = scores_and_export_are_the_librarys(path, whole=whole)
     assert exported.config.num_labels == 3
-    note = "says 2 for `num_labels`, but the tensors have 3 (classifier.weight): the tensors win."
+    note = "says 2 for `num_labels`, but the tensors have 3 (classifier.bias): the tensors win."
     assert capsys.readouterr().err.count(note) == 1
     assert any(note in one for one in preview(load_zoo(path)).notes)
 

@@ -105,7 +105,7 @@ def fitted(
     rows, problems = {}, []
     for name, shape in expected.items():
         own = weights.header[best[name]].shape if name in best else ()
-        resized = name in best and name in grown and own[1:] == tuple(shape[1:]) and own[0] != shape[0]
+        resized = len(own) > 0 and name in grown and own[1:] == tuple(shape[1:]) and own[0] != shape[0]
         if resized and (own[0] > shape[0] or (rest is not None and enough(name, own[0]))):
             rows[name] = shape[0]
         elif (name not in best and name not in optional) or (name in best and own != tuple(shape)):
