@@ -313,8 +313,8 @@ def build_on_meta(config: Any, folder: Path) -> nn.Module:
     config = merged_part(config)
     if not projected and type(config) not in MODEL_MAPPING:
         raise UserError(
-            f"{folder / CONFIG}: transformers has no base model of the type {config.model_type}, only whole models with a head, "
-            "so it is not read: docs/architectures.md lists what is."
+            f"{folder / CONFIG}: transformers has no base model of the type {config.model_type}, only whole models with a "
+            "head, so it is not read: docs/architectures.md lists what is."
         )
     level = library_logging.get_verbosity()
     library_logging.set_verbosity_error()  # it warns of everything that a base model lacks

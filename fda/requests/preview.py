@@ -99,7 +99,7 @@ def preview(zoo: Zoo) -> Preview:
     if model is not None:
         _compare(model, fitted, seen, data, problems, notes)
         for name in (name for name in data if name in seen):
-            problems += head_problems(zoo.task(name), model, base, seen[name], data[name].classes)
+            problems += head_problems(zoo.task(name), model, base, seen[name], data[name].classes, notes)
     notes += _notes(zoo, seen)
     download = sum({one.model: one.to_download for one in seen.values()}.values())
     sets = {(zoo.task(name).data.path, zoo.task(name).data.name): one.bytes for name, one in data.items()}

@@ -100,6 +100,7 @@ def test_a_head_of_the_files_own_unties_what_the_config_ties(tmp_path, capsys):
     exported = scores_and_export_are_the_librarys(path)
     assert exported.config.tie_word_embeddings is False
     note = "differs from them: the head is the file's, as for the library."
+    assert [one.endswith(note) for one in preview(load_zoo(path)).notes] == [True]
     assert capsys.readouterr().err.count(note) == 1
     opened = open_zoo(load_zoo(path))
     task = opened.zoo.task("first")
