@@ -100,6 +100,13 @@ def _other_rows(module: nn.Module, weights: Weights, rename: Callable[[str], str
     for new, old in renamed.items():
         name = on + new.removeprefix(off)
         own, usual = weights.header[old].shape, expected.get(name, ())
-        if new.startswith(off) and own and len(own) == len(usual) and own[1:] == usual[1:] and own[0] != usual[0]:
+        if (
+            new.startswith(off)
+            and own
+            and all(own)
+            and len(own) == len(usual)
+            and own[1:] == usual[1:]
+            and own[0] != usual[0]
+        ):
             found[name] = (own[0], usual[0])
     return found
