@@ -48,9 +48,9 @@ def open_zoo(zoo: Zoo, tasks: tuple[str, ...] | None = None) -> OpenZoo:
     zoo = located(zoo, tasks=names, pulse=tell_on_stderr)
     own_base = open_weights(zoo.base.model)
     model = open_model(zoo, own_base)
+    base = fit_base(model, own_base)
     for note in model.notes:
         tell_once(note)
-    base = fit_base(model, own_base)
     place, finetuned = config_place(zoo.base.model), {}
     for name in names:
         task = zoo.task(name).model
