@@ -31,6 +31,7 @@ class Model(ABC):
     identity: str
     images: bool = True
     transform: Transform
+    notes: tuple[str, ...] = ()  # where the base's config and its tensors disagree, a sentence each
 
     @property
     def width(self) -> int:

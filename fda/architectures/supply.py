@@ -17,6 +17,7 @@ from torch.func import functional_call
 from fda.errors import UserError
 
 FEW_TOKENS = 5  # what a text model's blocks are supplied for where one number must be chosen: the paper's, for RoBERTa
+NOT_READ = "this architecture is not read, docs/architectures.md lists those that are"
 LONGEST = 1024  # tokens up to which a text model's blocks are supplied, unless more are asked for
 
 
@@ -68,7 +69,7 @@ def image_supplies(model: nn.Module, layers: nn.ModuleList) -> tuple[int, int, l
     size = getattr(config, "image_size", None)
     size = size if isinstance(size, int) else None if size is None else tuple(size)
     if size is None:
-        raise UserError(f"the config of {type(model).__name__} names no image_size: only such image models fit.")
+        raise UserError(f"the config of {type(model).__name__} names no image_size: {NOT_READ}.")
     height, width = (size, size) if isinstance(size, int) else size[-2:]
     image = torch.zeros(1, getattr(config, "num_channels", 3), height, width)
     tokens, hidden, calls = _calls(model, layers, {"pixel_values": image})
@@ -83,8 +84,11 @@ def image_supplies(model: nn.Module, layers: nn.ModuleList) -> tuple[int, int, l
 
 def text_supplies(model: nn.Module, layers: nn.ModuleList, tokens: int | None) -> tuple[int, int, list[Supply]]:
     """(longest, width, supply of each block) of a text model, which serve every number of tokens up to the longest."""
-    if "inputs_embeds" not in inspect.signature(model.forward).parameters:
-        raise UserError(f"{type(model).__name__} takes neither pixel_values nor inputs_embeds: only such models fit.")
+    takes = inspect.signature(model.forward).parameters
+    if "inputs_embeds" not in takes or not hasattr(_input_embeddings(model), "weight"):
+        raise UserError(
+            f"{type(model).__name__} takes neither images (pixel_values) nor embedded tokens (inputs_embeds): {NOT_READ}."
+        )
     most = text_positions(model)
     if tokens is not None and most is not None and tokens > most:
         raise UserError(f"{type(model).__name__} has positions for {most} tokens: give `tokens` of at most {most}.")
@@ -111,6 +115,13 @@ def text_positions(model: nn.Module) -> int | None:
     return most if most is None or padding is None else most - padding - 1
 
 
+def _input_embeddings(model: nn.Module) -> nn.Module | None:
+    try:
+        return model.get_input_embeddings()
+    except NotImplementedError:  # of models that embed characters or bytes
+        return None
+
+
 def _text(model: nn.Module, tokens: int) -> dict[str, Any]:
     width = model.get_input_embeddings().weight.shape[1]
     inputs: dict[str, Any] = {"inputs_embeds": torch.zeros(1, tokens, width)}
@@ -131,12 +142,12 @@ def _calls(model: nn.Module, layers: nn.ModuleList, inputs: dict[str, Any]) -> t
     first, second = (_stubbed_run(model, layers, inputs, value) for value in (0.0, 0.5))
     shapes = {tuple(hidden) for hidden, _ in first}
     if len(shapes) != 1 or len(next(iter(shapes))) != 3:
-        raise UserError(f"the blocks of {type(model).__name__} change the shape of what they get: only equal ones fit.")
+        raise UserError(f"the blocks of {type(model).__name__} change the shape of what they get: {NOT_READ}.")
     for (_, one), (_, other) in zip(first, second, strict=True):
         if not all(_same(a, b) for a, b in zip(_flat(one), _flat(other), strict=True)):
             raise UserError(
                 f"the blocks of {type(model).__name__} are handed values that depend on its weights, beside the hidden "
-                "state: such models do not fit."
+                f"state: {NOT_READ}."
             )
     _, tokens, width = first[0][0]
     return tokens, width, [call for _, call in first]
@@ -164,7 +175,7 @@ def _stubbed_run(
             return [calls[index] for index in range(len(layers))]
     why = f" ({error})" if error else ""
     raise UserError(
-        f"the blocks of {type(model).__name__} could not be followed from input to output{why}: it does not fit."
+        f"the blocks of {type(model).__name__} could not be followed from input to output{why}: {NOT_READ}."
     )
 
 

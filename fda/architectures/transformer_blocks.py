@@ -19,7 +19,7 @@ from torch.func import functional_call
 from torch.overrides import TorchFunctionMode
 
 from fda.architectures.blocks import Block
-from fda.architectures.supply import FEW_TOKENS, Supply, image_supplies, text_supplies
+from fda.architectures.supply import FEW_TOKENS, NOT_READ, Supply, image_supplies, text_supplies
 from fda.errors import UserError
 
 Part = Literal["block", "mlp"]
@@ -94,7 +94,7 @@ def find_blocks(model: nn.Module) -> tuple[str, nn.ModuleList]:
         if isinstance(modules, nn.ModuleList) and len(modules) and _alike(modules)
     ]
     if not found:
-        raise UserError(f"{type(model).__name__} has no list of equal blocks: only models made of repeated blocks fit.")
+        raise UserError(f"{type(model).__name__} has no list of equal blocks: {NOT_READ}.")
     _, name, layers = max(found, key=lambda one: one[0])
     return name, layers
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field
 from functools import cached_property
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -18,17 +19,19 @@ import torch
 from torch import Tensor, nn
 
 from fda.architectures.blocks import Block
+from fda.architectures.disagreements import agreed, unused
 from fda.architectures.model import Model
 from fda.architectures.supply import text_positions
 from fda.architectures.transformer_blocks import Part, transformer_blocks
 from fda.architectures.transforms import Batch, Transform, checkpoint_transform
-from fda.checkpoints.readers.names import fitted
+from fda.checkpoints.readers.names import best_prefix, fitted, named
 from fda.checkpoints.weights import Weights
-from fda.errors import UserError
+from fda.errors import Misfit, UserError
 
 CONFIG = "config.json"
 # Parts that some checkpoints of an architecture lack, because the task they were trained on has no use for them.
 OPTIONAL_PARTS = ("pooler.", "visual_projection.", "mask_token")
+TIED_HEADS = ("lm_head.weight", "embed_out.weight", "lm_head.decoder.weight", "predictions.decoder.weight")
 # Fields by which a config asks for other models or code when it is built.
 _REACHES_OUT = {
     "auto_map": "brings code of its own",
@@ -44,7 +47,7 @@ class TransformersModel(Model):
     """An architecture of the transformers library: the base model, without the head of any task.
 
     `layout`: whether query, key and value have one weight each ("split qkv") or share one ("fused qkv"). `folders`: where its
-    processor or tokenizer is looked for. Parameters lie on the meta device until `load`.
+    processor or tokenizer is looked for. `notes`, `changed`: as of `Agreed`. Parameters lie on the meta device until `load`.
     """
 
     module: nn.Module = field(repr=False)
@@ -53,6 +56,8 @@ class TransformersModel(Model):
     layout: str
     folders: tuple[Path, ...] = ()
     kind: str = "transformers"
+    notes: tuple[str, ...] = ()
+    changed: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def identity(self) -> str:
@@ -99,13 +104,46 @@ class TransformersModel(Model):
 
         `base`: fitted weights that give the optional parts which this checkpoint lacks (pooler, visual projection); those
         that the base lacks itself are left out, so that both have the same tensors. Embeddings of tokens that were added to
-        a task's vocabulary are left out too: the other checkpoints know no such tokens.
+        a task's vocabulary are left out too: the other checkpoints know no such tokens. Of a task whose vocabulary was cut, the
+        rows that its tokenizer never asks for are the base's.
         UserError if it is no checkpoint of this architecture.
         """
         expected = {name: shape for name, shape in self.expected.items() if base is None or name in base}
         optional = {name for name in expected if self.may_lack(name)}
         grown = {self.embeddings} - {None}
-        return fitted(weights, expected, rename=self.rename, optional=optional, rest=base, grown=grown)
+        try:
+            return fitted(
+                weights,
+                expected,
+                rename=self._names_in(weights, expected),
+                optional=optional,
+                rest=base,
+                grown=grown,
+                enough=lambda _, rows: rows >= self.tokens_used,
+            )
+        except Misfit:
+            if converted := library_converts(self.module, weights):
+                raise Misfit([converted]) from None
+            raise
+
+    def _names_in(self, weights: Weights, expected: Mapping[str, tuple[int, ...]]) -> Callable[[str], str]:
+        """The library's renamings; where a file keeps a tied matrix only as the head's, that is the embeddings."""
+        rename, embeddings = self.rename, self.embeddings
+        tied = getattr(self.config, "tie_word_embeddings", False)
+        if not tied or embeddings is None or named(weights, embeddings, rename) is not None:
+            return rename
+        head = next((name for name in weights if name.endswith(TIED_HEADS)), None)
+        off, on = best_prefix(weights, {rename(name): name for name in weights}, expected)
+        return lambda name: off + embeddings.removeprefix(on) if name == head else rename(name)
+
+    @cached_property
+    def tokens_used(self) -> int | float:
+        """How many rows of the embeddings its tokenizer can ask for; infinite if no tokenizer tells it."""
+        try:
+            vocabulary = self.transform.tokenizer.get_vocab()
+        except (UserError, AttributeError):
+            return inf
+        return max(vocabulary.values(), default=-1) + 1
 
     def may_lack(self, name: str) -> bool:
         return any(part in name for part in OPTIONAL_PARTS)
@@ -173,19 +211,62 @@ def has_language_head(config: Any) -> bool:
 
 
 def open_transformers_model(
-    folder: str | Path, *, part: Part = "block", tokens: int | None = None, others: Sequence[Path] = ()
+    folder: str | Path,
+    *,
+    part: Part = "block",
+    tokens: int | None = None,
+    others: Sequence[Path] = (),
+    weights: Weights | None = None,
 ) -> TransformersModel:
     """The architecture of a folder's config.json and its blocks. Of a CLIP model, the image tower and its projection.
 
-    `part` and `tokens` as for `transformer_blocks`; `others`: folders whose processor serves if this one brings
-    none. UserError if the config asks for code or models from elsewhere, if it is none that the installed transformers library
+    `part` and `tokens` as for `transformer_blocks`; `others`: folders whose processor serves if this one brings none;
+    `weights`: the checkpoint's, whose counts of tokens and positions win over the config's.
+    UserError if the config asks for code or models from elsewhere, if it is none that the installed transformers library
     knows, or if its blocks do not fit.
     """
-    config = read_config(Path(folder))
-    module = build_on_meta(config, Path(folder))
+    config, path = read_config(Path(folder)), Path(folder) / CONFIG
+    changed, notes = {}, ()
+    if weights is None or config is not merged_part(config):
+        module = build_on_meta(config, Path(folder))
+    else:
+        found = agreed(config, weights, lambda one: build_on_meta(one, Path(folder)), library_names, path)
+        config, module, changed, notes = found.config, found.module, found.changed, found.notes
+    _require_one_stack(module, config, path)
     blocks = transformer_blocks(module, part=part, tokens=tokens)
     folders = (Path(folder), *(one for one in others if one.is_dir()))
-    return TransformersModel(module, config, blocks, _layout(module, blocks[0]), folders)
+    layout = _layout(module, blocks[0])
+    if weights is not None and config is merged_part(config):
+        notes = (*notes, *_left_out(weights, module, blocks[0], path))
+    return TransformersModel(module, config, blocks, layout, folders, notes=notes, changed=changed)
+
+
+def _left_out(weights: Weights, module: nn.Module, block: Block, path: Path) -> list[str]:
+    """A note on tensors that lie in the blocks and have no place there: further blocks, biases that the config denies."""
+    blocks, rename = block.prefix[: block.prefix.rindex("0.")], library_names(module)
+    left = [name for name in unused(weights, module, rename) if f".{blocks}" in f".{rename(name)}"]
+    if not left:
+        return []
+    return [
+        f"{weights.path}: {len(left)} tensors of its blocks have no place in the model that {path} describes, and are left "
+        f"out, as the library leaves them out: the first is {left[0]}."
+    ]
+
+
+def _require_one_stack(module: nn.Module, config: Any, path: Path) -> None:
+    """UserError for kinds of models whose blocks cannot be told from one another."""
+    name = type(module).__name__
+    if config.is_encoder_decoder or (hasattr(module, "encoder") and hasattr(module, "decoder")):
+        raise UserError(
+            f"{path} describes an encoder–decoder model ({name}), which is not read: give a model of one stack of blocks, an "
+            "encoder or a decoder alone."
+        )
+    inputs = inspect.signature(module.forward).parameters
+    if "pixel_values" in inputs and "input_ids" in inputs:
+        raise UserError(
+            f"{path} describes a model of images and texts together ({name}), which is not read: give a model of either "
+            "alone, such as its text model or its image tower saved by itself."
+        )
 
 
 def read_config(folder: Path) -> Any:
@@ -224,11 +305,17 @@ def merged_part(config: Any) -> Any:
 def build_on_meta(config: Any, folder: Path) -> nn.Module:
     """The base model of a config, eval mode: float32 parameters on the meta device, buffers computed and real."""
     from transformers import AutoModel, CLIPVisionModelWithProjection
+    from transformers.models.auto.modeling_auto import MODEL_MAPPING
     from transformers.utils import logging as library_logging
 
     config = deepcopy(config)
     projected = config.model_type == "clip" or "CLIPVisionModelWithProjection" in (config.architectures or ())
     config = merged_part(config)
+    if not projected and type(config) not in MODEL_MAPPING:
+        raise UserError(
+            f"{folder / CONFIG}: transformers has no base model of the type {config.model_type}, only whole models with a "
+            "head, so it is not read: docs/architectures.md lists what is."
+        )
     level = library_logging.get_verbosity()
     library_logging.set_verbosity_error()  # it warns of everything that a base model lacks
     try:
@@ -265,6 +352,30 @@ def library_names(module: nn.Module) -> Callable[[str], str]:
 
     renamings = [one for one in get_model_conversion_mapping(module) if isinstance(one, WeightRenaming)]
     return lambda name: rename_source_key(name, renamings, [])[0]
+
+
+def library_converts(module: nn.Module, weights: Weights) -> str | None:
+    """One sentence if the library splits, joins or turns tensors of these weights as it loads them, which is not done here."""
+    from transformers.conversion_mapping import get_model_conversion_mapping
+    from transformers.core_model_loading import WeightConverter, WeightRenaming, rename_source_key
+
+    mapping = get_model_conversion_mapping(module)
+    renamings = [one for one in mapping if isinstance(one, WeightRenaming)]
+    converters = [one for one in mapping if isinstance(one, WeightConverter)]
+    for name in weights:
+        new, converted = rename_source_key(name, renamings, converters)
+        if converted is None:
+            continue
+        if "expert" in new:
+            return (
+                f"{weights.path} keeps each expert by itself ({name}), and the library joins them as it loads them: a mixture "
+                "of experts is not read in this form: give a dense model."
+            )
+        return (
+            f"{weights.path}: the library makes {new} from {name} as it loads it, which is not done here: load the model with "
+            "transformers and write `torch.save(model.state_dict(), 'pytorch_model.bin')` beside its config."
+        )
+    return None
 
 
 def _layout(module: nn.Module, block: Block) -> str:

@@ -93,13 +93,14 @@ def preview(zoo: Zoo) -> Preview:
             seen[name] = described(found.result())
     model, fitted = None, None
     with _kept(problems):
-        model = open_model(_where_seen(zoo, seen))
+        model = open_model(_where_seen(zoo, seen), base.weights)
+        notes += model.notes
         if base.weights is not None:
             fitted = fit_base(model, base.weights)
     if model is not None:
         _compare(model, fitted, seen, data, problems, notes)
         for name in (name for name in data if name in seen):
-            problems += head_problems(zoo.task(name), model, base, seen[name], data[name].classes)
+            problems += head_problems(zoo.task(name), model, base, seen[name], data[name].classes, notes)
             with _kept(problems):
                 note = labels_note(data[name].names, head_classes(zoo.task(name)), head_size(zoo.task(name)))
                 notes += [f"task {name!r}: {note}"] if note else []
@@ -117,8 +118,8 @@ def preview(zoo: Zoo) -> Preview:
         name=zoo.name,
         kind=None if model is None else model.kind,
         models=tuple(_row(role, one, model) for role, one in seen.items()),
-        problems=tuple(problems),
-        notes=tuple(notes),
+        problems=tuple(dict.fromkeys(problems)),
+        notes=tuple(dict.fromkeys(notes)),
         download_bytes=download,
         data_bytes=sum(sets.values()),
         disk_free_bytes=free,

@@ -4,13 +4,14 @@ An adapter is no checkpoint by itself, so there are no names of its own to write
 `fda.stages.export`'s.
 """
 
+from dataclasses import replace
 from pathlib import Path
 
 from fda.architectures.transformers_model import library_names
 from fda.checkpoints.readers.adapters import AdaptedWeights
 from fda.checkpoints.readers.names import RenamedWeights, fitted
 from fda.stages.export import Frame, frame
-from fda.tasks.own_heads import build_class, head_weights, own_class
+from fda.tasks.own_heads import build_class, head_weights, own_class, tied_name
 from fda.zoos.survey import OpenZoo
 
 
@@ -19,13 +20,17 @@ def frame_of(opened: OpenZoo, task: str | None) -> Frame:
     if task is None or opened.model.kind == "open_clip":
         return frame(opened, task)
     own = own_class(opened, task)
+    stubbed = build_class(own, stubbed=True)
+    saved, tied, _ = head_weights(opened, own, stubbed)
     if not isinstance(own.weights, AdaptedWeights):
-        return frame(opened, task)
+        built = frame(opened, task)
+        loosened = {} if tied or not tied_name(stubbed) else {"tie_word_embeddings": False}
+        return replace(built, embeddings=tied and built.embeddings, config={**own.changed, **loosened})
     module = build_class(own)
     prefix = f"{type(module).base_model_prefix}."
     shapes = {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
     merged = {prefix + name: name for name in opened.base if prefix + name in shapes}
-    saved, tied = head_weights(opened, own, shapes)  # the library makes a tied matrix from the embeddings
+    # the library makes a tied matrix from the embeddings
     head = {name: shape for name, shape in shapes.items() if name not in merged and name != tied}
     names = _names(opened.tasks[task])
     places = {name: names[source] for name, source in merged.items()}

@@ -69,11 +69,13 @@ def frame(opened: OpenZoo, task: str | None = None) -> Frame:
     else:
         folder = Path(opened.zoo.task(task).model)
         weights, folders = open_weights(folder, base=opened.own_base, rename=opened.model.rename), (folder, base)
-    fitted = opened.model.fit(weights)
+    fitted = opened.model.fit(weights, base=opened.base)
     names = fitted.names if isinstance(fitted, RenamedWeights) else {name: name for name in fitted}
     merged = {own: name for name, own in names.items() if name in opened.base}
     named = _read(folders[0] / TRANSFORMERS_CONFIG).get("architectures") or [type(opened.model.module).__name__]
-    return Frame(weights, merged, folders, opened.model.kind, str(named[0]), opened.model.embeddings)
+    embeddings = opened.model.embeddings if getattr(opened.model.config, "tie_word_embeddings", False) else None
+    config = opened.model.changed if task is None else {}
+    return Frame(weights, merged, folders, opened.model.kind, str(named[0]), embeddings, config)
 
 
 def export_model(
@@ -104,7 +106,7 @@ def export_model(
     def tensors(names: Sequence[str]) -> Iterator[tuple[str, torch.Tensor]]:
         nonlocal written
         for name in names:
-            yield name, _grown(merged[sources[name]], built.weights, name) if sources[name] else built.weights[name]
+            yield name, _rows(merged[sources[name]], built.weights, name) if sources[name] else built.weights[name]
             written += _bytes(kinds[name])
             pulse(written / total)
 
@@ -146,10 +148,16 @@ def whole_folder(folder: Path) -> Iterator[Path]:
         shutil.rmtree(part, ignore_errors=True)
 
 
-def _grown(tensor: torch.Tensor, own: Weights, name: str) -> torch.Tensor:
-    """The merged tensor, followed by the rows that only the frame has: tokens that were added to its vocabulary."""
-    if len(own.header[name].shape) == 0 or own.header[name].shape[0] == len(tensor):
+def _rows(tensor: torch.Tensor, own: Weights, name: str) -> torch.Tensor:
+    """The merged tensor with as many rows as the frame has.
+
+    Rows that only the frame has, of tokens that were added to its vocabulary, come behind it; rows that were cut from its
+    vocabulary are left out.
+    """
+    if tensor.ndim == 0 or own.header[name].shape[0] == len(tensor):
         return tensor
+    if own.header[name].shape[0] < len(tensor):
+        return tensor[: own.header[name].shape[0]]
     return torch.cat([tensor, own[name][len(tensor) :].to(tensor.dtype)])
 
 

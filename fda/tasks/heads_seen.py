@@ -4,19 +4,25 @@ The heads themselves are `fda.tasks.heads`, and those that checkpoints bring `fd
 """
 
 from fda.architectures.model import Model
+from fda.checkpoints.readers.adapters import AdaptedWeights
 from fda.errors import Misfit, UserError
 from fda.tasks.heads import head_file
-from fda.tasks.own_heads import CONFIG, build_class, class_in, fitted_head, tied_matrix
+from fda.tasks.own_heads import CONFIG, build_class, class_in, fitted_head, tied_name, untied_by
 from fda.tasks.zero_shot import require_text_tower, text_tokenizer
 from fda.zoos.hub import SMALL_FILES
 from fda.zoos.seen import Seen
 from fda.zoos.zoo import ZooTask
 
 
-def head_problems(task: ZooTask, model: Model, base: Seen, own: Seen, classes: int | None) -> list[str]:
-    """A sentence on everything that will keep a task from being scored. `classes`: of the data, where they are known."""
+def head_problems(
+    task: ZooTask, model: Model, base: Seen, own: Seen, classes: int | None, notes: list[str] | None = None
+) -> list[str]:
+    """A sentence on everything that will keep a task from being scored. `classes`: of the data, where they are known.
+
+    To `notes` is put where the checkpoint's config and the tensors of its head disagree.
+    """
     try:
-        rows = _rows(task, model, base, own)
+        rows = _rows(task, model, base, own, [] if notes is None else notes)
     except UserError as error:
         return list(error.problems) if isinstance(error, Misfit) else [str(error)]
     if rows is None or classes is None or rows in (1, classes) or rows > classes:
@@ -27,7 +33,7 @@ def head_problems(task: ZooTask, model: Model, base: Seen, own: Seen, classes: i
     ]
 
 
-def _rows(task: ZooTask, model: Model, base: Seen, own: Seen) -> int | None:
+def _rows(task: ZooTask, model: Model, base: Seen, own: Seen, notes: list[str]) -> int | None:
     """How many classes a task's head has; None where it has none, or it is not known. UserError if it has no head that fits."""
     if isinstance(task.head, str):
         rows, features = head_file(task).header["weight"].shape
@@ -46,15 +52,20 @@ def _rows(task: ZooTask, model: Model, base: Seen, own: Seen) -> int | None:
         return len(task.head.zero_shot.classes)
     if model.kind == "open_clip":  # its checkpoints bring none: it can be merged, not scored
         return None
-    return None if own.weights is None else _of_checkpoint(task, base, own)
+    return None if own.weights is None else _of_checkpoint(task, model, base, own, notes)
 
 
-def _of_checkpoint(task: ZooTask, base: Seen, own: Seen) -> int | None:
+def _of_checkpoint(task: ZooTask, model: Model, base: Seen, own: Seen, notes: list[str]) -> int | None:
     folder = next((one.folder for one in (own, base) if (one.folder / CONFIG).is_file()), own.folder)
     kind = class_in(task.name, folder, own.weights)
+    notes += kind.notes
     if own.known:
         module = build_class(kind, stubbed=True)
-        fitted_head(kind.weights, module, tied_matrix(kind.config, module.state_dict()))
+        tied, here = tied_name(module), own.listing is None and not isinstance(kind.weights, AdaptedWeights)
+        if here and tied and model.embeddings and (untied := untied_by(kind, tied, model)):
+            notes.append(f"task {task.name!r}: {untied}")
+            tied = None
+        fitted_head(kind.weights, module, tied)
     return None if kind.causal else kind.config.num_labels
 
 

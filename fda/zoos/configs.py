@@ -16,7 +16,7 @@ from typing import Any
 
 from fda.architectures.model import Model
 from fda.architectures.transforms import IMAGE_FILES, MOST_TOKENS
-from fda.checkpoints.readers.names import MOST_PROBLEMS
+from fda.checkpoints.readers.misfits import MOST_PROBLEMS
 from fda.checkpoints.readers.open import FOLDER_FILES
 from fda.errors import UserError
 from fda.zoos.kinds import OPEN_CLIP_CONFIG, TRANSFORMERS_CONFIG
@@ -137,7 +137,7 @@ def _flat(values: Mapping[str, Any], above: str = "") -> dict[str, Any]:
     """Fields of parts as `part.field`."""
     found: dict[str, Any] = {}
     for name, value in values.items():
-        found |= _flat(value, f"{above}{name}.") if isinstance(value, Mapping) else {above + name: value}
+        found |= _flat(value, f"{above}{name}.") if isinstance(value, Mapping) else {f"{above}{name}": value}
     return found
 
 

@@ -8,6 +8,7 @@ from typing import Literal
 from fda.architectures.model import Model
 from fda.architectures.transformer_blocks import Part
 from fda.checkpoints.readers.open import open_weights
+from fda.checkpoints.weights import Weights
 from fda.errors import UserError
 from fda.zoos.zoo import Zoo
 
@@ -15,14 +16,20 @@ OPEN_CLIP_CONFIG = "open_clip_config.json"
 TRANSFORMERS_CONFIG = "config.json"
 
 
-def open_model(zoo: Zoo) -> Model:
-    """The architecture of a zoo's base, without weights. UserError if neither library can build it."""
+def open_model(zoo: Zoo, weights: Weights | None = None) -> Model:
+    """The architecture of a zoo's base, without weights. UserError if neither library can build it.
+
+    `weights`: the base's, whose tensors win where its config says otherwise; without them those in its folder, if any.
+    """
     folder = Path(zoo.base.model)
     part = part_of(zoo)
     if kind_of(folder, zoo.base.kind) == "transformers":
         from fda.architectures.transformers_model import open_transformers_model
 
-        return open_transformers_model(folder, part=part, others=_folders(zoo))
+        if weights is None:
+            with suppress(UserError):  # they are opened by those who need them
+                weights = open_weights(folder)
+        return open_transformers_model(folder, part=part, others=_folders(zoo), weights=weights)
     if part == "mlp":
         raise UserError(f"{folder}: open_clip's blocks are taken whole: leave `part` away in the zoo file.")
     from fda.architectures.open_clip_model import open_vision_model

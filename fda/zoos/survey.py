@@ -13,7 +13,8 @@ from typing import Any
 import torch
 
 from fda.architectures.model import Model
-from fda.checkpoints.readers.names import MOST_PROBLEMS, RenamedWeights, told
+from fda.checkpoints.readers.misfits import MOST_PROBLEMS, told
+from fda.checkpoints.readers.names import RenamedWeights
 from fda.checkpoints.readers.open import open_weights
 from fda.checkpoints.treatments import treatments
 from fda.checkpoints.weights import Weights
@@ -45,8 +46,11 @@ def open_zoo(zoo: Zoo, tasks: tuple[str, ...] | None = None) -> OpenZoo:
     """Open the base and the named tasks' checkpoints. UserError with the first problem found."""
     names = zoo.task_names if tasks is None else tasks
     zoo = located(zoo, tasks=names, pulse=tell_on_stderr)
-    model, own_base = open_model(zoo), open_weights(zoo.base.model)
+    own_base = open_weights(zoo.base.model)
+    model = open_model(zoo, own_base)
     base = fit_base(model, own_base)
+    for note in model.notes:
+        tell_once(note)
     place, finetuned = config_place(zoo.base.model), {}
     for name in names:
         task = zoo.task(name).model
@@ -54,12 +58,13 @@ def open_zoo(zoo: Zoo, tasks: tuple[str, ...] | None = None) -> OpenZoo:
         own = open_weights(task, base=own_base, rename=model.rename)
         finetuned[name] = fit_task(model, base, name, own, found.problems)
         for note in found.notes:
-            _tell_once(note)
+            tell_once(note)
     return OpenZoo(zoo, model, base, finetuned, own_base)
 
 
 @cache
-def _tell_once(note: str) -> None:
+def tell_once(note: str) -> None:
+    """Tell a note on stderr and so in a run's log, the first time that it comes up in this process."""
     tell_on_stderr(f"note: {note}")
 
 

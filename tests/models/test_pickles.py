@@ -345,8 +345,12 @@ def test_what_a_file_names_is_not_even_imported(tmp_path, monkeypatch):
 
 def test_a_torchscript_program_and_a_compressed_archive_are_refused(tmp_path):
     torch.jit.script(nn.Linear(2, 2)).save(tmp_path / "program.pt")
-    with pytest.raises(UserError, match=r"program.pt is a TorchScript program"):
+    with pytest.raises(UserError, match=r"is a TorchScript archive, .*torch.jit.load\('program.pt'"):
         list(open_weights(tmp_path / "program.pt"))
+    torch.save(torch.jit.load(tmp_path / "program.pt", map_location="cpu").state_dict(), tmp_path / "weights.pt")
+    assert list(open_weights(tmp_path / "weights.pt")) == ["bias", "weight"]
+    with pytest.raises(UserError, match="is a TorchScript archive"):
+        convert_to_safetensors(tmp_path / "program.pt", tmp_path / "new.safetensors")
     torch.save({"a": torch.ones(3)}, tmp_path / "plain.pt")
     with zipfile.ZipFile(tmp_path / "plain.pt") as old, zipfile.ZipFile(tmp_path / "packed.pt", "w", 8) as new:
         for info in old.infolist():

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fda.checkpoints.readers.torch_files import PickledCheckpoint
+from fda.checkpoints.readers.wrappers import unwrapped
 from fda.checkpoints.weights import Checkpoint, TensorInfo, Weights, joint_fingerprint
 from fda.errors import UserError
 
@@ -96,7 +97,7 @@ class AdaptedWeights(Weights):
         for name in FILES:
             if (self.path / name).is_file():
                 path = self.path / name
-                return Checkpoint(path) if path.suffix == ".safetensors" else PickledCheckpoint(path)
+                return unwrapped(Checkpoint(path) if path.suffix == ".safetensors" else PickledCheckpoint(path))
         raise UserError(f"{self.path} has an {CONFIG} but no {FILES[0]}: copy or download it too.")
 
     @cached_property

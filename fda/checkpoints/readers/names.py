@@ -4,11 +4,11 @@ Checkpoints of one model come with and without the prefix of a wrapper (`vision_
 rename layers from one version to the next. What an architecture is, and its own renamings, are left to the callers.
 """
 
-import difflib
 from collections.abc import Callable, Collection, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from fda.checkpoints.readers.misfits import misfits
 from fda.checkpoints.weights import TensorInfo, Weights, joint_fingerprint
 from fda.errors import Misfit
 
@@ -18,14 +18,13 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 Shape = tuple[int, ...]
-MOST_PROBLEMS = 5  # of one checkpoint that are told: one cause often shows in every tensor
 
 
 class RenamedWeights(Weights):
     """A view: `names` says what each shown tensor is called in `weights`. With `rest`, further tensors come from there.
 
-    `rows`: shown tensor → how many of its first rows are shown, where not all are. `beside`: what tensors that are not shown
-    would be called among them → what they are called in `weights`.
+    `rows`: shown tensor → how many rows are shown: fewer than it has, or more, the last of which are `rest`'s. `beside`:
+    what tensors that are not shown would be called among them → what they are called in `weights`.
     """
 
     def __init__(
@@ -69,7 +68,12 @@ class RenamedWeights(Weights):
     def __getitem__(self, name: str) -> "Tensor":
         if name in self.names:
             tensor = self.weights[self.names[name]]
-            return tensor[: self.rows[name]] if name in self.rows else tensor
+            rows = self.rows.get(name)
+            if rows is None or rows <= len(tensor):
+                return tensor if rows is None else tensor[:rows]
+            import torch
+
+            return torch.cat([tensor, self.rest[name][len(tensor) : rows].to(tensor.dtype)])
         if self.rest is None:
             raise KeyError(name)
         return self.rest[name]
@@ -83,14 +87,15 @@ def fitted(
     optional: Collection[str] = (),
     rest: Weights | None = None,
     grown: Collection[str] = (),
+    enough: Callable[[str, int], bool] = lambda name, rows: False,
 ) -> Weights:
     """The weights under the names an architecture expects (name → shape).
 
     `rename` is applied to each name first; then one prefix is taken off all names or put before them, whichever fits most
     tensors by name and shape. Tensors that are not expected are not shown (`left_out`). Of those that are missing,
     the `optional` ones are left out or taken from `rest`. Of the `grown` ones, which may have more rows, the first are
-    shown. Misfit that names the first other missing tensors, and those of
-    another shape.
+    shown; where they have fewer, and these are `enough` (name, rows), the others are taken from `rest`. Misfit that names
+    the cause, or the first other missing tensors and those of another shape.
     """
     renamed = {rename(name): name for name in weights}
     off, on = best_prefix(weights, renamed, expected)
@@ -100,51 +105,40 @@ def fitted(
     rows, problems = {}, []
     for name, shape in expected.items():
         own = weights.header[best[name]].shape if name in best else ()
-        if name in best and name in grown and own[1:] == tuple(shape[1:]) and own[0] > shape[0]:
+        resized = len(own) > 0 and name in grown and own[1:] == tuple(shape[1:]) and own[0] != shape[0]
+        if resized and (own[0] > shape[0] or (rest is not None and enough(name, own[0]))):
             rows[name] = shape[0]
         elif (name not in best and name not in optional) or (name in best and own != tuple(shape)):
             problems.append(name)
     if problems:
-        raise Misfit(
-            told(
-                [_misfit(weights, name, expected[name], best, renamed) for name in problems[:MOST_PROBLEMS]],
-                len(problems),
-                weights,
-            )
-        )
+        raise Misfit(misfits(weights, expected, best, renamed, problems, grown))
     if rest is None and not rows and all(new == old for new, old in best.items()) and len(best) == len(weights):
         return weights
     return RenamedWeights(weights, best, rest, rows, beside)
 
 
-def _misfit(weights: Weights, name: str, shape: Shape, names: Mapping[str, str], renamed: Mapping[str, str]) -> str:
-    if name in names:
-        return (
-            f"{weights.path}: tensor {names[name]} has shape {list(weights.header[names[name]].shape)} where {list(shape)} is "
-            "expected: give a checkpoint of the architecture of the base."
-        )
-    nearest = difflib.get_close_matches(name, renamed, n=1)
-    hint = f"; the nearest name there is {renamed[nearest[0]]}" if nearest else ""
-    return f"{weights.path} has no tensor {name}{hint}: give a checkpoint of the architecture of the base."
-
-
-def told(problems: list[str], count: int, weights: Weights) -> list[str]:
-    """The problems, with a sentence on how many more there are."""
-    more = count - len(problems)
-    return [*problems, f"{weights.path}: {more} more tensors do not fit."] if more > 0 else problems
+def named(weights: Weights, name: str, rename: Callable[[str], str] = lambda name: name) -> str | None:
+    """What `weights` call the tensor that an architecture calls `name`, with or without a prefix; None if it is not there."""
+    found = []
+    for own in weights:
+        new = rename(own)
+        if new == name or new.endswith(f".{name}") or ("." in new and name.endswith(f".{new}")):
+            found.append(own)
+    return min(found, key=len, default=None)
 
 
 def best_prefix(weights: Weights, renamed: Mapping[str, str], expected: Mapping[str, Shape]) -> tuple[str, str]:
     """(prefix to take off all names, prefix to put before them) by which most tensors have an expected name and shape.
 
-    `renamed`: new name → the name in `weights`. Of several the shortest; `("", "")` if none is better.
+    Where no shape fits, as of a model of another width, by name alone. `renamed`: new name → the name in `weights`. Of
+    several the shortest; `("", "")` if none is better.
     """
 
-    def fit(pair: tuple[str, str]) -> tuple[int, bool]:
+    def fit(pair: tuple[str, str]) -> tuple[int, int]:
         off, on = pair
         names = {on + new.removeprefix(off): old for new, old in renamed.items() if new.startswith(off)}
         found = [weights.header[old].shape == tuple(expected[new]) for new, old in names.items() if new in expected]
-        return sum(found), bool(found)
+        return sum(found), len(found)
 
     return max(_prefixes(renamed, expected), key=fit)
 

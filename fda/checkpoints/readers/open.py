@@ -8,6 +8,7 @@ from fda.checkpoints.readers.adapters import AdaptedWeights
 from fda.checkpoints.readers.shards import ShardedCheckpoint
 from fda.checkpoints.readers.signs import kind_of, refuse_what_is_no_checkpoint
 from fda.checkpoints.readers.torch_files import PickledCheckpoint
+from fda.checkpoints.readers.wrappers import unwrapped
 from fda.checkpoints.weights import WEIGHT_FILES, Checkpoint, Weights
 from fda.errors import UserError
 
@@ -38,7 +39,11 @@ def open_weights(
 
 
 def open_file(path: Path) -> Weights:
-    """The reader for one file, chosen by what is in it, not by its name."""
+    """The reader for one file, chosen by what is in it, not by its name. Wrappers' parts are left out of the names."""
+    return unwrapped(_reader(path))
+
+
+def _reader(path: Path) -> Weights:
     if path.name.endswith(".index.json"):
         return ShardedCheckpoint(path)
     refuse_what_is_no_checkpoint(path)

@@ -95,7 +95,11 @@ def _read_zip(path: Path) -> Any:
             raise Damaged("it is a zip archive without one data.pkl")
         folder = pickles[0].removesuffix("data.pkl")
         if folder + "constants.pkl" in members:
-            raise Refused("is a TorchScript program")
+            raise UserError(
+                f"{path} is a TorchScript archive, a program with its weights, as OpenAI publishes CLIP: if you trust it, "
+                f"write plain weights with `torch.save(torch.jit.load({path.name!r}, map_location='cpu').state_dict(), "
+                "'weights.pt')` and give that file."
+            )
         order = members.get(folder + "byteorder")
         if order is not None and (order.file_size > 16 or archive.read(order) != b"little"):
             raise Refused("was written by a machine of the other byte order")
