@@ -19,6 +19,7 @@ from fda.checkpoints.treatments import treatments
 from fda.checkpoints.weights import Weights
 from fda.errors import Misfit
 from fda.zoos.configs import compared, config_place
+from fda.zoos.finite import require_finite
 from fda.zoos.hub import located, tell_on_stderr
 from fda.zoos.kinds import open_model
 from fda.zoos.zoo import Zoo
@@ -172,8 +173,9 @@ def number_problem(floats: Collection[str], checkpoint: Weights) -> str | None:
 
 
 def survey(zoo: Zoo, path: str) -> dict[str, Any]:
-    """Everything the Checkpoints page and `zoo show` tell of a zoo, as plain data."""
+    """Everything the Checkpoints page and `zoo show` tell of a zoo, as plain data. Misfit if a tensor is not finite."""
     opened = open_zoo(zoo)
+    looked = require_finite(opened)
     blocks = opened.model.blocks
     header = opened.base.header
     gram = torch.zeros(len(blocks) + 1, len(opened.tasks), len(opened.tasks), dtype=torch.float64)
@@ -227,6 +229,7 @@ def survey(zoo: Zoo, path: str) -> dict[str, Any]:
             "blocks": [cosine_matrix(one) for one in gram[:-1]],
         },
         "problems": [],
+        "notes": list(looked.notes),
     }
 
 
