@@ -125,7 +125,7 @@ def next_tokens(logits: Tensor, batch: TextBatch) -> tuple[Tensor, Tensor, Tenso
     logits = logits[:, :-1].float()
     losses = torch.nn.functional.cross_entropy(logits.transpose(1, 2), targets, reduction="none")
     right = (logits.argmax(dim=-1) == targets) & real
-    return right.sum(dim=1), real.sum(dim=1), (losses * real).sum(dim=1)
+    return right.sum(dim=1), real.sum(dim=1), losses.masked_fill(~real, 0.0).sum(dim=1)
 
 
 def _exact_match(
