@@ -31,6 +31,7 @@ from fda.stages.work import Work
 from fda.store.files import anchors_file, save_tensors
 from fda.store.records import UNCHANGED
 from fda.store.store import UnitKey
+from fda.zoos.hub import tell_on_stderr
 
 REAL_SAMPLES = 64  # samples whose block inputs stand for "real data"
 
@@ -44,6 +45,9 @@ def construct_units(work: Work) -> None:
     units = [UnitKey("construct", task, block.index) for task in work.spec.tasks for block in work.blocks]
     store.add_units(run_id, [(key, work.spec.construction.steps) for key in units])
     todo = unfinished_units(work, units)
+    settings, model = work.spec.construction, work.opened.model
+    if todo and model.token_source and settings.tokens is None:
+        tell_on_stderr(f"anchors have {model.tokens} tokens: {model.token_source}")
     real = {task: real_inputs(work, task) for task in dict.fromkeys(key.name for key in todo)}
     steps = steps_of(work)
 

@@ -13,6 +13,7 @@ from fda.stages.published import import_units
 from fda.stages.work import Work
 from fda.store.spec import RunSpec
 from fda.store.store import Store
+from fda.tasks.image_sizes import counted_on_data
 from fda.zoos.finite import require_finite
 from fda.zoos.survey import OpenZoo, open_zoo
 
@@ -26,7 +27,7 @@ def execute(store: Store, run_id: str, should_stop: Callable[[], bool]) -> None:
     """
     spec = store.run(run_id).spec
     device = resolve_device(spec.device)
-    opened = open_zoo(spec.zoo, spec.tasks)
+    opened = counted_on_data(open_zoo(spec.zoo, spec.tasks))
     check_spec(spec, opened)
     work = Work(store, run_id, spec, opened, device, should_stop)
     if spec.published is not None:

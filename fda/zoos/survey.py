@@ -198,6 +198,7 @@ def survey(zoo: Zoo, path: str) -> dict[str, Any]:
         },
         "width": opened.model.width,
         "tokens": opened.model.tokens,
+        "token_source": opened.model.token_source,
         "layout": opened.model.layout,
         "blocks": [
             {
