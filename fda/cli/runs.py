@@ -128,9 +128,9 @@ def compare(
     if anchors:
         adapted = anchored_blocks(_store(), anchors, chosen, adapted)
         if adapted and not blocks:
-            named = ", ".join(map(str, adapted))
+            named = f"block {adapted[0]} is" if len(adapted) == 1 else f"blocks {', '.join(map(str, adapted))} are"
             print(
-                f"fda: blocks {named} are adapted, those of which run {anchors} has anchors; others stay as in the base.",
+                f"fda: only {named} adapted, as run {anchors} has anchors of no other; the others stay as in the base.",
                 file=sys.stderr,
             )
     words = split_list(methods) or ("main",)
