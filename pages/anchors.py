@@ -138,6 +138,8 @@ def wait() -> None:
         notices.empty(
             "Nothing is recorded yet: figures appear here with the first steps."
             if now.active
+            else "Every task left its blocks as they are in the base: this run has no anchors to show."
+            if now.state == "done"
             else "This run ended before its first step: resume it on Watch."
         )
         st.page_link(pages.WATCH, label="Watch", icon=":material/monitoring:", query_params={"run": run.run_id})

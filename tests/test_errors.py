@@ -9,6 +9,7 @@ from fda.checkpoints.readers.open import open_weights
 from fda.cli import app as cli
 from fda.errors import LONGEST, Misfit, UserError, readable
 from fda.jobs import failures
+from fda.store.store import Store
 
 EVIL = "\x1b[31mlayer\r\nfda: all is well\x9b1m\u202e\u2028\ud800"
 
@@ -17,11 +18,11 @@ def unseen(text: str) -> list[str]:
     return [one for one in text if not one.isprintable()]
 
 
-def test_control_characters_are_replaced_wherever_a_sentence_is_made():
+def test_control_characters_are_replaced_wherever_a_sentence_is_made(tmp_path):
     assert str(UserError(f"tensor {EVIL} is none.")) == "tensor �[31mlayer  fda: all is well�1m� � is none."
     fits = Misfit([f"one {EVIL}", f"two {EVIL}"])
     assert not unseen(str(fits)) and fits.problems[0] == str(fits) and not unseen(fits.problems[1])
-    assert not unseen(failures.sentence(ValueError(f"one {EVIL}"), None))
+    assert not unseen(failures.sentence(ValueError(f"one {EVIL}"), Store(tmp_path), "20260101-000000-abcd"))
 
 
 def test_a_usual_sentence_and_its_characters_stay_as_they_are():

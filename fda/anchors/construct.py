@@ -73,9 +73,12 @@ def construct(
     `Snapshot` at each of `snapshot_steps` (the step count itself means the end), and at last one `Constructed`. With a
     `tolerance` there may be fewer steps than `settings.steps`.
     `make_step` decides how a step's gradient is computed (`fda.anchors.step`).
-    Raises UserError if weights are not finite, if no tensor is live, or if the loss stops being a number.
+    Raises UserError if weights are not finite, or if the loss stops being a number, and ValueError if no tensor is live: such
+    a block has no anchors, and callers skip it.
     """
     live = checked_live_tensors(block, base, finetuned)
+    if not live:
+        raise ValueError(f"block {block.index} is unchanged: it has no anchors")
     events = construct_together(
         block,
         base,
@@ -163,7 +166,7 @@ def construct_together(
 
 
 def checked_live_tensors(block: Block, base: Parameters, finetuned: Parameters) -> tuple[str, ...]:
-    """Names of the live tensors. UserError if weights are not finite, or if no tensor is live."""
+    """Names of the live tensors; none if the block is unchanged. UserError if weights are not finite."""
     for whose, tensors in (("base", base), ("finetuned", finetuned)):
         broken = next((name for name, tensor in tensors.items() if not tensor.isfinite().all()), None)
         if broken:
@@ -171,10 +174,7 @@ def checked_live_tensors(block: Block, base: Parameters, finetuned: Parameters) 
                 f"tensor {block.prefix}{broken} of the {whose} model holds values that are not finite: "
                 "give a checkpoint that is whole."
             )
-    live = live_tensors(block, base, finetuned)
-    if not live:
-        raise UserError(f"block {block.index} is the same in the base and the finetuned model: leave it out.")
-    return live
+    return live_tensors(block, base, finetuned)
 
 
 @dataclass(frozen=True)

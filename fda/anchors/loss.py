@@ -57,10 +57,15 @@ def angle_losses(cosine: Tensor) -> tuple[Tensor, Tensor]:
 def live_tensors(block: Block, base: Parameters, finetuned: Parameters) -> tuple[str, ...]:
     """Names of the tensors whose cosine can change: τ ≠ 0 and an induced gradient that is not identically zero.
 
+    None if the task left the block unchanged, or moved only tensors that its output does not depend on.
+
     Dead ones (frozen tensors; key biases, which attention cannot feed) would only add a constant to the loss. Found by one
     gradient in float64 at a random point, where a gradient that is zero by mathematics stays at rounding level. Of what is
     twice the block's size, one copy is in memory at a time: the block may be the largest thing there is.
     """
+    moved = {name for name, tensor in base.items() if not torch.equal(tensor, finetuned[name])}
+    if not moved:
+        return ()
     device = next(iter(base.values())).device
     device = torch.device("cpu") if device.type == "mps" else device  # which knows no float64
     probe = (
@@ -76,9 +81,7 @@ def live_tensors(block: Block, base: Parameters, finetuned: Parameters) -> tuple
             for name, tensor in theta.items()
         }
     largest = max(norms.values(), default=0.0)
-    return tuple(
-        name for name in base if not torch.equal(base[name], finetuned[name]) and norms[name] > 1e-10 * largest
-    )
+    return tuple(name for name in base if name in moved and norms[name] > 1e-10 * largest)
 
 
 def _doubled(parameters: Parameters, device: torch.device) -> dict[str, Tensor]:

@@ -22,6 +22,7 @@ class Model(ABC):
 
     `layout`: how query, key and value lie; `identity`: of its config; `images`: whether it takes images, else texts.
     `transform`: how samples are prepared; asking for it is a UserError if the checkpoint brings no processor or tokenizer.
+    `token_source`: of an image model, the images whose tokens `tokens` counts, in words; empty where any number goes.
     """
 
     module: nn.Module
@@ -32,6 +33,7 @@ class Model(ABC):
     images: bool = True
     transform: Transform
     notes: tuple[str, ...] = ()  # where the base's config and its tensors disagree, a sentence each
+    token_source: str = ""
 
     @property
     def width(self) -> int:

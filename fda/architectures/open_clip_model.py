@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from fda.architectures.blocks import Block, open_clip_blocks
 from fda.architectures.model import Model
 from fda.architectures.transformers_model import first_line, give_memory
-from fda.architectures.transforms import ImageTransform
+from fda.architectures.transforms import ImageTransform, size_text
 from fda.checkpoints.readers.modules import classes_in
 from fda.checkpoints.readers.names import RenamedWeights, best_prefix
 from fda.checkpoints.readers.torch_files import PickledCheckpoint
@@ -52,6 +52,17 @@ class VisionModel(Model):
     config: Mapping[str, Any] = field(repr=False)
     layout: str = "fused qkv"
     kind: str = "open_clip"
+
+    @property
+    def token_source(self) -> str:
+        """open_clip prepares images in the size of its config, and its towers take no other."""
+        return f"images of {size_text(self.size)}"
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width) of the images it takes."""
+        size = self.module.visual.image_size
+        return tuple(size) if isinstance(size, tuple | list) else (size, size)
 
     def fit(self, weights: Weights, *, base: Weights | None = None) -> Weights:
         """The weights under the module's names: prefixes of wrappers (`model.`, `module.`, `_orig_mod.`) are left out.

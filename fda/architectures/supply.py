@@ -63,15 +63,22 @@ def _cut(value: Any, x: Tensor) -> Any:
     return tensor.to(x.device, x.dtype if tensor.is_floating_point() else tensor.dtype)
 
 
-def image_supplies(model: nn.Module, layers: nn.ModuleList) -> tuple[int, int, list[Supply]]:
-    """(tokens, width, supply of each block) of an image model, for images of the size in its config."""
-    config = model.config
+def config_size(config: Any) -> tuple[int, int] | None:
+    """(height, width) of the images that a config names: the largest that a model of interpolated positions was trained on."""
     size = getattr(config, "image_size", None)
-    size = size if isinstance(size, int) else None if size is None else tuple(size)
+    if isinstance(size, int):
+        return size, size
+    return None if size is None else tuple(size)[-2:]
+
+
+def image_supplies(
+    model: nn.Module, layers: nn.ModuleList, size: tuple[int, int] | None = None
+) -> tuple[int, int, list[Supply]]:
+    """(tokens, width, supply of each block) of an image model, for images (height, width); None: as its config says."""
+    size = size or config_size(model.config)
     if size is None:
         raise UserError(f"the config of {type(model).__name__} names no image_size: {NOT_READ}.")
-    height, width = (size, size) if isinstance(size, int) else size[-2:]
-    image = torch.zeros(1, getattr(config, "num_channels", 3), height, width)
+    image = torch.zeros(1, getattr(model.config, "num_channels", 3), *size)
     tokens, hidden, calls = _calls(model, layers, {"pixel_values": image})
     calls = [_fixed(call) for call in calls]
     exact = [any(isinstance(value, _PerToken) for value in _flat(call)) for call in calls]

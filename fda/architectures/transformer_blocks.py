@@ -60,18 +60,21 @@ class _DoubleSoftmax(TorchFunctionMode):
         return function(*args, **kwargs)
 
 
-def transformer_blocks(model: nn.Module, *, part: Part = "block", tokens: int | None = None) -> tuple[Block, ...]:
+def transformer_blocks(
+    model: nn.Module, *, part: Part = "block", tokens: int | None = None, size: tuple[int, int] | None = None
+) -> tuple[Block, ...]:
     """The blocks of a transformers model (images or text), or the MLP alone of each, as the paper takes for Llama.
 
     `model` needs no weights: parameters may lie on the meta device, but buffers must be real. `tokens` per anchor: of
-    an image model its own number; of a text model any (default: the paper's), which the model's positions allow.
+    an image model its own number, for images of `size` (height, width; default: its config's); of a text model any
+    (default: the paper's), which the model's positions allow.
     Parameters are frozen and dropout is switched off. UserError for a model whose blocks cannot be told or supplied.
     """
     model.eval().requires_grad_(False)
     model.set_attn_implementation("eager")
     path, layers = find_blocks(model)
     images = "pixel_values" in inspect.signature(model.forward).parameters
-    own, width, supplies = image_supplies(model, layers) if images else text_supplies(model, layers, tokens)
+    own, width, supplies = image_supplies(model, layers, size) if images else text_supplies(model, layers, tokens)
     if images and tokens not in (None, own):
         raise UserError(f"{type(model).__name__} has {own} tokens: leave `tokens` away, or say {own}.")
     own = own if images else tokens or TEXT_TOKENS[part]

@@ -9,7 +9,7 @@ import inspect
 import json
 from collections.abc import Callable, Collection, Mapping, Sequence
 from copy import deepcopy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from math import inf
 from pathlib import Path
@@ -21,14 +21,23 @@ from torch import Tensor, nn
 from fda.architectures.blocks import Block
 from fda.architectures.disagreements import agreed, unused
 from fda.architectures.model import Model
-from fda.architectures.supply import text_positions
+from fda.architectures.supply import config_size, text_positions
 from fda.architectures.transformer_blocks import Part, transformer_blocks
-from fda.architectures.transforms import Batch, Transform, checkpoint_transform
+from fda.architectures.transforms import (
+    IMAGE_FILES,
+    Batch,
+    ImageSize,
+    Transform,
+    checkpoint_transform,
+    processed_size,
+    size_text,
+)
 from fda.checkpoints.readers.names import best_prefix, fitted, named
 from fda.checkpoints.weights import Weights
 from fda.errors import Misfit, UserError
 
 CONFIG = "config.json"
+USUAL_SIDE = 224  # pixels of an image that a processor is tried on, where the config names none
 # Parts that some checkpoints of an architecture lack, because the task they were trained on has no use for them.
 OPTIONAL_PARTS = ("pooler.", "visual_projection.", "mask_token")
 TIED_HEADS = ("lm_head.weight", "embed_out.weight", "lm_head.decoder.weight", "predictions.decoder.weight")
@@ -48,6 +57,7 @@ class TransformersModel(Model):
 
     `layout`: whether query, key and value have one weight each ("split qkv") or share one ("fused qkv"). `folders`: where its
     processor or tokenizer is looked for. `notes`, `changed`: as of `Agreed`. Parameters lie on the meta device until `load`.
+    `processed`: what its image processor makes of images; `refused`: why the model does not take them, in a sentence.
     """
 
     module: nn.Module = field(repr=False)
@@ -58,6 +68,10 @@ class TransformersModel(Model):
     kind: str = "transformers"
     notes: tuple[str, ...] = ()
     changed: Mapping[str, Any] = field(default_factory=dict)
+    part: Part = "block"
+    processed: ImageSize | None = None
+    token_source: str = ""
+    refused: str | None = None
 
     @property
     def identity(self) -> str:
@@ -76,7 +90,9 @@ class TransformersModel(Model):
 
     @cached_property
     def transform(self) -> Transform:
-        """The processor or tokenizer of the first folder that has one."""
+        """The processor or tokenizer of the first folder that has one. UserError if it makes images that are not taken."""
+        if self.refused is not None:
+            raise UserError(self.refused)
         positions = None if self.images else text_positions(self.module)
         segmented = "token_type_ids" in inspect.signature(self.module.forward).parameters
         one = getattr(self.config, "type_vocab_size", 2) < 2  # as RoBERTa has; GPT-2 has none of its own
@@ -84,6 +100,12 @@ class TransformersModel(Model):
         return checkpoint_transform(
             self.folders, self.config, images=self.images, positions=positions, segmented=segmented
         )
+
+    def of_images(self, size: tuple[int, int], whose: str) -> "TransformersModel":
+        """The same model with its tokens counted on images of this size (height, width). UserError if it takes none such."""
+        blocks = transformer_blocks(self.module, part=self.part, size=size)
+        processed = None if self.processed is None else ImageSize(size)
+        return replace(self, blocks=blocks, processed=processed, token_source=_source(size, whose, self.config))
 
     @property
     def expected(self) -> dict[str, tuple[int, ...]]:
@@ -233,12 +255,39 @@ def open_transformers_model(
         found = agreed(config, weights, lambda one: build_on_meta(one, Path(folder)), library_names, path)
         config, module, changed, notes = found.config, found.module, found.changed, found.notes
     _require_one_stack(module, config, path)
-    blocks = transformer_blocks(module, part=part, tokens=tokens)
     folders = (Path(folder), *(one for one in others if one.is_dir()))
-    layout = _layout(module, blocks[0])
+    if "pixel_values" in inspect.signature(module.forward).parameters:
+        blocks, seen = _image_blocks(module, folders, part, tokens)
+    else:
+        blocks, seen = transformer_blocks(module, part=part, tokens=tokens), {}
     if weights is not None and config is merged_part(config):
         notes = (*notes, *_left_out(weights, module, blocks[0], path))
-    return TransformersModel(module, config, blocks, layout, folders, notes=notes, changed=changed)
+    layout = _layout(module, blocks[0])
+    return TransformersModel(module, config, blocks, layout, folders, notes=notes, changed=changed, part=part, **seen)
+
+
+def _image_blocks(
+    module: nn.Module, folders: Sequence[Path], part: Part, tokens: int | None
+) -> tuple[tuple[Block, ...], dict[str, Any]]:
+    """The blocks for images as their processor makes them, and the model's fields on that: processed, token_source, refused."""
+    own = config_size(module.config)
+    processed, refused = processed_size(folders, own[0] if own else USUAL_SIDE), None
+    try:
+        blocks = transformer_blocks(module, part=part, tokens=tokens, size=processed and processed.size)
+    except UserError:
+        if processed is None or own in (None, processed.size):
+            raise
+        blocks = transformer_blocks(module, part=part, tokens=tokens)
+        refused = (
+            f"the image processor in {_processor_folder(folders)} makes images of {size_text(processed.size)}, but the model "
+            f"takes {size_text(own)} only: correct the sizes in its {IMAGE_FILES[0]}."
+        )
+    if processed is None or refused is not None:
+        source = f"images of {size_text(own)}, as its config says" + (": it has no image processor" * (not refused))
+    else:
+        whose = "its image processor makes" + (" of square ones" if processed.varies else "")
+        source = _source(processed.size, whose, module.config)
+    return blocks, {"processed": processed, "token_source": source, "refused": refused}
 
 
 def _left_out(weights: Weights, module: nn.Module, block: Block, path: Path) -> list[str]:
@@ -267,6 +316,17 @@ def _require_one_stack(module: nn.Module, config: Any, path: Path) -> None:
             f"{path} describes a model of images and texts together ({name}), which is not read: give a model of either "
             "alone, such as its text model or its image tower saved by itself."
         )
+
+
+def _source(size: tuple[int, int], whose: str, config: Any) -> str:
+    """The images whose tokens are counted, in words: with the config's, where these are others."""
+    own = config_size(config)
+    other = "" if own in (None, size) else f"; its config speaks of {size_text(own)}"
+    return f"images of {size_text(size)}, as {whose}{other}"
+
+
+def _processor_folder(folders: Sequence[Path]) -> Path:
+    return next(folder for folder in folders if any((folder / name).is_file() for name in IMAGE_FILES))
 
 
 def read_config(folder: Path) -> Any:

@@ -155,6 +155,35 @@ def _image_transform(folder: Path) -> Transform:
     )
 
 
+@dataclass(frozen=True)
+class ImageSize:
+    """(height, width) of prepared images; `varies`: it depends on the image, and this is a square one's."""
+
+    size: tuple[int, int]
+    varies: bool = False
+
+
+def processed_size(folders: Sequence[Path], side: int) -> ImageSize | None:
+    """What the first image processor among these folders makes of a square image of this side; None without one that works.
+
+    Asked of the processor itself, by images of three forms: the fields by which processors say it differ.
+    """
+    from PIL.Image import new
+
+    more = side + side // 2
+    try:
+        prepare = _image_transform(_first(folders, IMAGE_FILES, "image processor"))
+        sizes = [tuple(prepare(new("RGB", one)).shape[-2:]) for one in ((side, side), (more, side), (side, more))]
+    except Exception:  # whoever asks for its transform is told why
+        return None
+    return ImageSize(sizes[0], len(set(sizes)) > 1)
+
+
+def size_text(size: tuple[int, int]) -> str:
+    """`height × width`."""
+    return f"{size[0]} × {size[1]}"
+
+
 def _first(folders: Sequence[Path], names: Sequence[str], what: str) -> Path:
     for folder in folders:
         if any((folder / name).is_file() for name in names):

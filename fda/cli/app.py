@@ -145,8 +145,10 @@ def zoo_show(
     print(f"base: {found['base']['model']} ({found['base']['parameters']:,} parameters, {found['layout']})")
     print(
         f"blocks: {len(found['blocks'])} of {len(found['blocks'][0]['tensors'])} tensors, width {found['width']}, "
-        f"{found['tokens']} tokens"
+        f"{found['tokens']} tokens" + (f" ({found['token_source']})" if found["token_source"] else "")
     )
+    for note in found["notes"]:
+        print(f"note: {note}", file=sys.stderr)
     kinds = Counter(treatment_of(tensor) for tensor in found["treatments"])
     print(f"tensors: {', '.join(f'{kinds[kind]} {kind}' for kind in TREATMENTS if kinds[kind])}")
     for task in found["tasks"]:

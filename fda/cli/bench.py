@@ -144,7 +144,9 @@ def merge(
     for name in names:
         one = method(name)
         if one.merge is None or one.needs != "nothing" or one.swept:
-            raise UserError(f"{name} reads more than checkpoints, so it cannot be measured here: leave it out.")
+            raise UserError(
+                f"{name} reads more than checkpoints, so it cannot be measured here: leave it out of --methods."
+            )
     found = bench_merge(names, blocks=blocks, tasks=tasks, repeats=repeats, threads=threads)
     print(f"{blocks} blocks of ViT-B/32's size, {tasks} tasks, {found['threads']} threads, {repeats} times")
     print(

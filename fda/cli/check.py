@@ -9,6 +9,8 @@ from fda.tasks.data import Split, load_split
 from fda.tasks.evaluate import require_labels, scored_by
 from fda.tasks.first_samples import COUNT, samples_note
 from fda.tasks.heads import task_head
+from fda.tasks.image_sizes import counted_on_data
+from fda.zoos.finite import require_finite
 from fda.zoos.survey import OpenZoo, open_zoo
 from fda.zoos.zoo import Zoo, ZooTask
 
@@ -39,7 +41,13 @@ def print_preview(found: Preview) -> None:
 
 def try_out(zoo: Zoo) -> None:
     """Open everything, bring what is missing, try samples of every task. UserError with the first problem."""
-    opened = open_zoo(zoo)
+    opened = counted_on_data(open_zoo(zoo))
+    looked = require_finite(opened)
+    for note in looked.notes:
+        print(f"note: {note}", file=sys.stderr)
+    print(f"all {looked.values:,} values of {looked.tensors:,} tensors are finite numbers.", file=sys.stderr)
+    if opened.model.token_source:
+        print(f"{opened.model.tokens:,} tokens an anchor: {opened.model.token_source}.", file=sys.stderr)
     opened.model.load(opened.base)
     for task in opened.zoo.tasks:
         if task.data is not None:

@@ -41,8 +41,10 @@ def doing(title: str, units: Sequence[Unit]) -> str:
     """A stage in words: how many of its units ended, and the method that is at work."""
     ended = sum(unit.state in ENDED for unit in units)
     failed = sum(unit.state == "failed" for unit in units)
+    unchanged = sum(unit.unchanged for unit in units)
     at_work = next((unit.key.name for unit in units if unit.state == "running" and unit.key.stage != "construct"), None)
     words = f"{title} {ended}/{len(units)}" + (f", {failed} failed" if failed else "")
+    words += f", {unchanged} unchanged" if unchanged else ""
     return f"{words}: {at_work}" if at_work else words
 
 

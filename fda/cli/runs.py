@@ -119,16 +119,26 @@ def compare(
         split_blocks,
         split_list,
     )
+    from fda.stages.anchored import anchored_blocks
     from fda.zoos.zoo import load_zoo
 
     require_folder(json_file)
     loaded = load_zoo(zoo)
     chosen = known_tasks(loaded, split_list(tasks) or (_store().run(anchors).spec.tasks if anchors else ()))
+    adapted = split_blocks(blocks)
+    if anchors:
+        adapted = anchored_blocks(_store(), anchors, chosen, adapted)
+        if adapted and not blocks:
+            named = f"block {adapted[0]} is" if len(adapted) == 1 else f"blocks {', '.join(map(str, adapted))} are"
+            print(
+                f"fda: only {named} adapted, as run {anchors} has anchors of no other; the others stay as in the base.",
+                file=sys.stderr,
+            )
     words = split_list(methods) or ("main",)
     spec = make_spec(
         zoo,
         tasks=chosen,
-        blocks=split_blocks(blocks),
+        blocks=adapted,
         methods=choose_methods(loaded, chosen, words, anchors=anchors is not None, sweep=sweep),
         hyperparameters=read_assignments(settings or ()),
         adaptation=read_adaptation(adapt or ()),
@@ -136,7 +146,7 @@ def compare(
         device=device,
         seed=seed,
     )
-    report(_run(spec, fresh), json_file)
+    _report(_run(spec, fresh), json_file)
 
 
 def demo(
@@ -163,7 +173,7 @@ def demo(
         device=device,
         seed=seed,
     )
-    report(_run(spec, fresh), json_file)
+    _report(_run(spec, fresh), json_file)
 
 
 def landscape(
@@ -217,6 +227,7 @@ def runs_list(as_json: Annotated[bool, typer.Option("--json")] = False) -> None:
 def runs_show(run_id: str, as_json: Annotated[bool, typer.Option("--json")] = False) -> None:
     """One run: its state, settings, units and scores."""
     from fda.store.finished import damaged_files
+    from fda.store.records import UNCHANGED
 
     store = _shown()
     run = store.run(run_id)
@@ -228,7 +239,8 @@ def runs_show(run_id: str, as_json: Annotated[bool, typer.Option("--json")] = Fa
     for unit in store.units(run_id):
         loss = f"  loss {unit.loss:.4f}" if unit.loss is not None else ""
         where = unit.key.name if unit.key.block < 0 else f"{unit.key.name} block {unit.key.block}"
-        print(f"  {unit.key.stage:<9} {where:<24} {unit.state:<8} {unit.step}/{unit.steps}{loss}")
+        state = UNCHANGED if unit.unchanged else unit.state
+        print(f"  {unit.key.stage:<9} {where:<24} {state:<9} {unit.step}/{unit.steps}{loss}")
     for path, told in damaged_files(store, run_id, "content").items():
         print(f"  {path} {told}: `python -m fda runs resume {run_id}` makes it again.")
     if store.results(run_id)[0]:
@@ -252,7 +264,7 @@ def runs_resume(run_id: str) -> None:
     reopen(store, run_id)
     _carry_out(run_id)
     if store.run(run_id).spec.methods:
-        report(run_id, None)
+        _report(run_id, None)
 
 
 @runs_app.command("delete")
@@ -302,6 +314,22 @@ def _run(spec: Any, fresh: bool) -> str:
         print(f"fda: going on with run {run_id}, which {ended}: {done} (--fresh starts a new one).", file=sys.stderr)
     _carry_out(run_id)
     return run_id
+
+
+def _report(run_id: str, json_file: Path | None) -> None:
+    """Print a comparison. Exit 1 with a list if a method failed, unless it lacked what the request did not give it."""
+    from fda.merging.registry import METHODS
+    from fda.requests.runs import missing_need
+
+    report(run_id, json_file)
+    store = _store()
+    spec, results = store.run(run_id).spec, store.results(run_id)[0]
+    failed = [one.method for one in results if one.state == "failed" and not missing_need(spec, METHODS[one.method])]
+    if failed:
+        log = store.run_dir(run_id) / "log.txt"
+        more = f" (more in {log})" if log.is_file() else ""
+        print(f"fda: {len(failed)} of {len(results)} methods failed: {', '.join(failed)}{more}.", file=sys.stderr)
+        raise typer.Exit(1)
 
 
 def _unfinished(store: Any, spec: Any) -> Any:

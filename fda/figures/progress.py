@@ -9,6 +9,7 @@ from fda.figures.look import Theme, add_cell_text, blank, progress_scale
 from fda.store.records import Unit
 
 MARKS = {"pending": "·", "running": "▸", "done": "✓", "failed": "✕"}
+UNCHANGED_MARK = "="  # done, without anchors: the task left the block as it is in the base
 ROW_PIXELS = 42
 WIDE = 14  # with more columns than this a cell has no room for its loss
 
@@ -67,7 +68,7 @@ def fraction(unit: Unit) -> float:
 
 
 def _cell(unit: Unit, compact: bool) -> str:
-    mark = f"<b>{MARKS[unit.state]}</b>"
+    mark = f"<b>{UNCHANGED_MARK if unit.unchanged else MARKS[unit.state]}</b>"
     if unit.state == "running":
         mark = f"{mark} {fraction(unit):.0%}"
     if unit.loss is None or compact or unit.state in ("pending", "failed"):

@@ -8,21 +8,22 @@ from fda.store.refusals import is_full
 from fda.store.store import Store
 
 
-def sentence(error: BaseException, store: Store) -> str:
-    """One sentence; a UserError is one already."""
+def sentence(error: BaseException, store: Store, run_id: str) -> str:
+    """One sentence, with the path of the run's log where it says more; a UserError is one already."""
+    log, resume = store.run_dir(run_id) / "log.txt", f"`python -m fda runs resume {run_id}`"
     text = str(error)
     if isinstance(error, UserError):
         return text
     if is_full(error):
-        return f"the disk is full: free space in {store.home} and resume."
+        return f"the disk is full: free space in {store.home}, then {resume}."
     if type(error).__name__ == "OutOfMemoryError":  # torch's, by name: torch may not be imported
-        return "the device ran out of memory: choose fewer anchors or the cpu, or free the device and resume."
+        return f"the device ran out of memory: give fewer --anchors or --device cpu, or free the device, then {resume}."
     if isinstance(error, MemoryError) or "can't allocate memory" in text:
-        return "the machine ran out of memory: choose fewer anchors, or free some and resume."
+        return f"the machine ran out of memory: give fewer --anchors, or free some, then {resume}."
     first_line = readable(text.partition("\n")[0])
     if type(error).__name__ in ("_LinAlgError", "LinAlgError"):
-        return f"a matrix is singular or could not be decomposed: {first_line} (see log.txt)"
-    return f"{type(error).__name__}: {first_line} (see log.txt)"
+        return f"a matrix is singular or could not be decomposed: {first_line} (see {log})"
+    return f"{type(error).__name__}: {first_line} (see {log})"
 
 
 def log_traceback(store: Store, run_id: str) -> None:

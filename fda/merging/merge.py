@@ -4,16 +4,17 @@ Into memory (`merge`), or tensor by tensor into a safetensors file (`merge_to_fi
 tensor and not the model. Which method, and where the file belongs, is left to the callers.
 """
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
-from fda.checkpoints.write import kinds_of, write_tensors
+from fda.checkpoints.write import Kind, kinds_of, write_tensors
 from fda.errors import UserError
 from fda.merging.math.sides import Turned, turned, turned_inputs
 from fda.merging.method import Method, TaskMoments, Weights
+from fda.zoos.finite import looked_at
 
 
 def merge(
@@ -30,8 +31,9 @@ def merge(
     `inputs`: one a task, for a method that needs more than weights. `in_by_out`: the linear weights that are kept that way
     around (`Model.in_by_out`). Raises UserError for a hyperparameter the method does not have, or that is out of its range.
     """
-    floats = dict(merged_floats(method, base, finetuned, inputs=inputs, in_by_out=in_by_out, **hyperparameters))
-    return {name: floats[name].to(base[name].dtype) if name in floats else base[name] for name in base}
+    floats = merged_floats(method, base, finetuned, inputs=inputs, in_by_out=in_by_out, **hyperparameters)
+    merged = dict(storable(method.name, kinds_of(base), floats))
+    return {name: merged.get(name, base[name]) for name in base}
 
 
 def merge_to_file(
@@ -51,7 +53,26 @@ def merge_to_file(
     Whole or not at all; `pulse` is called after each tensor and may raise to stop. Raises as `merge`.
     """
     floats = merged_floats(method, base, finetuned, inputs=inputs, in_by_out=in_by_out, **hyperparameters)
-    write_tensors(path, kinds_of(base), with_rest(base, floats), metadata, pulse=pulse)
+    kinds = kinds_of(base)
+    write_tensors(path, kinds, with_rest(base, storable(method.name, kinds, floats)), metadata, pulse=pulse)
+
+
+def storable(
+    method: str, kinds: Mapping[str, Kind], tensors: Iterable[tuple[str, Tensor]]
+) -> Iterator[tuple[str, Tensor]]:
+    """Merged tensors in the dtypes of `kinds`. UserError that names the method for one that is not finite there.
+
+    Sums of finite weights overflow: half precision ends at 65,504.
+    """
+    for name, tensor in tensors:
+        stored = tensor.to(kinds[name][1])
+        if (wrong := looked_at(name, stored)) is not None:
+            kept = str(kinds[name][1]).removeprefix("torch.")
+            raise UserError(
+                f"{method}: of the merged model, {wrong} as {kept}: lower the method's coefficients with --set, or give the "
+                "base in float32."
+            )
+        yield name, stored
 
 
 def with_rest(base: Weights, tensors: Iterator[tuple[str, Tensor]]) -> Iterator[tuple[str, Tensor]]:

@@ -85,7 +85,7 @@ class Method:
     `needs`: what it reads beside the checkpoints; `split`: whose inputs, if it needs inputs. `merge` is None for `individual`
     (every task its own checkpoint) and for a method with a `start`, which adapts the start's result block by block: on
     anchors (FDA) or on real block inputs (layer-wise distillation). `swept`: its coefficient is chosen on the validation split.
-    `tasks`: how many it merges, if that is not the user's to choose.
+    `tasks`: how many it merges, if that is not the user's to choose; `least_tasks`: how many it needs at least.
     """
 
     name: str
@@ -100,6 +100,7 @@ class Method:
     split: Literal["train", "test"] = "train"
     swept: bool = False
     tasks: int | None = None
+    least_tasks: int = 1
 
     @property
     def defaults(self) -> dict[str, Any]:
@@ -126,6 +127,7 @@ def merging_method(
     needs: Needs = "nothing",
     split: Literal["train", "test"] = "train",
     tasks: int | None = None,
+    least_tasks: int = 1,
 ) -> Callable[[Merge], Method]:
     """Turn a merge function into a `Method`; the schema of its hyperparameters comes from its signature."""
 
@@ -135,7 +137,9 @@ def merging_method(
             for parameter in inspect.signature(merge).parameters.values()
             if parameter.kind is inspect.Parameter.KEYWORD_ONLY and get_origin(parameter.annotation) is Annotated
         )
-        return Method(name, title, idea, paper, year, needs, merge, hypers, split=split, tasks=tasks)
+        return Method(
+            name, title, idea, paper, year, needs, merge, hypers, split=split, tasks=tasks, least_tasks=least_tasks
+        )
 
     return wrap
 
@@ -193,11 +197,10 @@ def summed(taus: Sequence["Tensor"]) -> "Tensor":
 
 def finite(name: str, tensor: "Tensor", weights: Weights) -> "Tensor":
     """The tensor itself. UserError if it holds NaN or infinity: merged, they would spread without a word."""
-    import torch
+    from fda.zoos.finite import looked_at
 
-    if tensor.numel() and not torch.stack(tensor.aminmax()).isfinite().all():  # the extremes of NaN are NaN
+    if (wrong := looked_at(name, tensor)) is not None:
         raise UserError(
-            f"{getattr(weights, 'path', 'a model')}: tensor {name} holds values that are not finite (NaN or infinity): "
-            "copy or download it again, or give another checkpoint."
+            f"{getattr(weights, 'path', 'a model')}: {wrong}: copy or download it again, or give another checkpoint."
         )
     return tensor

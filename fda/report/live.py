@@ -17,7 +17,7 @@ from fda.figures.machine import memory_curves
 from fda.figures.progress import progress_map
 from fda.figures.spectrum import spectrum_curves
 from fda.merging.registry import METHODS
-from fda.store.records import Run, Unit, UnitKey
+from fda.store.records import UNCHANGED, Run, Unit, UnitKey
 from fda.store.store import Store
 
 POINTS = 300  # a curve at most: more than its pixels on a phone
@@ -158,7 +158,7 @@ def at_work(units: Sequence[Unit]) -> UnitKey | None:
     """The construct unit at work; else the last that is finished."""
     construct = [unit for unit in units if unit.key.stage == "construct"]
     running = [unit.key for unit in construct if unit.state == "running" and unit.step > 0]
-    done = [unit.key for unit in construct if unit.state == "done"]
+    done = [unit.key for unit in construct if unit.state == "done" and not unit.unchanged]
     return running[0] if running else done[-1] if done else None
 
 
@@ -187,7 +187,7 @@ def units_table(units: Sequence[Unit]) -> pd.DataFrame:
             "stage": unit.key.stage,
             "name": unit.key.name,
             "block": unit.key.block if unit.key.block >= 0 else None,
-            "state": unit.state,
+            "state": UNCHANGED if unit.unchanged else unit.state,
             "step": unit.step,
             "steps": unit.steps,
             "loss": unit.loss,

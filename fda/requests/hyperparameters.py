@@ -110,7 +110,7 @@ def _require_reader(own: str, hyper: Hyperparameter, methods: Sequence[str]) -> 
     if own + SWEPT in methods:
         raise UserError(
             f"{own}.{hyper.name} is set, but {own}{SWEPT} chooses it on the validation split: "
-            f"leave it out, or add {own} to the methods."
+            f"leave --set {own}.{hyper.name} away, or add {own} to the methods."
         )
     raise UserError(f"{own}.{hyper.name} is set, but no method of this run reads it: add {own} to the methods.")
 

@@ -63,13 +63,17 @@ def anchors_run(run: Run) -> str | None:
 def _need_anchors(store: Store, spec: RunSpec, source: str) -> None:
     units = store.units(source, "construct")
     if not units:
-        raise UserError(f"run {source} has constructed no anchors yet: wait for it, or resume it.")
+        raise UserError(
+            f"run {source} has constructed no anchors yet: wait for it, or `python -m fda runs resume {source}`."
+        )
     blocks = spec.blocks or {unit.key.block for unit in units}
     wanted = {UnitKey("construct", task, block) for task in spec.tasks for block in blocks}
     lacking = wanted - {unit.key for unit in units if unit.state == "done"}
     if lacking:
         done = f"{len(wanted) - len(lacking)} of {len(wanted)}"
-        raise UserError(f"run {source} has {done} units of anchors: wait for it, or resume it.")
+        raise UserError(
+            f"run {source} has {done} units of anchors: wait for it, or `python -m fda runs resume {source}`."
+        )
 
 
 def _need_validation(spec: RunSpec) -> None:

@@ -93,6 +93,7 @@ def preview(zoo: Zoo) -> Preview:
             seen[name] = described(found.result())
     model, fitted = None, None
     with _kept(problems):
+        base.bring(IMAGE_FILES)  # it decides how many tokens an image has
         model = open_model(_where_seen(zoo, seen), base.weights)
         notes += model.notes
         if base.weights is not None:

@@ -184,6 +184,8 @@ def _lacks(zoo: Zoo, tasks: Sequence[str], one: Method, *, anchors: bool) -> str
         return f"{one.name} needs anchors: name a finished construct run with --anchors RUN_ID."
     if one.tasks not in (None, len(tasks)):
         return f"{one.name} merges exactly {one.tasks} tasks, not {len(tasks)}: choose them with --tasks."
+    if len(tasks) < one.least_tasks:
+        return f"{one.name} merges at least {one.least_tasks} tasks, not {len(tasks)}: choose more with --tasks."
     splits = []
     if one.needs in ("inputs", "labels"):
         splits.append(("inputs of the training split", "train_split") if one.split == "train" else ("inputs", "split"))

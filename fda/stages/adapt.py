@@ -19,17 +19,19 @@ from fda.checkpoints.write import kinds_of, write_tensors
 from fda.errors import UserError
 from fda.jobs.lanes import run_lanes
 from fda.jobs.stopped import Stopped
-from fda.merging.merge import merge_to_file, with_rest
+from fda.merging.merge import merge_to_file, storable, with_rest
 from fda.merging.method import Method, Weights
 from fda.merging.registry import METHODS
 from fda.settings import AdaptSettings
-from fda.stages.construct import anchors_of
+from fda.stages.anchored import anchors_of
 from fda.stages.real_inputs import real_block_inputs
 from fda.stages.work import Work
 from fda.store.files import adapted_file, merged_file, save_tensors
+from fda.store.records import UNCHANGED
 from fda.store.store import UnitKey
 
-BlockInputs = Callable[[int], list[Tensor]]  # block index → one (n, tokens, d) a task
+# block index → one (n, tokens, d) a task, None of a task that left the block unchanged and so has no anchors
+BlockInputs = Callable[[int], list[Tensor | None]]
 SAVE_EVERY = 10  # epochs between two writes to the store
 
 
@@ -57,10 +59,11 @@ def adapt_to_file(work: Work, one: Method, settings: AdaptSettings, hyperparamet
     parts = [Checkpoint(adapted_file(work.folder, one.name, block.index)) for block in work.blocks]
     adapted = ((name, part[name]) for part in parts for name in part)
     base = work.opened.base
+    kinds = kinds_of(base)
     write_tensors(
         merged_file(work.folder, one.name),
-        kinds_of(base),
-        with_rest(base, adapted),
+        kinds,
+        with_rest(base, storable(one.name, kinds, adapted)),
         {"method": one.name},
         pulse=work.pulse,
     )
@@ -98,12 +101,28 @@ def _real_inputs(work: Work, examples: int) -> BlockInputs:
     return lambda block: [one[block].to(work.device) for one in kept]
 
 
+def ta_scale(work: Work) -> float:
+    """λ of the task arithmetic that FDA starts from."""
+    return (METHODS["ta"].defaults | work.spec.hyperparameters.get("ta", {}))["scale"]
+
+
+def start_of(work: Work, one: Method, started: Weights | None, block: Block) -> dict[str, Tensor]:
+    """One block's tensors before adaptation: θ0, θ0 + λ Σ τ_i, or those of the merged model `started`."""
+    base = block.of(work.opened.base, work.device)
+    if one.start == "pretrained":
+        return base
+    if started is not None:
+        return block.of(started, work.device)
+    finetuned = [block.of(weights, work.device) for weights in work.finetuned]
+    return {name: base[name] + ta_scale(work) * sum(own[name] - base[name] for own in finetuned) for name in base}
+
+
 def adapt_block(
     work: Work,
     one: Method,
     settings: AdaptSettings,
     started: Weights | None,
-    inputs: list[Tensor],
+    inputs: list[Tensor | None],
     block: Block,
     should_stop: Callable[[], bool],
     *,
@@ -111,22 +130,28 @@ def adapt_block(
 ) -> dict[str, Tensor]:
     """One block's tensors after adaptation on the pooled inputs of all tasks; `seen` is called after every epoch.
 
+    A task without inputs (None) contributes nothing; a block without any stays as it starts.
+
     `started`: weights of the merged model to start from; None where the task vectors themselves are adapted. Progress goes to
     the store's unit (adapt, method, block).
     """
     base = block.of(work.opened.base, work.device)
     finetuned = [block.of(weights, work.device) for weights in work.finetuned]
-    x, y = pool(block, finetuned, inputs)
+    key = UnitKey("adapt", one.name, block.index)
+    given = [(own, x) for own, x in zip(finetuned, inputs, strict=True) if x is not None]
+    if not given:
+        message = f"{UNCHANGED}: no task has anchors of block {block.index}, so it stays as it starts."
+        work.store.update_unit(work.run_id, key, state="done", step=epochs(one, settings), seconds=0.0, message=message)
+        return start_of(work, one, started, block)
+    x, y = pool(block, *zip(*given, strict=True))
     seed = unit_seed(work.spec.seed, "adapt", block.index)
     if one.start == "pretrained":
         events: Iterator[Epoch | Adapted] = adapt_weights(block, base, x, y, settings, seed=seed)
     else:
         ends = finetuned if started is None else [block.of(started, work.device)]
         taus = ({name: end[name] - base[name] for name in base} for end in ends)
-        ta = METHODS["ta"].defaults | work.spec.hyperparameters.get("ta", {})
-        value = ta["scale"] if started is None else 1.0
+        value = ta_scale(work) if started is None else 1.0
         events = adapt_coefficients(block, base, taus, value, x, y, settings, seed=seed)
-    key = UnitKey("adapt", one.name, block.index)
     work.store.update_unit(work.run_id, key, state="running", step=0)
     rows: list[tuple[str, int, float]] = []
     began = time.perf_counter()

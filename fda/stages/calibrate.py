@@ -143,7 +143,6 @@ def _steps(work: Work, known: Calibration) -> Calibration:
     work = replace(work, spec=work.spec.model_copy(update={"construction": settings}))
     ways = steps_of(work)
     compiling = _compiling(work, ways.together) if name != "plain" else 0.0
-    keys = [UnitKey("construct", task, block.index) for task in work.spec.tasks for block in work.blocks]
     took: list[float] = []
 
     def piece(batch: list[UnitKey]) -> Callable[[Callable[[], bool]], None]:
@@ -162,10 +161,23 @@ def _steps(work: Work, known: Calibration) -> Calibration:
 
         return watch
 
-    chosen = islice(cycle(batches(keys, ways.together)), ways.lanes)
+    chosen = islice(cycle(_moved(work, ways.together)), ways.lanes)
     run_lanes([piece(batch) for batch in chosen], work.device, work.should_stop, lanes=ways.lanes)
     found = StepCost(fmean(took), compiling, ways.together, ways.lanes)
     return replace(known, steps=known.steps | {name: found})
+
+
+def _moved(work: Work, together: int) -> Iterator[list[UnitKey]]:
+    """Batches of the run without their unchanged units, which take no time. UserError if all of them are unchanged."""
+    keys = [UnitKey("construct", task, block.index) for task in work.spec.tasks for block in work.blocks]
+    found = False
+    for batch in batches(keys, together):
+        block, base, finetuned = _batch(work, batch)
+        if moved := [key for key, own in zip(batch, finetuned, strict=True) if live_tensors(block, base, own)]:
+            found = True
+            yield moved
+    if not found:
+        raise UserError("every task left these blocks as they are in the base: there are no anchors to construct.")
 
 
 def _batch(work: Work, batch: list[UnitKey]) -> tuple[Block, dict[str, Tensor], list[dict[str, Tensor]]]:
@@ -177,9 +189,7 @@ def _batch(work: Work, batch: list[UnitKey]) -> tuple[Block, dict[str, Tensor], 
 
 def _compiling(work: Work, together: int) -> float:
     """Seconds until the first step of a run that finds in the compiler's cache what is compiled here, if it was not there."""
-    index = work.blocks[0].index
-    batch = [UnitKey("construct", task, index) for task in work.spec.tasks[:together]]
-    block, base, finetuned = _batch(work, batch)
+    block, base, finetuned = _batch(work, next(_moved(work, together)))
     settings = work.spec.construction
     x = torch.stack([initial_anchors(block, own, settings, 0) for own in finetuned]).to(work.device)
     took = []

@@ -16,13 +16,13 @@ from fda.checkpoints.write import kinds_of, write_tensors
 from fda.errors import UserError
 from fda.jobs.failures import log_traceback, sentence
 from fda.jobs.stopped import Stopped
-from fda.merging.merge import merge_to_file
+from fda.merging.merge import merge_to_file, storable
 from fda.merging.method import SWEPT, Method, TaskMoments
 from fda.merging.registry import method
 from fda.merging.sweep import Scaled, unit_update_to_file
 from fda.requests.runs import adapt_settings, changed_hyperparameters, missing_need
 from fda.stages.adapt import adapt_to_file, epochs
-from fda.stages.construct import anchors_of
+from fda.stages.anchored import anchors_of
 from fda.stages.meter import Meter
 from fda.stages.scored import Scored
 from fda.stages.scoring import Candidate, Exam, answer, stay_in_memory
@@ -146,7 +146,7 @@ class _Comparison:
         store, run_id = self.work.store, self.work.run_id
         if not isinstance(error, UserError):
             log_traceback(store, run_id)
-        message = sentence(error, store)
+        message = sentence(error, store, run_id)
         store.add_result(run_id, MethodResult(one.name, "failed", {}, None, None, message))
         store.update_unit(run_id, UnitKey("evaluate", one.name), state="failed", message=message)
 
@@ -222,7 +222,9 @@ class _Comparison:
             average = [sum(scores) / len(self.tasks) for scores in zip(*curve.values(), strict=True)]
             best = coefficient.sweep[average.index(max(average))]  # the first, so the smallest, of equals
             merged = Scaled(base, update, best)
-            write_tensors(path, kinds_of(base), merged.items(), {"method": one.name}, pulse=self.work.pulse)
+            kinds = kinds_of(base)
+            tensors = storable(one.name, kinds, merged.items())
+            write_tensors(path, kinds, tensors, {"method": one.name}, pulse=self.work.pulse)
         finally:
             update_file.unlink(missing_ok=True)
         sweep = {

@@ -28,23 +28,26 @@ from fda.stages.measuring import Measures
 from fda.stages.real_inputs import RealBlockInputs, real_block_inputs
 from fda.stages.real_samples import write_real_samples
 from fda.stages.work import Work
-from fda.store.files import anchors_file, load_anchors, save_tensors
-from fda.store.finished import require_whole
-from fda.store.store import Store, UnitKey
-from fda.zoos.survey import OpenZoo
+from fda.store.files import anchors_file, save_tensors
+from fda.store.records import UNCHANGED
+from fda.store.store import UnitKey
+from fda.zoos.hub import tell_on_stderr
 
 REAL_SAMPLES = 64  # samples whose block inputs stand for "real data"
 
 
 def construct_units(work: Work) -> None:
-    """Construct every unit that is not finished. A unit is finished when its row says so and its file is as it was written."""
+    """Construct every unit that is not finished. A unit is finished when its row says so and its file is as it was written.
+
+    A unit whose task left the block unchanged is finished without a file: its row says why.
+    """
     store, run_id = work.store, work.run_id
     units = [UnitKey("construct", task, block.index) for task in work.spec.tasks for block in work.blocks]
     store.add_units(run_id, [(key, work.spec.construction.steps) for key in units])
-    done = {unit.key for unit in store.units(run_id, "construct") if unit.state == "done"}
-    todo = [
-        key for key in units if key not in done or not work.is_whole(anchors_file(work.folder, key.name, key.block))
-    ]
+    todo = unfinished_units(work, units)
+    settings, model = work.spec.construction, work.opened.model
+    if todo and model.token_source and settings.tokens is None:
+        tell_on_stderr(f"anchors have {model.tokens} tokens: {model.token_source}")
     real = {task: real_inputs(work, task) for task in dict.fromkeys(key.name for key in todo)}
     steps = steps_of(work)
 
@@ -54,6 +57,25 @@ def construct_units(work: Work) -> None:
     with sdpa_kernel(SDPBackend.MATH):  # a switch of the whole process, so it is set before the lanes and stays
         pieces = [piece(keys) for keys in batches(todo, steps.together)]
         run_lanes(pieces, work.device, work.should_stop, lanes=steps.lanes)
+
+
+def unfinished_units(work: Work, keys: Sequence[UnitKey]) -> list[UnitKey]:
+    """The units that are not done, or whose anchors file is missing or damaged. Unchanged units have no file."""
+    done = {unit.key: unit for unit in work.store.units(work.run_id, "construct") if unit.state == "done"}
+    return [
+        key
+        for key in keys
+        if key not in done or not (done[key].unchanged or work.is_whole(anchors_file(work.folder, key.name, key.block)))
+    ]
+
+
+def skip_unchanged(work: Work, key: UnitKey, base: Parameters, finetuned: Parameters) -> None:
+    """Mark a unit without live tensors as done, without anchors: adaptation leaves the task out of the block."""
+    moved = any(not torch.equal(tensor, finetuned[name]) for name, tensor in base.items())
+    why = "moved only tensors that its output does not depend on" if moved else "left it as it is in the base"
+    message = f"{UNCHANGED}: task {key.name!r} {why}, so block {key.block} has no anchors of it."
+    work.store.reset_unit(work.run_id, key)
+    work.store.update_unit(work.run_id, key, state="done", step=0, seconds=0.0, message=message)
 
 
 def batches(units: Sequence[UnitKey], most: int) -> list[list[UnitKey]]:
@@ -184,6 +206,9 @@ def _construct_batch(
     for key in keys:
         finetuned = block.of(opened.tasks[key.name], device)
         live = checked_live_tensors(block, base, finetuned)
+        if not live:
+            skip_unchanged(work, key, base, finetuned)
+            continue
         measures = measures_of(work, key, block, base, finetuned, real[key.name], spaced_steps(settings.steps))
         seed = unit_seed(settings.seed, key.name, key.block)
         own = {"arithmetic": steps.arithmetic, "seed": settings.seed, "unit_seed": seed}
@@ -230,22 +255,3 @@ def save_anchors(work: Work, key: UnitKey, result: Constructed, **own: object) -
         },
     )
     work.keep(path)
-
-
-def anchors_of(
-    store: Store, source: str, opened: OpenZoo, tasks: tuple[str, ...], block: int, device: str | torch.device
-) -> list[Tensor]:
-    """The anchors of every task for one block, from run `source`, checked: their bytes, and the checkpoints in use."""
-    for task in tasks:
-        if (path := anchors_file(store.run_dir(source), task, block)).is_file():
-            require_whole(store, source, path)
-    return [
-        load_anchors(
-            store.run_dir(source),
-            task,
-            block,
-            base=opened.base.fingerprint,
-            finetuned=opened.tasks[task].fingerprint,
-        ).to(device)
-        for task in tasks
-    ]

@@ -13,6 +13,8 @@ from fda.stages.published import import_units
 from fda.stages.work import Work
 from fda.store.spec import RunSpec
 from fda.store.store import Store
+from fda.tasks.image_sizes import counted_on_data
+from fda.zoos.finite import require_finite
 from fda.zoos.survey import OpenZoo, open_zoo
 
 __all__ = ["Stopped", "check_spec", "execute"]
@@ -25,7 +27,7 @@ def execute(store: Store, run_id: str, should_stop: Callable[[], bool]) -> None:
     """
     spec = store.run(run_id).spec
     device = resolve_device(spec.device)
-    opened = open_zoo(spec.zoo, spec.tasks)
+    opened = counted_on_data(open_zoo(spec.zoo, spec.tasks))
     check_spec(spec, opened)
     work = Work(store, run_id, spec, opened, device, should_stop)
     if spec.published is not None:
@@ -39,11 +41,12 @@ def execute(store: Store, run_id: str, should_stop: Callable[[], bool]) -> None:
 
 
 def check_spec(spec: RunSpec, opened: OpenZoo) -> None:
-    """UserError if the spec names a block that the model does not have."""
+    """UserError if the spec names a block that the model does not have, or if a checkpoint holds values that are not finite."""
     count = len(opened.model.blocks)
     wrong = [block for block in spec.blocks if not 0 <= block < count]
     if wrong:
         raise UserError(f"there is no block {wrong[0]}: this model has blocks 0 to {count - 1}.")
+    require_finite(opened)
 
 
 def resolve_device(name: str) -> str:

@@ -20,7 +20,8 @@ from fda.errors import UserError
 from fda.jobs.lanes import run_lanes
 from fda.jobs.stopped import Stopped
 from fda.merging.method import Weights
-from fda.stages.landscape_paths import adaptation_units, record_paths, recorded_epochs, ta_scale, weights_after
+from fda.stages.adapt import ta_scale
+from fda.stages.landscape_paths import adaptation_units, record_paths, recorded_epochs, weights_after
 from fda.stages.landscape_scores import Scorer, load_samples, split_kind
 from fda.stages.work import Work
 from fda.store.landscape_record import (

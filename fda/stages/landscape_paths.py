@@ -16,8 +16,8 @@ from fda.jobs.lanes import run_lanes
 from fda.merging.method import Weights
 from fda.merging.registry import METHODS
 from fda.requests.runs import adapt_settings
-from fda.stages.adapt import adapt_block, epochs
-from fda.stages.construct import anchors_of
+from fda.stages.adapt import adapt_block, epochs, start_of
+from fda.stages.anchored import anchors_of
 from fda.stages.work import Work
 from fda.store.files import save_tensors
 from fda.store.landscape_record import FDA_PATHS, snapshot_file
@@ -53,11 +53,6 @@ def weights_after(work: Work, method: str, epoch: int) -> Weights:
     return ChainMap(*map(Checkpoint, files))
 
 
-def ta_scale(work: Work) -> float:
-    """λ of the task arithmetic that FDA starts from."""
-    return (METHODS["ta"].defaults | work.spec.hyperparameters.get("ta", {}))["scale"]
-
-
 def _piece(work: Work, method: str, block: Block) -> Callable[[Callable[[], bool]], None]:
     kept = recorded_epochs(work, method)
 
@@ -78,18 +73,13 @@ def _piece(work: Work, method: str, block: Block) -> Callable[[Callable[[], bool
         ):
             return
         anchors = anchors_of(work.store, work.spec.anchors_run, work.opened, work.spec.tasks, block.index, work.device)
-        keep(0, _start(work, method, block))
+        start = start_of(work, METHODS[method], None, block)
+        for epoch in (
+            kept[:1] if any(x is not None for x in anchors) else kept[:-1]
+        ):  # an unchanged block stays as it is
+            keep(epoch, start)
         settings = adapt_settings(work.spec.zoo, work.spec.adaptation)
         end = adapt_block(work, METHODS[method], settings, None, anchors, block, should_stop, seen=seen)
         keep(kept[-1], end)  # last: this file says that the block is finished
 
     return adapt
-
-
-def _start(work: Work, method: str, block: Block) -> dict[str, Tensor]:
-    """θ0 or θ0 + λ Σ τ_i of one block."""
-    base = block.of(work.opened.base, work.device)
-    if method == "fda:pretrained":
-        return base
-    finetuned = [block.of(weights, work.device) for weights in work.finetuned]
-    return {name: base[name] + ta_scale(work) * sum(one[name] - base[name] for one in finetuned) for name in base}

@@ -120,6 +120,8 @@ def _loss_and_score(one: Samples, given: list[Tensor]) -> tuple[Tensor, Tensor]:
         loss = torch.nn.functional.mse_loss(logits[:, 0], one.labels.float())
         return loss, torch.tensor(METRICS["pearson"].of(logits[:, 0].cpu().numpy(), one.labels.cpu().numpy())).to(loss)
     loss, predicted = torch.nn.functional.cross_entropy(logits, one.labels), logits.argmax(dim=-1)
+    if not logits.isfinite().all():  # a point of the plane too far out: it has no accuracy either
+        return loss, torch.full_like(loss, torch.nan)
     if one.metric == "accuracy":
         return loss, (predicted == one.labels).float().mean()
     return loss, torch.tensor(METRICS[one.metric].of(predicted.cpu().numpy(), one.labels.cpu().numpy())).to(loss)

@@ -20,10 +20,9 @@ from fda.jobs.lanes import run_lanes
 from fda.jobs.stopped import Stopped
 from fda.requests.published import layer_file, task_folders
 from fda.settings import Distance
-from fda.stages.construct import measures_of, real_inputs, save_anchors
+from fda.stages.construct import measures_of, real_inputs, save_anchors, skip_unchanged, unfinished_units
 from fda.stages.real_inputs import RealBlockInputs
 from fda.stages.work import Work
-from fda.store.files import anchors_file
 from fda.store.store import UnitKey
 
 OTHER = "give anchors of this architecture"
@@ -39,8 +38,7 @@ def import_units(work: Work) -> None:
     keys = [UnitKey("construct", task, block.index) for task in spec.tasks for block in work.blocks]
     files = {key: layer_file(folders[key.name], key.block) for key in keys}
     store.add_units(run_id, [(key, spec.construction.steps) for key in keys])
-    done = {unit.key for unit in store.units(run_id, "construct") if unit.state == "done"}
-    todo = [key for key in keys if key not in done or not work.is_whole(anchors_file(work.folder, key.name, key.block))]
+    todo = unfinished_units(work, keys)
     real = {task: real_inputs(work, task) for task in dict.fromkeys(key.name for key in todo)}
 
     def piece(key: UnitKey) -> Callable[[Callable[[], bool]], None]:
@@ -64,6 +62,9 @@ def _import_unit(
     x = read_published_anchors(file)
     require_fitting(x, file, block, (settings.anchors, settings.tokens), images=work.opened.model.images)
     found = measured(block, base, finetuned, x.to(work.device), settings.distance, steps)
+    if found is None:
+        skip_unchanged(work, key, base, finetuned)
+        return
     measures = measures_of(work, key, block, base, finetuned, real, (steps,))
     store.add_scalars(
         run_id,
@@ -93,12 +94,14 @@ def require_fitting(x: Tensor, file: Path, block: Block, first: tuple[int, int],
 
 def measured(
     block: Block, base: Parameters, finetuned: Parameters, x: Tensor, distance: Distance, steps: int
-) -> Constructed:
+) -> Constructed | None:
     """These anchors (n, tokens, d) as if construction had ended with them, their loss computed plainly at θ0.
 
-    UserError if weights are not finite, no tensor is live, or the loss is no number.
+    None if the block is unchanged. UserError if weights are not finite, or if the loss is no number.
     """
     live = checked_live_tensors(block, base, finetuned)
+    if not live:
+        return None
     task_vector = {name: finetuned[name] - base[name] for name in live}
     with torch.enable_grad():
         cosine = cosines(induced_gradient(block, base, finetuned, x, distance), task_vector, live)

@@ -15,12 +15,13 @@ from torch import Tensor
 
 from fda.architectures.model import Model
 from fda.checkpoints.weights import Weights
+from fda.errors import UserError
 from fda.jobs.lanes import run_lanes
 from fda.jobs.stopped import Stopped
 from fda.stages.evaluations import answers_file, keep, keep_whole, part_file, read_kept
 from fda.tasks.answers import Answers
 from fda.tasks.data import CACHE_BYTES, Split
-from fda.tasks.evaluate import evaluate
+from fda.tasks.evaluate import NO_NUMBERS, NoNumbers, evaluate
 from fda.tasks.heads import TaskHead
 from fda.zoos.zoo import TaskData
 
@@ -146,15 +147,25 @@ def _ask(
 
             exam, piece, parts = exams[task], pieces[task], sitting.parts[task]
             before = sum(part.count for part in parts)
+            wrong = 0
             for places in piece.spans():
                 file = part_file(sitting.files[task], before + places.start)
                 part = read_kept(file)
                 if part is None or part.count != len(places):
-                    part = evaluate(model, exam.head, piece, device, pulse, exam.data, places)
+                    try:
+                        part = evaluate(model, exam.head, piece, device, pulse, exam.data, places)
+                    except NoNumbers as error:
+                        wrong += error.samples
+                        continue
                     if len(places) < len(exam.split):
                         keep(file, part)
                 parts.append(part)
                 told(sitting.candidate, part.count)
+            if wrong:
+                raise UserError(
+                    f"{sitting.candidate.owner}, task {task!r}: {wrong:,} of {len(piece):,} samples have a logit that is NaN "
+                    f"or infinite, so nothing is scored: {NO_NUMBERS}."
+                )
 
         return ask
 

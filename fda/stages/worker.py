@@ -100,7 +100,7 @@ def _outcome(
         return "failed", str(error)
     except BaseException as error:
         log_traceback(store, run_id)
-        return "failed", sentence(error, store)
+        return "failed", sentence(error, store, run_id)
     return "done", None
 
 

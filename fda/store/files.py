@@ -40,7 +40,8 @@ def load_anchors(run_dir: Path, task: str, block: int, *, base: str, finetuned: 
     path = anchors_file(run_dir, task, block)
     if not path.is_file():
         raise UserError(
-            f"run {run_dir.name} has no anchors for task {task}, block {block}: resume it, or choose another run."
+            f"run {run_dir.name} has no anchors for task {task}, block {block}: make them with "
+            f"`python -m fda runs resume {run_dir.name}`, or name another run with --anchors."
         )
     with safe_open(path, framework="pt") as file:
         metadata = file.metadata() or {}

@@ -10,6 +10,7 @@ ACTIVE: tuple[State, ...] = ("queued", "running", "stopping")
 KINDS = ("construct", "compare", "demo", "landscape")
 FINAL: tuple[State, ...] = ("done", "failed", "cancelled", "crashed")
 UnitState = Literal["pending", "running", "done", "failed"]
+UNCHANGED = "unchanged"  # begins the message of a unit that is done without anchors: its task left the block as it was
 Stage = Literal["construct", "adapt", "evaluate", "landscape"]
 
 
@@ -34,6 +35,11 @@ class Unit:
     best_step: int | None
     seconds: float | None
     message: str | None
+
+    @property
+    def unchanged(self) -> bool:
+        """Whether it was skipped, because its task left the block as it is in the base: such a unit has no anchors."""
+        return self.state == "done" and (self.message or "").startswith(UNCHANGED)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -22,6 +22,15 @@ from fda.zoos.zoo import TaskData
 IMAGES = 256  # a batch
 TEXTS = 32
 MORE_TOKENS = 8  # that a written answer may have beyond the longest right one
+NO_NUMBERS = "look for the tensor with `python -m fda zoo check`, or lower the method's coefficients with --set"
+
+
+class NoNumbers(UserError):
+    """`samples` of the `asked` ones had a logit that is NaN or infinite: they have no answer, and no score is made of them."""
+
+    def __init__(self, samples: int, asked: int) -> None:
+        self.samples, self.asked = samples, asked
+        super().__init__(f"{samples:,} of {asked:,} samples have a logit that is NaN or infinite: {NO_NUMBERS}.")
 
 
 @torch.no_grad()
@@ -37,7 +46,8 @@ def evaluate(
     """What the weights that are in `model` (already on `device`) answer; `pulse` is called after each batch.
 
     `data`: the zoo's word on the task, whose metric is meant; without it accuracy, or for a language head next tokens.
-    `places`: of the split only these samples. UserError if head, labels and metric do not belong together.
+    `places`: of the split only these samples. UserError if head, labels and metric do not belong together; NoNumbers, after all
+    samples were asked, if some have a logit that is no finite number.
     """
     head = head.to(device)
     metric = scored_by(head, data)
@@ -46,11 +56,15 @@ def evaluate(
     if metric == "token_accuracy":
         split = replace(split, label=None)  # the texts themselves are what is to be told
     found: list[tuple[Tensor, ...]] = []
+    wrong = 0
     for batch, labels in split.batches(TEXTS if split.transform.kind == "text" else IMAGES, places):
         logits = head.answer(model, batch.to(device))
+        wrong += int((~numbers(logits, batch)).sum())
         found.append(tuple(part.cpu() for part in _answers(metric, logits, batch.to(device), labels, split)))
         pulse()
     predicted, label, *loss = (torch.cat(parts) for parts in zip(*found, strict=True))
+    if wrong:
+        raise NoNumbers(wrong, len(label))
     kind = np.float32 if metric == "pearson" else np.int32
     return Answers(
         predicted.numpy().astype(kind), label.numpy().astype(kind), metric, loss[0].numpy() if loss else None
@@ -101,13 +115,19 @@ def _answers(metric: str, logits: Tensor, batch: Batch, labels: Tensor, split: S
     return logits.argmax(dim=-1), labels
 
 
+def numbers(logits: Tensor, batch: Batch) -> Tensor:
+    """Of each sample, whether all its logits are finite; of next tokens, on its own tokens alone. Bool (b,)."""
+    finite = logits.isfinite().all(dim=-1)
+    return finite if finite.ndim == 1 else (finite | ~batch.mask.to(finite.device)).all(dim=1)
+
+
 def next_tokens(logits: Tensor, batch: TextBatch) -> tuple[Tensor, Tensor, Tensor]:
     """Of each text: how many next tokens were likeliest, how many there are, their summed negative log-likelihood; (b,)."""
     targets, real = batch.ids[:, 1:], batch.mask[:, 1:]
     logits = logits[:, :-1].float()
     losses = torch.nn.functional.cross_entropy(logits.transpose(1, 2), targets, reduction="none")
     right = (logits.argmax(dim=-1) == targets) & real
-    return right.sum(dim=1), real.sum(dim=1), (losses * real).sum(dim=1)
+    return right.sum(dim=1), real.sum(dim=1), losses.masked_fill(~real, 0.0).sum(dim=1)
 
 
 def _exact_match(
@@ -144,7 +164,10 @@ def written(
         made = split.transform.batch([torch.tensor([texts[row], [0] * len(texts[row])]).T for row in rows]).to(device)
         logits = head.answer(model, made)
         last = made.mask.sum(dim=1) - 1
-        tokens = logits[torch.arange(len(rows), device=last.device), last].argmax(dim=-1).tolist()
+        final = logits[torch.arange(len(rows), device=last.device), last]
+        if wrong := int((~final.isfinite().all(dim=-1)).sum()):
+            raise NoNumbers(wrong, len(rows))
+        tokens = final.argmax(dim=-1).tolist()
         for row, token in zip(rows, tokens, strict=True):
             if token == end:
                 open_rows.discard(row)

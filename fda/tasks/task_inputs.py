@@ -98,16 +98,19 @@ class _Whole(nn.Module):
 class AnchorMoments:
     """The moments of what the anchors of one task feed the linear layers of its finetuned blocks.
 
-    `anchors`: (n, tokens, d) for each of `blocks`, on the device where the moments are to be computed.
+    `anchors`: (n, tokens, d) for each of `blocks`, on the device where the moments are to be computed; None for a block that
+    the task left unchanged, which has none.
     """
 
-    def __init__(self, blocks: Sequence[Block], finetuned: Weights, anchors: Sequence[Tensor]) -> None:
+    def __init__(self, blocks: Sequence[Block], finetuned: Weights, anchors: Sequence[Tensor | None]) -> None:
         self.blocks, self.finetuned, self.anchors = tuple(blocks), finetuned, tuple(anchors)
 
     def moments(self, examples: int | None = None) -> dict[str, Tensor]:
         """Linear weight → mean of x xᵀ (in × in) over all tokens of all anchors, fp32, on the CPU; `examples` is ignored."""
         found: dict[str, Tensor] = {}
         for block, anchors in zip(self.blocks, self.anchors, strict=True):
+            if anchors is None:
+                continue
             own = block.of(self.finetuned, anchors.device)
 
             def run(block: Block = block, own: Mapping[str, Tensor] = own, anchors: Tensor = anchors) -> None:

@@ -20,6 +20,7 @@ from fda.checkpoints.treatments import treatments
 from fda.checkpoints.weights import Weights
 from fda.errors import Misfit
 from fda.zoos.configs import compared, config_place
+from fda.zoos.finite import require_finite
 from fda.zoos.hub import located, tell_on_stderr
 from fda.zoos.kinds import open_model
 from fda.zoos.zoo import Zoo
@@ -177,8 +178,9 @@ def number_problem(floats: Collection[str], checkpoint: Weights) -> str | None:
 
 
 def survey(zoo: Zoo, path: str) -> dict[str, Any]:
-    """Everything the Checkpoints page and `zoo show` tell of a zoo, as plain data."""
+    """Everything the Checkpoints page and `zoo show` tell of a zoo, as plain data. Misfit if a tensor is not finite."""
     opened = open_zoo(zoo)
+    looked = require_finite(opened)
     blocks = opened.model.blocks
     header = opened.base.header
     gram = torch.zeros(len(blocks) + 1, len(opened.tasks), len(opened.tasks), dtype=torch.float64)
@@ -201,6 +203,7 @@ def survey(zoo: Zoo, path: str) -> dict[str, Any]:
         },
         "width": opened.model.width,
         "tokens": opened.model.tokens,
+        "token_source": opened.model.token_source,
         "layout": opened.model.layout,
         "blocks": [
             {
@@ -232,6 +235,7 @@ def survey(zoo: Zoo, path: str) -> dict[str, Any]:
             "blocks": [cosine_matrix(one) for one in gram[:-1]],
         },
         "problems": [],
+        "notes": list(looked.notes),
     }
 
 

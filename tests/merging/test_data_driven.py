@@ -239,12 +239,24 @@ def test_singular_moments_of_a_layer_that_no_task_moved_do_not_matter():
     assert torch.equal(run("regmean", base, finetuned, inputs)[STILL], base[STILL])
 
 
-def test_tasks_that_tell_of_other_layers_are_a_programmers_error():
+def test_a_task_without_moments_of_a_layer_has_no_say_there():
+    """As where its block is unchanged and has no anchors: the layer answers as the other task's alone."""
     base, finetuned = random_states(2)
+    finetuned[1][FC] = base[FC].clone()
     inputs = fed(2)
     del inputs[1].gram[FC]
-    with pytest.raises(ValueError, match=r"other layers: \['0\.mlp\.c_fc\.weight'\]"):
-        run("regmean", base, finetuned, inputs)
+    assert_close(run("regmean", base, finetuned, inputs)[FC], finetuned[0][FC], 1e-3)
+
+
+def test_layers_that_are_not_merged_are_passed_over():
+    """A transformers model runs its pooler even where neither base nor tasks hold one."""
+    base, finetuned = random_states(2)
+    inputs = fed(2)
+    usual = run("regmean", base, finetuned, inputs)
+    for one in inputs:
+        one.gram["pooler.dense.weight"] = torch.eye(3)
+    again = run("regmean", base, finetuned, inputs)
+    assert again.keys() == usual.keys() and all(torch.equal(again[name], usual[name]) for name in usual)
 
 
 def test_regmean_holds_one_tasks_moments_at_a_time():

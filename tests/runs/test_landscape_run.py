@@ -13,7 +13,7 @@ from fda.jobs.stopped import Stopped
 from fda.requests.landscape import landscape_spec
 from fda.requests.runs import construct_settings, make_spec
 from fda.settings import AdaptSettings
-from fda.stages.construct import anchors_of
+from fda.stages.anchored import anchors_of
 from fda.stages.execute import execute
 from fda.stages.landscape_scores import load_samples
 from fda.stages.work import Work

@@ -18,6 +18,7 @@ CHUNK = 1 << 18  # entries of each task vector multiplied at once: keeps the flo
     idea="Move the average towards the base by as much as the task vectors disagree in direction.",
     paper="https://arxiv.org/abs/2403.19522",
     year=2024,
+    least_tasks=2,
 )
 def model_stock(base: Weights, finetuned: Sequence[Weights]) -> Iterator[tuple[str, "Tensor"]]:
     """θ = θ0 + t · mean τi, t = T cos ϑ / (1 + (T − 1) cos ϑ), ϑ the angle between task vectors (Jang et al. 2024).

@@ -87,14 +87,16 @@ def _merged(
 def _summed(
     base: Weights, finetuned: Sequence[Weights], inputs: Sequence[TaskMoments], keep: float, examples: int | None
 ) -> dict[str, _Layer]:
-    """Both sums of every layer. One task's moments are in memory at a time."""
+    """Both sums of every layer that is merged. One task's moments are in memory at a time.
+
+    A model may feed layers that are not merged, such as a pooler that the base lacks: these are passed over. A task without
+    anchors of a block has not moved it, or to no effect, and has no say there.
+    """
     import torch
 
     layers: dict[str, _Layer] = {}
-    for task, (weights, one) in enumerate(zip(finetuned, inputs, strict=True)):
-        moments = dict(one.moments(examples))
-        if task and moments.keys() != layers.keys():
-            raise ValueError(f"tasks feed other layers: {sorted(moments.keys() ^ layers.keys())[:3]}")
+    for weights, one in zip(finetuned, inputs, strict=True):
+        moments = {name: moment for name, moment in one.moments(examples).items() if name in base}
         for name in list(moments):
             gram = moments.pop(name).to(torch.float64, copy=True)
             tau = weights[name].double() - base[name].double()
@@ -136,5 +138,5 @@ def least_squares(name: str, moments: "Tensor", pull: "Tensor", keep: float) -> 
 def _singular(name: str) -> UserError:
     return UserError(
         f"RegMean: the moments of what enters {name} are singular (inputs that are always zero or depend on each other, or "
-        "too few of them): lower `keep`, take more examples, or leave RegMean out."
+        "too few of them): lower `keep` with --set, take more examples, or leave RegMean out of --methods."
     )

@@ -36,7 +36,9 @@ def slerp(
     weight average. Raises UserError unless there are exactly two tasks.
     """
     if len(finetuned) != 2:
-        raise UserError(f"slerp merges exactly two tasks, not {len(finetuned)}: choose two tasks or leave slerp out.")
+        raise UserError(
+            f"slerp merges exactly two tasks, not {len(finetuned)}: name two with --tasks, or leave slerp out of --methods."
+        )
     first, second = finetuned
     for name in base:
         if base[name].is_floating_point():
