@@ -13,7 +13,7 @@ from typing import Any, Literal
 import yaml
 
 from fda.errors import UserError
-from fda.home import absolute, model_roots, require_readable
+from fda.home import absolute, is_readable, model_roots, require_readable
 from fda.zoos.hub import is_hub_id
 from fda.zoos.nearby import architecture, columns, family, splits
 from fda.zoos.zoo import NAME, TaskData, Zoo, ZooTask, list_zoos, own_folder, own_zoos, resolved, validated
@@ -264,9 +264,9 @@ def _lines(text: str) -> list[str]:
 
 
 def _found(text: str) -> Path | None:
-    """What a path in the form means: absolute, or seen from the first root that has it."""
+    """What a path in the form means: absolute, or seen from the first root that has it. Only below the roots is looked."""
     places = (absolute(text, root) for root in model_roots())  # an absolute path is the same from everywhere
-    return next((place for place in places if os.path.exists(place)), None)
+    return next((place for place in places if is_readable(place) and os.path.exists(place)), None)
 
 
 def _file(text: str, what: str) -> str:
@@ -274,12 +274,11 @@ def _file(text: str, what: str) -> str:
     if not text:
         raise UserError(f"{what} is missing: give a path.")
     found = _found(text)
-    if found is None:
-        if os.path.isabs(os.path.expanduser(text)):
-            require_readable(Path(text))
-        raise UserError(f"{what}, {text}, is not there: {_where()}.")
-    require_readable(found)
-    return str(found)
+    if found is not None:
+        return str(found)
+    if not any(is_readable(absolute(text, root)) for root in model_roots()):
+        require_readable(text)
+    raise UserError(f"{what}, {text}, is not there: {_where()}.")
 
 
 def _model(text: str, what: str) -> str:
