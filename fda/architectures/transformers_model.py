@@ -22,6 +22,7 @@ from fda.architectures.model import Model
 from fda.architectures.supply import text_positions
 from fda.architectures.transformer_blocks import Part, transformer_blocks
 from fda.architectures.transforms import Batch, Transform, checkpoint_transform
+from fda.checkpoints.json_files import read_json
 from fda.checkpoints.readers.names import fitted
 from fda.checkpoints.weights import Weights
 from fda.errors import UserError
@@ -196,7 +197,7 @@ def read_config(folder: Path) -> Any:
     if not path.is_file():
         raise UserError(f"{folder} holds no {CONFIG}: give the folder of a model saved by transformers.")
     try:
-        fields = json.loads(path.read_text(encoding="utf-8"))
+        fields = read_json(path)
         if not isinstance(fields, dict) or not isinstance(fields.get("model_type"), str):
             raise ValueError("it names no model_type")
     except (OSError, ValueError, RecursionError) as error:

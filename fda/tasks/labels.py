@@ -3,13 +3,13 @@
 Knows names alone: `fda.tasks.data` reads the data's, and here a task's own classes are found in its zoo entry or its config.
 """
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from fda.checkpoints.json_files import read_json
 from fda.checkpoints.readers.open import open_weights
 from fda.errors import UserError
 from fda.zoos.hub import is_hub_id, snapshot_folder
@@ -112,9 +112,9 @@ def head_classes(task: ZooTask) -> Names | None:
 
 
 def _of_config(model: str) -> Names | None:
-    folder = snapshot_folder(model) if is_hub_id(model) and not Path(model).exists() else Path(model)
+    folder = snapshot_folder(model) if is_hub_id(model) else Path(model)
     try:
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        config = read_json(folder / "config.json")
         by_number, by_name = (_ordered(config, field) for field in ("id2label", "label2id"))
     except (OSError, ValueError, TypeError, AttributeError):
         return None
