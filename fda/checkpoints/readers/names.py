@@ -5,7 +5,8 @@ rename layers from one version to the next. What an architecture is, and its own
 """
 
 import difflib
-from collections.abc import Callable, Collection, Mapping
+import heapq
+from collections.abc import Callable, Collection, Iterator, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 Shape = tuple[int, ...]
+MOST_COMPARED = 1000  # names; a comparison takes some 50 microseconds
 MOST_PROBLEMS = 5  # of one checkpoint that are told: one cause often shows in every tensor
 
 
@@ -123,9 +125,17 @@ def _misfit(weights: Weights, name: str, shape: Shape, names: Mapping[str, str],
             f"{weights.path}: tensor {names[name]} has shape {list(weights.header[names[name]].shape)} where {list(shape)} is "
             "expected: give a checkpoint of the architecture of the base."
         )
-    nearest = difflib.get_close_matches(name, renamed, n=1)
-    hint = f"; the nearest name there is {renamed[nearest[0]]}" if nearest else ""
+    near = nearest(name, renamed)
+    hint = f"; the nearest name there is {renamed[near]}" if near is not None else ""
     return f"{weights.path} has no tensor {name}{hint}: give a checkpoint of the architecture of the base."
+
+
+def nearest(name: str, names: Collection[str]) -> str | None:
+    """Of these names the one most like `name`, or None. Of very many those are compared that share most of its parts."""
+    parts = set(name.split("."))
+    if len(names) > MOST_COMPARED:
+        names = heapq.nlargest(MOST_COMPARED, names, key=lambda other: len(parts.intersection(other.split("."))))
+    return next(iter(difflib.get_close_matches(name, names, n=1)), None)
 
 
 def told(problems: list[str], count: int, weights: Weights) -> list[str]:
@@ -140,13 +150,39 @@ def best_prefix(weights: Weights, renamed: Mapping[str, str], expected: Mapping[
     `renamed`: new name → the name in `weights`. Of several the shortest; `("", "")` if none is better.
     """
 
-    def fit(pair: tuple[str, str]) -> tuple[int, bool]:
-        off, on = pair
-        names = {on + new.removeprefix(off): old for new, old in renamed.items() if new.startswith(off)}
-        found = [weights.header[old].shape == tuple(expected[new]) for new, old in names.items() if new in expected]
-        return sum(found), bool(found)
+    fits = _fits(weights, renamed, expected)
+    return max(_prefixes(renamed, expected), key=lambda pair: fits.get(pair, (0, False)))
 
-    return max(_prefixes(renamed, expected), key=fit)
+
+def _fits(
+    weights: Weights, renamed: Mapping[str, str], expected: Mapping[str, Shape]
+) -> dict[tuple[str, str], tuple[int, bool]]:
+    """(prefix to take off, prefix to put on) → (tensors that then have an expected name and shape, whether any has the name).
+
+    Goes through all names once, whatever the number of prefixes: a stranger's file may have as many as tensors.
+    """
+    counts: dict[tuple[str, str], int] = {}
+
+    def count(pair: tuple[str, str], old: str, new: str) -> None:
+        counts[pair] = counts.get(pair, 0) + (weights.header[old].shape == tuple(expected[new]))
+
+    deepest = max((name.count(".") for name in expected), default=0)
+    for name, old in renamed.items():
+        for short in (name, *_ends(name, deepest + 1)):
+            if short in expected:
+                count((name.removesuffix(short), ""), old, short)
+    for name in expected:
+        for short in _ends(name, deepest):
+            if short in renamed:
+                count(("", name.removesuffix(short)), renamed[short], name)
+    return {pair: (found, True) for pair, found in counts.items()}
+
+
+def _ends(name: str, most: int) -> Iterator[str]:
+    """What is left of a name without its first part, without its first two …: the `most` shortest."""
+    parts = name.rsplit(".", most)
+    for first in range(1, len(parts)):
+        yield ".".join(parts[first:])
 
 
 def _prefixes(names: Collection[str], expected: Collection[str]) -> list[tuple[str, str]]:
@@ -160,9 +196,8 @@ def _prefixes(names: Collection[str], expected: Collection[str]) -> list[tuple[s
         probes[part] = max(probes.get(part, ""), name, key=lambda name: (name.count("."), name))
     found = {("", "")}
     for probe in probes.values():
-        for name in names:
-            if name.endswith("." + probe):
-                found.add((name.removesuffix(probe), ""))
-            if probe.endswith("." + name) and "." in name:
-                found.add(("", probe.removesuffix(name)))
+        found |= {(name.removesuffix(probe), "") for name in names if name.endswith("." + probe)}
+        found |= {
+            ("", probe.removesuffix(name)) for name in _ends(probe, probe.count(".")) if name in names and "." in name
+        }
     return sorted(found, key=lambda pair: (len(pair[0]) + len(pair[1]), pair))
