@@ -51,11 +51,15 @@ def require_readable(path: str | Path, roots: list[Path] | None = None, *, writt
     The sentence quotes the path as it was `written` (default: `path`) and is the same whether or not the file is there: a
     stranger must learn neither that nor where a link leads.
     """
-    allowed = model_roots() if roots is None else roots
-    if not is_readable(path, allowed):
-        listed = ", ".join(str(root) for root in allowed)
-        raise UserError(
-            f"{path if written is None else written} lies outside the folders that pages may read ({listed}): "
-            "move it there, or add its folder to FDA_MODEL_ROOTS and start the dashboard again."
-        )
+    if not is_readable(path, roots):
+        raise outside(path if written is None else written, roots)
     return absolute(path)
+
+
+def outside(written: str | Path, roots: list[Path] | None = None) -> UserError:
+    """The sentence for a path that no page may read."""
+    listed = ", ".join(str(root) for root in (model_roots() if roots is None else roots))
+    return UserError(
+        f"{written} lies outside the folders that pages may read ({listed}): "
+        "move it there, or add its folder to FDA_MODEL_ROOTS and start the dashboard again."
+    )
