@@ -71,14 +71,27 @@ def absolute(path: str | Path, folder: Path = Path()) -> Path:
         raise UserError(f"{str(path)!r} cannot be a path: correct it.") from None
 
 
-def require_readable(path: Path, roots: list[Path] | None = None) -> Path:
-    """`path` with links resolved, if it lies below an allowed root; otherwise a UserError."""
+def is_readable(path: str | Path, roots: list[Path] | None = None) -> bool:
+    """Whether `path`, links resolved, lies below an allowed root; it need not be there."""
     resolved = absolute(path)
-    allowed = model_roots() if roots is None else roots
-    if not any(resolved.is_relative_to(root) for root in allowed):
-        listed = ", ".join(str(root) for root in allowed)
-        raise UserError(
-            f"{path} lies outside the folders that pages may read ({listed}): "
-            "move it there, or add its folder to FDA_MODEL_ROOTS and start the dashboard again."
-        )
-    return resolved
+    return any(resolved.is_relative_to(root) for root in (model_roots() if roots is None else roots))
+
+
+def require_readable(path: str | Path, roots: list[Path] | None = None, *, written: str | Path | None = None) -> Path:
+    """`path` with links resolved, if it lies below an allowed root; otherwise a UserError.
+
+    The sentence quotes the path as it was `written` (default: `path`) and is the same whether or not the file is there: a
+    stranger must learn neither that nor where a link leads.
+    """
+    if not is_readable(path, roots):
+        raise outside(path if written is None else written, roots)
+    return absolute(path)
+
+
+def outside(written: str | Path, roots: list[Path] | None = None) -> UserError:
+    """The sentence for a path that no page may read."""
+    listed = ", ".join(str(root) for root in (model_roots() if roots is None else roots))
+    return UserError(
+        f"{written} lies outside the folders that pages may read ({listed}): "
+        "move it there, or add its folder to FDA_MODEL_ROOTS and start the dashboard again."
+    )

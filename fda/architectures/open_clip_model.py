@@ -23,6 +23,7 @@ from fda.architectures.blocks import Block, open_clip_blocks
 from fda.architectures.model import Model
 from fda.architectures.transformers_model import first_line, give_memory
 from fda.architectures.transforms import ImageTransform, size_text
+from fda.checkpoints.json_files import read_json
 from fda.checkpoints.readers.modules import classes_in
 from fda.checkpoints.readers.names import RenamedWeights, best_prefix
 from fda.checkpoints.readers.torch_files import PickledCheckpoint
@@ -204,10 +205,10 @@ def _described(folder: Path) -> tuple[str, dict[str, Any], str]:
             "weights in the zoo file, as `base.architecture: ViT-B-32` (ViT-B-32-quickgelu if they come from OpenAI's)."
         )
     try:
-        config = json.loads(path.read_text(encoding="utf-8"))
+        config = read_json(path)
         if not isinstance(config["model_cfg"], dict) or not isinstance(config.get("preprocess_cfg", {}), dict):
             raise TypeError
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         raise UserError(f"{path} is not an open_clip config: it needs a `model_cfg`.") from None
     return f"local-dir:{folder}", config, str(path)
 

@@ -32,6 +32,7 @@ from fda.architectures.transforms import (
     processed_size,
     size_text,
 )
+from fda.checkpoints.json_files import read_json
 from fda.checkpoints.readers.names import best_prefix, fitted, named
 from fda.checkpoints.weights import Weights
 from fda.errors import Misfit, UserError
@@ -337,7 +338,7 @@ def read_config(folder: Path) -> Any:
     if not path.is_file():
         raise UserError(f"{folder} holds no {CONFIG}: give the folder of a model saved by transformers.")
     try:
-        fields = json.loads(path.read_text(encoding="utf-8"))
+        fields = read_json(path)
         if not isinstance(fields, dict) or not isinstance(fields.get("model_type"), str):
             raise ValueError("it names no model_type")
     except (OSError, ValueError, RecursionError) as error:

@@ -20,6 +20,9 @@ from fda.errors import UserError
 if TYPE_CHECKING:
     from torch import Tensor
 
+# Mixture-of-experts models have 100,000 tensors, whose header is 15 MB; names have some 60 characters.
+LONGEST_HEADER, MOST_TENSORS, LONGEST_NAME = 64 * 2**20, 500_000, 1024
+MANY = 2000  # tensors: the library reads the whole header each time it opens a file, so one with more is kept open
 WEIGHT_FILES = ("open_clip_model.safetensors", "open_clip_pytorch_model.safetensors", "model.safetensors")
 
 
@@ -109,8 +112,20 @@ class Checkpoint(Weights):
         """Name → shape and dtype, in sorted order. UserError for a file that is not whole, or not safetensors."""
         refuse_what_is_no_checkpoint(self.path)
         try:
+            with self.path.open("rb") as file:
+                length = int.from_bytes(file.read(8), "little")
+            if LONGEST_HEADER < length < self.bytes:
+                raise UserError(
+                    f"{self.path} has a header of {length:,} bytes, more than any checkpoint: do not trust it."
+                )
             with safe_open(self.path, framework="numpy") as file:
-                slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+                names = file.keys()
+                if len(names) > MOST_TENSORS or any(len(name) > LONGEST_NAME for name in names):
+                    raise UserError(
+                        f"{self.path} has {len(names):,} tensors, the longest name of {max(map(len, names)):,} characters, and "
+                        f"{MOST_TENSORS:,} with names of {LONGEST_NAME:,} are read: give a checkpoint in several files."
+                    )
+                slices = {name: file.get_slice(name) for name in names}
                 return {name: TensorInfo(tuple(s.get_shape()), s.get_dtype()) for name, s in slices.items()}
         except (SafetensorError, OSError) as error:
             raise UserError(
@@ -129,5 +144,11 @@ class Checkpoint(Weights):
     def __getitem__(self, name: str) -> "Tensor":
         if name not in self.header:
             raise KeyError(name)
+        if len(self.header) > MANY:
+            return self._kept_open.get_tensor(name).clone()  # else changes in place would be seen by who reads it next
         with safe_open(self.path, framework="pt") as file:
             return file.get_tensor(name)
+
+    @cached_property
+    def _kept_open(self) -> safe_open:
+        return safe_open(self.path, framework="pt")

@@ -120,12 +120,18 @@ def report_run(
 
 @zoo_app.command("list")
 def zoo_list() -> None:
-    """The shipped zoos."""
-    from fda.zoos.zoo import list_zoos, load_zoo
+    """The shipped zoos, then those saved in FDA_HOME/zoos; one whose file cannot be read is listed with what is wrong."""
+    from fda.zoos.zoo import list_zoos, listed_zoos
 
-    for name, path in list_zoos().items():
-        zoo = load_zoo(path)
-        print(f"{name}: {zoo.description or ''} ({len(zoo.tasks)} tasks: {', '.join(zoo.task_names)})")
+    shipped = list_zoos()
+    for name, zoo in listed_zoos().items():
+        mine = "" if name in shipped else " (mine)"
+        if isinstance(zoo, UserError):
+            print(f"{name}{mine}: cannot be read: {zoo}")
+        else:
+            print(
+                f"{name}{mine}: {readable(zoo.description or '')} ({len(zoo.tasks)} tasks: {', '.join(zoo.task_names)})"
+            )
 
 
 @zoo_app.command("show")

@@ -8,7 +8,6 @@ import json
 from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -19,6 +18,7 @@ import pyarrow.parquet
 from huggingface_hub import HfApi, HfFileSystem, constants
 
 from fda.architectures.transforms import first_line
+from fda.checkpoints.readers.misfits import nearest
 from fda.errors import UserError
 from fda.home import fda_home
 from fda.tasks.loading import READERS, refuse_other_files
@@ -99,8 +99,8 @@ def data_problems(task: ZooTask, found: SeenData) -> list[str]:
 
 
 def _lacks(task: ZooTask, what: str, name: str, role: str, there: tuple[str, ...]) -> str:
-    nearest = get_close_matches(name, there, n=1)
-    hint = f"the nearest is {nearest[0]!r}; " if nearest else ""
+    near = nearest(name, there)
+    hint = f"the nearest is {near!r}; " if near is not None else ""
     return (
         f"task {task.name!r}: {task.data.path} has no {what} {name!r} (`data.{role}`): {hint}it has {', '.join(there)}."
     )

@@ -12,6 +12,7 @@ from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
+from fda.checkpoints.json_files import read_json
 from fda.checkpoints.readers.open import open_weights
 from fda.errors import UserError
 from fda.zoos.hub import is_hub_id, snapshot_folder
@@ -139,16 +140,16 @@ def _of_head_file(path: str) -> Names | None:
         with safe_open(path, "np") as file:
             names = json.loads((file.metadata() or {})["classes"])
             rows = file.get_slice("weight").get_shape()[0]
-    except (OSError, SafetensorError, KeyError, ValueError, TypeError):
+    except (OSError, SafetensorError, KeyError, ValueError, TypeError, RecursionError):
         return None
     whole = isinstance(names, list) and len(names) == rows and all(isinstance(name, str) for name in names)
     return tuple(names) if whole else None
 
 
 def _of_config(model: str) -> Names | None:
-    folder = snapshot_folder(model) if is_hub_id(model) and not Path(model).exists() else Path(model)
+    folder = snapshot_folder(model) if is_hub_id(model) else Path(model)
     try:
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        config = read_json(folder / "config.json")
         by_number, by_name = (_ordered(config, field) for field in ("id2label", "label2id"))
     except (OSError, ValueError, TypeError, AttributeError):
         return None

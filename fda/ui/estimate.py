@@ -3,13 +3,10 @@
 Measuring runs the run's own work for some seconds, in a process of its own: torch stays out of the server.
 """
 
-import subprocess
-import sys
-
 import streamlit as st
 
+from fda.children import Limits, run_child
 from fda.errors import UserError
-from fda.home import REPO
 from fda.report.format import duration, size
 from fda.requests import cost
 from fda.requests.cost import Prediction
@@ -59,19 +56,8 @@ def sentence(prediction: Prediction) -> str:
 
 def measure(spec: RunSpec) -> None:
     """Measure this device for `spec`; what was measured is kept. UserError if it cannot be."""
-    try:
-        done = subprocess.run(
-            [sys.executable, "-m", "fda.stages.calibrate"],
-            input=spec.model_dump_json(),
-            capture_output=True,
-            text=True,
-            timeout=SECONDS,
-            cwd=REPO,
-        )
-    except subprocess.TimeoutExpired:
-        raise UserError(
-            f"measuring took longer than {SECONDS // 60} min and was given up: start the run instead."
-        ) from None
+    words, text = ("-m", "fda.stages.calibrate"), spec.model_dump_json()
+    done = run_child(words, Limits(SECONDS), what="this device", instead="start the run instead", text=text)
     if done.returncode != 0:
         lines = [line for line in done.stderr.splitlines() if line.startswith("fda: ")]
         raise UserError(

@@ -1,19 +1,21 @@
 """What is in a zoo's checkpoints, asked of `python -m fda zoo show|check ZOO --json`: torch stays out of the server."""
 
 import json
-import subprocess
-import sys
 from typing import Any
 
 import streamlit as st
 
+from fda.children import Limits, run_child
 from fda.errors import UserError
-from fda.home import REPO, model_roots
+from fda.home import model_roots
 from fda.zoos.hub import missing_models
 from fda.zoos.stamps import Stamps, stamps
 from fda.zoos.zoo import Zoo, load_zoo, zoo_path
 
 SECONDS = 600  # a survey reads every tensor once: seconds for the demo zoo, minutes for large models
+# Python with torch and transformers takes 1 GiB. Of the files, one tensor of each is read at a time, into numbers of 8 bytes
+# where the files may have 2, and then into a copy.
+LEAST_MEMORY, TIMES_THE_FILES = 3 * 2**30, 8
 KEPT_SECONDS = 300  # what the hub said may have changed since
 
 
@@ -50,28 +52,18 @@ def read_zoo(reference: str) -> Zoo:
 
 @st.cache_data(max_entries=16, show_spinner=False)
 def _survey(path: str, files: Stamps) -> dict[str, Any]:
-    return _asked("show", path, "--json")
+    return _asked("show", path, files, "--json")
 
 
 @st.cache_data(max_entries=16, ttl=KEPT_SECONDS, show_spinner=False)
 def _preview(path: str, files: Stamps, missing: tuple[str, ...]) -> dict[str, Any]:
-    return _asked("check", path, "--headers", "--json")
+    return _asked("check", path, files, "--headers", "--json")
 
 
-def _asked(command: str, path: str, *options: str) -> dict[str, Any]:
-    try:
-        done = subprocess.run(
-            [sys.executable, "-m", "fda", "zoo", command, path, *options],
-            capture_output=True,
-            text=True,
-            timeout=SECONDS,
-            stdin=subprocess.DEVNULL,
-            cwd=REPO,
-        )
-    except subprocess.TimeoutExpired:
-        raise UserError(
-            f"{path} was not read within {SECONDS // 60} min: run `python -m fda zoo {command}` on it instead."
-        ) from None
+def _asked(command: str, path: str, files: Stamps, *options: str) -> dict[str, Any]:
+    words = ("-m", "fda", "zoo", command, path, *options)
+    limits = Limits(SECONDS, LEAST_MEMORY + TIMES_THE_FILES * sum(size for _, size, _ in files))
+    done = run_child(words, limits, what=path, instead=f"run `python -m fda zoo {command}` on it to see why")
     if done.returncode != 0:
         raise UserError(_told(done.stderr, done.returncode, command, path))
     return json.loads(done.stdout.strip().splitlines()[-1])

@@ -6,7 +6,7 @@ import streamlit as st
 
 from fda.errors import UserError
 from fda.zoos.hub import missing_models
-from fda.zoos.zoo import list_zoos, load_zoo, own_zoos
+from fda.zoos.zoo import list_zoos, own_zoos, zoo_or_problem
 
 BY_PATH = "a zoo file of mine …"
 
@@ -19,16 +19,23 @@ def offered() -> dict[str, str]:
 
 
 def _label(name: str, path: Path, of_mine: str) -> str:
-    return f"{name}{of_mine}{' · on the hub' if _on_hub(str(path), path.stat().st_mtime_ns) else ''}"
+    return f"{name}{of_mine}{_state(str(path), _changed(path))}"
+
+
+def _changed(path: Path) -> int:
+    try:
+        return path.stat().st_mtime_ns
+    except OSError:  # deleted a moment ago
+        return 0
 
 
 @st.cache_data(ttl=5, show_spinner=False)
-def _on_hub(path: str, changed: int) -> bool:
-    """Whether models of a zoo file are still to be downloaded; of a file that is no zoo nothing is said here."""
-    try:
-        return bool(missing_models(load_zoo(path)))
-    except UserError:
-        return False
+def _state(path: str, changed: int) -> str:
+    """What is said of a zoo beside its name; of a file that is none, the page says what is wrong once it is chosen."""
+    zoo = zoo_or_problem(Path(path))
+    if isinstance(zoo, UserError):
+        return " · cannot be read"
+    return " · on the hub" if missing_models(zoo) else ""
 
 
 def choose_zoo() -> str | None:

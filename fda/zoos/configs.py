@@ -7,7 +7,6 @@ weights trained under one rotation mean nothing under another. What differs too 
 (always as the base does), is a note.
 """
 
-import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, is_dataclass
@@ -16,6 +15,7 @@ from typing import Any
 
 from fda.architectures.model import Model
 from fda.architectures.transforms import IMAGE_FILES, MOST_TOKENS
+from fda.checkpoints.json_files import VOCABULARY_BYTES, read_json
 from fda.checkpoints.readers.misfits import MOST_PROBLEMS
 from fda.checkpoints.readers.open import FOLDER_FILES
 from fda.errors import UserError
@@ -209,7 +209,7 @@ def vocabulary(folder: Path) -> dict[str, int]:
 
 
 def _of_tokenizer(path: Path) -> dict[str, int]:
-    whole = json.loads(path.read_text(encoding="utf-8"))
+    whole = read_json(path, VOCABULARY_BYTES)
     found = whole["model"]["vocab"]
     if isinstance(found, list):  # Unigram: [token, score]
         found = {token: place for place, (token, _) in enumerate(found)}
@@ -217,16 +217,21 @@ def _of_tokenizer(path: Path) -> dict[str, int]:
 
 
 def _of_map(path: Path) -> dict[str, int]:
-    return dict(json.loads(path.read_text(encoding="utf-8")))
+    return dict(read_json(path, VOCABULARY_BYTES))
 
 
 def _of_lines(path: Path) -> dict[str, int]:
-    return {token: place for place, token in enumerate(path.read_text(encoding="utf-8").split("\n"))}
+    return {token: place for place, token in enumerate(_text(path).split("\n"))}
+
+
+def _text(path: Path) -> str:
+    with path.open("rb") as file:
+        return file.read(VOCABULARY_BYTES).decode("utf-8")
 
 
 def _json(path: Path) -> dict[str, Any] | None:
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = read_json(path)
     except (OSError, ValueError, RecursionError):
         return None
     return found if isinstance(found, dict) else None

@@ -19,7 +19,8 @@ import torch
 from torch import Tensor
 
 from fda.checkpoints.readers.adapters import AdaptedWeights
-from fda.checkpoints.readers.names import MOST_PROBLEMS, RenamedWeights
+from fda.checkpoints.readers.misfits import MOST_PROBLEMS
+from fda.checkpoints.readers.names import RenamedWeights
 from fda.checkpoints.readers.open import open_weights
 from fda.checkpoints.weights import Weights
 from fda.errors import Misfit

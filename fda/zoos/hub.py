@@ -12,16 +12,16 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from fda.errors import UserError
 from fda.zoos.hub_files import bring
+from fda.zoos.hub_ids import inside, is_hub_id, is_part, split_id
 
 if TYPE_CHECKING:
     from fda.zoos.zoo import Zoo
 
-HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*(@[\w./-]+)?(:[\w.-]+(/[\w.-]+)*)?")
-LONGEST_NAME = 96  # of org/name: the hub allows no longer ones
+MOST_NOTED = 1 << 20  # bytes of a ref, or of the note of which files are whole: both are some lines
 SMALL_FILES = frozenset(
     {
         "config.json", "open_clip_config.json", "adapter_config.json", "preprocessor_config.json", "processor_config.json",
@@ -45,23 +45,8 @@ WEIGHTS = (
 Pulse = Callable[[str], None]
 
 
-def is_hub_id(text: str) -> bool:
-    """Whether `text` has the form org/name[@revision][:folder]. A path that exists goes first: see `fda.zoos.zoo`."""
-    if HUB_ID.fullmatch(text) is None or ".." in text or "--" in text:
-        return False
-    return len(split_id(text).name) <= LONGEST_NAME
-
-
 class Unreached(UserError):
     """The hub did not answer: nothing is known of what it was asked for."""
-
-
-class HubId(NamedTuple):
-    """`folder`: of one repository that holds several models, the one's; else empty."""
-
-    name: str
-    revision: str | None
-    folder: str
 
 
 @dataclass(frozen=True)
@@ -86,13 +71,6 @@ class Listing:
     @property
     def weights(self) -> tuple[str, ...]:
         return tuple(name for name in self.files if name not in SMALL_FILES)
-
-
-def split_id(model: str) -> HubId:
-    """org/name@revision:folder → its parts."""
-    repository, _, folder = model.partition(":")
-    name, _, revision = repository.partition("@")
-    return HubId(name, revision or None, folder)
 
 
 def listing(model: str) -> Listing:
@@ -168,7 +146,7 @@ def small_files(found: Listing, names: Iterable[str]) -> Path:
     """The snapshot's folder with these files in it, those of them that are listed. UserError as `told`."""
     from huggingface_hub import hf_hub_download
 
-    folder = _place(found.id) / "snapshots" / found.commit / found.folder
+    folder = inside(_place(found.id), "snapshots", found.commit, found.folder)
     for name in sorted(set(names) & SMALL_FILES & found.files.keys()):
         with told(found.id):
             folder = Path(hf_hub_download(found.id, found.path(name), revision=found.commit)).parent
@@ -188,29 +166,41 @@ def cached_folder(model: str) -> Path | None:
         return None
     parts = split_id(model)
     commit = folder.parents[len(Path(parts.folder).parts) - 1].name if parts.folder else folder.name
-    marker = _marker(parts.name, commit, parts.folder)
-    if not marker.is_file():
+    names = _noted(_marker(parts.name, commit, parts.folder))
+    if not names or not all(map(is_part, names)):
         return None
-    names = marker.read_text(encoding="utf-8").splitlines()
-    return folder if all((folder / name).is_file() for name in names) else None
+    return folder if all(os.path.isfile(folder / name) for name in names) else None
 
 
 def snapshot_folder(model: str) -> Path | None:
     """The snapshot's folder in the hub's cache, if there is one; it may lack files."""
     from huggingface_hub import constants
 
-    name, revision, inside = split_id(model)
+    name, revision, folder = split_id(model)
     place = _place(name)
-    ref = place / "refs" / (revision or constants.DEFAULT_REVISION)
-    commit = ref.read_text(encoding="utf-8").strip() if ref.is_file() else revision
-    folder = place / "snapshots" / (commit or "none") / inside
-    return folder if folder.is_dir() else None
+    noted = _noted(inside(place, "refs", revision or constants.DEFAULT_REVISION))
+    commit = noted[0].strip() if noted else revision
+    if commit is None or (noted and not is_part(commit)):
+        return None
+    snapshot = inside(place, "snapshots", commit, folder)
+    return snapshot if os.path.isdir(snapshot) else None
+
+
+def _noted(path: Path) -> list[str] | None:
+    """The lines of a small text in the cache; None if there is none, or if it is none that a program wrote there."""
+    if not os.path.isfile(path):
+        return None
+    try:
+        with path.open("rb") as file:
+            return file.read(MOST_NOTED).decode("ascii").splitlines()
+    except (OSError, ValueError):  # as if the model were not here: a download writes it anew
+        return None
 
 
 def missing_models(zoo: "Zoo") -> list[str]:
     """The hub ids of a zoo whose files are not on this machine yet; asks nobody."""
     models = dict.fromkeys((zoo.base.model, *(task.model for task in zoo.tasks)))
-    return [one for one in models if is_hub_id(one) and not Path(one).exists() and cached_folder(one) is None]
+    return [one for one in models if is_hub_id(one) and cached_folder(one) is None]
 
 
 def located(zoo: "Zoo", *, pulse: Pulse | None = None, tasks: tuple[str, ...] | None = None) -> "Zoo":
@@ -220,7 +210,7 @@ def located(zoo: "Zoo", *, pulse: Pulse | None = None, tasks: tuple[str, ...] | 
     """
 
     def local(model: str) -> str:
-        return model if Path(model).exists() or not is_hub_id(model) else str(downloaded(model, pulse))
+        return str(downloaded(model, pulse)) if is_hub_id(model) else model
 
     chosen = zoo.task_names if tasks is None else tasks
     base = zoo.base.model_copy(update={"model": local(zoo.base.model)})
@@ -293,11 +283,11 @@ def _place(name: str) -> Path:
     from huggingface_hub import constants
     from huggingface_hub.file_download import repo_folder_name
 
-    return Path(constants.HF_HUB_CACHE) / repo_folder_name(repo_id=name, repo_type="model")
+    return inside(Path(constants.HF_HUB_CACHE), repo_folder_name(repo_id=name, repo_type="model"))
 
 
 def _marker(name: str, commit: str, folder: str) -> Path:
-    return _place(name) / ".fda" / "--".join((commit, *Path(folder).parts))
+    return inside(_place(name), ".fda", "--".join((commit, *Path(folder).parts)))
 
 
 def _remember(found: Listing) -> None:
@@ -307,7 +297,7 @@ def _remember(found: Listing) -> None:
     notes = [(_marker(found.id, found.commit, found.folder), "\n".join(found.files))]
     revision = found.revision or constants.DEFAULT_REVISION
     if revision != found.commit:
-        notes.append((_place(found.id) / "refs" / revision, found.commit))
+        notes.append((inside(_place(found.id), "refs", revision), found.commit))
     for path, text in notes:
         path.parent.mkdir(parents=True, exist_ok=True)
         part = path.with_name(f"{path.name}.{os.getpid()}.part")

@@ -12,6 +12,7 @@ from urllib.parse import urlparse
 from fda.checkpoints.weights import TensorInfo
 from fda.errors import UserError
 from fda.home import open_to_others
+from fda.zoos.hub_ids import inside
 
 SHA256 = 64  # hexadecimal digits of the etag of a file in large-file storage: its SHA-256
 
@@ -38,7 +39,7 @@ def bring(repository: str, name: str, commit: str, cache: Path) -> None:
     known = get_hf_file_metadata(url)
     if known.etag is None or known.size is None:
         return
-    blob, part = cache / "blobs" / known.etag, cache / ".fda" / "parts" / known.etag
+    blob, part = inside(cache, "blobs", known.etag), inside(cache, ".fda", "parts", known.etag)
     for path in (blob, part):
         path.parent.mkdir(parents=True, exist_ok=True)
     headers = build_hf_headers()

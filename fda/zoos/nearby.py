@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+from fda.checkpoints.json_files import read_json
 from fda.home import ASSETS, fda_home, model_roots
 from fda.zoos.hub import HUB_CONFIGS, cached_folder, hub_cache, is_hub_id
 
@@ -20,6 +21,7 @@ MOST_FOLDERS = 4000  # that are looked into: about a tenth of a second on a loca
 BASES = ("base", "pretrained", "zeroshot", "zero_shot", "pretrain")
 DATA_FILES = (".parquet", ".csv", ".jsonl", ".json", ".arrow")
 LONGEST_LINE = 1 << 20
+LONGEST_FOOTER = 16 * 2**20  # bytes: of a table of 1,000 columns and row groups it is 10 MB
 SPLITS = ("test", "validation", "train")
 _PASSED_BY = {"node_modules", "site-packages", "blobs", "snapshots", "__pycache__"}
 
@@ -122,6 +124,7 @@ def columns_in(file: BinaryIO, name: str) -> tuple[list[str], str | None]:
     if name.endswith(".parquet"):
         from pyarrow.parquet import read_schema
 
+        _require_small_footer(file, name)
         schema = read_schema(file)
         return list(schema.names), (schema.metadata or {}).get(b"huggingface", b"").decode() or None
     line = file.readline(LONGEST_LINE).decode("utf-8-sig")
@@ -133,10 +136,19 @@ def columns_in(file: BinaryIO, name: str) -> tuple[list[str], str | None]:
         raise ValueError(f"{name} is no table") from error
 
 
+def _require_small_footer(file: BinaryIO, name: str) -> None:
+    """ValueError for a table whose schema is larger than any: its last eight bytes say how long it is."""
+    file.seek(-8, os.SEEK_END)
+    length = int.from_bytes(file.read(4), "little")
+    if length > LONGEST_FOOTER:
+        raise ValueError(f"{name} has a schema of {length} bytes")
+    file.seek(0)
+
+
 def architecture(model: Path) -> str | None:
     """What transformers calls a checkpoint's architecture (`model_type` of its config); None if it does not say."""
     try:
-        found = json.loads((model / "config.json").read_text(encoding="utf-8")).get("model_type")
+        found = read_json(model / "config.json").get("model_type")
     except (OSError, ValueError, AttributeError, RecursionError):
         return None
     return found if isinstance(found, str) else None
@@ -150,10 +162,17 @@ def _entries(folder: Path) -> tuple[list[str], list[str]]:
     """The names of folders and of files in a folder, in order; none, if it may not be read. Links are not followed."""
     try:
         with os.scandir(folder) as found:
-            entries = sorted((entry.name, entry.is_dir(follow_symlinks=False)) for entry in found)
+            entries = sorted(
+                (entry.name, entry.is_dir(follow_symlinks=False)) for entry in found if _is_text(entry.name)
+            )
     except OSError:
         return [], []
     return [name for name, is_folder in entries if is_folder], [name for name, is_folder in entries if not is_folder]
+
+
+def _is_text(name: str) -> bool:
+    """Whether a file's name is UTF-8: no page can show another one."""
+    return not any("\ud800" <= sign <= "\udfff" for sign in name)
 
 
 def _cached_ids(cache: Path) -> list[str]:

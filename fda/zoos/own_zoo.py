@@ -13,7 +13,7 @@ from typing import Any, Literal
 import yaml
 
 from fda.errors import UserError
-from fda.home import absolute, model_roots, require_readable
+from fda.home import absolute, is_readable, model_roots, outside
 from fda.zoos.hub import is_hub_id
 from fda.zoos.nearby import architecture, columns, family, splits
 from fda.zoos.zoo import NAME, TaskData, Zoo, ZooTask, list_zoos, own_folder, own_zoos, resolved, validated
@@ -263,10 +263,16 @@ def _lines(text: str) -> list[str]:
     return [line.strip() for line in text.splitlines() if line.strip()]
 
 
+def _places(text: str) -> list[Path]:
+    """Where a path in the form may lead: absolute, or seen from each root. Below the roots alone; with `..`, below that one."""
+    upwards = ".." in Path(text).parts
+    seen = [(root, absolute(text, root)) for root in model_roots()]  # an absolute path is the same from everywhere
+    return [place for root, place in seen if place.is_relative_to(root) or (not upwards and is_readable(place))]
+
+
 def _found(text: str) -> Path | None:
-    """What a path in the form means: absolute, or seen from the first root that has it."""
-    places = (absolute(text, root) for root in model_roots())  # an absolute path is the same from everywhere
-    return next((place for place in places if os.path.exists(place)), None)
+    """What a path in the form means: the first of its places that is there. No other is looked at."""
+    return next((place for place in _places(text) if os.path.exists(place)), None)
 
 
 def _file(text: str, what: str) -> str:
@@ -274,12 +280,11 @@ def _file(text: str, what: str) -> str:
     if not text:
         raise UserError(f"{what} is missing: give a path.")
     found = _found(text)
-    if found is None:
-        if os.path.isabs(os.path.expanduser(text)):
-            require_readable(Path(text))
-        raise UserError(f"{what}, {text}, is not there: {_where()}.")
-    require_readable(found)
-    return str(found)
+    if found is not None:
+        return str(found)
+    if not _places(text):
+        raise outside(text)
+    raise UserError(f"{what}, {text}, is not there: {_where()}.")
 
 
 def _model(text: str, what: str) -> str:

@@ -4,12 +4,12 @@ On this machine by the readers; on the hub by range requests for the headers of 
 formats are known only after the download. What the models of a zoo are to each other is `fda.requests.preview`.
 """
 
-import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from fda.checkpoints.json_files import read_json
 from fda.checkpoints.readers.adapters import CONFIG as ADAPTER_CONFIG
 from fda.checkpoints.readers.adapters import AdaptedWeights
 from fda.checkpoints.readers.adapters import read_config as read_adapter_config
@@ -99,7 +99,7 @@ def look(
 
     `rename`: what the architecture calls a checkpoint's tensor today, for an adapter.
     """
-    if Path(model).exists() or not is_hub_id(model):
+    if not is_hub_id(model):  # local paths of a loaded zoo are absolute, which no id is
         return _look_here(model, Path(model), base, rename)
     folder = cached_folder(model)
     if folder is not None:
@@ -152,7 +152,7 @@ def described(one: Seen) -> Seen:
 def model_type(folder: Path) -> str | None:
     """The architecture that a folder's config names, as transformers calls it."""
     try:
-        found = json.loads((folder / TRANSFORMERS_CONFIG).read_text(encoding="utf-8")).get("model_type")
+        found = read_json(folder / TRANSFORMERS_CONFIG).get("model_type")
     except (OSError, ValueError, AttributeError):
         return None
     return found if isinstance(found, str) else None

@@ -1,5 +1,7 @@
 """What tells that the files of a zoo are those of before: sizes and times of change, read without opening a file."""
 
+import os
+from contextlib import suppress
 from pathlib import Path
 
 from fda.zoos.zoo import Zoo
@@ -13,8 +15,10 @@ def stamps(path: Path, zoo: Zoo) -> Stamps:
     places += [Path(task.head) for task in zoo.tasks if isinstance(task.head, str)]
     places += [Path(task.data.path) for task in zoo.tasks if task.data is not None]
     found = []
-    for place in filter(Path.exists, places):  # a hub id is no place here
-        for file in sorted(place.iterdir()) if place.is_dir() else [place]:
-            state = file.stat()
-            found.append((str(file), state.st_size, state.st_mtime_ns))
+    for place in (one for one in places if one.is_absolute()):  # a hub id is no place here
+        for file in sorted(place.iterdir()) if os.path.isdir(place) else [place]:
+            with suppress(OSError):  # a link that leads nowhere
+                state = file.stat()
+                name = os.fsencode(file).decode("utf-8", "backslashreplace")  # it becomes the key of a cache
+                found.append((name, state.st_size, state.st_mtime_ns))
     return tuple(found)

@@ -3,7 +3,6 @@
 Compatibility is decided from headers alone; norms and cosines read one tensor of each checkpoint at a time.
 """
 
-import difflib
 import re
 from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
@@ -13,7 +12,7 @@ from typing import Any
 import torch
 
 from fda.architectures.model import Model
-from fda.checkpoints.readers.misfits import MOST_PROBLEMS, told
+from fda.checkpoints.readers.misfits import MOST_PROBLEMS, nearest, told
 from fda.checkpoints.readers.names import RenamedWeights
 from fda.checkpoints.readers.open import open_weights
 from fda.checkpoints.treatments import treatments
@@ -151,8 +150,8 @@ def header_problems(expected: dict[str, tuple[int, ...]], checkpoint: Weights, w
                 f"{whose}: give a checkpoint finetuned from this base."
             )
         else:
-            nearest = difflib.get_close_matches(name, header, n=1)
-            hint = f"; the nearest name there is {nearest[0]}" if nearest else ""
+            near = nearest(name, header)
+            hint = f"; the nearest name there is {near}" if near is not None else ""
             problems.append(
                 f"{checkpoint.path} has no tensor {name} of {whose}{hint}: give a checkpoint of that architecture."
             )

@@ -7,22 +7,22 @@ import os
 import re
 from collections.abc import Callable, Mapping
 from functools import lru_cache
-from math import inf
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from fda.errors import UserError
 from fda.home import ASSETS, absolute, fda_home, require_readable
 from fda.settings import Family
 from fda.zoos.hub import is_hub_id, snapshot_folder
+from fda.zoos.yaml_text import MOST_BYTES, read_yaml
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+CONFIGURATION = re.compile(r"[^\W_][\w .,+=()@%&-]{0,199}")
+_SPLIT_PART = r"\s*\w[\w.-]{0,99}\s*(\[[^\]/\\]{0,40}\])?\s*"  # as `fda.tasks.slices` reads it
+SPLIT = re.compile(rf"{_SPLIT_PART}(\+{_SPLIT_PART}){{0,19}}")
 PRESET_ZOOS = ASSETS / "zoos"
-MOST_BYTES = 2 * 10**6  # of a zoo file: thirty tasks of a thousand class names each
-MOST_ENTRIES = 100_000
 
 
 class _Part(BaseModel):
@@ -64,6 +64,24 @@ class TaskData(_Part):
     seed: int = Field(0, ge=0, lt=2**31)
     metric: Metric = "auto"
     bad_rows: Literal["refuse", "skip"] = "refuse"
+
+    @field_validator("name")
+    @classmethod
+    def _name_is_no_path(cls, name: str | None) -> str | None:
+        if name is not None and not CONFIGURATION.fullmatch(name):  # `datasets` makes a folder of its cache of it
+            raise ValueError(
+                "the name of a configuration has no /, \\, colons or control characters, and no dot at its start"
+            )
+        return name
+
+    @field_validator("split", "validation_split", "train_split")
+    @classmethod
+    def _split_is_no_path(cls, split: str | None) -> str | None:
+        if split is not None and not SPLIT.fullmatch(split):
+            raise ValueError(
+                "the name of a split has letters, digits, '.', '_' and '-' only; parts of one are train[:1000]"
+            )
+        return split
 
     @field_validator("input")
     @classmethod
@@ -162,7 +180,7 @@ def brings_head(zoo: Zoo, task: ZooTask) -> bool:
 
 def _has_config(model: str) -> bool:
     """Whether it is transformers' by its config; an id that is not on this machine yet may be."""
-    if is_hub_id(model) and not Path(model).exists():
+    if is_hub_id(model):
         folder = snapshot_folder(model)
         return folder is None or (folder / "config.json").is_file()
     return (Path(model) / "config.json").is_file()
@@ -173,6 +191,26 @@ def list_zoos() -> dict[str, Path]:
     return {path.stem: path for path in sorted(PRESET_ZOOS.glob("*.yaml"))}
 
 
+def listed_zoos() -> dict[str, "Zoo | UserError"]:
+    """Every zoo that has a name, shipped ones first: name → the zoo, or what is wrong with its file."""
+    shipped = list_zoos()
+    own = {name: path for name, path in own_zoos().items() if name not in shipped}
+    return {name: zoo_or_problem(path) for name, path in (shipped | own).items()}
+
+
+def zoo_or_problem(path: Path) -> "Zoo | UserError":
+    """The zoo in a file of a list, or what is wrong with it. Lets no exception through.
+
+    Anybody may have written these files, and one of them must not take the others from the list.
+    """
+    try:
+        return load_zoo(path)
+    except UserError as error:
+        return error
+    except Exception as error:
+        return UserError(f"{path} could not be read ({type(error).__name__}): correct it, or delete it.")
+
+
 def own_folder() -> Path:
     """Where zoos of one's own lie that have a name: FDA_HOME/zoos."""
     return fda_home() / "zoos"
@@ -180,16 +218,22 @@ def own_folder() -> Path:
 
 def own_zoos() -> dict[str, Path]:
     """The zoos of one's own: name (file stem) → file."""
-    return {path.stem: path for path in sorted(own_folder().glob("*.yaml")) if NAME.fullmatch(path.stem)}
+    files = sorted(own_folder().glob("*.yaml"))
+    return {path.stem: path for path in files if NAME.fullmatch(path.stem) and os.path.isfile(path)}
 
 
-def zoo_path(reference: str | Path) -> Path:
-    """The file that `reference` means: the name of a shipped zoo or of one's own, or a path. UserError if there is none."""
+def zoo_path(reference: str | Path, roots: list[Path] | None = None) -> Path:
+    """The file that `reference` means: the name of a shipped zoo or of one's own, or a path. UserError if there is none.
+
+    `roots`: as in `load_zoo`.
+    """
     shipped = list_zoos()
     named = own_zoos() | shipped
+    path = named.get(str(reference)) or absolute(reference)
+    if roots is not None:  # before it is looked for; zoos of one's own are written by the pages themselves
+        require_readable(path, [*roots, own_folder()], written=reference)
     if str(reference) in named:
-        return named[str(reference)]
-    path = absolute(reference)
+        return path
     if not os.path.isfile(path):  # never raises, as Path.is_file does for a name that is too long
         raise UserError(
             f"{reference} is neither a zoo file nor a shipped zoo ({', '.join(shipped)}): "
@@ -204,9 +248,7 @@ def load_zoo(reference: str | Path, *, roots: list[Path] | None = None) -> Zoo:
     `roots`: when given (pages do), the zoo file and every local path it names must lie below one of them.
     Raises UserError that names the file, the field and what would be right.
     """
-    path = zoo_path(reference)
-    if roots is not None:
-        require_readable(path, [*roots, own_folder()])  # zoos of one's own are written by the pages themselves
+    path = zoo_path(reference, roots)
     return resolved(read_zoo_file(path), path.parent, roots)
 
 
@@ -217,7 +259,7 @@ def read_zoo_file(path: Path) -> Zoo:
 
 @lru_cache(maxsize=32)  # pages read the same few files again and again
 def _zoo(text: str, path: Path) -> Zoo:
-    content = _content(text, path)
+    content = read_yaml(text, str(path))
     if not isinstance(content, dict):
         raise UserError(
             f"{path} holds no fields: a zoo needs `name`, `base` and `tasks`, as assets/zoos/demo.yaml has."
@@ -235,41 +277,15 @@ def validated(content: Mapping[str, Any], what: str) -> Zoo:
 
 def _text(path: Path) -> str:
     try:
-        if path.stat().st_size > MOST_BYTES:
+        with path.open("rb") as file:
+            content = file.read(MOST_BYTES + 1)
+        if len(content) > MOST_BYTES:
             raise UserError(f"{path} is larger than {MOST_BYTES // 10**6} MB: give a zoo file, which is a short text.")
-        return path.read_text(encoding="utf-8")
+        return content.decode("utf-8-sig")
     except ValueError:  # not UTF-8
         raise UserError(f"{path} is not YAML: correct it, or start from assets/zoos/demo.yaml.") from None
     except OSError as error:
         raise UserError(f"{path} could not be read ({error.strerror}): check its permissions.") from None
-
-
-def _content(text: str, path: Path) -> Any:
-    """What a YAML file holds. UserError for what is no YAML, or would grow beyond all measure when it is read."""
-    try:
-        loader = yaml.SafeLoader(text)
-        try:
-            node = loader.get_single_node()
-            if _entries(node, {}) > MOST_ENTRIES:  # before anything is made of it
-                raise UserError(f"{path} repeats its parts (&, *) without measure: write them out.")
-            return None if node is None else loader.construct_document(node)
-        finally:
-            loader.dispose()
-    except (yaml.YAMLError, ValueError, RecursionError) as error:  # numbers and dates that are none are ValueErrors
-        where = getattr(error, "problem_mark", None)
-        line = f" (line {where.line + 1})" if where is not None else ""
-        raise UserError(f"{path}{line} is not YAML: correct it, or start from assets/zoos/demo.yaml.") from None
-
-
-def _entries(node: yaml.Node | None, known: dict[int, float]) -> float:
-    """How many scalars, lists and mappings a node stands for when every alias is written out; infinite, if it holds itself."""
-    if not isinstance(node, yaml.CollectionNode):
-        return 1
-    if id(node) not in known:
-        known[id(node)] = inf
-        parts = (part for value in node.value for part in (value if isinstance(value, tuple) else (value,)))
-        known[id(node)] = 1 + sum(_entries(part, known) for part in parts)
-    return known[id(node)]
 
 
 def _first_problem(error: ValidationError, content: Mapping[str, Any]) -> str:
@@ -291,9 +307,11 @@ def resolved(zoo: Zoo, folder: Path, roots: list[Path] | None = None) -> Zoo:
     def local(value: str, field: str, *, is_id: Callable[[str], bool] | None = None) -> str:
         path = absolute(value, folder)
         if is_id is not None and is_id(value) and not os.path.exists(path):  # a path that exists goes first
+            if roots is not None and os.path.exists(value):  # `datasets` would take the folder of that name here
+                require_readable(value, roots)
             return value
         if roots is not None:
-            require_readable(path, roots)
+            require_readable(path, roots, written=value)
             _require_no_way_out(path, roots)
         if not os.path.exists(path):
             raise UserError(
@@ -336,4 +354,4 @@ def _require_no_way_out(folder: Path, roots: list[Path]) -> None:
         for name in (*folders, *files):
             path = Path(inside) / name
             if path.is_symlink():
-                require_readable(path, roots)
+                require_readable(path, roots, written=path)

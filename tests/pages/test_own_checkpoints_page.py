@@ -47,7 +47,7 @@ def told(monkeypatch):
         "seconds": None,
     }
 
-    def run(command: list[str], **_: object) -> subprocess.CompletedProcess:
+    def run(command: tuple[str, ...], *_: object, **__: object) -> subprocess.CompletedProcess:
         if "--headers" not in command:
             return subprocess.CompletedProcess(command, 2, "", "fda: no tensor is here.\n")
         return subprocess.CompletedProcess(command, 0, json.dumps(found), "")
@@ -57,7 +57,7 @@ def told(monkeypatch):
         return {"role": role} | MODEL | there
 
     found["models"] = [row("base", "hub"), row("first", "here")]
-    monkeypatch.setattr(survey.subprocess, "run", run)
+    monkeypatch.setattr(survey, "run_child", run)
     yield found
 
 

@@ -132,7 +132,7 @@ def press(at: AppTest, key: str) -> AppTest:
 
 @pytest.mark.parametrize("name", PAGES)
 def test_every_page_opens_on_an_empty_store(name, store, monkeypatch):
-    monkeypatch.setattr(survey.subprocess, "run", refuse("no checkpoints here: build the demo zoo."))
+    monkeypatch.setattr(survey, "run_child", refuse("no checkpoints here: build the demo zoo."))
     at = page(name)
     assert at.title[0].value
     assert at.caption[0].value or at.markdown[0].value, "one line that says what it shows"
@@ -141,7 +141,7 @@ def test_every_page_opens_on_an_empty_store(name, store, monkeypatch):
 @pytest.mark.parametrize("name", [name for name in PAGES if name not in ("playground", "speed")])  # which read no store
 def test_a_store_that_cannot_be_used_is_a_notice_and_loses_no_page(name, zoo, tmp_path, monkeypatch):
     (tmp_path / "home").write_text("a file where a folder should be")
-    monkeypatch.setattr(survey.subprocess, "run", refuse("no checkpoints here."))
+    monkeypatch.setattr(survey, "run_child", refuse("no checkpoints here."))
     at = page(name)
     assert at.error and "raceback" not in text(at)
 
@@ -214,7 +214,7 @@ def test_home_starts_the_demo(store, started, monkeypatch):
 
 
 def refuse(sentence: str) -> Callable:
-    def run(command: list[str], **_: object) -> subprocess.CompletedProcess:
+    def run(command: tuple[str, ...], *_: object, **__: object) -> subprocess.CompletedProcess:
         return subprocess.CompletedProcess(command, 2, "", f"fda: {sentence}\n")
 
     return run
@@ -254,11 +254,11 @@ def test_checkpoints_shows_what_was_found(zoo, monkeypatch):
         "seconds": 90.0,
     }
 
-    def run(command: list[str], **_: object) -> subprocess.CompletedProcess:
+    def run(command: tuple[str, ...], *_: object, **__: object) -> subprocess.CompletedProcess:
         answer = told if "--headers" in command else found
         return subprocess.CompletedProcess(command, 0, "a warning\n" + json.dumps(answer), "")
 
-    monkeypatch.setattr(survey.subprocess, "run", run)
+    monkeypatch.setattr(survey, "run_child", run)
     at = page("checkpoints", zoo=str(zoo))
     metrics = {metric.label: metric.value for metric in at.metric}
     assert (
@@ -299,7 +299,7 @@ def test_a_zoo_that_is_not_there_or_not_allowed_is_one_sentence(name, zoo, tmp_p
 
 
 def test_checkpoints_that_do_not_fit_are_one_sentence(zoo, monkeypatch):
-    monkeypatch.setattr(survey.subprocess, "run", refuse("digits: tensor x has shape [3] but [4] in the base: …"))
+    monkeypatch.setattr(survey, "run_child", refuse("digits: tensor x has shape [3] but [4] in the base: …"))
     at = page("checkpoints", zoo=str(zoo))
     assert len(at.error) == 1 and "has shape" in at.error[0].value
 

@@ -29,9 +29,7 @@ def test_a_text_is_short_and_has_an_equation(page):
 @pytest.mark.parametrize("page", PAGES)
 def test_a_page_shows_its_text_even_when_there_is_nothing_else_to_show(page, tmp_path, monkeypatch):
     monkeypatch.setenv("FDA_HOME", str(tmp_path))
-    monkeypatch.setattr(
-        survey.subprocess, "run", lambda *_, **__: subprocess.CompletedProcess([], 2, "", "fda: nothing\n")
-    )
+    monkeypatch.setattr(survey, "run_child", lambda *_, **__: subprocess.CompletedProcess([], 2, "", "fda: nothing\n"))
     app = AppTest.from_file(str(REPO / "pages" / f"{page}.py"), default_timeout=30)
     app.run()
     (box,) = [one for one in app.expander if one.label == "What am I seeing?"]

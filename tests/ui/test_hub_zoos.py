@@ -13,7 +13,7 @@ def empty_cache(tmp_path, monkeypatch):
     from huggingface_hub import constants
 
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
-    zoos._on_hub.clear()
+    zoos._state.clear()
 
 
 def test_every_shipped_zoo_is_offered_and_it_is_said_which_are_on_the_hub():
@@ -31,7 +31,7 @@ def test_zoos_of_mine_come_after_the_shipped_ones_and_broken_files_do_not_hinder
     assert list(labels)[-2:] == ["broken", "mine"]
     assert (
         labels["mine"] == "mine (mine) · on the hub"
-        and labels["broken"] == "broken (mine)"
+        and labels["broken"] == "broken (mine) · cannot be read"
         and labels["demo"] == "demo"
     )
 

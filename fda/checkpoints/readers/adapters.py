@@ -15,6 +15,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fda.checkpoints.json_files import read_json
 from fda.checkpoints.readers.torch_files import PickledCheckpoint
 from fda.checkpoints.readers.wrappers import unwrapped
 from fda.checkpoints.weights import Checkpoint, TensorInfo, Weights, joint_fingerprint
@@ -51,6 +52,8 @@ _HARMLESS |= {"megatron_core", "qalora_group_size"}
 # Initialisations that change the base's own weights too, so that W of the published base is not the W that B A is added to.
 _BASE_CHANGING = ("pissa", "olora", "corda", "loftq", "lora_ga")
 _PART = re.compile(r"^(?P<layer>.+)\.lora_(?P<embedding>embedding_)?(?P<side>[AB])(\.default)?(\.weight)?$")
+# Both lists are gone through for every layer; r and alpha are some hundreds.
+_MOST_SAVED, _MOST_PATTERNS, _LARGEST_ALPHA = 100, 2000, 1e6
 # What PEFT puts between a layer's path and its tensor's name when it wraps the layer.
 _WRAPPED = re.compile(r"\.(base_layer|modules_to_save(\.default)?)(?=\.)")
 # Heads that PEFT saves whole for a task type or a grown vocabulary, whether or not the config lists them.
@@ -220,7 +223,7 @@ class AdaptedWeights(Weights):
 def read_config(path: Path) -> Mapping[str, Any]:
     """An adapter's config, if it is one of plain LoRA. UserError that names the option which is not."""
     try:
-        config = json.loads(path.read_text(encoding="utf-8"))
+        config = read_json(path)
         kind, rank, alpha = config["peft_type"], config.get("r"), config.get("lora_alpha")
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise UserError(f"{path} is no config of a PEFT adapter ({error!r}): copy or download it again.") from None
@@ -228,11 +231,17 @@ def read_config(path: Path) -> Mapping[str, Any]:
         raise UserError(
             f"{path} is an adapter of type {kind}, which is not read: merge it into its base with PEFT first."
         )
-    if not isinstance(alpha, int | float) or not math.isfinite(alpha) or type(rank) is not int or rank < 1:
+    if not _is_alpha(alpha) or type(rank) is not int or rank < 1:
         raise UserError(f"{path}: r is {rank!r} and lora_alpha {alpha!r}, where numbers are needed: download it again.")
     saved = config.get("modules_to_save") or []
     if not isinstance(saved, list) or not all(isinstance(name, str) and name for name in saved):
         raise UserError(f"{path}: modules_to_save is no list of names: download it again.")
+    patterns = config.get("alpha_pattern") or {}
+    if not isinstance(patterns, dict) or len(saved) > _MOST_SAVED or len(patterns) > _MOST_PATTERNS:
+        raise UserError(
+            f"{path}: modules_to_save or alpha_pattern is no list of at most {_MOST_SAVED} and {_MOST_PATTERNS} names: "
+            "download it again."
+        )
     init = config.get("init_lora_weights")
     if isinstance(init, str) and init.lower().startswith(_BASE_CHANGING):
         raise UserError(
@@ -247,10 +256,14 @@ def read_config(path: Path) -> Mapping[str, Any]:
     return config
 
 
+def _is_alpha(value: Any) -> bool:
+    return isinstance(value, int | float) and abs(value) < _LARGEST_ALPHA  # also no NaN
+
+
 def _alpha(layer: str, config: Mapping[str, Any], path: Path) -> float:
     for pattern, alpha in (config.get("alpha_pattern") or {}).items():
         plain = pattern.removeprefix("^")
-        if not re.fullmatch(r"[\w.]+", plain) or not isinstance(alpha, int | float):
+        if not re.fullmatch(r"[\w.]+", plain) or not _is_alpha(alpha):
             raise UserError(f"{path}: alpha_pattern {pattern!r} is not the name of a layer: merge it with PEFT first.")
         if layer == plain or (plain == pattern and layer.endswith("." + plain)):
             return alpha

@@ -5,10 +5,10 @@ those of the state dict that the module itself would give.
 """
 
 from collections.abc import Iterator
-from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fda.checkpoints.readers.budget import Budget, Exceeded
 from fda.checkpoints.readers.pickles import Held, Name
 from fda.checkpoints.readers.rebuild import NumpyArray, StoredTensor
 from fda.errors import UserError
@@ -21,7 +21,12 @@ if TYPE_CHECKING:
 Stored = StoredTensor | NumpyArray
 # Where training programs put the state dict among their other things, in the order in which they are looked for.
 _WITHIN = ("state_dict", "model_state_dict", "model", "module")
-_DEEPEST, _MOST = 64, 1_000_000  # levels and modules: what refers to itself, or to one part over and over, ends there
+# Levels; tensors with modules; characters of all names. What refers to itself, or to one part over and over, ends there, as
+# does one long name that is joined along every path. A module takes 300 bytes of a pickle, with its own names and tensors.
+# 100,000 experts are 400,000 modules and tensors, with 40 MB of names.
+_DEEPEST, _MOST, _MOST_CHARACTERS = 64, 1_000_000, 100_000_000
+_FEWEST, _FEWEST_CHARACTERS = 10_000, 1_000_000
+_LONGEST_NAME = 1024
 
 
 def tensors_in(root: Any, path: Path) -> dict[str, Stored]:
@@ -40,7 +45,7 @@ def tensors_in(root: Any, path: Path) -> dict[str, Stored]:
 def _tensors(root: Any, path: Path) -> dict[str, Stored]:
     for _ in range(_DEEPEST):
         if isinstance(root, Held) and _is_module(root):
-            return dict(_walk(root, "", path, 0, count()))
+            return dict(_walk(root, "", path, 0, _budget_of(path.stat().st_size)))
         if isinstance(root, Held):
             root = root.items  # a dict of a class of its own
         if not isinstance(root, dict):
@@ -60,18 +65,44 @@ def _is_module(value: Held) -> bool:
     return all(isinstance(value.state.get(key), dict) for key in ("_parameters", "_buffers", "_modules"))
 
 
-def _walk(module: Held, prefix: str, path: Path, depth: int, visits: Iterator[int]) -> Iterator[tuple[str, Stored]]:
+def _walk(module: Held, prefix: str, path: Path, depth: int, budget: Budget) -> Iterator[tuple[str, Stored]]:
     """As nn.Module.state_dict: own parameters, own persistent buffers, then the submodules."""
-    if depth > _DEEPEST or next(visits) > _MOST:
+    if depth > _DEEPEST:
         raise UserError(f"{path} holds a module that contains itself without end: give a file that holds a state dict.")
+    _pay(path, budget, sum(len(module.state[part]) for part in ("_parameters", "_buffers", "_modules")), 0)
     passing = module.state.get("_non_persistent_buffers_set", ())
     passing = passing if isinstance(passing, set | frozenset) else ()
     for name, value in [*module.state["_parameters"].items(), *module.state["_buffers"].items()]:
         if isinstance(name, str) and _is_tensor(value) and name not in passing:
-            yield prefix + name, value
+            yield _joined(prefix, name, path, budget), value
     for name, child in module.state["_modules"].items():
         if isinstance(name, str) and isinstance(child, Held) and _is_module(child):
-            yield from _walk(child, f"{prefix}{name}.", path, depth + 1, visits)
+            yield from _walk(child, f"{_joined(prefix, name, path, budget)}.", path, depth + 1, budget)
+
+
+def _budget_of(size: int) -> Budget:
+    return Budget(min(_FEWEST + size // 4, _MOST), min(_FEWEST_CHARACTERS + 20 * size, _MOST_CHARACTERS))
+
+
+def _joined(prefix: str, name: str, path: Path, budget: Budget) -> str:
+    """A name along the path to it, which is paid for. UserError if that is longer than any, or past the budget."""
+    length = len(prefix) + len(name)
+    if length > _LONGEST_NAME:
+        raise UserError(
+            f"{path} holds a module whose tensors' names are longer than {_LONGEST_NAME} characters: give a file that holds a "
+            "state dict."
+        )
+    _pay(path, budget, 1, length)
+    return prefix + name
+
+
+def _pay(path: Path, budget: Budget, operations: int, characters: int) -> None:
+    try:
+        budget.spend(operations, characters)
+    except Exceeded:
+        raise UserError(
+            f"{path} holds a module that contains itself without end: give a file that holds a state dict."
+        ) from None
 
 
 def _without(prefix: str, found: dict[str, Stored]) -> dict[str, Stored]:

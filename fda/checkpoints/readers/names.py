@@ -4,7 +4,7 @@ Checkpoints of one model come with and without the prefix of a wrapper (`vision_
 rename layers from one version to the next. What an architecture is, and its own renamings, are left to the callers.
 """
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -134,13 +134,40 @@ def best_prefix(weights: Weights, renamed: Mapping[str, str], expected: Mapping[
     several the shortest; `("", "")` if none is better.
     """
 
-    def fit(pair: tuple[str, str]) -> tuple[int, int]:
-        off, on = pair
-        names = {on + new.removeprefix(off): old for new, old in renamed.items() if new.startswith(off)}
-        found = [weights.header[old].shape == tuple(expected[new]) for new, old in names.items() if new in expected]
-        return sum(found), len(found)
+    fits = _fits(weights, renamed, expected)
+    return max(_prefixes(renamed, expected), key=lambda pair: fits.get(pair, (0, 0)))
 
-    return max(_prefixes(renamed, expected), key=fit)
+
+def _fits(
+    weights: Weights, renamed: Mapping[str, str], expected: Mapping[str, Shape]
+) -> dict[tuple[str, str], tuple[int, int]]:
+    """(prefix to take off, prefix to put on) → (tensors that then have an expected name and shape, an expected name).
+
+    Goes through all names once, whatever the number of prefixes: a stranger's file may have as many as tensors.
+    """
+    fits: dict[tuple[str, str], tuple[int, int]] = {}
+
+    def count(pair: tuple[str, str], old: str, new: str) -> None:
+        shapes, names = fits.get(pair, (0, 0))
+        fits[pair] = shapes + (weights.header[old].shape == tuple(expected[new])), names + 1
+
+    deepest = max((name.count(".") for name in expected), default=0)
+    for name, old in renamed.items():
+        for short in (name, *_ends(name, deepest + 1)):
+            if short in expected:
+                count((name.removesuffix(short), ""), old, short)
+    for name in expected:
+        for short in _ends(name, deepest):
+            if short in renamed:
+                count(("", name.removesuffix(short)), renamed[short], name)
+    return fits
+
+
+def _ends(name: str, most: int) -> Iterator[str]:
+    """What is left of a name without its first part, without its first two …: the `most` shortest."""
+    parts = name.rsplit(".", most)
+    for first in range(1, len(parts)):
+        yield ".".join(parts[first:])
 
 
 def _prefixes(names: Collection[str], expected: Collection[str]) -> list[tuple[str, str]]:
@@ -154,9 +181,8 @@ def _prefixes(names: Collection[str], expected: Collection[str]) -> list[tuple[s
         probes[part] = max(probes.get(part, ""), name, key=lambda name: (name.count("."), name))
     found = {("", "")}
     for probe in probes.values():
-        for name in names:
-            if name.endswith("." + probe):
-                found.add((name.removesuffix(probe), ""))
-            if probe.endswith("." + name) and "." in name:
-                found.add(("", probe.removesuffix(name)))
+        found |= {(name.removesuffix(probe), "") for name in names if name.endswith("." + probe)}
+        found |= {
+            ("", probe.removesuffix(name)) for name in _ends(probe, probe.count(".")) if name in names and "." in name
+        }
     return sorted(found, key=lambda pair: (len(pair[0]) + len(pair[1]), pair))

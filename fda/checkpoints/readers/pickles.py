@@ -12,12 +12,17 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from fda.checkpoints.readers.budget import Budget, Exceeded, budget_of
 from fda.checkpoints.readers.spans import Cursor, Span
 
 LAZY = 4096  # byte strings from this length on stay in the file, as spans
 # Of what may be a key: a tuple's parts, all levels together, and a number's bits. To hash a tuple is to go through all of it,
 # and 60 pairs, each twice the one before, have 2⁶⁰ parts; numbers of more bits can be made to have one hash.
 _KEY_PARTS, _KEY_BITS = 64, 64
+# Tuples can be made to have one hash too, and each is then compared with all before it. Of one pickle, and of one call.
+_TUPLES_AS_KEYS, _TUPLES_AT_ONCE = 5000, 1000
+# About what objects take in memory: a container by itself, each thing in it, an object of an unknown class.
+_CONTAINER_BYTES, _SLOT_BYTES, _HELD_BYTES = 100, 8, 400
 
 
 class Refused(Exception):
@@ -66,15 +71,17 @@ _HARMFUL |= {"ctypes", "webbrowser", "marshal", "pickle", "_pickle", "cloudpickl
 _HARMFUL_BUILTINS = {"eval", "exec", "execfile", "compile", "open", "getattr", "setattr", "input", "breakpoint"}
 
 
-def read_pickle(cursor: Cursor, rebuild: Rebuild, persistent: Persistent | None = None) -> Any:
+def read_pickle(
+    cursor: Cursor, rebuild: Rebuild, persistent: Persistent | None = None, budget: Budget | None = None
+) -> Any:
     """The object of the next pickle in the stream, as plain data, `Name`, `Held` and what `rebuild` makes.
 
-    `persistent` says what a persistent id stands for. Long byte strings come as `Span`. Raises `Refused` and `Damaged`;
-    the caller knows the file's name.
+    `persistent` says what a persistent id stands for. Long byte strings come as `Span`. `budget`: what is paid from; by default
+    one for what is left of the stream. Raises `Refused`, `Damaged` and `Exceeded`; the caller knows the file's name.
     """
     try:
-        return _Machine(cursor, rebuild, persistent).run()
-    except (Refused, Damaged):
+        return _Machine(cursor, rebuild, persistent, budget or budget_of(cursor.left)).run()
+    except (Refused, Damaged, Exceeded):
         raise
     except (ValueError, TypeError, KeyError, IndexError, AttributeError, struct.error, OverflowError) as error:
         raise Damaged(f"{type(error).__name__}: {error}") from None
@@ -88,13 +95,15 @@ _MARK = object()
 class _Machine:
     """The stack machine of a pickle. One opcode, one method below; an opcode without one is refused."""
 
-    def __init__(self, cursor: Cursor, rebuild: Rebuild, persistent: Persistent | None) -> None:
-        self.cursor, self.rebuild, self.persistent = cursor, rebuild, persistent
+    def __init__(self, cursor: Cursor, rebuild: Rebuild, persistent: Persistent | None, budget: Budget) -> None:
+        self.cursor, self.rebuild, self.persistent, self.budget = cursor, rebuild, persistent, budget
+        self.tuples_as_keys = 0
         self.stack: list[Any] = []
         self.memo: dict[int, Any] = {}
 
     def run(self) -> Any:
         while True:
+            self.budget.spend()
             code = self.cursor.read(1)
             opcode = pickletools.code2op.get(code.decode("latin-1")) if code else None
             if opcode is None:
@@ -117,6 +126,10 @@ class _Machine:
     def push(self, value: Any) -> None:
         self.stack.append(value)
 
+    def push_new(self, value: Any) -> None:
+        self.budget.spend(0, 2 * _CONTAINER_BYTES)  # sets, the largest, are 216 bytes when they are empty
+        self.push(value)
+
     def pop(self) -> Any:
         value = self.stack.pop()
         if value is _MARK:
@@ -133,10 +146,16 @@ class _Machine:
             if self.stack[place] is _MARK:
                 values = self.stack[place + 1 :]
                 del self.stack[place:]
+                self.copies(len(values))
                 return values
         raise Damaged("a mark is missing")
 
+    def copies(self, count: int) -> None:
+        """Pay for a container with so many things in it, or for going through them."""
+        self.budget.spend(count, _CONTAINER_BYTES + _SLOT_BYTES * count)
+
     def take(self, count: int) -> tuple:
+        self.budget.spend(0, _CONTAINER_BYTES)
         return tuple(reversed([self.pop() for _ in range(count)]))
 
     def remember(self, place: int) -> None:
@@ -154,7 +173,7 @@ class _Machine:
         if isinstance(target, Held):
             target.elements.extend(values)
         elif type(target) is set:
-            target.update(keys(values))
+            target.update(self.keys(values))
         elif type(target) is list:
             target.extend(values)
         else:
@@ -162,13 +181,24 @@ class _Machine:
 
     def add_items(self, values: list[Any]) -> None:
         target = self.top()
-        items = _pairs(values)
+        items = self.pairs(values)
         if isinstance(target, Held):
             target.items.update(items)
         elif type(target) is dict:
             target.update(items)
         else:
             raise Refused(f"sets items of {described(target)}")
+
+    def keys(self, values: list[Any]) -> list[Any]:
+        self.tuples_as_keys += sum(type(value) is tuple for value in values)
+        if self.tuples_as_keys > _TUPLES_AS_KEYS:
+            raise Refused("uses thousands of tuples as keys")
+        return keys(values)
+
+    def pairs(self, values: list[Any]) -> dict[Any, Any]:
+        if len(values) % 2:
+            raise Damaged("a key has no value")
+        return dict(zip(self.keys(values[::2]), values[1::2], strict=True))
 
     # names, objects and calls
 
@@ -184,13 +214,20 @@ class _Machine:
 
     def call(self, function: Any, args: Any) -> Any:
         if isinstance(function, Name) and isinstance(args, tuple) and function in self.rebuild:
+            self.pay(args)
             return self.rebuild[function](*args)
         raise Refused(f"asks to run {described(function)}")
+
+    def pay(self, args: tuple) -> None:
+        """For an object that a call makes of these arguments, which it may copy or go through."""
+        self.copies(len(args) + sum(len(one) for one in args if isinstance(one, list | tuple | dict | set | frozenset)))
+        self.budget.spend(0, _HELD_BYTES + sum(len(one) for one in args if isinstance(one, str | bytes)))
 
     def make(self, of: Any, args: Any) -> Any:
         """An object made without calling its constructor."""
         if not isinstance(of, Name) or not isinstance(args, tuple):
             raise Refused(f"makes an object of {described(of)}")
+        self.pay(args)
         if of in self.rebuild:
             return self.rebuild[of](*args)
         if of.module in ("builtins", "__builtin__"):
@@ -206,6 +243,7 @@ class _Machine:
             return
         parts = state if isinstance(state, tuple) and len(state) == 2 else (state,)
         named = [part for part in parts if isinstance(part, dict)]
+        self.copies(sum(map(len, named)))
         for key in (key for part in named for key in part):
             if isinstance(key, str) and key.startswith("__") and key.endswith("__"):
                 raise Refused(f"gives an object a {key} of its own")
@@ -223,15 +261,11 @@ class _Machine:
         self.push(self.persistent(value))
 
 
-def _pairs(values: list[Any]) -> dict[Any, Any]:
-    if len(values) % 2:
-        raise Damaged("a key has no value")
-    return dict(zip(keys(values[::2]), values[1::2], strict=True))
-
-
 def keys(values: Iterable[Any]) -> list[Any]:
     """The values, all of which may be keys of a dict or elements of a set. Refused if hashing one could take without end."""
     found = list(values)
+    if sum(type(value) is tuple for value in found) > _TUPLES_AT_ONCE:
+        raise Refused("uses thousands of tuples as keys")
     for value in found:
         if not _may_be_key(value):
             raise Refused(f"uses {described(value)} as a key")
@@ -329,17 +363,17 @@ _ACTIONS: dict[str, Callable[[_Machine, Any], Any]] = {
     "GET": lambda m, place: m.push(m.memo[place]),
     "BINGET": lambda m, place: m.push(m.memo[place]),
     "LONG_BINGET": lambda m, place: m.push(m.memo[place]),
-    "EMPTY_LIST": lambda m, _: m.push([]),
+    "EMPTY_LIST": lambda m, _: m.push_new([]),
     "EMPTY_TUPLE": lambda m, _: m.push(()),
-    "EMPTY_DICT": lambda m, _: m.push({}),
-    "EMPTY_SET": lambda m, _: m.push(set()),
+    "EMPTY_DICT": lambda m, _: m.push_new({}),
+    "EMPTY_SET": lambda m, _: m.push_new(set()),
     "LIST": lambda m, _: m.push(m.to_mark()),
     "TUPLE": lambda m, _: m.push(tuple(m.to_mark())),
     "TUPLE1": lambda m, _: m.push(m.take(1)),
     "TUPLE2": lambda m, _: m.push(m.take(2)),
     "TUPLE3": lambda m, _: m.push(m.take(3)),
-    "DICT": lambda m, _: m.push(_pairs(m.to_mark())),
-    "FROZENSET": lambda m, _: m.push(frozenset(keys(m.to_mark()))),
+    "DICT": lambda m, _: m.push(m.pairs(m.to_mark())),
+    "FROZENSET": lambda m, _: m.push(frozenset(m.keys(m.to_mark()))),
     "APPEND": lambda m, _: m.add_elements([m.pop()]),
     "APPENDS": lambda m, _: m.add_elements(m.to_mark()),
     "ADDITEMS": lambda m, _: m.add_elements(m.to_mark()),

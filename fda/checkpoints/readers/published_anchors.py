@@ -11,14 +11,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from fda.checkpoints.readers.budget import Exceeded, budget_of
 from fda.checkpoints.readers.pickles import Damaged, Refused, read_pickle
-from fda.checkpoints.readers.rebuild import REBUILD, NumpyArray
+from fda.checkpoints.readers.rebuild import NumpyArray, rebuild_within
 from fda.checkpoints.readers.signs import kind_of, refuse_what_is_no_checkpoint
 from fda.checkpoints.readers.spans import Cursor, Span
 from fda.errors import UserError
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+LONGEST_HEADER = 2**16  # bytes: numpy itself writes some hundred
 
 
 def read_published_anchors(path: str | Path) -> "Tensor":
@@ -39,9 +42,11 @@ def read_published_anchors(path: str | Path) -> "Tensor":
         else:
             mapped = np.load(path, mmap_mode="r", allow_pickle=False)
             anchors, pickled = torch.from_numpy(np.array(mapped, dtype=np.float32)), False
+    except Exceeded as problem:
+        raise UserError(f"{path} {problem}, and was not opened: do not trust it.") from None
     except Refused as problem:
         raise UserError(f"{path} {problem}, so it is more than anchors and was not opened: do not trust it.") from None
-    except (Damaged, ValueError, TypeError, OSError, EOFError) as problem:
+    except (Damaged, ValueError, TypeError, OSError, EOFError, OverflowError, RecursionError, MemoryError) as problem:
         raise UserError(f"{path} is not a whole .npy file ({problem}): copy or download it again.") from None
     if anchors.ndim == 2:
         anchors = anchors[:, None]
@@ -58,6 +63,10 @@ def _header(path: Path) -> tuple[np.dtype, int]:
     """The dtype of a .npy file and where its data begins."""
     with path.open("rb") as file:
         version = np.lib.format.read_magic(file)
+        length = int.from_bytes(file.read(2 if version == (1, 0) else 4), "little")
+        if length > LONGEST_HEADER:  # numpy would allocate it before it reads it
+            raise Damaged(f"its header is said to have {length:,} bytes")
+        file.seek(np.lib.format.MAGIC_LEN)
         read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
         try:
             _, _, dtype = read(file)
@@ -68,7 +77,8 @@ def _header(path: Path) -> tuple[np.dtype, int]:
 
 def _arrays(cursor: Cursor) -> dict[str, NumpyArray]:
     """The arrays of a dict that numpy saved, which it pickles as an array of one object."""
-    root = read_pickle(cursor, REBUILD)
+    budget = budget_of(cursor.left)
+    root = read_pickle(cursor, rebuild_within(budget), budget=budget)
     if isinstance(root, NumpyArray) and root.objects is not None and len(root.objects) == 1:
         root = root.objects[0]
     if not isinstance(root, dict):

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from fda.checkpoints.readers.budget import Budget
 from fda.checkpoints.readers.pickles import Damaged, Held, Name, Refused, Shell, described, keys
 from fda.checkpoints.readers.spans import Cursor, Span
 from fda.checkpoints.weights import TensorInfo
@@ -81,6 +82,11 @@ class StoredTensor:
         return torch.frombuffer(data, dtype=dtype).as_strided(self.shape, self.stride).contiguous()
 
     @property
+    def bytes_read(self) -> int:
+        """How many bytes of the file are read for it."""
+        return self._extent * TORCH_DTYPES[self.dtype].itemsize
+
+    @property
     def _extent(self) -> int:
         """How many elements of the storage lie between the tensor's first and last."""
         if not self.info.count:
@@ -142,6 +148,11 @@ class NumpyArray(Shell):
         if self.data is None:
             return "is a numpy array without numbers"
         return None if self.info.dtype in TORCH_DTYPES else f"is a numpy array of {self.info.dtype}"
+
+    @property
+    def bytes_read(self) -> int:
+        """How many bytes of the file are read for it."""
+        return 0 if self.data is None else self.data.length if isinstance(self.data, Span) else len(self.data)
 
     def read(self) -> Tensor:
         data = self.data.read() if isinstance(self.data, Span) else self.data
@@ -248,20 +259,25 @@ def storage_of(value: Any) -> Storage:
     return Storage(value[2], storage_type(value[1]), value[4])
 
 
-def _from_bytes(data: Any) -> Storage:
+def _from_bytes(data: Any, budget: Budget | None = None) -> Storage:
     """torch.storage._load_from_bytes: a storage pickled without torch.save, as a legacy torch file of its own.
 
-    Never one within another: reading the inner twice at each level would take without end.
+    Never one within another: reading the inner twice at each level would take without end. All draw from one `budget`.
     """
     from fda.checkpoints.readers.torch_files import read_legacy  # that module needs this one
 
     if not isinstance(data, bytes | Span):
         raise Damaged("a storage is no bytes")
     span = data if isinstance(data, Span) else Span(data, 0, len(data))
-    root = read_legacy(Cursor(span), {name: made for name, made in REBUILD.items() if made is not _from_bytes})
+    root = read_legacy(Cursor(span), _WITHIN, budget)
     if not isinstance(root, Storage):
         raise Damaged("a storage's bytes hold something else")
     return root
+
+
+def rebuild_within(budget: Budget) -> dict[Name, Callable[..., Any]]:
+    """`REBUILD`, where what is pickled within a pickle draws from the same budget."""
+    return REBUILD | {Name("torch.storage", "_load_from_bytes"): lambda data: _from_bytes(data, budget)}
 
 
 _MULTIARRAY = ("numpy.core.multiarray", "numpy._core.multiarray")
@@ -299,3 +315,4 @@ REBUILD: dict[Name, Callable[..., Any]] = {
     **{Name(module, "scalar"): _scalar for module in _MULTIARRAY},
     **{name: _held(name) for name in _KEPT},
 }
+_WITHIN = {name: made for name, made in REBUILD.items() if made is not _from_bytes}

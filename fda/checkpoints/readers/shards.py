@@ -1,10 +1,10 @@
 """A checkpoint cut into several files, with an index that tells which tensor is in which (`….index.json`)."""
 
-import json
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
+from fda.checkpoints.json_files import INDEX_BYTES, read_json
 from fda.checkpoints.readers.torch_files import PickledCheckpoint
 from fda.checkpoints.weights import Checkpoint, TensorInfo, Weights, joint_fingerprint
 from fda.errors import UserError
@@ -23,7 +23,7 @@ class ShardedCheckpoint(Weights):
     def index(self) -> dict[str, str]:
         """Tensor name → shard, as the index says. UserError for one that is no index or names files outside its folder."""
         try:
-            named = json.loads(self.path.read_text(encoding="utf-8"))["weight_map"]
+            named = read_json(self.path, INDEX_BYTES)["weight_map"]
             if not all(isinstance(shard, str) and shard for shard in named.values()) or not named:
                 raise ValueError("a tensor has no shard")
         except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:

@@ -54,13 +54,22 @@ class Cursor:
 
     def readline(self) -> bytes:
         """Up to and with the next line end, as the oldest pickle opcodes need; at most a megabyte."""
-        begin = self.place
-        line = self.read(self.CHUNK)
-        end = line.find(b"\n") + 1
-        if end:
-            self.place = begin + end
-            return line[:end]
-        return line
+        parts, length = [], 0
+        while length < self.CHUNK and self.left:
+            self._fill()
+            first = self.place - self._at
+            end = self._chunk.find(b"\n", first, first + self.CHUNK - length) + 1
+            parts.append(self._chunk[first : end or first + self.CHUNK - length])
+            self.place += len(parts[-1])
+            length += len(parts[-1])
+            if end or not parts[-1]:
+                break
+        return b"".join(parts)
+
+    def _fill(self) -> None:
+        """Let the next byte be in the chunk: what stands there is used to its end, so that no byte is copied twice."""
+        if not self._at <= self.place < self._at + len(self._chunk):
+            self._at, self._chunk = self.place, self.span.read(self.place, self.CHUNK)
 
     def skip(self, length: int) -> Span:
         """The next `length` bytes as a span, unread. ValueError if there are not so many."""

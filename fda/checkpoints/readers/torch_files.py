@@ -11,9 +11,18 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fda.checkpoints.readers.budget import Budget, Exceeded, budget_of
 from fda.checkpoints.readers.modules import tensors_in
 from fda.checkpoints.readers.pickles import Damaged, Name, Rebuild, Refused, read_pickle
-from fda.checkpoints.readers.rebuild import REBUILD, TORCH_DTYPES, NumpyArray, Storage, StoredTensor, storage_of
+from fda.checkpoints.readers.rebuild import (
+    REBUILD,
+    TORCH_DTYPES,
+    NumpyArray,
+    Storage,
+    StoredTensor,
+    rebuild_within,
+    storage_of,
+)
 from fda.checkpoints.readers.signs import kind_of, refuse_what_is_no_checkpoint
 from fda.checkpoints.readers.spans import Cursor, Span
 from fda.checkpoints.weights import TensorInfo, Weights, file_fingerprint
@@ -24,6 +33,8 @@ if TYPE_CHECKING:
 
 _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 _LONGEST_PICKLE = 1 << 29  # of a zip archive: names and shapes of millions of tensors fit in
+# All tensors together may be so many times larger than the file: tied weights and layers that are shared are stored once.
+_TIMES_THE_FILE, _AT_LEAST = 16, 64 * 2**20
 
 
 class PickledCheckpoint(Weights):
@@ -46,6 +57,12 @@ class PickledCheckpoint(Weights):
                 raise UserError(
                     f"{self.path}: tensor {name} {problem}: the file is damaged, copy or download it again."
                 )
+        total = sum(tensor.bytes_read for tensor in found.values())
+        if total > _TIMES_THE_FILE * self.bytes + _AT_LEAST:
+            raise UserError(
+                f"{self.path}: its {len(found):,} tensors are {total:,} bytes, which overlap in a file of {self.bytes:,}: no "
+                "checkpoint shares so much, do not trust this file."
+            )
         return dict(sorted(found.items()))
 
     @cached_property
@@ -77,7 +94,13 @@ def read_root(path: Path) -> Any:
     try:
         if kind_of(path) == "zip":
             return _read_zip(path)
-        return read_legacy(Cursor(Span(path, 0, path.stat().st_size)))
+        size = path.stat().st_size
+        budget = budget_of(size)
+        return read_legacy(Cursor(Span(path, 0, size)), rebuild_within(budget), budget)
+    except Exceeded as problem:
+        raise UserError(
+            f"{path} {problem}, and was not opened: do not trust it, or ask its authors for a safetensors file."
+        ) from None
     except Refused as problem:
         raise UserError(
             f"{path} {problem}, so it is more than weights and was not opened: "
@@ -103,9 +126,8 @@ def _read_zip(path: Path) -> Any:
         order = members.get(folder + "byteorder")
         if order is not None and (order.file_size > 16 or archive.read(order) != b"little"):
             raise Refused("was written by a machine of the other byte order")
-        if members[pickles[0]].file_size > _LONGEST_PICKLE:
-            raise Damaged("its data.pkl is too long")
-        text = archive.read(pickles[0])
+    text = _pickle_of(path, members[pickles[0]])
+    budget = budget_of(len(text))
     storages: dict[str, Storage] = {}
 
     def storage(value: Any) -> Storage:
@@ -117,7 +139,17 @@ def _read_zip(path: Path) -> Any:
             storages[one.key] = one
         return storages[one.key] if storages[one.key].dtype == one.dtype else _retyped(storages[one.key], one)
 
-    return read_pickle(Cursor(Span(text, 0, len(text))), REBUILD, storage)
+    return read_pickle(Cursor(Span(text, 0, len(text))), rebuild_within(budget), storage, budget)
+
+
+def _pickle_of(path: Path, info: zipfile.ZipInfo) -> bytes:
+    """The bytes of data.pkl, which are no more than the file has: compressed, a kilobyte could become a megabyte."""
+    if info.file_size > _LONGEST_PICKLE:
+        raise Damaged("its data.pkl is too long")
+    text = _member(path, info).read()
+    if zlib.crc32(text) != info.CRC:
+        raise Damaged("its data.pkl has another checksum than the archive says")
+    return text
 
 
 def _retyped(stored: Storage, one: Storage) -> Storage:
@@ -140,8 +172,12 @@ def _member(path: Path, info: zipfile.ZipInfo) -> Span:
     return Span(path, start, info.file_size)
 
 
-def read_legacy(cursor: Cursor, rebuild: Rebuild = REBUILD) -> Any:
-    """The object in an old torch file (magic number, version, machine, object, storage keys, storages), or in one pickle."""
+def read_legacy(cursor: Cursor, rebuild: Rebuild = REBUILD, budget: Budget | None = None) -> Any:
+    """The object in an old torch file (magic number, version, machine, object, storage keys, storages), or in one pickle.
+
+    All draw from one `budget`, by default one for what is left of the stream.
+    """
+    budget = budget or budget_of(cursor.left)
     storages: dict[str, Storage] = {}
 
     def persistent(value: Any) -> Any:
@@ -150,13 +186,13 @@ def read_legacy(cursor: Cursor, rebuild: Rebuild = REBUILD) -> Any:
         one = storage_of(value)
         return storages.setdefault(one.key, one)
 
-    root = read_pickle(cursor, rebuild, persistent)
+    root = read_pickle(cursor, rebuild, persistent, budget)
     if root != _LEGACY_MAGIC:
         return root
-    version, machine = read_pickle(cursor, rebuild), read_pickle(cursor, rebuild)
+    version, machine = (read_pickle(cursor, rebuild, None, budget) for _ in range(2))
     if version != 1001 or not isinstance(machine, dict) or machine.get("little_endian") is not True:
         raise Refused("was written by an unknown version of torch or another kind of machine")
-    root, keys = read_pickle(cursor, rebuild, persistent), read_pickle(cursor, rebuild)
+    root, keys = (read_pickle(cursor, rebuild, one, budget) for one in (persistent, None))
     for key in keys if isinstance(keys, list) else ():
         size, one = cursor.read(8), storages.get(key) if isinstance(key, str) else None
         count = int.from_bytes(size, "little")
