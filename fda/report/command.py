@@ -55,10 +55,14 @@ def _landscape(spec: RunSpec, settings: LandscapeSettings) -> str:
 
 
 def _import(spec: RunSpec, folder: str) -> str:
-    """Numbers of anchors and tokens are the files'; the rest is said, though the folder's name may tell it too."""
+    """Numbers of anchors and tokens are the files'; what else is known is said, though the folder's name may tell it too."""
     names = ("init", "sigma", "steps") if spec.construction.init == "gauss" else ("init", "steps")
-    told = [part for name in names for part in (f"--{name}", str(getattr(spec.construction, name)))]
+    told = [part for name in names if name not in spec.unknown for part in _option(spec, name)]
     return _line("import", folder, *_shared(spec, with_tasks=spec.tasks != spec.zoo.task_names), *told)
+
+
+def _option(spec: RunSpec, name: str) -> tuple[str, str]:
+    return f"--{name}", str(getattr(spec.construction, name))
 
 
 def _settings(spec: RunSpec) -> list[str]:
