@@ -72,7 +72,7 @@ def construct(
     preset: Annotated[str, typer.Option(help="paper or fast")] = "fast",
     seed: SeedOption = 0,
     device: DeviceOption = "auto",
-    engine: Annotated[str, typer.Option(help="local or ray")] = "local",
+    engine: Annotated[str, typer.Option(help="local; ray does not work yet")] = "local",
     fresh: FreshOption = False,
     **settings: Any,
 ) -> None:
@@ -118,23 +118,25 @@ def compare(
         split_blocks,
         split_list,
     )
+    from fda.requests.unread import require_readers
     from fda.zoos.zoo import load_zoo
 
     require_folder(json_file)
     loaded = load_zoo(zoo)
     chosen = known_tasks(loaded, split_list(tasks) or (_store().run(anchors).spec.tasks if anchors else ()))
-    words = split_list(methods) or ("main",)
+    words, adaptation = split_list(methods) or ("main",), read_adaptation(adapt or ())
     spec = make_spec(
         zoo,
         tasks=chosen,
         blocks=split_blocks(blocks),
         methods=choose_methods(loaded, chosen, words, anchors=anchors is not None, sweep=sweep),
         hyperparameters=read_assignments(settings or ()),
-        adaptation=read_adaptation(adapt or ()),
+        adaptation=adaptation,
         anchors_run=anchors,
         device=device,
         seed=seed,
     )
+    require_readers(spec, adaptation)
     report(_run(spec, fresh), json_file)
 
 
@@ -150,18 +152,21 @@ def demo(
     """Construct anchors on the embedded zoo and compare eight methods: no network, no GPU."""
     from fda.requests.hyperparameters import read_assignments
     from fda.requests.runs import MAIN_METHODS, construct_settings, make_spec, read_adaptation, with_swept
+    from fda.requests.unread import require_readers
     from fda.zoos.zoo import load_zoo
 
     require_folder(json_file)
+    adaptation = read_adaptation(adapt or ())
     spec = make_spec(
         "demo",
         construct=construct_settings("fast", family=load_zoo("demo").family, seed=seed),
         methods=with_swept(MAIN_METHODS) if sweep else MAIN_METHODS,
         hyperparameters=read_assignments(settings or ()),
-        adaptation=read_adaptation(adapt or ()),
+        adaptation=adaptation,
         device=device,
         seed=seed,
     )
+    require_readers(spec, adaptation)
     report(_run(spec, fresh), json_file)
 
 
