@@ -8,6 +8,7 @@ from typing import Any
 import streamlit as st
 
 from fda.errors import UserError
+from fda.escape import markdown
 from fda.home import model_roots
 from fda.jobs import lifecycle as jobs
 from fda.merging.registry import METHODS
@@ -267,7 +268,7 @@ if by_hand:
     told.append("set by hand: " + ", ".join(f"{name} = {value}" for name, value in by_hand.items()))
 with st.container(horizontal=True, vertical_alignment="center"):
     st.button("Start", type="primary", icon=":material/play_arrow:", on_click=start, args=(spec,), key="start")
-    st.caption("; ".join(told).replace("_", "\\_"), width="stretch")
+    st.caption(markdown("; ".join(told)), width="stretch")
 show_estimate(spec, busy=bool(waiting))
 lacking = [lack for name in spec.methods if (lack := missing_need(spec, METHODS[name]))]
 if lacking:
