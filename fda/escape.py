@@ -16,7 +16,7 @@ _LATEX = {"&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{"
 # GitHub's Markdown makes links of bare addresses, escaped or not; in code it does not.
 _ADDRESS = re.compile(r"(?:https?://|www\.)[^\s`]*[^\s`.,;:!?)]|[\w.+-]+@[\w-]+(?:\.[\w-]+)+", re.IGNORECASE)
 _MARKUP = re.compile(r"([\\*_\[\]$~<>:#`|&])")
-_LINE_START = re.compile(r"^(\s*\d*)([-+=.)])")  # a list, a rule, the underline of a heading
+_LINE_START = re.compile(r"^(\d*)([-+=.)])(?=[-=\s]|$)")  # a list, a rule, the underline of a heading
 _FORMULA = re.compile(r"[=+\-@\t\r\n＝＋－＠]")
 NUMBERS = "biufcmM"  # numpy's letters of dtypes whose values are no texts
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.IGNORECASE)
