@@ -1,8 +1,10 @@
 """The dashboard: `streamlit run app.py`. The server; what a visitor sees is pages/frame.py and the pages beside it."""
 
 import streamlit as st
+from starlette.middleware import Middleware
 
 from fda.ui import feed
+from fda.ui.guard import Guard
 from fda.ui.warm import warm
 
-app = st.App("pages/frame.py", lifespan=warm, routes=[feed.route()])
+app = st.App("pages/frame.py", lifespan=warm, routes=[feed.route()], middleware=[Middleware(Guard)])

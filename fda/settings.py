@@ -53,6 +53,20 @@ class ConstructSettings(BaseModel):
     seed: int = Field(0, ge=0, lt=2**31, description="each unit's own seed follows from (seed, task, block)")
 
 
+# A setting that is read only where another has this value.
+ONLY_WITH: dict[str, tuple[str, str]] = {
+    "sigma": ("init", "gauss"),
+    "weight_scale": ("init", "weight"),
+    "momentum": ("optimizer", "muon"),
+}
+
+
+def is_read(name: str, values: Mapping[str, Any]) -> bool:
+    """Whether construction with these values of all fields reads the one of this name."""
+    other, value = ONLY_WITH.get(name, (name, values[name]))
+    return values[other] == value
+
+
 class AdaptSettings(BaseModel):
     """How a model is adapted on anchors, block by block, with Adam (arXiv 2510.21223, adaptation).
 

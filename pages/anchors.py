@@ -6,6 +6,7 @@ from functools import partial
 import plotly.graph_objects as go
 import streamlit as st
 
+from fda.escape import markdown
 from fda.figures.anchors import STEP
 from fda.figures.ridge import SHAPES
 from fda.figures.scrub import Scrubbed
@@ -134,7 +135,7 @@ def wait() -> None:
         with st.container(horizontal=True, vertical_alignment="center", gap="small"):
             badge(now)
             position = known.queue_position(run.run_id)
-            st.markdown(f"number {position} in the queue of {now.device}" if position else run.spec.zoo.name)
+            st.markdown(f"number {position} in the queue of {now.device}" if position else markdown(run.spec.zoo.name))
         notices.empty(
             "Nothing is recorded yet: figures appear here with the first steps."
             if now.active
@@ -177,7 +178,7 @@ def show() -> None:
 def show_status(now: list[Run]) -> None:
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
         badge(now[0])
-        told = f"**{run.spec.zoo.name}** · {task}, block {block}"
+        told = f"**{markdown(run.spec.zoo.name)}** · {markdown(task)}, block {block}"
         waiting = [names[one.run_id] for one in now if one.active]
         if len(now) > 1 and waiting:
             told += f" · still at work or waiting: {', '.join(waiting)}"

@@ -1,6 +1,7 @@
 """Checkpoints: what is in a zoo. Blocks, tensors, sizes, and how the task vectors lie to each other."""
 
 import math
+import shlex
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,7 @@ import pandas as pd
 import streamlit as st
 
 from fda.errors import UserError
+from fda.escape import cells, markdown
 from fda.figures.checkpoints import cosine_map, norm_map, treatment_bars, treatment_counts, treatment_of
 from fda.home import model_roots
 from fda.report.format import number, plural, size
@@ -42,7 +44,7 @@ if own_zoo_card():
 if reference is None:
     notices.empty("Give the path of a zoo file, or fill in what your checkpoints are.")
     st.stop()
-commands = [f"python -m fda zoo show {reference}", f"python -m fda zoo check {reference}"]
+commands = [shlex.join(["python", "-m", "fda", "zoo", word, reference]) for word in ("show", "check")]
 
 
 def stop_with(problems: list[str]) -> None:
@@ -79,7 +81,7 @@ except UserError as error:
 for problem in found["problems"]:
     notices.problem(problem)
 if found["description"]:
-    st.markdown(found["description"])
+    st.markdown(markdown(found["description"]))
 
 tasks, blocks = found["tasks"], found["blocks"]
 names = [task["name"] for task in tasks]
@@ -182,7 +184,7 @@ def norm_table() -> pd.DataFrame:
 
 st.subheader("Tasks", anchor=False)
 st.dataframe(
-    task_table(),
+    cells(task_table()),
     hide_index=True,
     alt="Tasks of the zoo with their data and checkpoints",
     column_config={
@@ -203,7 +205,9 @@ plot(
 )
 every = plural(len(found["treatments"]), "tensor")
 with st.expander(f"{every}, {inside} of them in blocks", icon=":material/view_list:"):
-    st.dataframe(tensor_table(), hide_index=True, alt="Every tensor of the base with its block, shape and treatment")
+    st.dataframe(
+        cells(tensor_table()), hide_index=True, alt="Every tensor of the base with its block, shape and treatment"
+    )
 
 with st.container(horizontal=True, vertical_alignment="center"):
     if of_mine:

@@ -5,6 +5,7 @@ from dataclasses import replace
 import streamlit as st
 
 from fda.analysis.scores import AVERAGE
+from fda.escape import markdown
 from fda.figures.cost import CostAxis
 from fda.figures.kinds import LOOKS, Kind
 from fda.merging.registry import METHODS
@@ -83,9 +84,11 @@ def show_results(run: Run) -> None:
     found = results(known, run)
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
         badge(run)
-        scored = f"**{run.spec.zoo.name}** · {len(found.methods)} of {plural(len(run.spec.methods), 'method')}"
+        scored = (
+            f"**{markdown(run.spec.zoo.name)}** · {len(found.methods)} of {plural(len(run.spec.methods), 'method')}"
+        )
         if found.methods:
-            scored += f" · {found.metric} on {found.count:,} {found.split} samples"
+            scored += f" · {found.metric} on {found.count:,} {markdown(found.split)} samples"
         st.markdown(scored, width="stretch")
         st.page_link(pages.WATCH, label="Watch", icon=":material/monitoring:", query_params={"run": run.run_id})
     if not found.methods:

@@ -8,6 +8,7 @@ from typing import Any
 import streamlit as st
 
 from fda.errors import UserError
+from fda.escape import markdown
 from fda.home import model_roots
 from fda.jobs import lifecycle as jobs
 from fda.merging.registry import METHODS
@@ -27,7 +28,17 @@ from fda.requests.runs import (
     split_blocks,
     with_swept,
 )
-from fda.settings import AdaptSettings, ConstructSettings, Family, both_epochs, in_paper, presets
+from fda.requests.unread import adaptation_read_by
+from fda.settings import (
+    ONLY_WITH,
+    AdaptSettings,
+    ConstructSettings,
+    Family,
+    both_epochs,
+    in_paper,
+    is_read,
+    presets,
+)
 from fda.store.spec import RunSpec
 from fda.store.store import ACTIVE, queue_device
 from fda.ui import forms, notices, pages
@@ -41,7 +52,6 @@ from fda.ui.zoos import choose_zoo
 FIELD_PIXELS = 150  # of a number or a choice: six abreast on a laptop, two on a phone
 FIELDS = tuple(name for name in ConstructSettings.model_fields if name != "preset")
 FIRST = ("init", "sigma", "anchors", "steps", "seed")  # the others wait in an expander
-ONLY_WITH = {"sigma": ("init", "gauss"), "weight_scale": ("init", "weight"), "momentum": ("optimizer", "muon")}
 ADAPT_FIELDS = tuple(AdaptSettings.model_fields)
 ADAPT = "adapt."  # begins the keys of adaptation settings: construction has a distance too
 PLAIN_METHODS = [name for name, one in METHODS.items() if not one.swept]
@@ -199,7 +209,8 @@ def method_inputs() -> dict[str, dict[str, Any]]:
 def adapt_inputs() -> dict[str, Any]:
     found = {}
     with st.container(horizontal=True):
-        for name, field in AdaptSettings.model_fields.items():
+        for name in adaptation_read_by(chosen):
+            field = AdaptSettings.model_fields[name]
             default = getattr(usual_adapt, name)
             found[name] = forms.field_input(name, field, default, key=ADAPT + name, width=FIELD_PIXELS)
     own = ", ".join(name.replace("_", " ") for name in both_epochs(zoo.adapt))
@@ -220,7 +231,10 @@ if any(METHODS[name].start for name in chosen):
         adaptation = adapt_inputs()
 
 try:
-    changed = {name: value for name, value in values.items() if value != getattr(known[preset], name)}
+    whole = known[preset].model_dump() | values
+    changed = {
+        name: value for name, value in values.items() if value != getattr(known[preset], name) and is_read(name, whole)
+    }
     settings = construct_settings(preset, family=zoo.family, **changed)
     spec = make_spec(
         reference,
@@ -254,7 +268,7 @@ if by_hand:
     told.append("set by hand: " + ", ".join(f"{name} = {value}" for name, value in by_hand.items()))
 with st.container(horizontal=True, vertical_alignment="center"):
     st.button("Start", type="primary", icon=":material/play_arrow:", on_click=start, args=(spec,), key="start")
-    st.caption("; ".join(told).replace("_", "\\_"), width="stretch")
+    st.caption(markdown("; ".join(told)), width="stretch")
 show_estimate(spec, busy=bool(waiting))
 lacking = [lack for name in spec.methods if (lack := missing_need(spec, METHODS[name]))]
 if lacking:

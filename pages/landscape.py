@@ -6,6 +6,7 @@ import plotly.graph_objects as go
 import streamlit as st
 
 from fda.errors import UserError
+from fda.escape import code, markdown
 from fda.figures.landscape import METRICS, TITLES, mark
 from fda.jobs import lifecycle as jobs
 from fda.report import landscape
@@ -111,9 +112,9 @@ with st.container(horizontal=True, vertical_alignment="center", key="actions"):
 def show_status(run: Run, found: LandscapeMap | None) -> None:
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
         badge(run)
-        told = f"**{run.spec.zoo.name}** · anchors of `{run.spec.anchors_run}`"
+        told = f"**{markdown(run.spec.zoo.name)}** · anchors of {code(run.spec.anchors_run or '')}"
         if found is not None:
-            told += f" · {sum(found.samples.values()):,} samples of the {found.split} split at every point"
+            told += f" · {sum(found.samples.values()):,} samples of the {markdown(found.split)} split at every point"
         st.markdown(told, width="stretch")
     if run.state != "done" and run.units_total:
         st.progress(run.units_done / run.units_total, f"{run.units_done} of {run.units_total} units")

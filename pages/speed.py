@@ -4,6 +4,7 @@ import time
 
 import streamlit as st
 
+from fda.escape import markdown
 from fda.store.bench_results import KINDS, kept_results
 from fda.ui import notices
 from fda.ui import speed as measured
@@ -47,11 +48,11 @@ except (KeyError, TypeError, ValueError, AttributeError):
 
 for view in views:
     plot(view.draw(), key=f"speed-{chosen}-{view.name}".replace(" ", "-").replace("/", "-"), alt=view.alt)
-    st.caption(view.note.replace("_", "\\_"))
+    st.caption(markdown(view.note))
     st.dataframe(view.table, hide_index=True, width="stretch")
 
 moment = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(result.date))
-st.caption(f":material/memory: {measured.machine_words(result)}. {moment}.".replace("_", "\\_"))
+st.caption(f":material/memory: {markdown(f'{measured.machine_words(result)}. {moment}.')}")
 export_menu(
     f"fda-speed-{chosen}",
     tables={view.name: lambda view=view: view.table for view in views},

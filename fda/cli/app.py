@@ -175,12 +175,17 @@ def zoo_check(
 ) -> None:
     """Do the files of a zoo fit together? Headers first; then downloads what is missing, and tries one batch of each task."""
     from fda.cli.check import print_preview, try_out
+    from fda.report.cited import cited
     from fda.requests.preview import preview
     from fda.zoos.zoo import load_zoo
 
+    if as_json and not headers:
+        raise UserError("--json tells what --headers finds: add --headers, or leave --json out.")
     loaded = load_zoo(zoo)
+    if loaded.cited is not None:
+        cited(loaded.cited)
     found = preview(loaded)
-    if as_json and headers:
+    if as_json:
         print(found.model_dump_json())
         return
     if headers or found.download_bytes:

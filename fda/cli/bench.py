@@ -42,7 +42,7 @@ def construct(
 
     Ratios: of one unit, compile time included; and of 96 such units (eight tasks, twelve blocks), which compile once.
     """
-    from fda.bench.construct import PATHS, bench_construct
+    from fda.bench.construct import BATCHED, PATHS, bench_construct
     from fda.bench.units import UNITS
     from fda.requests.runs import split_list
     from fda.stages.execute import resolve_device
@@ -55,6 +55,10 @@ def construct(
     for name in ours:
         if name not in PATHS:
             raise UserError(f"there is no path {name!r} to measure: choose among {', '.join(PATHS)}.")
+    if threads is not None and device != "cpu":
+        raise UserError("--threads is about a CPU: add --device cpu, or leave it out.")
+    if together > 1 and not set(ours) & set(BATCHED):
+        raise UserError(f"--together is about {' and '.join(BATCHED)}: add one to --paths, or leave it out.")
     results = []
     for name in split_list(sizes):
         results.append(

@@ -16,6 +16,7 @@ from fda.cli.runs import (
     ZooOption,
     with_construct_options,
 )
+from fda.errors import UserError
 
 
 @with_construct_options
@@ -49,13 +50,16 @@ def estimate(
         split_blocks,
         split_list,
     )
+    from fda.requests.unread import require_readers
     from fda.stages.calibrate import calibrate
     from fda.zoos.zoo import load_zoo
 
     require_folder(json_file)
     loaded = load_zoo(zoo)
     chosen = known_tasks(loaded, split_list(tasks))
-    words = split_list(methods)
+    words, adaptation = split_list(methods), read_adaptation(adapt or ())
+    if sweep and not words:
+        raise UserError("--sweep is given, but no method: name some with --methods, or leave it out.")
     spec = make_spec(
         zoo,
         tasks=chosen,
@@ -63,9 +67,10 @@ def estimate(
         construct=construct_settings(preset, family=loaded.family, **settings),
         methods=choose_methods(loaded, chosen, words, anchors=True, sweep=sweep) if words else (),
         hyperparameters=read_assignments(method_settings or ()),
-        adaptation=read_adaptation(adapt or ()),
+        adaptation=adaptation,
         device=device,
     )
+    require_readers(spec, adaptation)
     found = predict(spec, calibrate(spec))
     for stage, seconds in found.stages.items():
         print(f"{stage:<10} {seconds:>9.1f} s")

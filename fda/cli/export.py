@@ -26,6 +26,8 @@ def export(
     """Write a merged model as its library loads it: weights, config, processor, model card."""
     from fda.zoos.upload import require_repository, upload
 
+    if private and push is None:
+        raise UserError("--private is about the repository that --push names: add --push ORG/NAME, or leave it out.")
     if push is not None:
         require_repository(push)
     written = export_model_of(Store(), run_id, method, out, task=task, repository=push)

@@ -1,5 +1,6 @@
 """`python -m fda import`: anchors that others published, as a run like any other."""
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -11,7 +12,10 @@ from fda.cli.runs import _run as carry_out
 
 def import_anchors(
     folder: Annotated[
-        Path, typer.Argument(help="a folder with TASK/dual_anchors_layer_1.npy, …_2.npy, … as the authors publish them")
+        Path,
+        typer.Argument(
+            help="a folder with TASK/dual_anchors_layer_1.npy, …_2.npy, … or TASK/SETTINGS/…, as the authors publish them"
+        ),
     ],
     zoo: ZooOption,
     tasks: TasksOption = None,
@@ -37,6 +41,13 @@ def import_anchors(
         sigma=sigma,
         steps=steps,
     )
+    if spec.unknown:
+        options = ", ".join(f"--{name}" for name in spec.unknown)
+        print(
+            f"note: the folder's name does not tell {' and '.join(spec.unknown)}, which are recorded as unknown: say them "
+            f"with {options}.",
+            file=sys.stderr,
+        )
     run_id = carry_out(spec, fresh)
     print(f"anchors: {Store().run_dir(run_id) / 'anchors'}")
     print(f"compare: python -m fda compare --zoo {zoo} --anchors {run_id}")

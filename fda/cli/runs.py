@@ -73,7 +73,7 @@ def construct(
     preset: Annotated[str, typer.Option(help="paper or fast")] = "fast",
     seed: SeedOption = 0,
     device: DeviceOption = "auto",
-    engine: Annotated[str, typer.Option(help="local or ray")] = "local",
+    engine: Annotated[str, typer.Option(help="local; ray does not work yet")] = "local",
     fresh: FreshOption = False,
     **settings: Any,
 ) -> None:
@@ -119,6 +119,7 @@ def compare(
         split_blocks,
         split_list,
     )
+    from fda.requests.unread import require_readers
     from fda.stages.anchored import anchored_blocks
     from fda.zoos.zoo import load_zoo
 
@@ -134,18 +135,19 @@ def compare(
                 f"fda: only {named} adapted, as run {anchors} has anchors of no other; the others stay as in the base.",
                 file=sys.stderr,
             )
-    words = split_list(methods) or ("main",)
+    words, adaptation = split_list(methods) or ("main",), read_adaptation(adapt or ())
     spec = make_spec(
         zoo,
         tasks=chosen,
         blocks=adapted,
         methods=choose_methods(loaded, chosen, words, anchors=anchors is not None, sweep=sweep),
         hyperparameters=read_assignments(settings or ()),
-        adaptation=read_adaptation(adapt or ()),
+        adaptation=adaptation,
         anchors_run=anchors,
         device=device,
         seed=seed,
     )
+    require_readers(spec, adaptation)
     _report(_run(spec, fresh), json_file)
 
 
@@ -161,18 +163,21 @@ def demo(
     """Construct anchors on the embedded zoo and compare eight methods: no network, no GPU."""
     from fda.requests.hyperparameters import read_assignments
     from fda.requests.runs import MAIN_METHODS, construct_settings, make_spec, read_adaptation, with_swept
+    from fda.requests.unread import require_readers
     from fda.zoos.zoo import load_zoo
 
     require_folder(json_file)
+    adaptation = read_adaptation(adapt or ())
     spec = make_spec(
         "demo",
         construct=construct_settings("fast", family=load_zoo("demo").family, seed=seed),
         methods=with_swept(MAIN_METHODS) if sweep else MAIN_METHODS,
         hyperparameters=read_assignments(settings or ()),
-        adaptation=read_adaptation(adapt or ()),
+        adaptation=adaptation,
         device=device,
         seed=seed,
     )
+    require_readers(spec, adaptation)
     _report(_run(spec, fresh), json_file)
 
 

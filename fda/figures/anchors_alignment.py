@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from fda.escape import plotly
 from fda.figures.anchors import SHARE, STEP, Record, Scene, add_course, add_cursor, axis_top, vertical_line
 from fda.figures.look import PALETTES
 from fda.figures.scrub import Scrubbed
@@ -45,7 +46,7 @@ def cosines_at(records: Sequence[Record], scene: Scene, *, tensors: Sequence[str
         drawn = scene.over_dial(record, lambda one: one)
         figure.add_bar(
             x=drawn[0].astype(np.float32),
-            y=list(tensors),
+            y=list(map(plotly, tensors)),
             orientation="h",
             marker={
                 "color": scene.colour(record.run),

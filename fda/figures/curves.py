@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import plotly.graph_objects as go
 
+from fda.escape import plotly
 from fda.figures.look import DASHES, PALETTES, SYMBOLS, Theme, blank, faint, log_ticks, series_colour
 from fda.figures.smooth import ema
 from fda.store.records import UnitKey
@@ -101,7 +102,7 @@ def cosine_bars(
     figure = blank(f"Cosine by tensor: {unit}", theme, height=160 + 24 * len(names), uirevision=uirevision)
     palette = PALETTES[theme]
     figure.add_bar(
-        y=list(names),
+        y=list(map(plotly, names)),
         x=last.astype(np.float32),
         orientation="h",
         marker={"color": palette.accent},
@@ -111,7 +112,7 @@ def cosine_bars(
     )
     if first is not None:
         figure.add_scatter(
-            y=list(names),
+            y=list(map(plotly, names)),
             x=first.astype(np.float32),
             mode="markers",
             marker={"symbol": "line-ns-open", "size": 16, "color": palette.ink, "line": {"width": 2}},

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from fda.escape import plotly
 from fda.figures.look import PALETTES, Theme, blank, series_colour
 from fda.figures.scrub import Scrubbed
 
@@ -43,7 +44,7 @@ def neighbour_map(
     figure.add_scatter(
         x=real[:, 0].astype(np.float32),
         y=real[:, 1].astype(np.float32),
-        text=[name if len(name) <= TEXT_LETTERS else name[: TEXT_LETTERS - 1] + "…" for name in names],
+        text=[plotly(name if len(name) <= TEXT_LETTERS else name[: TEXT_LETTERS - 1] + "…") for name in names],
         mode="markers",
         marker={"symbol": "circle-open", "size": 8, "color": series_colour(1, theme), "line": {"width": 1.5}},
         name="real inputs",

@@ -125,17 +125,23 @@ def run_names(runs: Sequence[Run]) -> dict[str, str]:
 
 
 def known_settings(spec: RunSpec) -> dict[str, object]:
-    """How the anchors of a constructing run were made; of published ones what their files and their folder's name tell."""
+    """How the anchors of a constructing run were made; of published ones what is told of them, and `unknown` for the rest."""
     settings = spec.construction.model_dump()
     if spec.published is None:
         return settings
     names = ("init", "sigma", "anchors", "tokens", "steps")
-    return {name: settings[name] for name in names if name != "sigma" or settings["init"] == "gauss"}
+    told = {name: settings[name] for name in names if name != "sigma" or settings["init"] == "gauss"}
+    return told | dict.fromkeys(spec.unknown, "unknown")
 
 
 def start_of(run: Run) -> str:
     """The start of a run's anchors; with `published` before it where others constructed them."""
-    return ("published " if run.spec.published is not None else "") + start_name(run.spec.construction)
+    spec = run.spec
+    if spec.published is None:
+        return start_name(spec.construction)
+    if "init" in spec.unknown:
+        return "published, start unknown"
+    return f"published {'gauss σ unknown' if 'sigma' in spec.unknown else start_name(spec.construction)}"
 
 
 def start_name(settings: ConstructSettings) -> str:

@@ -5,7 +5,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from fda.requests.runs import MAIN_METHODS, changed_adaptation, changed_hyperparameters, with_swept
-from fda.settings import ConstructSettings, Family, LandscapeSettings, presets
+from fda.requests.unread import adaptation_read_by, read_anchors, work_by_block
+from fda.settings import ConstructSettings, Family, LandscapeSettings, is_read, presets
 from fda.store.spec import RunSpec
 from fda.zoos.zoo import list_zoos
 
@@ -29,16 +30,19 @@ def run_commands(spec: RunSpec, run_id: str = "RUN_ID") -> list[str]:
         lines.append(_line("construct", *whole, "--preset", spec.construction.preset, *options, *engine))
     if spec.methods:
         source = run_id if spec.construction is not None else spec.anchors_run
-        anchors = ["--anchors", source] if source else []
+        anchors = ["--anchors", source] if source and read_anchors(spec.methods) else []
         methods = ["--methods", ",".join(spec.methods)]
+        blocks = spec.blocks if work_by_block(spec.methods) else ()
+        whole = _shared(spec.model_copy(update={"blocks": blocks}), with_tasks=spec.tasks != spec.zoo.task_names)
         lines.append(_line("compare", *whole, *anchors, *methods, *_seed(spec), *_settings(spec)))
     return lines
 
 
 def changes(settings: ConstructSettings, family: Family = "vision") -> dict[str, object]:
-    """What differs from the family's preset."""
+    """What is read of the settings and differs from the family's preset."""
     preset = presets(family)[settings.preset].model_dump()
-    return {name: value for name, value in settings.model_dump().items() if value != preset[name]}
+    own = settings.model_dump()
+    return {name: value for name, value in own.items() if value != preset[name] and is_read(name, own)}
 
 
 def _landscape(spec: RunSpec, settings: LandscapeSettings) -> str:
@@ -55,16 +59,22 @@ def _landscape(spec: RunSpec, settings: LandscapeSettings) -> str:
 
 
 def _import(spec: RunSpec, folder: str) -> str:
-    """Numbers of anchors and tokens are the files'; the rest is said, though the folder's name may tell it too."""
+    """Numbers of anchors and tokens are the files'; what else is known is said, though the folder's name may tell it too."""
     names = ("init", "sigma", "steps") if spec.construction.init == "gauss" else ("init", "steps")
-    told = [part for name in names for part in (f"--{name}", str(getattr(spec.construction, name)))]
+    told = [part for name in names if name not in spec.unknown for part in _option(spec, name)]
     return _line("import", folder, *_shared(spec, with_tasks=spec.tasks != spec.zoo.task_names), *told)
+
+
+def _option(spec: RunSpec, name: str) -> tuple[str, str]:
+    return f"--{name}", str(getattr(spec.construction, name))
 
 
 def _settings(spec: RunSpec) -> list[str]:
     values = changed_hyperparameters(spec)
     own = {f"{method}.{name}": value for method, given in values.items() for name, value in given.items()}
-    return [*_assigned("--set", own), *_assigned("--adapt", changed_adaptation(spec))]
+    read = adaptation_read_by(spec.methods)
+    adapted = {name: value for name, value in changed_adaptation(spec).items() if name in read}
+    return [*_assigned("--set", own), *_assigned("--adapt", adapted)]
 
 
 def _assigned(option: str, values: Mapping[str, Any]) -> list[str]:

@@ -6,6 +6,7 @@ Imports no streamlit.
 
 import math
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -189,18 +190,19 @@ def for_radar(scores: Scores, baseline: str, *, picked: bool) -> list[str]:
 def cited_for(store: Store, run: Run) -> tuple[Cited, dict[str, float]] | None:
     """What others report for the run's zoo, and their averages by method; None if the zoo names nothing.
 
-    Of two numbers that differ by the anchors' initialisation, the one that is the run's. UserError for an unknown key.
+    Of two numbers that differ by the anchors' initialisation, the one that is the run's; None too if nobody knows how
+    published anchors began. UserError for an unknown key.
     """
     if run.spec.zoo.cited is None:
         return None
     source = cited(run.spec.zoo.cited)
-    construction = run.spec.construction
-    if construction is None and run.spec.anchors_run is not None:
-        try:
-            construction = store.run(run.spec.anchors_run).spec.construction
-        except UserError:  # deleted meanwhile
-            construction = None
-    return source, source.averages(construction.init if construction else "weight")
+    made = run.spec
+    if made.construction is None and made.anchors_run is not None:
+        with suppress(UserError):  # deleted meanwhile
+            made = store.run(made.anchors_run).spec
+    if "init" in made.unknown:
+        return None
+    return source, source.averages(made.construction.init if made.construction else "weight")
 
 
 def _place(method: str) -> int:

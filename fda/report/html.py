@@ -4,12 +4,12 @@ Pure text. What goes into it is decided by `run_report.py` (a whole run) and by 
 """
 
 import base64
-import html
 from collections.abc import Mapping, Sequence
 
 import pandas as pd
 import plotly.graph_objects as go
 
+from fda.escape import csv, html
 from fda.figures.look import CONFIG, FONT, PALETTES, Theme
 from fda.report.markup import to_html
 
@@ -43,23 +43,21 @@ def report(
 
     `data`: file name → table, kept in the file as CSV with a link to save it. `code`: heading → text shown as it is.
     """
-    known = "".join(f"<dt>{html.escape(name)}</dt><dd>{html.escape(words)}</dd>" for name, words in facts.items())
+    known = "".join(f"<dt>{html(name)}</dt><dd>{html(words)}</dd>" for name, words in facts.items())
     drawn = "\n".join(
-        f"<section>{_figure(figure, with_library=place == 0)}<p>{html.escape(sentence)}</p></section>"
+        f"<section>{_figure(figure, with_library=place == 0)}<p>{html(sentence)}</p></section>"
         for place, (figure, sentence) in enumerate(figures.values())
     )
-    said = "".join(f"<p>{html.escape(note)}</p>" for note in notes)
+    said = "".join(f"<p>{html(note)}</p>" for note in notes)
     kept = "".join(f"<li>{_csv_link(name, rows)}</li>" for name, rows in (data or {}).items())
-    shown = "".join(
-        f"<h2>{html.escape(heading)}</h2><pre>{html.escape(text)}</pre>" for heading, text in (code or {}).items()
-    )
+    shown = "".join(f"<h2>{html(heading)}</h2><pre>{html(text)}</pre>" for heading, text in (code or {}).items())
     return f"""<!DOCTYPE html>
 <html lang="en">
 <head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{html.escape(title)}</title>
+<title>{html(title)}</title>
 <style>{_STYLE.format(font=FONT, **vars(PALETTES[theme]))}</style></head>
 <body>
-<h1>{html.escape(title)}</h1>
+<h1>{html(title)}</h1>
 <dl>{known}</dl>
 {drawn}
 <section class="wide">{"" if table is None else to_html(table)}</section>
@@ -71,8 +69,8 @@ def report(
 
 
 def _csv_link(name: str, rows: pd.DataFrame) -> str:
-    packed = base64.b64encode(rows.to_csv(index=False).encode()).decode()
-    return f'<a download="{html.escape(name)}" href="data:text/csv;base64,{packed}">{html.escape(name)}</a>: {len(rows):,} rows'
+    packed = base64.b64encode(csv(rows)).decode()
+    return f'<a download="{html(name)}" href="data:text/csv;base64,{packed}">{html(name)}</a>: {len(rows):,} rows'
 
 
 def standalone_html(figure: go.Figure) -> str:

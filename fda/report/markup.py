@@ -4,21 +4,22 @@ Numbers have one decimal (two digits below 1), gaps a dash. In LaTeX the best of
 `never_best` are rows, by the first column, that do not compete.
 """
 
-import html
 import math
 from collections.abc import Collection
 
 import pandas as pd
 
+from fda.escape import html, latex, markdown
+
 GAP = "–"
 
 
 def to_markdown(table: pd.DataFrame) -> str:
-    """A pipe table: numbers to the right, words to the left, pipes in words escaped."""
+    """A pipe table: numbers to the right, words to the left, all markup in words escaped."""
     numeric = _numeric(table)
     rows = [[cell(value) for value in row] for row in table.itertuples(index=False)]
     rule = ["---:" if column in numeric else "---" for column in table.columns]
-    lines = [[_piped(column) for column in table.columns], rule, *([_piped(text) for text in row] for row in rows)]
+    lines = [[markdown(column) for column in table.columns], rule, *([markdown(text) for text in row] for row in rows)]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
 
 
@@ -29,13 +30,13 @@ def to_latex(
     numeric = _numeric(table)
     competes = ~table.iloc[:, 0].isin(list(never_best))
     style = table.style.hide(axis="index")
-    style = style.format(cell, escape="latex").format_index(escape="latex", axis=1)
+    style = style.format(lambda value: latex(cell(value))).format_index(latex, axis=1)
     for column in best:
         style = style.apply(_bold_top, subset=[column], competes=competes)
     text = style.to_latex(
         hrules=True,
         column_format="".join("r" if column in numeric else "l" for column in table.columns),
-        caption=_latex(caption) if caption else None,
+        caption=latex(caption) if caption else None,
         position="t",
         position_float="centering",
     )
@@ -48,7 +49,7 @@ def to_html(table: pd.DataFrame) -> str:
 
     def row(tag: str, texts: list[str]) -> str:
         cells = [
-            f"<{tag}{' class=number' if column in numeric else ''}>{html.escape(text)}</{tag}>"
+            f"<{tag}{' class=number' if column in numeric else ''}>{html(text)}</{tag}>"
             for column, text in zip(table.columns, texts, strict=True)
         ]
         return f"<tr>{''.join(cells)}</tr>"
@@ -77,15 +78,3 @@ def _bold_top(values: pd.Series, competes: pd.Series) -> list[str]:
         "textbf:--rwrap;" if own and cell(value) == top != GAP else ""
         for value, own in zip(values, competes, strict=True)
     ]
-
-
-def _piped(text: str) -> str:
-    return text.replace("\\", "\\\\").replace("|", "\\|").replace("\n", " ")
-
-
-_SPECIAL = {"&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}", "~": r"\textasciitilde{}",
-            "^": r"\textasciicircum{}", "\\": r"\textbackslash{}"}  # fmt: skip
-
-
-def _latex(text: str) -> str:
-    return "".join(_SPECIAL.get(letter, letter) for letter in text)

@@ -10,10 +10,12 @@ import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import yaml
 
 from fda.errors import UserError
+from fda.escape import code, fence, markdown
 from fda.merging.registry import METHODS
 from fda.report.anchors import known_settings
 from fda.report.command import run_commands
@@ -35,19 +37,19 @@ def model_card(
     """Markdown with front matter. `licence`: what the base says of its own, as fields of the front matter."""
     zoo, found = run.spec.zoo, results(store, run)
     own = METHODS[method]
-    about = zoo.description or ""
-    names = ", ".join(f"`{name}`" for name in run.spec.tasks)
+    about = markdown(zoo.description or "")
+    names = ", ".join(map(code, run.spec.tasks))
     front = _front_matter(zoo, run.spec.tasks, loading.kind) | dict(licence or {})
     parts = [
         "---\n" + yaml.safe_dump(front, sort_keys=False, allow_unicode=True) + "---",
-        f"# {zoo.name} merged by {own.title}",
+        f"# {markdown(zoo.name)} merged by {own.title}",
         f"{own.idea} {about}".strip(),
         f"One model for the tasks {names}, merged from checkpoints that were finetuned from {_model(zoo.base.model)}.",
         "## Load it\n\n" + _loading(loading),
         "## What it scores\n\n" + _scores(found, method),
         "## How it was made\n\n" + _settings(store, run, method, found),
-        "## Make it again\n\n" + _fence("bash", "\n".join(_commands(store, run, method, loading.task))),
-        "The zoo file:\n\n" + _fence("yaml", _zoo_file(zoo, Path(run.spec.zoo_path).parent)),
+        "## Make it again\n\n" + fence("bash", "\n".join(_commands(store, run, method, loading.task))),
+        "The zoo file:\n\n" + fence("yaml", _zoo_file(zoo, Path(run.spec.zoo_path).parent)),
         "The licences of the base and of the finetuned checkpoints hold for this model too.",
     ]
     return "\n\n".join(parts) + "\n"
@@ -66,21 +68,23 @@ def _front_matter(zoo: Zoo, tasks: tuple[str, ...], kind: str) -> dict[str, Any]
 
 
 def _model(model: str) -> str:
-    return f"[{model}](https://huggingface.co/{split_id(model).name})" if is_hub_id(model) else f"`{Path(model).name}`"
+    if is_hub_id(model):
+        return f"[{markdown(model)}](https://huggingface.co/{quote(split_id(model).name)})"
+    return code(Path(model).name)
 
 
 def _loading(loading: Loading) -> str:
     said = ""
     if loading.task is not None:
-        said = f"It carries the head of the task `{loading.task}`; each task has its own, and heads are not merged."
+        said = f"It carries the head of the task {code(loading.task)}; each task has its own, and heads are not merged."
     elif loading.heads:
-        named = ", ".join(f"`heads/{name}.safetensors`" for name in loading.heads)
+        named = ", ".join(code(f"heads/{name}.safetensors") for name in loading.heads)
         said = f"Heads are not merged, each task has its own: {named}."
     elif loading.kind == "transformers":
         said = "It carries no task's head: heads are not merged, each finetuned checkpoint has its own."
     if not loading.text_tower:
         said += " The base had no text tower: the one in the folder is empty, so that open_clip can build the model."
-    return _fence("python", loading_code(loading)) + (f"\n\n{said.strip()}" if said else "")
+    return fence("python", loading_code(loading)) + (f"\n\n{said.strip()}" if said else "")
 
 
 def _commands(store: Store, run: Run, method: str, task: str | None) -> list[str]:
@@ -110,19 +114,19 @@ def _scores(found: Results, method: str) -> str:
             low, high = found.scores.interval_of(name, column)
             sure = f" ({100 * low:.1f} – {100 * high:.1f})" if math.isfinite(low) else ""
             cells.append(f"{100 * found.scores.of(name, column):.1f}{sure}")
-        lines.append(f"| {column} | " + " | ".join(cells) + " |")
-    said = f"On {found.count:,} samples of the split {found.split}; in brackets 95 % bootstrap intervals."
+        lines.append(f"| {markdown(column)} | " + " | ".join(cells) + " |")
+    said = f"On {found.count:,} samples of the split {markdown(found.split)}; in brackets 95 % bootstrap intervals."
     return "\n".join(lines) + f"\n\n{said} “Individual” is each finetuned model on its own task, and not one model."
 
 
 def _settings(store: Store, run: Run, method: str, found: Results) -> str:
     own = METHODS[method]
     lines = [f"- method: `{method}`" + (f" ({own.paper})" if own.paper else "")]
-    lines.append(f"- settings: {settings_text(found.settings[method])}")
-    lines.append(f"- chosen: {found.settings[method].get('selection', 'fixed')}")
+    lines.append(f"- settings: {markdown(settings_text(found.settings[method]))}")
+    lines.append(f"- chosen: {markdown(found.settings[method].get('selection', 'fixed'))}")
     construction = _construction(store, run) if own.needs == "anchors" else None
     if construction is not None:
-        lines.append(f"- anchors: {construction}")
+        lines.append(f"- anchors: {markdown(construction)}")
     return "\n".join(lines)
 
 
@@ -162,7 +166,3 @@ def _told(path: str, folder: Path) -> str:
         return path
     relative = os.path.relpath(path, folder)
     return relative if relative.count("..") <= NEAR else Path(path).name
-
-
-def _fence(language: str, text: str) -> str:
-    return f"```{language}\n{text}\n```"

@@ -3,8 +3,9 @@
 Text only. It is for whoever has the library and not this package, so it says itself what a head file's tensors mean.
 """
 
+import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,8 @@ class Loading:
 
 def loading_code(own: Loading) -> str:
     """Python that runs beside the folder, or anywhere if it was pushed; a sample is the reader's."""
+    if not own.architecture.isidentifier():  # out of a stranger's config
+        own = replace(own, architecture="AutoModel")
     features = _open_clip(own) if own.kind == "open_clip" else _transformers(own)
     return "\n".join([*features, *(_head(own) if own.heads and own.task is None else ())])
 
@@ -39,7 +42,7 @@ def _open_clip(own: Loading) -> list[str]:
         "import torch",
         "from PIL import Image",
         "",
-        f'model, _, preprocess = open_clip.create_model_and_transforms("{source}")',
+        f"model, _, preprocess = open_clip.create_model_and_transforms({_quoted(source)})",
         'image = preprocess(Image.open("image.png").convert("RGB"))[None]',
         "with torch.no_grad():",
         "    features = model.eval().encode_image(image)",
@@ -53,8 +56,8 @@ def _transformers(own: Loading) -> list[str]:
     lines += [
         f"from transformers import {', '.join(sorted((prepare, own.architecture)))}",
         "",
-        f'model = {own.architecture}.from_pretrained("{own.place}").eval()',
-        f'prepare = {prepare}.from_pretrained("{own.place}")',
+        f"model = {own.architecture}.from_pretrained({_quoted(own.place)}).eval()",
+        f"prepare = {prepare}.from_pretrained({_quoted(own.place)})",
         f'sample = prepare({sample}, return_tensors="pt")',
         "with torch.no_grad():",
     ]
@@ -84,9 +87,9 @@ def _head(own: Loading) -> list[str]:
     file = f"heads/{own.heads[0]}.safetensors"
     if own.pushed:
         get = ["from huggingface_hub import hf_hub_download", "from safetensors.torch import load_file"]
-        place = f'hf_hub_download("{own.place}", "{file}")'
+        place = f"hf_hub_download({_quoted(own.place)}, {_quoted(file)})"
     else:
-        get, place = ["from safetensors.torch import load_file"], f'"{own.place}/{file}"'
+        get, place = ["from safetensors.torch import load_file"], _quoted(f"{own.place}/{file}")
     return [
         "",
         *get,
@@ -98,3 +101,8 @@ def _head(own: Loading) -> list[str]:
         "else:",
         '    logits = linear(features, head["weight"], head.get("bias"))',
     ]
+
+
+def _quoted(text: str) -> str:
+    """A text of Python's, whatever is in it."""
+    return json.dumps(text, ensure_ascii=False)

@@ -1,7 +1,8 @@
 """Turn a folder of anchors that others published into a RunSpec of a run that imports them, or into one sentence.
 
-Finds the authors' files by their names: FOLDER/TASK/dual_anchors_layer_N.npy, N from 1. Reading and measuring them is the run's
-work (`fda.stages.published`).
+Finds the authors' files by their names, N from 1: SETTINGS/TASK/dual_anchors_layer_N.npy for vision and language understanding,
+TASK/SETTINGS/dual_anchors_layer_N.npy for language generation. Reading and measuring them is the run's work
+(`fda.stages.published`).
 """
 
 import re
@@ -15,11 +16,17 @@ from fda.store.spec import RunSpec
 from fda.zoos.zoo import load_zoo
 
 LAYER = re.compile(r"dual_anchors_layer_(\d+)\.npy")
-# The authors keep their settings in the name of the folder above the tasks: init, anchors, σ, steps, learning rate.
-SETTINGS = re.compile(
-    r"(?:init_by_)?(?P<init>gauss|weight)s?-anchor-(?P<anchors>\d+)-scale-(?P<sigma>[\d.e+-]+?)"
-    r"-opt-(?P<steps>\d+)-(?P<learning_rate>[\d.e+-]+)"
+# The authors keep their settings in the name of a folder, in two orders:
+#   init_by_gauss_random-anchor-64-scale-0.01-opt-1200-0.01             vision, and with _pos behind the start: RoBERTa
+#   init_by_weights-scale-0.01-gen-200-lr-0.01-anchor-8192              language generation
+NUMBER = r"\d+(?:\.\d*)?(?:e[+-]?\d+)?"
+SETTINGS = (
+    re.compile(rf"(?P<start>\w+)-anchor-\d+-scale-(?P<sigma>{NUMBER})-opt-(?P<steps>\d+)-(?P<learning_rate>{NUMBER})"),
+    re.compile(
+        rf"(?P<start>\w+)-scale-(?P<sigma>{NUMBER})-(?:gen|opt)-(?P<steps>\d+)-lr-(?P<learning_rate>{NUMBER})-anchor-\d+"
+    ),
 )
+STARTS = {"gauss": "gauss", "random": "gauss", "weight": "weight", "param": "weight"}  # a word in the name → the start
 DEEP = 3  # folders below the given one in which tasks are looked for: model, settings, and one more
 
 
@@ -34,8 +41,8 @@ def published_spec(
 ) -> RunSpec:
     """A checked spec of a run that imports the anchors below `folder`. `tasks`, `blocks`: all of the zoo's if left out.
 
-    How they were constructed is taken from `settings` that are not None, else from the folder's name, else from the paper's
-    preset of the zoo's family; how many anchors of how many tokens, from the first file.
+    How they were constructed is taken from `settings` that are not None, else from the folder's name; how many anchors of how
+    many tokens, from the first file. What nobody tells is in the spec's `unknown`, and the paper's value stands in for it.
     UserError if a task's folder is missing or not the only one of its name, and for a first file that holds no anchors.
     """
     loaded = load_zoo(zoo)
@@ -45,19 +52,35 @@ def published_spec(
     first = layer_file(places[chosen[0]], min(blocks, default=0))
     anchors, tokens, _ = read_published_anchors(first).shape
     told = told_by_name(found.name) | {name: value for name, value in settings.items() if value is not None}
+    if told.get("init") != "gauss":
+        if settings.get("sigma") is not None:
+            raise UserError("sigma is the scale of the gauss start: add --init gauss, or leave --sigma out.")
+        told.pop("sigma", None)
     construct = construct_settings("paper", family=loaded.family, **told | {"anchors": anchors, "tokens": tokens})
     spec = make_spec(zoo, tasks=chosen, blocks=blocks, construct=construct, device=device)
-    return spec.model_copy(update={"published": str(found)})
+    return spec.model_copy(update={"published": str(found), "unknown": _unknown(told)})
+
+
+def _unknown(told: Mapping[str, object]) -> tuple[str, ...]:
+    """Settings that published anchors are described by and that nobody told. Only a gauss start has a σ."""
+    names = ("init", "sigma", "steps") if told.get("init") == "gauss" else ("init", "steps")
+    return tuple(name for name in names if name not in told)
 
 
 def settings_folder(folder: Path) -> Path:
-    """The folder whose subfolders are tasks: the given one, or the only such one not far below it."""
+    """The folder that stands for one set of anchors: the given one, or the only such one not far below it.
+
+    Its subfolders are tasks; or, as in language generation, it is the settings' folder of one task, and those of the other
+    tasks have the same name.
+    """
     folder = folder.expanduser().resolve()
     if not folder.is_dir():
         raise UserError(f"{folder} is no folder: give one that holds TASK/dual_anchors_layer_1.npy for each task.")
+    if _has_layers(folder) and told_by_name(folder.name):
+        return folder
     level = [folder]
     for _ in range(DEEP):
-        fitting = [one for one in level if any(_has_layers(inside) for inside in _folders(one))]
+        fitting = [one for above in level for one in _sets(above)]
         if len(fitting) > 1:
             names = ", ".join(str(one.relative_to(folder)) for one in fitting)
             raise UserError(f"{folder} holds several sets of anchors ({names}): give the folder of one.")
@@ -67,28 +90,48 @@ def settings_folder(folder: Path) -> Path:
     raise UserError(f"{folder} holds no TASK/dual_anchors_layer_1.npy: give the folder with one subfolder a task.")
 
 
+def _sets(folder: Path) -> list[Path]:
+    """The sets whose tasks are the subfolders of `folder`: itself, or for each name of settings in them the first one's.
+
+    Of a single task's folder, its settings' folders.
+    """
+    if any(_has_layers(inside) and not told_by_name(inside.name) for inside in _folders(folder)):
+        return [folder]
+    below = [*_folders(folder), *(inside for task in _folders(folder) for inside in _folders(task))]
+    by_name = {one.name: one for one in reversed(below) if told_by_name(one.name) and _has_layers(one)}
+    return [by_name[name] for name in sorted(by_name)]
+
+
 def task_folders(folder: Path, tasks: Sequence[str]) -> Mapping[str, Path]:
-    """Task → its subfolder: of the same letters and digits, or else the only one whose name ends the task's.
+    """Task → its folder in a set: of the same letters and digits, or else the only one whose name ends the task's.
 
     So `stanford-cars` is found in `Cars`, and `mnist` in `MNIST` or `MNISTVal`, as the authors name them.
     """
-    there = {_plain(one.name): one for one in _folders(folder) if _has_layers(one)}
+    named = _named_by_task(folder)
+    there = {_plain(name): name for name in named}
     found: dict[str, Path] = {}
     for task in tasks:
         plain = _plain(task)
         near = [plain] if plain in there else [name for name in there if plain.endswith(name)]
         if len(near) != 1:
-            names = ", ".join(sorted(one.name for one in there.values()))
             raise UserError(
-                f"{folder} has no folder of task {task!r}: it has {names}; rename the folder after the task, or choose "
-                "tasks with --tasks."
+                f"{folder} has no folder of task {task!r}: it has {', '.join(sorted(named))}; rename the folder after the "
+                "task, or choose tasks with --tasks."
             )
-        found[task] = there[near[0]]
+        found[task] = named[there[near[0]]]
     folders = list(found.values())
     twice = next((task for task, one in found.items() if folders.count(one) > 1), None)
     if twice:
         raise UserError(f"{found[twice]} stands for more than one task: name the folders after the zoo's tasks.")
     return found
+
+
+def _named_by_task(folder: Path) -> dict[str, Path]:
+    """The authors' name of a task → where its files are, of the set that `folder` stands for."""
+    if not _has_layers(folder):
+        return {one.name: one for one in _folders(folder) if _has_layers(one)}
+    beside = {task.name: task / folder.name for task in _folders(folder.parent.parent)}
+    return {name: one for name, one in beside.items() if one.is_dir() and _has_layers(one)}
 
 
 def layer_file(folder: Path, block: int) -> Path:
@@ -105,9 +148,15 @@ def layer_file(folder: Path, block: int) -> Path:
 
 
 def told_by_name(name: str) -> dict[str, object]:
-    """Settings that the name of a folder of the authors tells; none, if it is named otherwise."""
-    match = SETTINGS.fullmatch(name)
-    return {} if match is None else {key: value for key, value in match.groupdict().items() if key != "anchors"}
+    """Settings that the name of a folder of the authors tells; none, if it is named otherwise. Only a gauss start has a σ."""
+    match = next((match for pattern in SETTINGS if (match := pattern.fullmatch(name))), None)
+    if match is None:
+        return {}
+    told: dict[str, object] = {"steps": match["steps"], "learning_rate": match["learning_rate"]}
+    starts = {start for word, start in STARTS.items() if word in match["start"]}
+    if len(starts) == 1:
+        told["init"] = starts.pop()
+    return told | ({"sigma": match["sigma"]} if told.get("init") == "gauss" else {})
 
 
 def _folders(folder: Path) -> list[Path]:

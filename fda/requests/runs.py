@@ -15,7 +15,17 @@ from fda.errors import UserError
 from fda.merging.method import SWEPT, Method
 from fda.merging.registry import MAIN_METHODS, METHODS, method
 from fda.requests.hyperparameters import Asked, checked_hyperparameters, family_hyperparameters, read_by
-from fda.settings import PAPER_ADAPT, AdaptSettings, ConstructSettings, Family, both_epochs, in_paper, presets
+from fda.settings import (
+    ONLY_WITH,
+    PAPER_ADAPT,
+    AdaptSettings,
+    ConstructSettings,
+    Family,
+    both_epochs,
+    in_paper,
+    is_read,
+    presets,
+)
 from fda.store.spec import RunSpec
 from fda.zoos.zoo import Zoo, brings_head, load_zoo, zoo_path
 
@@ -24,12 +34,21 @@ Settings = TypeVar("Settings", bound=BaseModel)
 
 
 def construct_settings(preset: str, *, family: Family = "vision", **changes: object) -> ConstructSettings:
-    """A family's preset with the changes that are not None. UserError for an unknown preset or a value out of range."""
+    """A family's preset with the changes that are not None.
+
+    UserError for an unknown preset, a value out of range, and a change that these settings do not read.
+    """
     known = presets(family)
     if preset not in known:
         raise UserError(f"there is no preset {preset!r}: choose {' or '.join(known)}.")
     wanted = {name: value for name, value in changes.items() if value is not None}
-    return _checked(ConstructSettings, known[preset].model_dump() | wanted, "--")
+    settings = _checked(ConstructSettings, known[preset].model_dump() | wanted, "--")
+    for name in wanted:
+        if not is_read(name, settings.model_dump()):
+            other, value = ONLY_WITH[name]
+            option = f"--{name.replace('_', '-')}"
+            raise UserError(f"{option} is read only with --{other} {value}: add that, or leave {option} out.")
+    return settings
 
 
 def adapt_settings(zoo: Zoo, adaptation: AdaptSettings | None = None) -> AdaptSettings:
@@ -58,12 +77,15 @@ def make_spec(
     """A checked spec. `roots` as in `load_zoo`: given by pages, left out by the command line.
 
     `hyperparameters` and `adaptation` are what is asked for beside the defaults; values may be text. A method that lacks
-    what it needs is left to the run, which says so in its row; UserError if none of the methods could run.
+    what it needs is left to the run, which says so in its row; UserError if none of the methods could run, and for an engine
+    that does not work.
     """
     loaded = load_zoo(zoo, roots=roots)
     chosen = known_tasks(loaded, tasks)
     asked = tuple(method(name).name for name in dict.fromkeys(methods))
     names = tuple(dict.fromkeys(("pretrained", "individual", *asked))) if asked else ()
+    if engine == "ray":
+        raise UserError("the engine ray does not work yet: leave --engine out, and the run goes on this machine.")
     if names:
         need_data(loaded, chosen)
     negative = [block for block in blocks if block < 0]

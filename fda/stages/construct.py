@@ -244,7 +244,7 @@ def save_anchors(work: Work, key: UnitKey, result: Constructed, **own: object) -
         {
             "angle_loss": repr(result.angle_loss),
             "step": result.step,
-            "init": settings.init,
+            "init": "unknown" if "init" in work.spec.unknown else settings.init,
             "preset": settings.preset,
             "distance": settings.distance,
             "layout": opened.model.layout,

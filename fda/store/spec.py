@@ -14,7 +14,8 @@ class RunSpec(BaseModel):
     `construction` is None for a run that only compares; `methods` is empty for a run that only constructs.
     A comparing run without `construction` takes its anchors, if a method needs them, from `anchors_run`. `hyperparameters`
     holds what differs from the registry's defaults (method → name → value); `adaptation` is None for the zoo's own settings.
-    `published`: a folder of anchors that others constructed and this run imports; `construction` then says how they did it.
+    `published`: a folder of anchors that others constructed and this run imports; `construction` then says how they did it, but
+    for the settings in `unknown`, where the paper's stand in.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -26,6 +27,7 @@ class RunSpec(BaseModel):
     blocks: tuple[int, ...] = ()
     construction: ConstructSettings | None = None
     published: str | None = None
+    unknown: tuple[str, ...] = ()
     methods: tuple[str, ...] = ()
     hyperparameters: dict[str, dict[str, Any]] = Field(default_factory=dict)
     adaptation: AdaptSettings | None = None

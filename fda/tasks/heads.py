@@ -21,6 +21,8 @@ from fda.errors import UserError
 from fda.zoos.survey import OpenZoo
 from fda.zoos.zoo import ZooTask
 
+HEAD_TENSORS = ("weight", "bias", "logit_scale")
+
 
 class TaskHead(Protocol):
     """What evaluation needs of a head. `causal`: its logits (batch, tokens, vocabulary) are of next tokens, not of classes."""
@@ -107,4 +109,10 @@ def load_head(task: ZooTask) -> Head:
     """Read a task's head file. UserError if the task names none, or if it does not hold what a head needs."""
     file = head_file(task)
     tensors = head_tensors(file) if isinstance(file, PickledCheckpoint) and is_head(file) else file
-    return Head(*(tensors[name].float() if name in tensors else None for name in ("weight", "bias", "logit_scale")))
+    if other := [name for name in tensors if name not in HEAD_TENSORS]:
+        raise UserError(
+            f"{file.path} is not a head: it holds {', '.join(other[:3])} too, where a head has {', '.join(HEAD_TENSORS)}."
+        )
+    if "bias" in tensors and "logit_scale" in tensors:
+        raise UserError(f"{file.path} is not a head: a head with `logit_scale` has no `bias`: leave one away.")
+    return Head(*(tensors[name].float() if name in tensors else None for name in HEAD_TENSORS))

@@ -11,6 +11,7 @@ import pandas as pd
 import streamlit as st
 
 from fda.errors import UserError
+from fda.escape import cells, markdown
 from fda.home import model_roots
 from fda.report.format import duration, number, size
 from fda.requests import downloads
@@ -47,7 +48,9 @@ def preview_card(found: Mapping[str, Any]) -> None:
         "settings, time by how fast this machine multiplies matrices; **Construct** measures it, and knows faster settings."
     )
     st.dataframe(
-        model_table(found), hide_index=True, alt="Models of the zoo with what their configs and headers tell of them"
+        cells(model_table(found)),
+        hide_index=True,
+        alt="Models of the zoo with what their configs and headers tell of them",
     )
     for note in found["notes"]:
         st.caption(notices.sentence(note))
@@ -88,7 +91,7 @@ def _download(reference: str, total: int, before: str, *, hindered: bool) -> Non
     if found.state == "failed":
         notices.problem(f"the download ended: {found.message}")
     if found.state == "running":
-        st.progress(found.share, f"{found.share:.0%}, {found.doing}" if found.doing else "asking the hub")
+        st.progress(found.share, f"{found.share:.0%}, {markdown(found.doing)}" if found.doing else "asking the hub")
         st.button("Stop", icon=":material/stop:", on_click=_noting, args=(_stop, reference), key="download_stop")
         st.caption("It goes on when this page is closed.")
     elif not hindered:

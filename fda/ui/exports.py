@@ -7,6 +7,7 @@ import pandas as pd
 import plotly.graph_objects as go
 import streamlit as st
 
+from fda.escape import csv
 from fda.figures.look import Theme
 from fda.report.html import standalone_html
 from fda.report.run_report import run_report
@@ -46,7 +47,7 @@ def export_menu(
         for title, table in tables.items():
             st.download_button(
                 f"{title} (CSV)",
-                lambda table=table: table().to_csv(index=False).encode(),
+                lambda table=table: csv(table()),
                 file_name=f"{name}-{_slug(title)}.csv",
                 mime="text/csv",
                 key=f"csv-{title}",

@@ -2,11 +2,12 @@
 
 A run of the script has the browser go through every element of the page three times, which costs it more than drawing what is
 new. Who asks must name a secret that went to the page over Streamlit's own socket, so through all its checks: who may not
-see the page cannot ask for its updates.
+see the page cannot ask for its updates. The secret ends with the session.
 """
 
 from collections import OrderedDict
 from collections.abc import Callable
+from dataclasses import dataclass
 from secrets import token_urlsafe
 from threading import Lock
 from typing import Any
@@ -15,6 +16,8 @@ import streamlit as st
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
+from streamlit.runtime import Runtime
+from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 from fda.errors import UserError
 from fda.ui.address import address
@@ -29,7 +32,14 @@ BEGIN_ANEW: dict[str, Any] = {"again": True}
 PATH = "/updates"
 MOST = 256  # feeds that are kept; what was not asked for longest goes first
 
-_feeds: OrderedDict[str, Feed] = OrderedDict()
+
+@dataclass(frozen=True)
+class _Offered:
+    session: str
+    feed: Feed
+
+
+_feeds: OrderedDict[str, _Offered] = OrderedDict()
 _lock = Lock()
 
 
@@ -37,7 +47,9 @@ def offer(feed: Feed, key: str) -> str:
     """The address of this session's feed of that key, which takes the place of the one before."""
     secret = st.session_state.setdefault(f"feed-{key}", token_urlsafe())
     with _lock:
-        _feeds[secret] = feed
+        for other in [other for other, one in _feeds.items() if not _goes_on(one.session)]:
+            del _feeds[other]  # with what it keeps of its run
+        _feeds[secret] = _Offered(get_script_run_ctx().session_id, feed)
         _feeds.move_to_end(secret)
         while len(_feeds) > MOST:
             _feeds.popitem(last=False)
@@ -50,14 +62,23 @@ def route() -> Route:
 
 
 def answer(request: Request) -> JSONResponse:
-    """What the feed tells. A secret of a server before this one, or of a feed that had to go, is told to begin anew."""
+    """What the feed tells. A secret of a session that ended, of a server before this one, or of a feed that had to go,
+    is told to begin anew."""
     secret = request.path_params["secret"]
     with _lock:
-        feed = _feeds.get(secret)
-        if feed is not None:
+        offered = _feeds.get(secret)
+        if offered is not None and not _goes_on(offered.session):
+            offered = None
+            del _feeds[secret]  # a session that comes back offers it again
+        if offered is not None:
             _feeds.move_to_end(secret)
     try:
-        told = BEGIN_ANEW if feed is None else feed(request.query_params.get("seen", ""))
+        told = BEGIN_ANEW if offered is None else offered.feed(request.query_params.get("seen", ""))
     except UserError:
         told = BEGIN_ANEW  # where the sentence is shown
     return JSONResponse(told, headers={"Cache-Control": "no-store"})
+
+
+def _goes_on(session: str) -> bool:
+    """Whether a browser is connected to the session; without a server, as in tests of a page, each goes on."""
+    return not Runtime.exists() or Runtime.instance().is_active_session(session)

@@ -12,6 +12,7 @@ from fda.merging.registry import METHODS
 from fda.report.comparison import ALWAYS
 from fda.requests.hyperparameters import read_by
 from fda.requests.runs import MAIN_METHODS, make_spec, missing_need
+from fda.requests.unread import adaptation_read_by, read_anchors, work_by_block
 from fda.store.records import Run
 from fda.store.spec import RunSpec
 from fda.store.store import Store
@@ -48,14 +49,15 @@ def more_spec(run: Run, methods: Sequence[str], *, again: bool, roots: list[Path
         }
         for own, hypers in read_by(names).items()
     }
+    adaptation = {} if old.adaptation is None else old.adaptation.model_dump(include=set(adaptation_read_by(names)))
     return make_spec(
         old.zoo_path,
         tasks=old.tasks,
-        blocks=old.blocks,
+        blocks=old.blocks if work_by_block(names) else (),
         methods=names,
         hyperparameters=kept,
-        adaptation=old.adaptation.model_dump() if old.adaptation else None,
-        anchors_run=anchors_of(run),
+        adaptation=adaptation,
+        anchors_run=anchors_of(run) if read_anchors(names) else None,
         device=old.device,
         seed=old.seed,
         roots=roots,

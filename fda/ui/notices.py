@@ -7,6 +7,7 @@ from contextlib import contextmanager
 import streamlit as st
 
 from fda.errors import UserError
+from fda.escape import line_start, within_line
 
 _KEPT = "notice"
 
@@ -54,10 +55,10 @@ def sentence(text: str) -> str:
 
     A hub id or a path at the beginning stays as it is written.
     """
-    text = text.strip()
+    text = " ".join(text.split())
     if "/" not in text.split(" ")[0]:
         text = text[:1].upper() + text[1:]
     text = text if text.endswith((".", "?", "!")) else f"{text}."
     parts = re.split(r"(`[^`]+`)", text)
-    parts[::2] = [re.sub(r"([\\*_\[\]$~<:#`])", r"\\\1", part) for part in parts[::2]]
-    return "".join(parts)
+    parts[::2] = [within_line(part) for part in parts[::2]]
+    return line_start("".join(parts))

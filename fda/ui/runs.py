@@ -6,6 +6,7 @@ from pathlib import Path
 import streamlit as st
 
 from fda.errors import UserError
+from fda.escape import markdown
 from fda.jobs import lifecycle as jobs
 from fda.jobs.liveness import LiveStore
 from fda.report.format import ago, duration
@@ -133,7 +134,7 @@ def run_line(run: Run, position: int | None) -> None:
     with st.container(border=True, key=f"line-{run.run_id}"):
         with st.container(horizontal=True, vertical_alignment="center", gap="small"):
             badge(run)
-            st.markdown(f"**{run.spec.zoo.name}** · {kind(run)}", width="content")
+            st.markdown(f"**{markdown(run.spec.zoo.name)}** · {kind(run)}", width="content")
             st.caption(f"`{run.run_id}` · {_when(run, position)}", width="stretch")
             _links(run)
         if run.units_total and run.state != "done":

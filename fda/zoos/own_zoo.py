@@ -201,7 +201,7 @@ def _data(task: TaskDraft, name: str) -> dict[str, Any]:
     }
     if not data["split"]:
         raise UserError(f"the test split of {name} is missing: give its name, such as test.")
-    always = ("path", "split", "input", "label")
+    always = ("path", "split", "input", *(() if task.metric == "perplexity" else ("label",)))
     return {key: value for key, value in data.items() if key in always or value != USUAL[key]}
 
 

@@ -100,16 +100,27 @@ def _entries(node: yaml.Node, known: dict[int, float]) -> float:
         _check_scalar(node)
         found = 1.0
     elif isinstance(node, yaml.MappingNode):
-        for key, _ in node.value:
-            if isinstance(key, yaml.ScalarNode) and key.tag not in (_TEXT, _MERGE):
-                raise Unmeasured(
-                    f"{_line(key)} holds a field that is no text: correct the field `{key.value[:LONGEST_NUMBER]}`"
-                )
+        _check_keys(node)
         found = 1 + sum(_entries(key, known) + _entries(value, known) for key, value in node.value)
     else:
         found = 1 + sum(_entries(part, known) for part in node.value)
     known[id(node)] = found
     return found
+
+
+def _check_keys(node: yaml.MappingNode) -> None:
+    """Keys are texts, and differ: of a key that is there twice YAML would keep the last without a word."""
+    names: set[str] = set()
+    for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
+        if key.tag not in (_TEXT, _MERGE):
+            raise Unmeasured(
+                f"{_line(key)} holds a field that is no text: correct the field `{key.value[:LONGEST_NUMBER]}`"
+            )
+        if key.value in names:
+            raise Unmeasured(
+                f"{_line(key)} has the key `{key.value[:LONGEST_NUMBER]}` twice in one place: leave one out"
+            )
+        names.add(key.value)
 
 
 def _check_scalar(node: yaml.ScalarNode) -> None:

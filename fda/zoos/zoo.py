@@ -17,6 +17,7 @@ from fda.home import ASSETS, absolute, fda_home, require_readable
 from fda.settings import Family
 from fda.zoos.hub import is_hub_id, snapshot_folder
 from fda.zoos.yaml_text import MOST_BYTES, read_yaml
+from fda.zoos.zoo_keys import unused_key
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 CONFIGURATION = re.compile(r"[^\W_][\w .,+=()@%&-]{0,199}")
@@ -268,11 +269,14 @@ def _zoo(text: str, path: Path) -> Zoo:
 
 
 def validated(content: Mapping[str, Any], what: str) -> Zoo:
-    """The fields of a zoo as a zoo. UserError that begins with `what` and names the field."""
+    """The fields of a zoo as a zoo. UserError that begins with `what` and names a field that is wrong or has no effect."""
     try:
-        return Zoo.model_validate(content)
+        zoo = Zoo.model_validate(content)
     except ValidationError as error:
         raise UserError(f"{what}: {_first_problem(error, content)}") from None
+    if unused := unused_key(content):
+        raise UserError(f"{what}: {unused}.")
+    return zoo
 
 
 def _text(path: Path) -> str:
@@ -328,6 +332,10 @@ def resolved(zoo: Zoo, folder: Path, roots: list[Path] | None = None) -> Zoo:
         path = task.data and local(task.data.path, f"{at}.data.path", is_id=is_hub_id)
         if path is not None and os.path.isfile(path):  # its name tells the format; a link's target may have none
             path = str(absolute(Path(task.data.path).parent, folder) / Path(task.data.path).name)
+            if task.data.name is not None:
+                raise UserError(
+                    f"{at}.data.name: {task.data.path} is a file, which has no configurations: leave it out."
+                )
         data = task.data and task.data.model_copy(update={"path": path})
         model = local(task.model, f"{at}.model", is_id=is_hub_id)
         tasks.append(task.model_copy(update={"model": model, "head": head, "data": data}))

@@ -1,6 +1,7 @@
 """Published anchors as a run: those of a run of ours, written as the authors publish theirs, come back as they were."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 
 from fda.errors import UserError
-from fda.report.anchors import read_unit, start_of, units_of
+from fda.report.anchors import known_settings, read_unit, start_of, units_of
 from fda.report.command import run_commands
 from fda.report.table import comparison
 from fda.requests.published import published_spec, task_folders, told_by_name
@@ -132,13 +133,108 @@ def test_names_of_the_authors_are_understood(tmp_path):
     }
     with pytest.raises(UserError, match="Cars stands for more than one task"):
         task_folders(tmp_path, ("cars", "stanford-cars"))
-    assert told_by_name("init_by_weights-anchor-64-scale-0.01-opt-1200-0.01") == {
-        "init": "weight",
-        "sigma": "0.01",
-        "steps": "1200",
-        "learning_rate": "0.01",
+
+
+GAUSS = {"init": "gauss", "sigma": "0.01", "steps": "1200", "learning_rate": "0.01"}
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("init_by_gauss_random-anchor-64-scale-0.01-opt-1200-0.01", GAUSS),
+        ("init_by_gauss_random_pos-anchor-64-scale-0.01-opt-1200-0.01", GAUSS),
+        (
+            "init_by_gauss_random-anchor-64-scale-1e-05-opt-1200-1e-05",
+            GAUSS | {"sigma": "1e-05", "learning_rate": "1e-05"},
+        ),
+        ("init_by_gauss_random-scale-0.01-gen-200-lr-0.01-anchor-8192", GAUSS | {"steps": "200"}),
+        ("init_by_gauss_random-scale-0.01-opt-200-lr-0.01-anchor-8192", GAUSS | {"steps": "200"}),
+        ("gauss-anchor-4-scale-0.5-opt-6-0.01", GAUSS | {"sigma": "0.5", "steps": "6"}),
+        (
+            "init_by_weights-anchor-64-scale-1.0-opt-1200-0.01",
+            {"init": "weight", "steps": "1200", "learning_rate": "0.01"},
+        ),
+        (
+            "init_by_weights_pos-anchor-64-scale-1.0-opt-9-0.01",
+            {"init": "weight", "steps": "9", "learning_rate": "0.01"},
+        ),
+        ("init_by_params-scale-0.01-gen-9-lr-0.01-anchor-8", {"init": "weight", "steps": "9", "learning_rate": "0.01"}),
+        ("init_by_moon-anchor-64-scale-0.01-opt-9-0.01", {"steps": "9", "learning_rate": "0.01"}),
+        ("random_weights-anchor-64-scale-0.01-opt-9-0.01", {"steps": "9", "learning_rate": "0.01"}),
+        ("init_by_gauss_random-anchor-64-scale--1-opt-9-0.01", {}),
+        ("init_by_gauss_random-anchor-64", {}),
+        ("anchors", {}),
+    ],
+)
+def test_a_folder_of_the_official_scripts_tells_its_settings(name, told):
+    assert told_by_name(name) == told
+
+
+OFFICIAL = "init_by_gauss_random-anchor-4-scale-0.5-opt-6-0.01"
+GENERATION = "init_by_gauss_random-scale-0.25-gen-6-lr-0.01-anchor-4"
+
+
+def test_a_gauss_start_is_recorded_with_its_sigma_wherever_the_run_speaks_of_it(fda_home, own, tiny_zoo, tmp_path):
+    store = Store(fda_home)
+    folder = publish(store, own, tmp_path / "theirs")
+    (folder / "ViT" / NAME).rename(folder / "ViT" / OFFICIAL)
+    run_id = carried_out(store, published_spec(tiny_zoo, folder, device="cpu"))
+    spec = RunSpec.model_validate_json((store.run_dir(run_id) / "spec.json").read_text())
+    assert (spec.construction.init, spec.construction.sigma, spec.unknown) == ("gauss", 0.5, ())
+    assert start_of(store.run(run_id)) == "published gauss σ 0.5"
+    with safe_open(store.run_dir(run_id) / "anchors" / "red" / "0.safetensors", framework="pt") as file:
+        assert file.metadata()["init"] == "gauss"
+
+
+def test_what_a_folder_does_not_tell_is_called_unknown(fda_home, own, tiny_zoo, tmp_path):
+    store = Store(fda_home)
+    folder = publish(store, own, tmp_path / "theirs")
+    (folder / "ViT" / NAME).rename(folder / "ViT" / "anchors")
+    done = fda(fda_home, "import", folder, "--zoo", tiny_zoo, "--device", "cpu")
+    assert done.returncode == 0, done.stderr
+    assert (
+        "note: the folder's name does not tell init and steps, which are recorded as unknown: say them with --init, --steps.\n"
+        in done.stderr
+    )
+    run = store.runs()[0]
+    assert run.spec.unknown == ("init", "steps") and start_of(run) == "published, start unknown"
+    assert known_settings(run.spec) == {"init": "unknown", "steps": "unknown", "anchors": 4, "tokens": 5}
+    (command,) = run_commands(run.spec)
+    assert "--init" not in command and "--steps" not in command and "weight" not in command
+    with safe_open(store.run_dir(run.run_id) / "anchors" / "red" / "0.safetensors", framework="pt") as file:
+        assert file.metadata()["init"] == "unknown"
+    told = published_spec(tiny_zoo, folder, init="gauss", steps=7)
+    assert told.unknown == ("sigma",) and (told.construction.init, told.construction.steps) == ("gauss", 7)
+    with pytest.raises(UserError, match="sigma is the scale of the gauss start: add --init gauss"):
+        published_spec(tiny_zoo, folder, sigma=0.1)
+
+
+def test_folders_of_language_generation_have_the_task_above_the_settings(fda_home, own, tiny_zoo, tmp_path):
+    publish(Store(fda_home), own, tmp_path / "theirs")
+    root = tmp_path / "dual_anchors"
+    for task in ("Red", "BrightVal"):
+        for name in (GENERATION, GENERATION.replace("gauss_random", "weights")):
+            copied(tmp_path / "theirs" / "ViT" / NAME / task, root / task / name)
+    with pytest.raises(
+        UserError, match="holds several sets of anchors .*gauss_random.*weights.*: give the folder of one"
+    ):
+        published_spec(tiny_zoo, root)
+    spec = published_spec(tiny_zoo, root / "Red" / GENERATION, device="cpu")
+    assert (spec.construction.init, spec.construction.sigma, spec.construction.steps) == ("gauss", 0.25, 6)
+    assert spec.unknown == () and spec.tasks == ("red", "bright")
+    assert task_folders(Path(spec.published), spec.tasks) == {
+        "red": root / "Red" / GENERATION,
+        "bright": root / "BrightVal" / GENERATION,
     }
-    assert told_by_name("anchors") == {}
+    shutil.rmtree(root / "Red" / GENERATION)
+    with pytest.raises(UserError, match="has no folder of task 'red': it has BrightVal"):
+        published_spec(tiny_zoo, root / "BrightVal" / GENERATION)
+    for task in ("Red", "BrightVal"):
+        shutil.rmtree(root / task / GENERATION, ignore_errors=True)
+    spec = published_spec(tiny_zoo, root, device="cpu")
+    assert (spec.construction.init, spec.unknown) == ("weight", ())
+    store = Store(fda_home)
+    assert {unit.state for unit in store.units(carried_out(store, spec))} == {"done"}
 
 
 def test_what_does_not_fit_is_named(fda_home, own, tiny_zoo, tmp_path):

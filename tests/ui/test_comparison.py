@@ -295,11 +295,11 @@ WORDS = pd.DataFrame({
 })  # fmt: skip
 
 
-def test_markdown_escapes_pipes_and_backslashes_and_has_as_many_cells_in_every_line():
+def test_markdown_escapes_all_markup_and_has_as_many_cells_in_every_line():
     lines = to_markdown(WORDS).splitlines()
     assert lines[1] == "| --- | ---: | --- | ---: |"
-    assert lines[2] == "| a_b 50% | 71.2 | x~y^2 | 0.063 |" and lines[3] == "| Individual | 99.0 | – | – |"
-    assert lines[4].startswith(r"| c\|d & {e} | 71.2 | back\\slash")
+    assert lines[2] == r"| a\_b 50% | 71.2 | x\~y^2 | 0.063 |" and lines[3] == "| Individual | 99.0 | – | – |"
+    assert lines[4].startswith(r"| c\|d \& {e} | 71.2 | back\\slash \$1 \#2")
     assert {len(re.split(r"(?<!\\)\|", line)) for line in lines} == {6}
 
 

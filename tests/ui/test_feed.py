@@ -58,7 +58,7 @@ def test_who_asks_for_what_is_not_there_is_told_to_begin_anew():
     def fails(_: str) -> dict:
         raise UserError("there is no such run.")
 
-    feed._feeds["known"] = fails
+    feed._feeds["known"] = feed._Offered("a session", fails)
     assert ask("/updates/unknown") == ask("/updates/known") == feed.BEGIN_ANEW
 
 

@@ -106,9 +106,13 @@ def test_a_plain_run_is_two_commands_with_nothing_but_what_differs():
     spec = make_spec(methods=["pretrained", "individual", "ta"], device="cpu")
     assert command.run_commands(spec, "20261123-041500-ab12") == [
         "python -m fda construct --zoo /zoos/mine.yaml --device cpu --preset fast",
+        "python -m fda compare --zoo /zoos/mine.yaml --device cpu --methods pretrained,individual,ta",
+    ], "none of the methods reads anchors"
+    spec = make_spec(methods=["pretrained", "individual", "fda:ta"], device="cpu")
+    assert command.run_commands(spec, "20261123-041500-ab12")[1] == (
         "python -m fda compare --zoo /zoos/mine.yaml --device cpu --anchors 20261123-041500-ab12 "
-        "--methods pretrained,individual,ta",
-    ]
+        "--methods pretrained,individual,fda:ta"
+    )
 
 
 def test_changes_are_options():

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import torch
 
+from fda.checkpoints.readers.adapters import AdaptedWeights
 from fda.checkpoints.readers.modules import class_of, head_tensors, is_head
 from fda.checkpoints.readers.open import open_weights
 from fda.checkpoints.readers.rebuild import TORCH_DTYPES
@@ -46,6 +47,8 @@ def convert_to_safetensors(
     if target.exists() and not overwrite:
         raise UserError(f"{target} exists already: give another name, or allow it to be overwritten.")
     weights = open_weights(source, base=base, rename=rename)
+    if base is not None and not isinstance(weights, AdaptedWeights):
+        raise UserError(f"{source} is no adapter, so that no base is read: leave --base out.")
     metadata = {"format": "pt", "source": weights.path.name, "source_fingerprint": weights.fingerprint}
     pickled = isinstance(weights, PickledCheckpoint)
     try:

@@ -4,6 +4,7 @@ Vision: an array [tokens, anchors, d], as open_clip's towers of that time were f
 under `input`, (anchors, tokens, d), or an array (anchors, d) of single tokens.
 """
 
+import math
 from pathlib import Path
 from tokenize import TokenError
 from typing import TYPE_CHECKING
@@ -31,7 +32,7 @@ def read_published_anchors(path: str | Path) -> "Tensor":
     if kind_of(path) != "numpy":
         raise UserError(f"{path} is no .npy file: give one of the published `dual_anchors_layer_….npy`.")
     try:
-        dtype, start = _header(path)
+        shape, dtype, start = _header(path)
         if dtype.hasobject:
             arrays = _arrays(Cursor(Span(path, start, path.stat().st_size - start)))
             if "input" not in arrays:
@@ -40,6 +41,7 @@ def read_published_anchors(path: str | Path) -> "Tensor":
         elif dtype.kind != "f":
             raise UserError(f"{path} holds an array of {dtype}, where anchors are floating-point numbers.")
         else:
+            _require_whole(shape, dtype, path.stat().st_size - start)
             mapped = np.load(path, mmap_mode="r", allow_pickle=False)
             anchors, pickled = torch.from_numpy(np.array(mapped, dtype=np.float32)), False
     except Exceeded as problem:
@@ -59,8 +61,8 @@ def read_published_anchors(path: str | Path) -> "Tensor":
     return anchors.float().contiguous()
 
 
-def _header(path: Path) -> tuple[np.dtype, int]:
-    """The dtype of a .npy file and where its data begins."""
+def _header(path: Path) -> tuple[tuple[int, ...], np.dtype, int]:
+    """The shape and dtype of a .npy file, as its header says them, and where its data begins."""
     with path.open("rb") as file:
         version = np.lib.format.read_magic(file)
         length = int.from_bytes(file.read(2 if version == (1, 0) else 4), "little")
@@ -69,10 +71,21 @@ def _header(path: Path) -> tuple[np.dtype, int]:
         file.seek(np.lib.format.MAGIC_LEN)
         read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
         try:
-            _, _, dtype = read(file)
+            shape, _, dtype = read(file)
         except (TokenError, SyntaxError, KeyError) as error:  # numpy parses the header as text, and lets these through
             raise Damaged(f"its header is no header: {type(error).__name__}") from None
-        return dtype, file.tell()
+        return shape, dtype, file.tell()
+
+
+def _require_whole(shape: tuple[int, ...], dtype: np.dtype, length: int) -> None:
+    """Damaged unless the sizes are positive and ask for all of the `length` bytes that follow the header.
+
+    numpy takes a negative size for "as many as there are".
+    """
+    if any(type(size) is not int or size < 1 for size in shape):
+        raise Damaged(f"its shape is {list(shape)}, and sizes are positive whole numbers")
+    if math.prod(shape) * dtype.itemsize != length:
+        raise Damaged(f"its shape is {list(shape)}, and {length} bytes follow")
 
 
 def _arrays(cursor: Cursor) -> dict[str, NumpyArray]:

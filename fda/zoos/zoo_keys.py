@@ -1,0 +1,43 @@
+"""Keys of a zoo file that would do nothing: each is refused, since whoever wrote it believes that it does something.
+
+This looks at the keys that are written, not at the fields that they fill: a default is nobody's wish.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from fda.settings import AdaptSettings
+
+EPOCHS = ("weights_epochs", "coefficients_epochs")
+
+
+def unused_key(content: Mapping[str, Any]) -> str | None:
+    """A sentence's end on the first key that would do nothing in a zoo that is valid otherwise; None if there is none."""
+    for place, task in enumerate(content["tasks"]):
+        at = f"the field `tasks.{place}"
+        data, head = task.get("data") or {}, task.get("head")
+        if "seed" in data and data.get("samples") is None and "[" not in "".join(_splits(data)):
+            return f"{at}.data.seed` draws nothing: give `samples`, or a part of a split, such as train[90%:], or leave it out"
+        if "label" in data and data.get("metric") == "perplexity":
+            return f"{at}.data.label` is not read, as perplexity needs none: leave it out"
+        if isinstance(head, Mapping) and (plain := _without_place(head["zero_shot"]["templates"])) is not None:
+            return f"{at}.head.zero_shot.templates` has {plain!r}, where no class name goes in: write {{}} where it belongs"
+    return _adapt(content.get("adapt") or {})
+
+
+def _splits(data: Mapping[str, Any]) -> list[str]:
+    return [str(data[name]) for name in ("split", "validation_split", "train_split") if data.get(name)]
+
+
+def _without_place(templates: Any) -> str | None:
+    return next((one for one in templates if "{}" not in one), None)
+
+
+def _adapt(adapt: Mapping[str, Any]) -> str | None:
+    for name in adapt:
+        if name not in (*AdaptSettings.model_fields, "epochs"):
+            known = ", ".join(AdaptSettings.model_fields)
+            return f"the field `adapt.{name}` is no adaptation setting: there are {known}"
+    if {"epochs", *EPOCHS} <= adapt.keys():
+        return f"the field `adapt.epochs` stands for {' and '.join(EPOCHS)}, which are there too: leave it out"
+    return None
