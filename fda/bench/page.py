@@ -17,7 +17,7 @@ import numpy as np
 
 from fda.bench.dashboard import STANDS, Server, browser
 from fda.jobs.heart import Heart
-from fda.jobs.processes import start_time
+from fda.processes import start_time
 from fda.requests.runs import construct_settings, make_spec
 from fda.store.records import UnitKey
 from fda.store.store import Store

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fda.jobs.processes import detached, is_alive, send_signal, start_time
+from fda.processes import detached, is_alive, send_signal, start_time
 from fda.store.store import Store
 
 ENDING_SECONDS = 5.0

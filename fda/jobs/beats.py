@@ -10,8 +10,8 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from fda.jobs.clock import seconds_since, stamp
-from fda.jobs.processes import start_time
+from fda.clock import seconds_since, stamp
+from fda.processes import start_time
 
 WIDTH = 160  # characters of the line; always the same, so that the file is never cut
 

@@ -20,7 +20,7 @@ from fda.errors import UserError
 from fda.home import make_private
 from fda.jobs.beats import last_beat
 from fda.jobs.liveness import LiveStore
-from fda.jobs.processes import is_alive, is_suspended
+from fda.processes import is_alive, is_suspended
 from fda.store.database import RUN_ID
 from fda.store.files import anchors_file
 from fda.store.finished import damage, damaged_files, record_of

@@ -16,7 +16,7 @@ import time
 
 from fda.errors import UserError
 from fda.jobs.liveness import GO_ON, LiveStore, verdict
-from fda.jobs.processes import detached, is_alive, send_signal
+from fda.processes import detached, is_alive, send_signal
 from fda.store.finished import files_to_make_again
 from fda.store.records import ACTIVE, Run, State, StoredRun
 from fda.store.refusals import StoreBusy

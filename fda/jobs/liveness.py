@@ -11,10 +11,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
+from fda.clock import seconds_since
 from fda.errors import UserError
 from fda.jobs.beats import Beat, last_beat
-from fda.jobs.clock import seconds_since
-from fda.jobs.processes import is_alive, is_suspended
+from fda.processes import is_alive, is_suspended
 from fda.store.records import Run, State, StoredRun, UnreadableRun
 from fda.store.refusals import LEAST_FREE, free_bytes
 from fda.store.store import Store

@@ -41,7 +41,7 @@ def execute(store: Store, run_id: str, should_stop: Callable[[], bool]) -> None:
 
 
 def check_spec(spec: RunSpec, opened: OpenZoo) -> None:
-    """UserError if the spec names a block that the model lacks or an engine that does not work, or if a number is not finite."""
+    """UserError if the spec names a block that the model lacks an engine that does not work, or if a number is not finite."""
     if spec.engine == "ray":  # stored before it was refused
         raise UserError("the run asks for the engine ray, which does not work yet: start it again without --engine.")
     count = len(opened.model.blocks)

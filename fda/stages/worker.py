@@ -21,9 +21,9 @@ from fda.jobs.failures import log_traceback, sentence
 from fda.jobs.heart import BEAT_SECONDS, Heart
 from fda.jobs.lifecycle import press_on, settle
 from fda.jobs.patient import PatientStore
-from fda.jobs.processes import start_time
 from fda.jobs.reserve import Reserve
 from fda.jobs.stopped import Stopped
+from fda.processes import start_time
 from fda.store.refusals import StoreBusy
 from fda.store.store import ACTIVE, State, Store
 

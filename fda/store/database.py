@@ -16,7 +16,7 @@ from typing import Self, TextIO
 
 from fda.errors import UserError
 from fda.home import fda_home, make_private
-from fda.jobs.processes import is_suspended
+from fda.processes import is_suspended
 from fda.store.migrations import migrate, require_known
 from fda.store.refusals import REPAIR, StoreBusy, readable_refusals
 from fda.store.schema import SCHEMA, SCHEMA_VERSION

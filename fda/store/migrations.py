@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from fda.errors import UserError
-from fda.jobs.processes import is_alive
+from fda.processes import is_alive
 from fda.store.schema import SCHEMA_VERSION
 
 

@@ -66,7 +66,7 @@ class StoredRun:
     units_done: int
     units_total: int
     queued: float | None = None
-    queued_clock: str | None = None  # the same moment, as `fda.jobs.clock` stamps it
+    queued_clock: str | None = None  # the same moment, as `fda.clock` stamps it
 
     @property
     def active(self) -> bool:

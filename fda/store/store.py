@@ -32,8 +32,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fda.atomic import write_text
+from fda.clock import stamp
 from fda.errors import UserError
-from fda.jobs.clock import stamp
 from fda.store.database import RUN_ID
 from fda.store.numbers import Numbers
 from fda.store.records import (

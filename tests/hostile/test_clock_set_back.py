@@ -5,11 +5,11 @@ import time
 
 import pytest
 
+from fda.clock import seconds_since, stamp
 from fda.jobs import lifecycle as jobs
 from fda.jobs.beats import Beats, last_beat
-from fda.jobs.clock import seconds_since, stamp
 from fda.jobs.liveness import LiveStore, verdict
-from fda.jobs.processes import start_time
+from fda.processes import start_time
 from fda.store.store import Store
 from tests.runs.helpers import age_beat, spec
 

@@ -16,7 +16,7 @@ from fda.home import REPO
 from fda.jobs import lifecycle as jobs
 from fda.jobs.liveness import LiveStore
 from fda.jobs.patient import PatientStore
-from fda.jobs.processes import is_alive, is_suspended, start_time
+from fda.processes import is_alive, is_suspended, start_time
 from fda.stages.worker import run_here
 from fda.store.refusals import StoreBusy
 from fda.store.store import Store, UnitKey
@@ -26,7 +26,7 @@ KEY = UnitKey("construct", "red", 0)
 IN_TRANSACTION = """
 import os, sqlite3, sys, time
 from fda.jobs.beats import Beats
-from fda.jobs.processes import start_time
+from fda.processes import start_time
 from fda.store.store import Store
 store, run_id = Store(), sys.argv[1]
 store.claim_process(run_id, os.getpid(), start_time(os.getpid()))

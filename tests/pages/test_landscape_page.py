@@ -9,8 +9,8 @@ import pytest
 
 from fda.home import ASSETS, REPO
 from fda.jobs import lifecycle as jobs
-from fda.jobs.processes import start_time
 from fda.jobs.stopped import Stopped
+from fda.processes import start_time
 from fda.report import landscape
 from fda.report.command import run_commands
 from fda.requests.landscape import landscape_spec

@@ -14,7 +14,7 @@ from streamlit.testing.v1 import AppTest
 
 from fda.home import REPO
 from fda.jobs import lifecycle as jobs
-from fda.jobs.processes import start_time
+from fda.processes import start_time
 from fda.requests.runs import make_spec
 from fda.settings import FAST_CONSTRUCT
 from fda.store.records import MethodResult, Score, UnitKey

@@ -11,7 +11,7 @@ import pytest
 
 from fda.jobs import background
 from fda.jobs.background import Background, one_at_a_time
-from fda.jobs.processes import is_alive
+from fda.processes import is_alive
 from fda.store.store import Store
 from tests.runs.helpers import wait_for
 

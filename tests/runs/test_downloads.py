@@ -9,7 +9,7 @@ import yaml
 
 from fda.errors import UserError
 from fda.jobs import background
-from fda.jobs.processes import is_alive
+from fda.processes import is_alive
 from fda.requests import downloads
 from fda.requests.downloads import Download, look, start_download, stop_download
 from fda.store.store import Store

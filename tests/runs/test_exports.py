@@ -9,7 +9,7 @@ import pytest
 
 from fda.errors import UserError
 from fda.jobs import background
-from fda.jobs.processes import is_alive
+from fda.processes import is_alive
 from fda.requests import exports
 from fda.store.files import merged_file
 from fda.store.records import MethodResult

@@ -14,7 +14,7 @@ from fda.errors import UserError
 from fda.home import REPO
 from fda.jobs import lifecycle as jobs
 from fda.jobs.liveness import LiveStore
-from fda.jobs.processes import is_alive, send_signal, start_time
+from fda.processes import is_alive, send_signal, start_time
 from fda.store.store import Store
 from tests.runs.helpers import UNITS, age_beat, spec, sql, wait_for
 

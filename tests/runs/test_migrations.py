@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from fda.errors import UserError
-from fda.jobs.processes import start_time
+from fda.processes import start_time
 from fda.store import migrations
 from fda.store.schema import SCHEMA, SCHEMA_VERSION
 from fda.store.store import MethodResult, Score, Store, UnitKey
