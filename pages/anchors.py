@@ -6,6 +6,7 @@ from functools import partial
 import plotly.graph_objects as go
 import streamlit as st
 
+from fda import measures
 from fda.figures.anchors import STEP
 from fda.figures.ridge import SHAPES
 from fda.figures.scrub import Scrubbed
@@ -261,9 +262,9 @@ def export(
     spread = {"tasks": (None, [block]), "blocks": ([task], None)}.get(over, ([task], [block]))
     tables = {
         "Measures": partial(anchors_tables.measures_table, known, names, task, block),
-        "Spectra": partial(anchors_tables.snapshots_table, records, "spectrum"),
-        "Similarity by share": partial(anchors_tables.snapshots_table, records, "similarity_by_share"),
-        "Principal angles": partial(anchors_tables.snapshots_table, records, "angles"),
+    } | {
+        measure.title: partial(anchors_tables.snapshots_table, records, measure.key)
+        for measure in (measures.SPECTRUM, measures.SIMILARITY_BY_SHARE, measures.ANGLES)
     }
     if over != "steps":
         names_, blocks_ = spread

@@ -76,8 +76,6 @@ try:
 except UserError as error:
     stop_with([str(error)])
 
-for problem in found["problems"]:
-    notices.problem(problem)
 if found["description"]:
     st.markdown(found["description"])
 

@@ -3,13 +3,13 @@
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from fda.measures import Stage
 from fda.store.spec import RunSpec
 
 State = Literal["queued", "running", "stopping", "done", "failed", "cancelled", "crashed"]
 ACTIVE: tuple[State, ...] = ("queued", "running", "stopping")
 FINAL: tuple[State, ...] = ("done", "failed", "cancelled", "crashed")
 UnitState = Literal["pending", "running", "done", "failed"]
-Stage = Literal["construct", "adapt", "evaluate", "landscape"]
 
 
 @dataclass(frozen=True)
