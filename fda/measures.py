@@ -174,7 +174,7 @@ PROJECTION_ENERGY_MERGED = Measure(
     key="projection_energy_merged",
     title="Projection energy at the merged model",
     heading="Projection energy at the merged model",
-    unit="share of the update in the cone of real data",
+    unit="share of the update in real data's cone",
     real=True,
 )
 PROJECTION_ENERGY = Measure(

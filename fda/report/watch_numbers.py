@@ -65,7 +65,7 @@ class RunNumbers:
         smoothing = {"smoothing": self.view.smoothing} if measure.figure.smoothed else {}
         if self.view.merged and measure.merged:
             measure = measure.merged
-        series = self._series(measure.key)
+        series = self._series(measure)
         words = {"tasks": self.run.spec.tasks, "title": measure.heading, "y_title": measure.unit}
         if measure.real and series:
             ends = self.store.scalars(self.run.run_id, measure.real_key, points=1, **self._chosen).values()
@@ -124,10 +124,11 @@ class RunNumbers:
         revision = f"{self.run.run_id} {self.unit.name} {self.unit.block}"
         return {"theme": self.view.theme, "uirevision": revision, "unit": f"{self.unit.name}, block {self.unit.block}"}
 
-    def _series(self, key: str) -> Series:
+    def _series(self, measure: Measure) -> Series:
         construct = [unit for unit in self.units if unit.key.stage == "construct"]
         points = points_of_a_curve(construct, self.view)
-        return self.store.scalars(self.run.run_id, key, points=points, **self._chosen)
+        stage = measure.stages[0]
+        return self.store.scalars(self.run.run_id, measure.key, stage=stage, points=points, **self._chosen)
 
     def _snapshots(self, kind: str) -> Mapping[UnitKey, tuple[np.ndarray, np.ndarray]]:
         """The unit's, read once."""
