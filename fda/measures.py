@@ -245,10 +245,9 @@ MEASURES = (
     MEMORY,
 )
 
-# in the order of the page
-FIGURES = {
-    measure.figure.name: measure
-    for measure in sorted((one for one in MEASURES if one.figure), key=lambda one: one.figure.row)
+FIGURES: dict[str, tuple[Measure, Figure]] = {  # by name, in the order of the page
+    figure.name: (measure, figure)
+    for measure, figure in sorted(((one, one.figure) for one in MEASURES if one.figure), key=lambda pair: pair[1].row)
 }
 SCALARS = tuple(measure for measure in MEASURES if measure.kind == "scalar")
 SUMMARY = (ANGLE_LOSS, SIMILARITY, EFFECTIVE_RANK, TAIL_ENERGY, PROJECTION_ENERGY)  # what sums a unit up in one row

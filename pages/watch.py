@@ -157,9 +157,9 @@ def show(picture: live.Picture, view: live.View) -> None:
 def rows(picture: live.Picture) -> list[list[Figure]]:
     """The figures by row; a place stays empty until there are numbers. A map alone takes the whole width."""
     grouped: dict[int, list[Figure]] = {}
-    for name, measure in FIGURES.items():
-        if measure.figure.reads != "units" or name in picture.figures:
-            grouped.setdefault(measure.figure.row, []).append(measure.figure)
+    for _, figure in FIGURES.values():
+        if figure.reads != "units" or figure.name in picture.figures:
+            grouped.setdefault(figure.row, []).append(figure)
     return list(grouped.values())
 
 
@@ -222,13 +222,13 @@ def export(known: Store, run: Run, view: live.View) -> None:
             "Units": lambda: live.units_table(known.units(run.run_id)),
             **{
                 measure.title: partial(live.scalars_table, known, run.run_id, measure.key, measure.key)
-                for measure in FIGURES.values()
+                for measure, _ in FIGURES.values()
                 if measure.kind == "scalar"
             },
             SPECTRUM.title: lambda: live.spectrum_table(known, run.run_id, unit()),
         },
         texts=[run_report_file(run.run_id, theme())],
-        figures={measure.title: partial(redraw, name) for name, measure in FIGURES.items()},
+        figures={measure.title: partial(redraw, name) for name, (measure, _) in FIGURES.items()},
     )
 
 

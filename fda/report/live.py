@@ -73,12 +73,12 @@ def figures(store: Store, run: Run, view: View, units: Sequence[Unit], unit: Uni
 def drawings(store: Store, run: Run, view: View, units: Sequence[Unit], unit: UnitKey | None) -> dict[str, Drawing]:
     """`figures`, each undrawn and with a digest of the numbers in it, in the order of the page."""
     numbers = RunNumbers(store, run, view, units, unit)
-    found: dict[str, Drawing] = {}
-    for name, measure in FIGURES.items():
-        if (arguments := numbers.arguments(measure)) is not None:
-            draw = resolve_name(f"fda.figures.{measure.figure.draw}")
-            found[name] = (_digest(arguments), partial(draw, *arguments[0], **arguments[1]))
-    return found
+    undrawn: dict[str, Drawing] = {}
+    for name, (measure, figure) in FIGURES.items():
+        if (arguments := numbers.arguments(measure, figure)) is not None:
+            draw = resolve_name(f"fda.figures.{figure.draw}")
+            undrawn[name] = (_digest(arguments), partial(draw, *arguments[0], **arguments[1]))
+    return undrawn
 
 
 def _digest(*numbers: Any) -> bytes:

@@ -12,7 +12,7 @@ import numpy as np
 
 from fda.figures.curves import Series
 from fda.figures.look import Theme
-from fda.measures import SHARES, SIMILARITY, SIMILARITY_BY_SHARE, SPECTRUM, TOP_SHARE, Measure, Reads
+from fda.measures import SHARES, SIMILARITY, SIMILARITY_BY_SHARE, SPECTRUM, TOP_SHARE, Figure, Measure, Reads
 from fda.merging.registry import METHODS
 from fda.store.records import Run, Unit, UnitKey
 from fda.store.store import Store
@@ -49,20 +49,20 @@ class RunNumbers:
     unit: UnitKey | None
     _read: dict[str, Mapping] = field(default_factory=dict, repr=False)
 
-    def arguments(self, measure: Measure) -> Arguments | None:
-        """What the figure of `measure` is called with."""
-        return READERS[measure.figure.reads](self, measure)
+    def arguments(self, measure: Measure, figure: Figure) -> Arguments | None:
+        """What the `figure` of `measure` is called with."""
+        return READERS[figure.reads](self, measure, figure)
 
-    def of_units(self, measure: Measure) -> Arguments | None:
+    def of_units(self, measure: Measure, figure: Figure) -> Arguments | None:
         """`units` of the measure's stages; `title`, `loss` (what their loss is), `titles` (method → words)."""
         units = [unit for unit in self.units if unit.key.stage in measure.stages]
         titles = {name: method.title for name, method in METHODS.items()} if "construct" not in measure.stages else {}
         words = {"title": measure.heading, "loss": measure.unit, "titles": titles}
         return ((units,), words | self._run_words) if units else None
 
-    def of_series(self, measure: Measure) -> Arguments | None:
+    def of_series(self, measure: Measure, figure: Figure) -> Arguments | None:
         """`series` of the units chosen; `tasks`, `title`, `y_title`; `smoothing`, and `line` (real data), where declared."""
-        smoothing = {"smoothing": self.view.smoothing} if measure.figure.smoothed else {}
+        smoothing = {"smoothing": self.view.smoothing} if figure.smoothed else {}
         if self.view.merged and measure.merged:
             measure = measure.merged
         series = self._series(measure)
@@ -73,36 +73,39 @@ class RunNumbers:
             words["line"] = None if level is None else (level, f"held-out real data: {level:.2f}")
         return ((series,), words | smoothing | self._run_words) if series else None
 
-    def of_similarity(self, measure: Measure) -> Arguments | None:
+    def of_similarity(self, measure: Measure, figure: Figure) -> Arguments | None:
         """`series` at k = the chosen share of d, of older runs at 20 % only; `tasks`, and `chance` = k/d."""
         share = self.view.share
         recorded = self.store.snapshots(self.run.run_id, SIMILARITY_BY_SHARE.key, **self._chosen)
-        place = round(share * len(SHARES)) - 1
-        series: Series = {key: (steps, values[:, place]) for key, (steps, values) in recorded.items()}
+        column = round(share * len(SHARES)) - 1
+        series: Series = {key: (steps, values[:, column]) for key, (steps, values) in recorded.items()}
         if not recorded and share == TOP_SHARE:
             series = self.store.scalars(self.run.run_id, SIMILARITY.key, points=POINTS, **self._chosen)
         words = {"tasks": self.run.spec.tasks, "chance": self._chance(share)} | self._run_words
         return ((series,), words) if series else None
 
-    def of_tensors(self, measure: Measure) -> Arguments | None:
+    def of_tensors(self, measure: Measure, figure: Figure) -> Arguments | None:
         """Names, first and last values of the unit's tensors; `unit`. First values are None where there is one step alone."""
         if self.unit is None:
             return None
         series = {}
         for key in self.store.scalar_names(self.run.run_id):
             if key.startswith(measure.key):
-                found = self.store.scalars(self.run.run_id, key, points=None, **self._of_unit)
-                series |= {key.removeprefix(measure.key): values for _, values in found.values()}
-        first, last = (np.array([values[place] for values in series.values()]) for place in (0, -1))
+                of_unit = self.store.scalars(
+                    self.run.run_id, key, names=[self.unit.name], blocks=[self.unit.block], points=None
+                )
+                series |= {key.removeprefix(measure.key): values for _, values in of_unit.values()}
+        first, last = (np.array([values[end] for values in series.values()]) for end in (0, -1))
         alone = all(len(values) == 1 for values in series.values())  # published anchors, or the first step
-        return ((list(series), None if alone else first, last), self._unit_words) if series else None
+        return ((list(series), None if alone else first, last), self._unit_words(self.unit)) if series else None
 
-    def of_snapshots(self, measure: Measure) -> Arguments | None:
+    def of_snapshots(self, measure: Measure, figure: Figure) -> Arguments | None:
         """Steps (S,) and values (S, k) of the unit; `unit`."""
-        snapshots = self._snapshots(measure.key)
-        return (snapshots[self.unit], self._unit_words) if self.unit in snapshots else None
+        if self.unit is None or self.unit not in (snapshots := self._snapshots(measure.key)):
+            return None
+        return snapshots[self.unit], self._unit_words(self.unit)
 
-    def of_memory(self, measure: Measure) -> Arguments | None:
+    def of_memory(self, measure: Measure, figure: Figure) -> Arguments | None:
         """Readings (time in s, key, value) of the machine."""
         readings = self.store.system(self.run.run_id)
         return ((_settled(readings) if self.run.active else readings,), self._run_words) if readings else None
@@ -112,17 +115,12 @@ class RunNumbers:
         return {"names": self.view.tasks or None, "blocks": self.view.blocks or None}
 
     @property
-    def _of_unit(self) -> dict[str, Any]:
-        return {"names": [self.unit.name], "blocks": [self.unit.block]}
-
-    @property
     def _run_words(self) -> dict[str, Any]:
         return {"theme": self.view.theme, "uirevision": self.run.run_id}
 
-    @property
-    def _unit_words(self) -> dict[str, Any]:
-        revision = f"{self.run.run_id} {self.unit.name} {self.unit.block}"
-        return {"theme": self.view.theme, "uirevision": revision, "unit": f"{self.unit.name}, block {self.unit.block}"}
+    def _unit_words(self, unit: UnitKey) -> dict[str, Any]:
+        revision = f"{self.run.run_id} {unit.name} {unit.block}"
+        return {"theme": self.view.theme, "uirevision": revision, "unit": f"{unit.name}, block {unit.block}"}
 
     def _series(self, measure: Measure) -> Series:
         construct = [unit for unit in self.units if unit.key.stage == "construct"]
@@ -132,8 +130,11 @@ class RunNumbers:
 
     def _snapshots(self, kind: str) -> Mapping[UnitKey, tuple[np.ndarray, np.ndarray]]:
         """The unit's, read once."""
+        if self.unit is None:
+            return {}
         if kind not in self._read:
-            self._read[kind] = self.store.snapshots(self.run.run_id, kind, **self._of_unit) if self.unit else {}
+            chosen = {"names": [self.unit.name], "blocks": [self.unit.block]}
+            self._read[kind] = self.store.snapshots(self.run.run_id, kind, **chosen)
         return self._read[kind]
 
     def _chance(self, share: float) -> float:
@@ -143,7 +144,7 @@ class RunNumbers:
         return share
 
 
-READERS: Mapping[Reads, Callable[[RunNumbers, Measure], Arguments | None]] = {
+READERS: Mapping[Reads, Callable[[RunNumbers, Measure, Figure], Arguments | None]] = {
     "units": RunNumbers.of_units,
     "series": RunNumbers.of_series,
     "similarity": RunNumbers.of_similarity,

@@ -10,11 +10,11 @@ from fda.measures import FIGURES, MEASURES, SCALAR_KEYS
 from fda.report.watch_numbers import READERS
 
 
-@pytest.mark.parametrize("measure", FIGURES.values(), ids=FIGURES)
-def test_a_declared_figure_has_its_function_its_numbers_and_its_words(measure):
-    assert callable(resolve_name(f"fda.figures.{measure.figure.draw}"))
-    assert measure.figure.reads in READERS and measure.sentence.endswith(".")
-    assert measure.figure.alt and not measure.figure.alt.endswith(".")
+@pytest.mark.parametrize(("measure", "figure"), FIGURES.values(), ids=FIGURES)
+def test_a_declared_figure_has_its_function_its_numbers_and_its_words(measure, figure):
+    assert callable(resolve_name(f"fda.figures.{figure.draw}"))
+    assert figure.reads in READERS and measure.sentence.endswith(".")
+    assert figure.alt and not figure.alt.endswith(".")
 
 
 def test_no_key_and_no_figure_stands_twice():
