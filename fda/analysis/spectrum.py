@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-TOP_FRACTION = 0.2  # k = 20 % of d, as in the paper's figure 4
+from fda.measures import TOP_SHARE
 
 
 def as_matrix(x: Tensor) -> Tensor:
@@ -42,14 +42,14 @@ def subspace_similarity(directions: Tensor, others: Tensor) -> float:
     return float((directions.T @ others).square().sum() / directions.shape[1])
 
 
-def top_count(width: int, share: float = TOP_FRACTION) -> int:
+def top_count(width: int, share: float = TOP_SHARE) -> int:
     """k: how many of d directions are the top `share` of them, at least one (paper, figure 4: 20 %)."""
     if not 0 < share <= 1:
         raise ValueError(f"a share of the directions lies in (0, 1], not {share}")
     return max(1, round(share * width))
 
 
-def tail_energy(spectrum: Tensor, width: int, share: float = TOP_FRACTION) -> float:
+def tail_energy(spectrum: Tensor, width: int, share: float = TOP_SHARE) -> float:
     """Σ_{j>k} s_j² / Σ_j s_j² of a descending spectrum s of vectors of length d = `width`, with k = `share` of d; 0..1.
 
     The long tail of the paper's figure 3 as one number: 0 if the top k directions hold everything, (d − k) / d for a flat
