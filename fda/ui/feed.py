@@ -17,7 +17,6 @@ from starlette.responses import JSONResponse
 from starlette.routing import Route
 
 from fda.errors import UserError
-from fda.ui.address import address
 
 Feed = Callable[[str], dict[str, Any]]
 """What the element saw last (its own word for it; empty at first) → what it is told, as JSON can say it.
@@ -31,6 +30,12 @@ MOST = 256  # feeds that are kept; what was not asked for longest goes first
 
 _feeds: OrderedDict[str, Feed] = OrderedDict()
 _lock = Lock()
+
+
+def address(path: str) -> str:
+    """Where a path of the server, which begins with a slash, is for a browser: below `server.baseUrlPath`, if that is set."""
+    below = st.get_option("server.baseUrlPath").strip("/")
+    return f"{'/' if below else ''}{below}{path}"
 
 
 def offer(feed: Feed, key: str) -> str:
