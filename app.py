@@ -3,6 +3,6 @@
 import streamlit as st
 
 from fda.ui import feed
-from fda.ui.warm import warm
+from fda.ui.preload import preload
 
-app = st.App("pages/frame.py", lifespan=warm, routes=[feed.route()])
+app = st.App("pages/frame.py", lifespan=preload, routes=[feed.route()])
