@@ -15,7 +15,7 @@ from fda.figures.look import CONFIG, to_json
 from fda.ui.components import component
 from fda.ui.feed import address
 
-_loader = component("plotly_loader", html=False, isolate_styles=False)
+_loader = component("plotly_loader", html=False, scripts=("plotly_arrays",), isolate_styles=False)
 _figure = component("figure", isolate_styles=False)
 
 

@@ -13,9 +13,14 @@ FOLDER = Path(__file__).parent
 
 
 def component(
-    name: str, *, html: bool = True, styles: Sequence[str] = (), isolate_styles: bool = True
+    name: str,
+    *,
+    html: bool = True,
+    styles: Sequence[str] = (),
+    scripts: Sequence[str] = (),
+    isolate_styles: bool = True,
 ) -> Callable[..., Any]:
-    """The component `fda.NAME`: NAME.js after shared.js, NAME.html if `html`, and the style sheets `styles`, by name.
+    """The component `fda.NAME`: NAME.js after shared.js and `scripts`, NAME.html if `html`, and the style sheets `styles`.
 
     Without `isolate_styles` it is a part of the page, else it has a document of its own, which the page's styles do not reach.
     """
@@ -23,7 +28,7 @@ def component(
         f"fda.{name}",
         html=source(f"{name}.html") if html else None,
         css="".join(source(f"{style}.css") for style in styles) or None,
-        js=source("shared.js") + source(f"{name}.js"),
+        js="".join(source(f"{script}.js") for script in ("shared", *scripts, name)),
         isolate_styles=isolate_styles,
     )
 

@@ -7,7 +7,10 @@ export default function ({ data }) {
   const script = document.createElement("script");
   script.id = ID;
   script.src = data.src;
-  script.onload = () => window.dispatchEvent(new Event(PLOTLY_READY));
+  script.onload = () => {
+    rememberArrays(window.Plotly.PlotSchema);
+    window.dispatchEvent(new Event(PLOTLY_READY));
+  };
   script.onerror = () => script.remove();
   document.head.append(script);
 }
