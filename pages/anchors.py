@@ -29,7 +29,6 @@ from fda.ui.theme import theme
 
 TICK = 2.0
 SPECTRUM, ALIGNMENT, ACROSS, REAL = VIEWS = ("Spectrum", "Alignment", "Across units", "Real inputs")
-PAGE = "anchors"  # begins the keys of this page
 
 st.title("Anchors", anchor=False)
 st.caption(

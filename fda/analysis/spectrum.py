@@ -11,18 +11,13 @@ def as_matrix(x: Tensor) -> Tensor:
     return x.detach().reshape(-1, x.shape[-1]).double()
 
 
-def normalised_spectrum(x: Tensor) -> Tensor:
-    """Singular values of the ((n·tokens) × d) matrix, descending, divided by the largest; shape (min(n·tokens, d),).
-
-    Paper, figure 3. From the eigenvalues of the d × d Gram matrix in float64: values below 1e-8 are rounding.
-    """
-    matrix = as_matrix(x)
-    values = torch.linalg.eigvalsh(matrix.T @ matrix).clamp_min(0).sqrt().flip(0)[: min(matrix.shape)]
-    return values / values[0].clamp_min(torch.finfo(values.dtype).tiny)
-
-
 def decomposed(x: Tensor) -> tuple[Tensor, Tensor]:
-    """(spectrum, directions): `normalised_spectrum` and every `top_directions` (d, d), at the cost of one."""
+    """(spectrum, directions) of the ((n·tokens) × d) matrix (paper, figure 3).
+
+    Spectrum: singular values, descending, divided by the largest; shape (min(n·tokens, d),). Directions: the right singular
+    vectors as columns, ascending; (d, d). From the eigenvalues of the d × d Gram matrix in float64: values below 1e-8 are
+    rounding.
+    """
     matrix = as_matrix(x)
     values, vectors = torch.linalg.eigh(matrix.T @ matrix)
     values = values.clamp_min(0).sqrt().flip(0)[: min(matrix.shape)]

@@ -60,8 +60,8 @@ def steps_of(records: Sequence[UnitRecord]) -> tuple[int, ...]:
 
 
 def step_dial(steps: Sequence[int]) -> Dial:
-    told = "drag, or use the arrow keys" if len(steps) > 1 else "the only one that is recorded"
-    return Dial("Step", tuple(map(str, steps)), told, plays=True)
+    hint = "drag, or use the arrow keys" if len(steps) > 1 else "the only one that is recorded"
+    return Dial("Step", tuple(map(str, steps)), hint, plays=True)
 
 
 def share_dial(width: int) -> Dial:
