@@ -177,14 +177,14 @@ def hub_zoo() -> None:
 def test_a_zoo_on_the_hub_is_seen_first_and_then_downloaded(told, monkeypatch):
     hub_zoo()
     started = []
-    monkeypatch.setattr(downloads, "start_download", lambda *given: started.append(given[3]))
+    monkeypatch.setattr(downloads, "start_download", lambda store, path, zoo: started.append(zoo.name))
     told["download_bytes"] = 3 * 2**20
     at = page(zoo="far")
     assert {one.label: one.value for one in at.metric}["To download"] == "3 MiB" and not at.error
     assert list(at.dataframe[0].value["where"]) == ["on the hub, 1 MiB to come", "here"]
     assert at.button(key="download_start").label == "Download 3 MiB"
     at.button(key="download_start").click().run()
-    assert started == [3 * 2**20]
+    assert started == ["far"]
 
 
 @pytest.mark.parametrize(
@@ -196,7 +196,7 @@ def test_a_zoo_on_the_hub_is_seen_first_and_then_downloaded(told, monkeypatch):
 )
 def test_each_state_of_a_download_is_told(told, monkeypatch, state, button, says):
     hub_zoo()
-    monkeypatch.setattr(before_start, "look", lambda *_: state)
+    monkeypatch.setattr(before_start, "download_of", lambda *_: state)
     at = page(zoo="far")
     assert at.button(key=button) is not None
     said = [one.value for one in at.error] + [str(one.proto) for one in at.get("progress")]
