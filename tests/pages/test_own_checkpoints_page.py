@@ -1,15 +1,16 @@
 """The form of one's own checkpoints: what it says of wrong fields, what it writes; and the download that a page starts."""
 
 import json
-import subprocess
 
 import pytest
 import yaml
 from streamlit.testing.v1 import AppTest
 
+from fda.errors import UserError
 from fda.home import REPO
 from fda.requests import downloads
 from fda.requests.downloads import Download
+from fda.store.spec import RunSpec
 from fda.ui import before_start, own_zoo, survey
 from fda.zoos.own_zoo import Draft, TaskDraft
 from fda.zoos.zoo import own_folder
@@ -35,7 +36,7 @@ def models(tmp_path, monkeypatch):
 
 @pytest.fixture(autouse=True)
 def told(monkeypatch):
-    """What `zoo check --headers` answers; `zoo show` is refused."""
+    """What a preview answers; a survey is refused."""
     found = {
         "problems": [],
         "notes": [],
@@ -47,17 +48,17 @@ def told(monkeypatch):
         "seconds": None,
     }
 
-    def run(command: tuple[str, ...], *_: object, **__: object) -> subprocess.CompletedProcess:
-        if "--headers" not in command:
-            return subprocess.CompletedProcess(command, 2, "", "fda: no tensor is here.\n")
-        return subprocess.CompletedProcess(command, 0, json.dumps(found), "")
+    def answer(spec: RunSpec, **_: object) -> dict:
+        if spec.kind != "preview":
+            raise UserError("no tensor is here.")
+        return found
 
     def row(role: str, where: str) -> dict:
         there = {"model": f"org/{role}", "where": where, "parameters": 5000, "to_download": 2**20 * (where == "hub")}
         return {"role": role} | MODEL | there
 
     found["models"] = [row("base", "hub"), row("first", "here")]
-    monkeypatch.setattr(survey, "run_child", run)
+    monkeypatch.setattr(survey, "answer", answer)
     yield found
 
 
