@@ -12,6 +12,8 @@ Tables (also readable by other tools):
                stage `evaluate`:  name = method, block = -1          (merge and score one method)
                stage `landscape`: name = `grid`, block = tile        (points of the plane, scored side by side)
                                   name = a path or `finetuned`, block = -1   (its recorded weights, scored)
+               stage `export`:    name = method, block = -1          (steps are bytes written)
+               stage `download`:  name = zoo,    block = -1          (steps are bytes; the message is the file on its way)
   scalars    (unit, key, step) -> value        keys: angle_loss, learning_rate, adapt_loss, cosine/<tensor>, seconds, …
                landscape: loss, accuracy, loss/<task>, accuracy/<task>; step = point of the grid, or place on the path
                (`key` is a number; the table `keys` has its name)

@@ -118,6 +118,7 @@ def test_each_state_of_an_export_is_told(made, monkeypatch):
     assert at.button(key="take_stop").label == "Stop" and not at.error
     assert "writing, 40%" in str(at.get("progress")[0].proto)
 
+    store.set_state(helper, "done")
     folder.mkdir(parents=True)
     (folder / "model.safetensors").write_bytes(b"x" * 2048)
     at = page(run_id)
