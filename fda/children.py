@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import BinaryIO
@@ -39,10 +39,17 @@ class Passed(UserError):
 
 
 def run_child(
-    words: Sequence[str], limits: Limits, *, what: str, instead: str, text: str = ""
+    words: Sequence[str],
+    limits: Limits,
+    *,
+    what: str,
+    instead: str,
+    text: str = "",
+    pulse: Callable[[], None] = lambda: None,
 ) -> subprocess.CompletedProcess[str]:
     """Run `python words…` of this package with `text` as its input, and wait for it.
 
+    `pulse` is called while it waits; if it raises, the child is ended.
     Passed, one sentence, if it passes a limit: `what` was read, and what to do `instead`.
     """
     with (
@@ -57,7 +64,7 @@ def run_child(
         ) as child:
             try:
                 _limit_cpu(child.pid, limits.seconds)
-                limit = _watch(child, limits)
+                limit = _watch(child, limits, pulse)
             finally:
                 child.kill()  # nothing, if it has ended
         if limit is None and answer.seek(0, os.SEEK_END) > MOST_ANSWERED:
@@ -69,13 +76,14 @@ def run_child(
         return subprocess.CompletedProcess(words, child.returncode, _text(answer), _text(told))
 
 
-def _watch(child: subprocess.Popen, limits: Limits) -> str | None:
+def _watch(child: subprocess.Popen, limits: Limits, pulse: Callable[[], None]) -> str | None:
     """Wait until the child ends by itself (None) or passes a limit, which is named."""
     ends, state = time.monotonic() + limits.seconds, psutil.Process(child.pid)
     while True:
         with suppress(subprocess.TimeoutExpired):
             child.wait(LOOK_SECONDS)
             return None
+        pulse()
         if time.monotonic() > ends:
             return f"{limits.seconds:.0f} s"
         with suppress(psutil.Error):  # it ended a moment ago

@@ -7,12 +7,14 @@ Watch, Anchors, the run report, tables, CSV files and alternative texts are made
 from dataclasses import dataclass
 from typing import Literal
 
-Stage = Literal["construct", "adapt", "evaluate", "landscape"]
+Stage = Literal["construct", "adapt", "evaluate", "landscape", "export", "download"]
 STAGES: dict[Stage, str] = {  # in the order of the work, and what a run is doing meanwhile
     "construct": "constructing anchors",
     "adapt": "adapting blocks",
     "evaluate": "merging and scoring",
     "landscape": "scoring the plane",
+    "export": "writing the merged model",
+    "download": "downloading",
 }
 SHARES = tuple(step / 50 for step in range(1, 51))  # of the d directions, at which similarity is recorded
 NEAREST = 5  # real inputs recorded for each anchor

@@ -19,7 +19,7 @@ from fda.ui.command_box import command_box
 from fda.ui.exports import export_menu
 from fda.ui.own_zoo import edit, own_zoo_card
 from fda.ui.plot import plot
-from fda.ui.survey import preview, survey
+from fda.ui.survey import awaited, preview, survey
 from fda.ui.teaching import what_am_i_seeing
 from fda.ui.theme import theme
 from fda.ui.zoos import choose_zoo
@@ -36,6 +36,7 @@ RULE = (
 st.title("Checkpoints", anchor=False)
 st.caption("What each finetuning changed, and where: task vectors that point apart are the ones that merge badly.")
 what_am_i_seeing("checkpoints")
+notices.show_kept()
 
 reference = choose_zoo()
 of_mine = reference is not None and reference in own_zoos()
@@ -66,14 +67,14 @@ try:
     zoo = load_zoo(reference, roots=model_roots())
     missing = missing_models(zoo)
     if missing or reference not in list_zoos():  # what is shipped and here is known to fit
-        with st.spinner("Reading configs and headers…"):
+        with awaited("Reading configs and headers"):
             told = preview(reference)
         preview_card(told)
         if missing:
             download_card(reference, told["download_bytes"], hindered=bool(told["problems"]))
         if missing or told["problems"]:
             stop_with(told["problems"])
-    with st.spinner("Reading the checkpoints…"):
+    with awaited("Reading the checkpoints"):
         found = survey(reference)
 except UserError as error:
     stop_with([str(error)])

@@ -39,13 +39,14 @@ from fda.settings import (
     is_read,
     presets,
 )
+from fda.store.records import ACTIVE, ANALYSES, KINDS
 from fda.store.spec import RunSpec
-from fda.store.store import ACTIVE, queue_device
+from fda.store.store import queue_device
 from fda.ui import forms, notices, pages
 from fda.ui.command_box import command_box
 from fda.ui.estimate import show_estimate
 from fda.ui.runs import store
-from fda.ui.survey import read_zoo, survey
+from fda.ui.survey import Reading, awaited, read_zoo, survey
 from fda.ui.teaching import what_am_i_seeing
 from fda.ui.zoos import choose_zoo
 
@@ -84,7 +85,7 @@ def devices() -> list[str]:
 
 def start(spec: RunSpec) -> None:
     try:
-        if spec.blocks:  # their number is known only from the checkpoints
+        if spec.blocks:
             last = len(survey(spec.zoo_path)["blocks"]) - 1
             if spec.blocks[-1] > last:
                 raise UserError(f"there is no block {spec.blocks[-1]}: this model has blocks 0 to {last}.")
@@ -252,8 +253,17 @@ except UserError as error:
     notices.problem(str(error))
     st.stop()
 
+if spec.blocks:  # their number is known only from the checkpoints, which Start asks for
+    with awaited("Reading the checkpoints"):
+        try:
+            survey(reference)
+        except Reading:
+            raise
+        except UserError:
+            pass  # Start says it
 with notices.noticed(stop=True):
-    waiting = [run for run in store().runs(states=ACTIVE) if run.device == queue_device(device)]
+    queued = [run for run in store().runs(states=ACTIVE, kinds=KINDS) if run.device == queue_device(device)]
+    waiting = [run for run in queued if run.kind in ANALYSES]
 what = f"{plural(len(spec.tasks), 'task')}, {plural(len(spec.blocks), 'block') if spec.blocks else 'all blocks'}"
 told = [what, f"{settings.steps} steps a unit"]
 if spec.methods:
@@ -277,7 +287,7 @@ if lacking:
     )
 if waiting:
     st.info(
-        f"{queue_device(device)} is busy: this run would be number {len(waiting)} in the queue and start by itself.",
+        f"{queue_device(device)} is busy: this run would be number {len(queued)} in the queue and start by itself.",
         icon=":material/hourglass_empty:",
     )
     st.page_link(

@@ -17,6 +17,7 @@ from typing import Any
 from fda.errors import UserError
 from fda.interpreter import begin, leave
 from fda.requests import cost
+from fda.requests.helper_runs import estimate_spec
 from fda.requests.runs import MAIN_METHODS, construct_settings, make_spec
 from fda.store.spec import RunSpec
 from fda.store.store import Store
@@ -60,7 +61,11 @@ def bench_cost(
         spec = make_spec(zoo, construct=construct, methods=methods, device=device)
         cost.calibration_file(spec).unlink(missing_ok=True)
         began = time.perf_counter()
-        _process("fda.stages.calibrate", stdin=spec.model_dump_json())
+        answer = json.loads(
+            _process("fda.stages.helper_child", stdin=estimate_spec(spec).model_dump_json()).splitlines()[-1]
+        )
+        if "problem" in answer:
+            raise UserError(answer["problem"])
         measuring, known = time.perf_counter() - began, cost.kept_calibration(spec)
         told = cost.predict(spec, known)
         taken, peak = _run(spec)
@@ -86,11 +91,13 @@ def _run(spec: RunSpec) -> tuple[float, int]:
     return taken, int(max(readings))
 
 
-def _process(module: str, *arguments: str, stdin: str = "") -> None:
+def _process(module: str, *arguments: str, stdin: str = "") -> str:
+    """What the module prints. UserError with its last line on stderr if it fails."""
     done = subprocess.run([sys.executable, "-m", module, *arguments], input=stdin, capture_output=True, text=True)
     if done.returncode != 0:
         said = [line for line in done.stderr.splitlines() if line.strip()]
         raise UserError(said[-1].removeprefix("fda: ") if said else f"{module} ended with code {done.returncode}.")
+    return done.stdout
 
 
 def main() -> int:

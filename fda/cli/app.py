@@ -174,17 +174,13 @@ def zoo_check(
     as_json: Annotated[bool, typer.Option("--json", help="with --headers: print what was found as JSON")] = False,
 ) -> None:
     """Do the files of a zoo fit together? Headers first; then downloads what is missing, and tries one batch of each task."""
-    from fda.cli.check import print_preview, try_out
-    from fda.report.cited import cited
-    from fda.requests.preview import preview
+    from fda.stages.check import preview_zoo, print_preview, try_out
     from fda.zoos.zoo import load_zoo
 
     if as_json and not headers:
         raise UserError("--json tells what --headers finds: add --headers, or leave --json out.")
     loaded = load_zoo(zoo)
-    if loaded.cited is not None:
-        cited(loaded.cited)
-    found = preview(loaded)
+    found = preview_zoo(loaded)
     if as_json:
         print(found.model_dump_json())
         return

@@ -7,6 +7,7 @@ import inspect
 import json
 import sys
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from types import NoneType
 from typing import Annotated, Any, Literal, get_args, get_origin
@@ -209,12 +210,15 @@ def landscape(
 
 
 @runs_app.command("list")
-def runs_list(as_json: Annotated[bool, typer.Option("--json")] = False) -> None:
+def runs_list(
+    as_json: Annotated[bool, typer.Option("--json")] = False,
+    every: Annotated[bool, typer.Option("--all", help="with exports, downloads and what else pages start")] = False,
+) -> None:
     """All runs, newest first."""
-    from fda.store.store import UnreadableRun
+    from fda.store.records import ANALYSES, KINDS, UnreadableRun
 
     store = _shown()
-    runs = store.all_stored()
+    runs = store.all_stored(kinds=KINDS if every else ANALYSES)
     if as_json:
         print(json.dumps([run_entry(store, run) for run in runs]))
         return
@@ -354,7 +358,7 @@ def _carry_out(run_id: str) -> None:
 
     store = _store()
     print(f"run {run_id}", file=sys.stderr)
-    with show_progress(store, run_id):
+    with show_progress(store, run_id) if store.run(run_id).spec.helper is None else nullcontext():
         state = run_here(store, run_id)
     if state == "cancelled":
         print(f"fda: stopped; `python -m fda runs resume {run_id}` goes on from here.", file=sys.stderr)

@@ -28,7 +28,7 @@ from fda.store.records import Run, UnreadableRun
 from fda.store.refusals import free_bytes
 from fda.store.schema import SCHEMA_VERSION
 from fda.store.spec import RunSpec
-from fda.store.store import Store, UnitKey, queue_device
+from fda.store.store import Store, UnitKey, queue_of
 
 REBUILT = "listed anew by `python -m fda doctor --repair`: resume continues from the units whose anchors are whole."
 LEAST_COMFORTABLE = 200 << 20  # bytes: less is told
@@ -180,7 +180,7 @@ def _version(path: Path) -> int | None:
 def _list_anew(store: Store, run_id: str, spec: RunSpec) -> int:
     """A row for a run of which the folder is left, and for its finished units; how many those are."""
     folder = store.run_dir(run_id)
-    store.adopt_run(run_id, spec, queue_device(spec.device), _created(run_id), REBUILT)
+    store.adopt_run(run_id, spec, queue_of(spec), _created(run_id), REBUILT)
     steps = 0 if spec.construction is None else spec.construction.steps
     count = 0
     for task in spec.tasks if spec.construction is not None else ():

@@ -15,10 +15,10 @@ import threading
 import time
 
 from fda.errors import UserError
-from fda.jobs.liveness import GO_ON, LiveStore, verdict
+from fda.jobs.liveness import LiveStore, go_on, verdict
 from fda.processes import detached, is_alive, send_signal
 from fda.store.finished import files_to_make_again
-from fda.store.records import ACTIVE, Run, State, StoredRun
+from fda.store.records import ACTIVE, KINDS, Run, State, StoredRun
 from fda.store.refusals import StoreBusy
 from fda.store.spec import RunSpec
 from fda.store.store import Store
@@ -30,22 +30,29 @@ KILL_SECONDS = 10  # and after this they are not asked
 LOCK_SECONDS = 0.5  # for what can be written another time
 MANY = 10_000  # runs
 
+
+class AtWork(UserError):
+    """The very same request is at work already, as the run `run_id`."""
+
+    def __init__(self, run: Run) -> None:
+        super().__init__(f"Run {run.run_id} does exactly this already and is {run.state}: watch it, or stop it first.")
+        self.run_id = run.run_id
+
+
 _workers: dict[str, subprocess.Popen] = {}  # children of this process, polled so that none stays a zombie
 
 
 def start(store: Store, spec: RunSpec) -> str:
     """Queue a run and start its worker; the run's id. A worker that cannot be started leaves a failed run.
 
-    UserError if an active run has the very same spec: a second click on Start.
+    AtWork if an active run has the very same spec: a second click on Start.
     """
     settle(store)
     with store.open_lock("start") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        for run in LiveStore(store.home).runs(states=ACTIVE):
+        for run in LiveStore(store.home).runs(states=ACTIVE, kinds=KINDS):
             if run.spec == spec:
-                raise UserError(
-                    f"Run {run.run_id} does exactly this already and is {run.state}: watch it, or stop it first."
-                )
+                raise AtWork(run)
         run_id = store.create_run(spec)
     _spawn(store, run_id)
     return run_id
@@ -188,7 +195,7 @@ def _ended_at_once(store: Store, run: StoredRun) -> tuple[State, str] | None:
     if run.pid is not None or child is None or child.poll() is None:
         return None
     log = store.run_dir(run.run_id) / "log.txt"
-    return "crashed", f"the worker process ended at once with exit code {child.returncode} (see {log}); {GO_ON}"
+    return "crashed", f"the worker process ended at once with exit code {child.returncode} (see {log}); {go_on(run)}"
 
 
 def _command(run_id: str) -> list[str]:

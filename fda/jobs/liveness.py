@@ -15,7 +15,7 @@ from fda.clock import seconds_since
 from fda.errors import UserError
 from fda.jobs.beats import Beat, last_beat
 from fda.processes import is_alive, is_suspended
-from fda.store.records import Run, State, StoredRun, UnreadableRun
+from fda.store.records import HELPERS, Run, State, StoredRun, UnreadableRun
 from fda.store.refusals import LEAST_FREE, free_bytes
 from fda.store.store import Store
 
@@ -23,7 +23,6 @@ FRESH_SECONDS = 10  # a heart beats every 2 s; a busy machine may hold it up
 START_SECONDS = 30  # from the queue to the first sign of life; measured: under 1 s
 FORCED = "ended by force: the unit it was at starts anew on resume."
 AnyRun = TypeVar("AnyRun", bound=StoredRun)
-GO_ON = "resume continues from the finished units."
 
 
 class LiveStore(Store):
@@ -32,8 +31,10 @@ class LiveStore(Store):
     def stored(self, run_id: str) -> Run | UnreadableRun:
         return as_it_is(super().stored(run_id), self.home)
 
-    def all_stored(self, *, states: Sequence[State] | None = None, limit: int = 200) -> list[Run | UnreadableRun]:
-        runs = [as_it_is(run, self.home) for run in super().all_stored(limit=limit)]
+    def all_stored(
+        self, *, states: Sequence[State] | None = None, kinds: Sequence[str] | None = None, limit: int = 200
+    ) -> list[Run | UnreadableRun]:
+        runs = [as_it_is(run, self.home) for run in super().all_stored(kinds=kinds, limit=limit)]
         if not runs:
             self._require_no_lost_runs()
         return [run for run in runs if states is None or run.state in states]
@@ -79,14 +80,14 @@ def verdict(run: StoredRun, home: Path) -> tuple[State, str] | None:
     if not is_alive(run.pid, run.pid_started):
         if run.state == "stopping":
             return "cancelled", FORCED
-        return "crashed", f"the worker process ended without a word{_lost(beat)}{_full(home)}; {GO_ON}"
+        return "crashed", f"the worker process ended without a word{_lost(beat)}{_full(home)}; {go_on(run)}"
     if run.state == "stopping":
         return None  # whoever asked it to stop sees to that
     if is_suspended(run.pid, run.pid_started) and (beat is None or beat.age > FRESH_SECONDS):
         told = f"the worker process is suspended and gives no sign of life{_lost(beat)}"
-        return "crashed", f"{told}; `kill -CONT {run.pid}` lets it go on, {GO_ON}"
+        return "crashed", f"{told}; `kill -CONT {run.pid}` lets it go on, {go_on(run)}"
     if beat is not None and beat.age > FRESH_SECONDS:
-        return "crashed", f"the worker process gives no sign of life{_lost(beat)}; {GO_ON}"
+        return "crashed", f"the worker process gives no sign of life{_lost(beat)}; {go_on(run)}"
     return None
 
 
@@ -97,7 +98,12 @@ def _never_claimed(run: StoredRun, beat: Beat | None, folder: Path) -> tuple[Sta
     if beat is not None and beat.age <= FRESH_SECONDS and is_alive(beat.pid, beat.pid_started):
         return None
     told = f"the worker process did not start within {START_SECONDS} s (see {folder / 'log.txt'})"
-    return "crashed", f"{told}{_full(folder.parent.parent)}; {GO_ON}"
+    return "crashed", f"{told}{_full(folder.parent.parent)}; {go_on(run)}"
+
+
+def go_on(run: StoredRun) -> str:
+    """How to go on after a crash, as the end of a sentence."""
+    return "start it again." if run.kind in HELPERS else "resume continues from the finished units."
 
 
 def _lost(beat: Beat | None) -> str:

@@ -1,12 +1,9 @@
-"""Exports that pages start: `python -m fda export` as a process of its own, which outlives the browser and the server.
+"""Exports that pages start: helper runs that write a merged model into a folder of FDA_HOME/exports. Imports no torch.
 
-What is known of one lies in FDA_HOME/exports: the folder itself, which is there once it is whole; `.NAME.log`, what the command
-said; `.NAME.json`, which process it is (see `background.py`). Imports no torch.
+The folder appears once it is whole.
 """
 
-import re
 import shutil
-import sys
 import tempfile
 import zipfile
 from dataclasses import dataclass
@@ -14,17 +11,19 @@ from pathlib import Path
 from typing import Literal
 
 from fda.errors import UserError
-from fda.jobs.background import Background, one_at_a_time
+from fda.jobs import lifecycle as jobs
+from fda.requests.helper_runs import newest, share_done, start_helper
 from fda.store.files import merged_file
+from fda.store.records import Run
+from fda.store.spec import ExportSettings, RunSpec
 from fda.store.store import Store
 
-UNMERGED = ("pretrained", "individual")  # what methods are held against: these are the checkpoints themselves
-_WRITTEN = re.compile(r"^fda: written (\d+) %$", re.MULTILINE)  # as `fda.cli.export` says it
+UNMERGED = ("pretrained", "individual")  # these are the checkpoints themselves
 
 
 @dataclass(frozen=True)
 class Export:
-    """How far one is. `share`: 0..1 of the bytes are written; `message`: why it failed; `bytes`: of the finished folder."""
+    """How far an export is. `share`: 0..1 of the bytes written; `message`: why it failed; `bytes`: of the finished folder."""
 
     folder: Path
     state: Literal["none", "running", "done", "failed"]
@@ -34,14 +33,14 @@ class Export:
 
 
 def exportable(store: Store, run_id: str) -> list[str]:
-    """The methods of a run whose merged model is there, in the order of its results. UserError if there is no such run."""
+    """The methods of a run whose merged file exists, in the order of its results. UserError if there is no such run."""
     folder = store.run_dir(run_id)
-    done = [one.method for one in store.results(run_id)[0] if one.state == "done"]
+    done = [result.method for result in store.results(run_id)[0] if result.state == "done"]
     return [name for name in done if name not in UNMERGED and merged_file(folder, name).is_file()]
 
 
 def export_folder(store: Store, run_id: str, method: str, task: str | None) -> Path:
-    """Where a page's export goes."""
+    """The folder that a page's export writes."""
     name = f"{run_id}-{method.replace(':', '-')}" + (f"-head-{task}" if task else "")
     return store.home / "exports" / name
 
@@ -51,28 +50,25 @@ def export_words(run_id: str, method: str, task: str | None, out: str) -> list[s
     return ["export", run_id, "--method", method, *(["--task", task] if task else []), "--out", out]
 
 
-def start_export(store: Store, run_id: str, method: str, task: str | None = None) -> None:
-    """Set an export going, unless it is there or going already. UserError if it cannot be started."""
+def export_spec(store: Store, run_id: str, method: str, task: str | None) -> RunSpec:
+    """The spec of the run that exports this model."""
+    source = store.run(run_id).spec
     folder = export_folder(store, run_id, method, task)
-    command = _command(export_words(run_id, method, task, str(folder)))
-    with one_at_a_time(store, "exports"):
-        if look(folder).state in ("running", "done"):
-            return
-        try:
-            _background(folder).start(command, store.home)
-        except OSError as error:
-            raise UserError(
-                f"the export could not be started ({error.strerror or error}): check the disk and the permissions."
-            ) from None
+    settings = ExportSettings(run_id=run_id, method=method, task=task, folder=str(folder))
+    return RunSpec(zoo=source.zoo, zoo_path=source.zoo_path, tasks=source.tasks, helper=settings)
+
+
+def start_export(store: Store, run_id: str, method: str, task: str | None = None) -> None:
+    """Start an export, unless its folder is there or a run is at work on it."""
+    if not export_folder(store, run_id, method, task).is_dir():
+        start_helper(store, export_spec(store, run_id, method, task))
 
 
 def stop_export(store: Store, run_id: str, method: str, task: str | None = None) -> None:
-    """End an export that is going; nothing of it stays."""
-    folder = export_folder(store, run_id, method, task)
-    with one_at_a_time(store, "exports"):
-        if _background(folder).noted is not None:
-            _background(folder).end()
-            shutil.rmtree(_part(folder), ignore_errors=True)
+    """Stop the export that is at work, if there is one; it leaves nothing."""
+    run = _newest(store, export_folder(store, run_id, method, task))
+    if run is not None and run.active:
+        jobs.stop(store, run.run_id)
 
 
 def remove_export(store: Store, run_id: str, method: str, task: str | None = None) -> None:
@@ -83,22 +79,18 @@ def remove_export(store: Store, run_id: str, method: str, task: str | None = Non
             shutil.rmtree(folder)
     except OSError as error:
         raise UserError(f"{folder} could not be removed ({error.strerror}): remove it by hand.") from None
-    _background(folder).forget()
 
 
-def look(folder: Path) -> Export:
+def export_at(store: Store, folder: Path) -> Export:
     """How far the export to this folder is, whoever started it."""
-    background = _background(folder)
-    alive = background.alive
-    if folder.is_dir():  # looked for after the process: it appears before that one ends
+    run = _newest(store, folder)
+    if folder.is_dir():  # looked for after the run: it appears before that one ends
         return Export(folder, "done", 1.0, bytes=sum(path.stat().st_size for path in _files(folder)))
-    if alive:
-        shares = _WRITTEN.findall(background.said)
-        return Export(folder, "running", min(int(shares[-1]), 100) / 100 if shares else 0.0)
-    if background.noted is None:
+    if run is None or run.state in ("done", "cancelled"):
         return Export(folder, "none")
-    told = background.sentence(but=_WRITTEN)
-    return Export(folder, "failed", message=told or f"it ended without a word (see {background.log}).")
+    if not run.active:
+        return Export(folder, "failed", message=run.message)
+    return Export(folder, "running", share_done(store, run))
 
 
 def zipped(folder: Path) -> bytes:
@@ -111,17 +103,9 @@ def zipped(folder: Path) -> bytes:
         return file.read()
 
 
-def _command(words: list[str]) -> list[str]:
-    return [sys.executable, "-m", "fda", *words]
+def _newest(store: Store, folder: Path) -> Run | None:
+    return newest(store, "export", lambda spec: spec.helper.folder == str(folder))
 
 
 def _files(folder: Path) -> list[Path]:
     return sorted(path for path in folder.rglob("*") if path.is_file())
-
-
-def _background(folder: Path) -> Background:
-    return Background(folder.with_name(f".{folder.name}.log"), folder.with_name(f".{folder.name}.json"))
-
-
-def _part(folder: Path) -> Path:
-    return folder.with_name(f".{folder.name}.part")

@@ -4,7 +4,6 @@ Each piece is the run's own code on the run's own checkpoints, for a few seconds
 thrown away. What was measured before is not measured again.
 """
 
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -25,7 +24,6 @@ from fda.anchors.loss import live_tensors
 from fda.architectures.blocks import Block
 from fda.checkpoints.weights import Weights
 from fda.errors import UserError
-from fda.interpreter import begin, leave
 from fda.jobs.lanes import lane_count, run_lanes
 from fda.merging.registry import METHODS
 from fda.requests import cost
@@ -332,18 +330,3 @@ def _splits(work: Work, *, validation: bool = False) -> dict[str, Split]:
 def _wait(device: str) -> None:
     if device.startswith("cuda"):
         torch.cuda.synchronize(device)
-
-
-def main() -> int:
-    """For a page: the spec as JSON on stdin. The exit code: 2, and a sentence on stderr, where it cannot be measured."""
-    begin()
-    try:
-        calibrate(RunSpec.model_validate_json(sys.stdin.read()))
-    except UserError as error:
-        print(f"fda: {error}", file=sys.stderr)
-        return 2
-    return 0
-
-
-if __name__ == "__main__":
-    leave(main())

@@ -1,7 +1,7 @@
 """A merged model as the folder that its library loads: transformers' or open_clip's, tensor by tensor.
 
 A frame checkpoint (the base, or a task's with its head) gives everything that is not merged, and the names under which its
-library knows the tensors. Whose model it is, and its card, are left to `fda.cli.export` and `fda.report.model_card`.
+library knows the tensors. Whose model it is, and its card, are left to `export_run.py` and `fda.report.model_card`.
 """
 
 import json
@@ -24,6 +24,7 @@ from fda.zoos.hub import SMALL_FILES
 from fda.zoos.kinds import OPEN_CLIP_CONFIG, TRANSFORMERS_CONFIG
 from fda.zoos.survey import OpenZoo
 
+Pulse = Callable[[int, int], None]
 SHARD_BYTES = 5 * 10**9  # of one file, as transformers cuts them; open_clip reads whole files only
 GENERATION_CONFIG = "generation_config.json"
 PREPARATION = SMALL_FILES - {ADAPTER_CONFIG, TRANSFORMERS_CONFIG, OPEN_CLIP_CONFIG, GENERATION_CONFIG}
@@ -83,13 +84,13 @@ def export_model(
     merged: Weights,
     folder: Path,
     *,
-    pulse: Callable[[float], None] = lambda _: None,
+    pulse: Pulse = lambda *_: None,
     shard_bytes: int = SHARD_BYTES,
 ) -> None:
     """Write the merged tensors in their frame, with config and processor, into `folder`, which is made.
 
-    Memory follows the largest tensor. `merged`: by the architecture's names, in the dtypes that are written. `pulse` is told
-    after each tensor which share of the bytes is written, and may raise.
+    Memory follows the largest tensor. `merged`: by the architecture's names, in the dtypes that are written. `pulse` gets
+    the bytes written and those of the whole after each tensor, and may raise.
     """
     header = built.weights.header
     twins = _twins(built)
@@ -108,7 +109,7 @@ def export_model(
         for name in names:
             yield name, _rows(merged[sources[name]], built.weights, name) if sources[name] else built.weights[name]
             written += _bytes(kinds[name])
-            pulse(written / total)
+            pulse(written, total)
 
     index: dict[str, str] = {}
     for place, names in enumerate(shards, 1):

@@ -25,10 +25,12 @@ from fda.jobs.reserve import Reserve
 from fda.jobs.stopped import Stopped
 from fda.processes import start_time
 from fda.store.refusals import StoreBusy
-from fda.store.store import ACTIVE, State, Store
+from fda.store.spec import RunSpec
+from fda.store.store import ACTIVE, IO_QUEUE, State, Store
 
 Execute = Callable[[Store, str, Callable[[], bool]], None]
 
+IO_RUNS = 4  # runs of the queue `io` that work side by side
 QUEUE_SECONDS = 0.5  # how often a waiting worker looks whether it is its turn
 SETTLE_SECONDS = 5.0  # and whether the run before it has died, with no page open to notice
 
@@ -90,7 +92,7 @@ def _outcome(
     try:
         held.enter_context(_device(store, run_id, stop))
         if execute is None:
-            from fda.stages.execute import execute
+            execute = _work_of(store.run(run_id).spec)
         if stop.is_set():
             raise Stopped
         execute(store, run_id, stop.is_set)
@@ -104,12 +106,26 @@ def _outcome(
     return "done", None
 
 
+def _work_of(spec: RunSpec) -> Execute:
+    if spec.helper is not None:
+        from fda.stages.helpers import execute  # without torch
+    else:
+        from fda.stages.execute import execute
+    return execute
+
+
 @contextlib.contextmanager
 def _device(store: Store, run_id: str, stop: threading.Event) -> Iterator[None]:
-    """Wait for this run's turn, mark it running and hold its device. Stopped if it is stopped while it waits."""
+    """Wait for this run's turn, mark it running and hold its device, or one of the places of the queue `io`.
+
+    Stopped if it is stopped while it waits.
+    """
     settled, asked = time.monotonic(), {}
-    with store.open_lock(f"device-{store.run(run_id).device}") as lock:
-        while not (store.queue_position(run_id) == 1 and _locked(lock.fileno())):
+    queue = store.run(run_id).device
+    names = [queue] if queue != IO_QUEUE else [f"{queue}-{index}" for index in range(IO_RUNS)]
+    with contextlib.ExitStack() as opened:
+        locks = [opened.enter_context(store.open_lock(f"device-{name}")) for name in names]
+        while not (store.queue_position(run_id) == 1 and any(_locked(lock.fileno()) for lock in locks)):
             if stop.wait(QUEUE_SECONDS):
                 raise Stopped
             if time.monotonic() - settled > SETTLE_SECONDS:

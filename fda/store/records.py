@@ -8,7 +8,9 @@ from fda.store.spec import RunSpec
 
 State = Literal["queued", "running", "stopping", "done", "failed", "cancelled", "crashed"]
 ACTIVE: tuple[State, ...] = ("queued", "running", "stopping")
-KINDS = ("construct", "compare", "demo", "landscape")
+ANALYSES = ("construct", "compare", "demo", "landscape")
+HELPERS = ("export", "download", "survey", "preview", "estimate")  # runs that pages start to answer a question
+KINDS = (*ANALYSES, *HELPERS)
 FINAL: tuple[State, ...] = ("done", "failed", "cancelled", "crashed")
 UnitState = Literal["pending", "running", "done", "failed"]
 UNCHANGED = "unchanged"  # begins the message of a unit that is done without anchors: its task left the block as it was

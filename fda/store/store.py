@@ -12,6 +12,8 @@ Tables (also readable by other tools):
                stage `evaluate`:  name = method, block = -1          (merge and score one method)
                stage `landscape`: name = `grid`, block = tile        (points of the plane, scored side by side)
                                   name = a path or `finetuned`, block = -1   (its recorded weights, scored)
+               stage `export`:    name = method, block = -1          (steps are bytes written)
+               stage `download`:  name = zoo,    block = -1          (steps are bytes; the message is the file on its way)
   scalars    (unit, key, step) -> value        keys: angle_loss, learning_rate, adapt_loss, cosine/<tensor>, seconds, …
                landscape: loss, accuracy, loss/<task>, accuracy/<task>; step = point of the grid, or place on the path
                (`key` is a number; the table `keys` has its name)
@@ -38,7 +40,10 @@ from fda.store.database import RUN_ID
 from fda.store.numbers import Numbers
 from fda.store.records import (
     ACTIVE,
+    ANALYSES,
     FINAL,
+    HELPERS,
+    KINDS,
     FileRecord,
     MethodResult,
     Run,
@@ -70,6 +75,7 @@ __all__ = [
 ]
 
 ALL = 1_000_000  # more runs than a store has
+IO_QUEUE = "io"
 
 # now, but after all that wait already, though the clock was set back since they came
 _LAST_IN_QUEUE = "max(?, coalesce((SELECT max(queued) + 0.001 FROM runs WHERE state = 'queued'), 0))"
@@ -98,7 +104,7 @@ class Store(Numbers):
                 connection.execute(
                     "INSERT INTO runs (run_id, kind, state, spec, device, created, queued, queued_clock) "
                     f"VALUES (?, ?, 'queued', ?, ?, ?, {_LAST_IN_QUEUE}, ?)",
-                    (run_id, spec.kind, spec.model_dump_json(), queue_device(spec.device), now, now, stamp()),
+                    (run_id, spec.kind, spec.model_dump_json(), queue_of(spec), now, now, stamp()),
                 )
                 folder = self.run_dir(run_id)
                 folder.parent.mkdir(mode=0o700, exist_ok=True)
@@ -146,9 +152,11 @@ class Store(Numbers):
             raise UserError(run.problem)
         return run
 
-    def runs(self, *, states: Sequence[State] | None = None, limit: int = 200) -> list[Run]:
-        """Those of the newest `limit` runs that can be read, newest first, of these states (None: of any)."""
-        return [run for run in self.all_stored(states=states, limit=limit) if isinstance(run, Run)]
+    def runs(
+        self, *, states: Sequence[State] | None = None, kinds: Sequence[str] = ANALYSES, limit: int = 200
+    ) -> list[Run]:
+        """Those of the newest `limit` runs of these kinds that can be read, newest first, of these states (None: of any)."""
+        return [run for run in self.all_stored(states=states, kinds=kinds, limit=limit) if isinstance(run, Run)]
 
     def unreadable_runs(self) -> list[UnreadableRun]:
         """The runs whose rows cannot be read, newest first."""
@@ -162,14 +170,22 @@ class Store(Numbers):
             raise self._no_such_run(run_id)
         return read_run(row)
 
-    def all_stored(self, *, states: Sequence[State] | None = None, limit: int = 200) -> list[Run | UnreadableRun]:
-        """As `runs`, those that cannot be read included: each row is read in its own guard."""
-        query, parameters = RUN_QUERY, [limit]
-        if states is not None:
-            query += f"WHERE state IN ({', '.join('?' * len(states))})"
-            parameters = [*states, limit]
+    def all_stored(
+        self, *, states: Sequence[State] | None = None, kinds: Sequence[str] | None = None, limit: int = 200
+    ) -> list[Run | UnreadableRun]:
+        """As `runs`, but of every kind unless `kinds` are named, and with the runs that cannot be read.
+
+        A run whose kind is damaged counts to all kinds.
+        """
+        conditions, parameters = [], []
+        left_out = [kind for kind in KINDS if kinds is not None and kind not in kinds]
+        for condition, values in (("state IN", states), ("kind NOT IN", left_out or None)):
+            if values is not None:
+                conditions.append(f"{condition} ({', '.join('?' * len(values))})")
+                parameters += values
+        where = f"WHERE {' AND '.join(conditions)} " if conditions else ""
         with self._reading() as connection:
-            rows = connection.execute(f"{query} ORDER BY id DESC LIMIT ?", parameters).fetchall()
+            rows = connection.execute(f"{RUN_QUERY} {where}ORDER BY id DESC LIMIT ?", (*parameters, limit)).fetchall()
         return [read_run(row) for row in rows]
 
     def delete_run(self, run_id: str) -> None:
@@ -305,6 +321,11 @@ class Store(Numbers):
                 (time.time(), stamp(), run),
             )
         return True
+
+
+def queue_of(spec: RunSpec) -> str:
+    """The queue in which a run waits: that of its device, or `io` for one that only reads and writes files."""
+    return IO_QUEUE if spec.kind in HELPERS and spec.kind != "estimate" else queue_device(spec.device)
 
 
 def queue_device(name: str) -> str:

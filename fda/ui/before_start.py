@@ -15,9 +15,10 @@ from fda.escape import cells, markdown
 from fda.home import model_roots
 from fda.report.format import duration, number, size
 from fda.requests import downloads
-from fda.requests.downloads import look
+from fda.requests.downloads import download_of
 from fda.store.store import Store
 from fda.ui import notices
+from fda.ui.runs import store
 from fda.zoos.own_zoo import shown
 from fda.zoos.zoo import load_zoo, zoo_path
 
@@ -77,21 +78,21 @@ def model_table(found: Mapping[str, Any]) -> pd.DataFrame:
 
 def download_card(reference: str, total: int, *, hindered: bool) -> None:
     """Bring what is still on the hub. `hindered`: what was seen does not fit together, so nothing is started."""
-    state = _look(reference).state
+    state = _state(reference).state
     pace = TICK if state == "running" else None
     st.fragment(_download, run_every=pace)(reference, total, state, hindered=hindered)
 
 
 def _download(reference: str, total: int, before: str, *, hindered: bool) -> None:
     """`before`: the state when the page was made; at another the page is made anew, for that has another pace."""
-    found = _look(reference)
+    found = _state(reference)
     if found.state != before:
         st.rerun()
     notices.show_kept()
     if found.state == "failed":
         notices.problem(f"the download ended: {found.message}")
     if found.state == "running":
-        st.progress(found.share, f"{found.share:.0%}, {markdown(found.doing)}" if found.doing else "asking the hub")
+        st.progress(found.share, f"{found.share:.0%}, {markdown(found.file)}" if found.file else "asking the hub")
         st.button("Stop", icon=":material/stop:", on_click=_noting, args=(_stop, reference), key="download_stop")
         st.caption("It goes on when this page is closed.")
     elif not hindered:
@@ -100,22 +101,22 @@ def _download(reference: str, total: int, before: str, *, hindered: bool) -> Non
             type="primary",
             icon=":material/cloud_download:",
             on_click=_noting,
-            args=(_start, reference, total),
+            args=(_start, reference),
             key="download_start",
         )
         st.caption("Into the hub's cache on the machine that the dashboard runs on. What came stays, if it breaks off.")
 
 
-def _look(reference: str) -> downloads.Download:
-    return look(Store(), zoo_path(reference), load_zoo(reference, roots=model_roots()))
+def _state(reference: str) -> downloads.Download:
+    return download_of(store(), zoo_path(reference), load_zoo(reference, roots=model_roots()))
 
 
-def _start(reference: str, total: int) -> None:
-    downloads.start_download(Store(), zoo_path(reference), load_zoo(reference, roots=model_roots()), total)
+def _start(reference: str) -> None:
+    downloads.start_download(Store(), zoo_path(reference), load_zoo(reference, roots=model_roots()))
 
 
 def _stop(reference: str) -> None:
-    downloads.stop_download(Store(), zoo_path(reference))
+    downloads.stop_download(Store(), zoo_path(reference), load_zoo(reference, roots=model_roots()))
 
 
 def _noting(action: Callable[..., None], *arguments: Any) -> None:

@@ -1,19 +1,23 @@
 """What a run will take, on a page: told at once where this device has been measured for it, else after a button is pressed.
 
-Measuring runs the run's own work for some seconds, in a process of its own: torch stays out of the server.
+Measuring is a helper run that does the run's own work for some seconds: torch stays out of the server.
 """
+
+import time
 
 import streamlit as st
 
-from fda.children import Limits, run_child
 from fda.errors import UserError
 from fda.report.format import duration, size
 from fda.requests import cost
 from fda.requests.cost import Prediction
+from fda.requests.helper_runs import estimate_spec, newest_of, start_helper
 from fda.store.spec import RunSpec
+from fda.store.store import Store
 from fda.ui import notices
+from fda.ui.runs import stop, store
 
-SECONDS = 900
+TICK = 1.0
 
 
 def show_estimate(spec: RunSpec, *, busy: bool) -> None:
@@ -22,18 +26,46 @@ def show_estimate(spec: RunSpec, *, busy: bool) -> None:
     if known is not None and not cost.missing(spec, known):
         st.caption(f":material/timer: {sentence(cost.predict(spec, known))}")
         return
-    pressed = st.button(
+    asked = estimate_spec(spec)
+    run = newest_of(store(), asked)
+    if run is not None and run.active:
+        st.fragment(_measuring, run_every=TICK)(run.run_id)
+        return
+    if run is not None and run.state in ("failed", "crashed"):
+        notices.problem(f"measuring failed: {run.message}")
+    st.button(
         "Measure what it will take",
         icon=":material/timer:",
         key="measure",
         disabled=busy,
+        on_click=measure,
+        args=(asked,),
         help="Does some seconds of this run's work on its device, and tells time, memory and disk from them. Kept for "
         "later. " + ("Wait until no run is at work." if busy else "May take a minute where steps are compiled."),
     )
-    if pressed:
-        with notices.noticed(), st.spinner("Doing some seconds of this run's work …"):
-            measure(spec)
-            st.rerun()
+
+
+def _measuring(run_id: str) -> None:
+    """The state of the run that measures; when it has ended the page is made anew."""
+    known = store()
+    run = known.run(run_id)
+    if not run.active:
+        st.rerun()
+    doing = "Waiting for the device" if run.state == "queued" else "Doing some seconds of this run's work"
+    with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+        took = duration(time.time() - run.created)
+        st.markdown(f":material/hourglass_top: {doing}, for {took} …", width="content")
+        st.button(
+            "Stop", type="tertiary", on_click=stop, args=(run_id,), disabled=run.state == "stopping", key="measure_stop"
+        )
+
+
+def measure(asked: RunSpec) -> None:
+    """Callback: start the run that measures; what it measured is kept in the cache of calibrations."""
+    try:
+        start_helper(Store(), asked)
+    except UserError as error:
+        notices.keep_problem(str(error))
 
 
 def sentence(prediction: Prediction) -> str:
@@ -44,16 +76,3 @@ def sentence(prediction: Prediction) -> str:
     if prediction.uncounted:
         told += f" Not counted: merging by {', '.join(prediction.uncounted)}."
     return told.replace("_", "\\_")
-
-
-def measure(spec: RunSpec) -> None:
-    """Measure this device for `spec`; what was measured is kept. UserError if it cannot be."""
-    words, text = ("-m", "fda.stages.calibrate"), spec.model_dump_json()
-    done = run_child(words, Limits(SECONDS), what="this device", instead="start the run instead", text=text)
-    if done.returncode != 0:
-        lines = [line for line in done.stderr.splitlines() if line.startswith("fda: ")]
-        raise UserError(
-            lines[-1].removeprefix("fda: ")
-            if done.returncode == 2 and lines
-            else f"measuring failed (exit code {done.returncode}): `python -m fda estimate` shows why."
-        )

@@ -1,42 +1,65 @@
-"""What is in a zoo's checkpoints, asked of `python -m fda zoo show|check ZOO --json`: torch stays out of the server."""
+"""What is in a zoo's checkpoints, for pages: read by a helper run, so that torch stays out of the server and no page blocks.
 
-import json
+Visitors who ask for the same files share a run.
+"""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import streamlit as st
 
-from fda.children import Limits, run_child
 from fda.errors import UserError
 from fda.home import model_roots
+from fda.report.format import duration
+from fda.requests.helper_runs import newest_of, preview_spec, result, start_helper, survey_spec
+from fda.store.records import Run
+from fda.store.spec import RunSpec
+from fda.ui import notices
+from fda.ui.runs import stop, store
 from fda.zoos.hub import missing_models
-from fda.zoos.stamps import Stamps, stamps
 from fda.zoos.zoo import Zoo, load_zoo, zoo_path
 
-SECONDS = 600  # a survey reads every tensor once: seconds for the demo zoo, minutes for large models
-# Python with torch and transformers takes 1 GiB. Of the files, one tensor of each is read at a time, into numbers of 8 bytes
-# where the files may have 2, and then into a copy.
-LEAST_MEMORY, TIMES_THE_FILES = 3 * 2**30, 8
+TICK = 1.0
 KEPT_SECONDS = 300  # what the hub said may have changed since
+AGAIN_SECONDS = 30  # until what failed is tried again by itself
+
+
+class Reading(UserError):
+    """The run `run_id` is reading the checkpoints."""
+
+    def __init__(self, run_id: str) -> None:
+        super().__init__("the checkpoints are being read: try again in a moment.")
+        self.run_id = run_id
+
+
+class ReadingStopped(UserError):
+    """Somebody stopped the run that read the checkpoints."""
+
+    def __init__(self, spec: RunSpec) -> None:
+        super().__init__("reading the checkpoints was stopped.")
+        self.spec = spec
 
 
 def survey(reference: str) -> dict[str, Any]:
     """The survey of a zoo (a shipped name or a path below the model roots), kept until one of its files changes.
 
-    UserError if the zoo cannot be read or its checkpoints do not fit together.
+    Reading while a run is at work on it, which this starts. UserError if the zoo cannot be read or its checkpoints do not fit
+    together.
     """
     zoo = read_zoo(reference)
-    path = zoo_path(reference)
-    return _survey(str(path), stamps(path, zoo))
+    spec = survey_spec(zoo_path(reference), zoo)
+    return _survey(spec.zoo_path, spec.helper.files, spec)
 
 
 def preview(reference: str) -> dict[str, Any]:
-    """What headers and configs alone tell of a zoo, hub ids included (`fda.requests.preview.Preview`); downloads no weights.
+    """What headers and configs alone say of a zoo, hub ids included (`fda.requests.preview.Preview`); downloads no weights.
 
-    UserError if the base cannot be seen; other problems are in it.
+    Reading as `survey`. UserError if the base cannot be seen; other problems are in the preview.
     """
-    zoo = load_zoo(reference, roots=model_roots())
-    path = zoo_path(reference)
-    return _preview(str(path), stamps(path, zoo), tuple(missing_models(zoo)))
+    spec = preview_spec(zoo_path(reference), load_zoo(reference, roots=model_roots()))
+    return _preview(spec.zoo_path, spec.helper.files, spec)
 
 
 def read_zoo(reference: str) -> Zoo:
@@ -50,28 +73,72 @@ def read_zoo(reference: str) -> Zoo:
     return zoo
 
 
+@contextmanager
+def awaited(doing: str) -> Iterator[None]:
+    """If the block raises Reading, show the state of that run and end the page, which is made anew when the run has ended."""
+    try:
+        yield
+    except Reading as reading:
+        st.fragment(_show, run_every=TICK)(reading.run_id, doing)
+        st.stop()
+    except ReadingStopped as stopped:
+        notices.empty(str(stopped))
+        st.button("Read them", icon=":material/refresh:", on_click=_again, args=(stopped.spec,), key="read_again")
+        st.stop()
+
+
+def _show(run_id: str, doing: str) -> None:
+    known = store()
+    run = known.run(run_id)
+    if not run.active:
+        st.rerun()
+    position = known.queue_position(run_id) if run.state == "queued" else None
+    queued = f", number {position} in the queue" if position is not None and position > 1 else ""
+    with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+        st.markdown(
+            f":material/hourglass_top: {doing}, for {duration(time.time() - run.created)}{queued} …", width="content"
+        )
+        st.button(
+            "Stop", type="tertiary", on_click=stop, args=(run_id,), disabled=run.state == "stopping", key="read_stop"
+        )
+
+
+def _again(spec: RunSpec) -> None:
+    """Callback: start reading again."""
+    try:
+        start_helper(store(), spec)
+    except UserError as error:
+        notices.keep_problem(str(error))
+
+
 @st.cache_data(max_entries=16, show_spinner=False)
-def _survey(path: str, files: Stamps) -> dict[str, Any]:
-    return _asked("show", path, files, "--json")
+def _survey(path: str, files: str, _spec: RunSpec) -> dict[str, Any]:
+    return answer(_spec)
 
 
 @st.cache_data(max_entries=16, ttl=KEPT_SECONDS, show_spinner=False)
-def _preview(path: str, files: Stamps, missing: tuple[str, ...]) -> dict[str, Any]:
-    return _asked("check", path, files, "--headers", "--json")
+def _preview(path: str, files: str, _spec: RunSpec) -> dict[str, Any]:
+    return answer(_spec, kept=KEPT_SECONDS)
 
 
-def _asked(command: str, path: str, files: Stamps, *options: str) -> dict[str, Any]:
-    words = ("-m", "fda", "zoo", command, path, *options)
-    limits = Limits(SECONDS, LEAST_MEMORY + TIMES_THE_FILES * sum(size for _, size, _ in files))
-    done = run_child(words, limits, what=path, instead=f"run `python -m fda zoo {command}` on it to see why")
-    if done.returncode != 0:
-        raise UserError(_told(done.stderr, done.returncode, command, path))
-    return json.loads(done.stdout.strip().splitlines()[-1])
+def answer(spec: RunSpec, *, kept: float = float("inf")) -> dict[str, Any]:
+    """What the newest run of this spec found, if that was less than `kept` seconds ago; else a run is started.
+
+    Reading while it is at work; UserError with its message if it failed.
+    """
+    known = store()
+    run = newest_of(known, spec)
+    if run is not None and run.active:
+        raise Reading(run.run_id)
+    if run is None or _is_outdated(run, kept):
+        raise Reading(start_helper(known, spec))
+    if run.state == "cancelled":
+        raise ReadingStopped(spec)
+    if run.state != "done":
+        raise UserError(run.message or "reading the checkpoints failed.")
+    return result(known, run.run_id)
 
 
-def _told(stderr: str, code: int, command: str, path: str) -> str:
-    """The sentence of exit code 2; anything else is a fault of the program, said without its traceback."""
-    lines = [line for line in stderr.splitlines() if line.startswith("fda: ")]
-    if code == 2 and lines:
-        return lines[-1].removeprefix("fda: ")
-    return f"{path} could not be read (exit code {code}): run `python -m fda zoo {command}` on it to see why."
+def _is_outdated(run: Run, kept: float) -> bool:
+    age = time.time() - (run.finished or run.created)
+    return age > kept if run.state == "done" else run.state in ("failed", "crashed") and age > AGAIN_SECONDS

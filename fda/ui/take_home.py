@@ -1,6 +1,6 @@
 """Taking a merged model home from the Compare page: a method, a head, a folder that the library loads, a zip of a small one.
 
-The work is `python -m fda export` in a process of its own (`fda.requests.exports`); this file has only the controls.
+The work is a helper run (`fda.requests.exports`); this file has only the controls.
 """
 
 import shlex
@@ -13,10 +13,11 @@ from fda.merging.registry import METHODS
 from fda.report.comparison import Results
 from fda.report.format import size
 from fda.requests import exports
-from fda.requests.exports import Export, export_folder, export_words, exportable, look
+from fda.requests.exports import Export, export_at, export_folder, export_words, exportable
 from fda.store.records import Run
 from fda.store.store import Store
 from fda.ui import notices
+from fda.ui.runs import store
 
 TICK = 1.0
 MOST_ZIPPED = 100 * 2**20  # bytes: a download is held in the server's memory, which stays below 300 MB
@@ -58,7 +59,7 @@ def take_home_card(known: Store, run: Run, found: Results) -> None:
             )
             task = choose_head(run)
         choice = (run.run_id, method, task)
-        state = look(export_folder(known, *choice))
+        state = export_at(known, export_folder(known, *choice))
         st.fragment(show, run_every=TICK if state.state == "running" else None)(choice, state.state)
         st.code(commands(*choice), language="bash", wrap_lines=True)
 
@@ -92,7 +93,8 @@ def show(choice: Choice, before: str) -> None:
 
     `before`: its state when the page was made; at another the page is made anew, for that has another pace.
     """
-    export = look(export_folder(Store(), *choice))
+    known = store()
+    export = export_at(known, export_folder(known, *choice))
     if export.state != before:
         st.rerun()
     notices.show_kept()

@@ -4,7 +4,6 @@ import csv
 import io
 import json
 import re
-import subprocess
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -25,6 +24,7 @@ from fda.requests.preview import preview
 from fda.requests.runs import make_spec
 from fda.stages.execute import execute
 from fda.store.records import MethodResult, Run
+from fda.store.spec import RunSpec
 from fda.store.store import Store
 from fda.ui import notices
 from fda.ui import survey as pages_survey
@@ -263,11 +263,10 @@ def texts(at: object) -> list[str]:
     return [*values, *labels]
 
 
-def in_this_process(command: list[str], **_: object) -> subprocess.CompletedProcess:
-    """What the pages' child processes answer, without their start."""
-    zoo = load_zoo(next(word for word in command if word.endswith(".yaml")))
-    told = preview(zoo).model_dump_json() if "--headers" in command else json.dumps(survey(zoo, "zoo.yaml"))
-    return subprocess.CompletedProcess(command, 0, told, "")
+def in_this_process(spec: RunSpec, **_: object) -> dict:
+    """What the pages' helper runs answer, without their start."""
+    zoo = load_zoo(spec.zoo_path)
+    return preview(zoo).model_dump(mode="json") if spec.kind == "preview" else survey(zoo, "zoo.yaml")
 
 
 @pytest.mark.parametrize("name", ["home", "checkpoints", "construct", "watch", "compare", "anchors", "landscape"])
@@ -275,7 +274,7 @@ def test_no_page_fetches_a_picture_or_offers_a_link(made, monkeypatch, tiny_zoo,
     path, _, run = made
     monkeypatch.setenv("FDA_HOME", str(path.parent.parent / "home"))
     monkeypatch.setenv("FDA_MODEL_ROOTS", f"{path.parent.parent}:{tiny_zoo.parent}")
-    monkeypatch.setattr(pages_survey.subprocess, "run", in_this_process)
+    monkeypatch.setattr(pages_survey, "answer", in_this_process)
     query = {"zoo": str(path)} if name in ("checkpoints", "construct") else {"run": run.run_id}
     at = page(name, **query)
     found = texts(at)

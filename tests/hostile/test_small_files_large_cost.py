@@ -4,6 +4,7 @@ import io
 import json
 import pickle
 import random
+import re
 import struct
 import sys
 import tracemalloc
@@ -31,8 +32,13 @@ from fda.checkpoints.readers.spans import Cursor, Span
 from fda.checkpoints.weights import Checkpoint, TensorInfo
 from fda.children import Limits, Passed, run_child
 from fda.errors import UserError
+from fda.requests.helper_runs import preview_spec, result_file, survey_spec
+from fda.stages import helpers
+from fda.stages.worker import run_here
+from fda.store.store import Store
 from fda.zoos import yaml_text
 from fda.zoos.configs import vocabulary
+from fda.zoos.stamps import stamps
 from fda.zoos.yaml_text import read_yaml
 from fda.zoos.zoo import load_zoo
 
@@ -507,15 +513,21 @@ def test_a_child_whose_parent_dies_ends_by_itself():
     assert done.stdout.strip() == "7"
 
 
-def test_a_survey_of_a_page_has_limits(tiny_zoo, monkeypatch):
-    from fda.ui import survey
+@pytest.mark.parametrize(("make", "command"), [(survey_spec, "show"), (preview_spec, "check")])
+def test_the_run_of_a_survey_has_limits(tiny_zoo, monkeypatch, make, command):
+    store = Store()
+    spec = make(tiny_zoo, load_zoo(tiny_zoo))
+    run_id = store.create_run(spec)
+    monkeypatch.setattr(helpers, "reading_limits", lambda _: Limits(600, 2**26))
+    assert run_here(store, run_id) == "failed" and not result_file(store.run_dir(run_id)).exists()
+    says = rf"zoo.yaml was not read within \d\.\d GiB of memory: run `python -m fda zoo {command}"
+    assert re.search(says, store.run(run_id).message)
 
-    monkeypatch.setattr(survey, "LEAST_MEMORY", 2**26)
-    survey._survey.clear()
-    with pytest.raises(
-        UserError, match=r"zoo.yaml was not read within \d\.\d GiB of memory: run `python -m fda zoo show`"
-    ):
-        survey._survey(str(tiny_zoo), ())
+
+def test_the_limit_of_a_survey_follows_the_size_of_the_files(tiny_zoo):
+    spec = survey_spec(tiny_zoo, load_zoo(tiny_zoo))
+    sizes = sum(size for _, size, _ in stamps(tiny_zoo, spec.zoo))
+    assert helpers.reading_limits(spec) == Limits(600, 3 * 2**30 + 8 * sizes) and sizes > 2**14
 
 
 # Whatever else

@@ -137,7 +137,11 @@ def test_progress_is_the_share_of_the_bytes(tmp_path, tiny_zoo):
     shares: list[float] = []
     with whole_folder(tmp_path / "out") as folder:
         export_model(
-            frame(opened), Checkpoint(tmp_path / "ta.safetensors"), folder, pulse=shares.append, shard_bytes=99
+            frame(opened),
+            Checkpoint(tmp_path / "ta.safetensors"),
+            folder,
+            pulse=lambda written, total: shares.append(written / total),
+            shard_bytes=99,
         )
     assert shares == sorted(shares) and len(shares) == len(opened.base) and shares[-1] == 1
     assert [file.name for file in (tmp_path / "out").glob("*.safetensors")] == ["open_clip_model.safetensors"]

@@ -5,10 +5,10 @@ import transformers
 from PIL import Image
 from safetensors.torch import load_file
 
-from fda.cli.check import try_out
 from fda.errors import UserError
 from fda.requests.preview import preview
 from fda.requests.runs import construct_settings, make_spec
+from fda.stages.check import try_out
 from fda.stages.worker import run_here
 from fda.store.files import anchors_file
 from fda.store.store import Store

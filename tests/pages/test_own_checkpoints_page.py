@@ -1,15 +1,16 @@
 """The form of one's own checkpoints: what it says of wrong fields, what it writes; and the download that a page starts."""
 
 import json
-import subprocess
 
 import pytest
 import yaml
 from streamlit.testing.v1 import AppTest
 
+from fda.errors import UserError
 from fda.home import REPO
 from fda.requests import downloads
 from fda.requests.downloads import Download
+from fda.store.spec import RunSpec
 from fda.ui import before_start, own_zoo, survey
 from fda.zoos.own_zoo import Draft, TaskDraft
 from fda.zoos.zoo import own_folder
@@ -35,7 +36,7 @@ def models(tmp_path, monkeypatch):
 
 @pytest.fixture(autouse=True)
 def told(monkeypatch):
-    """What `zoo check --headers` answers; `zoo show` is refused."""
+    """What a preview answers; a survey is refused."""
     found = {
         "problems": [],
         "notes": [],
@@ -47,17 +48,17 @@ def told(monkeypatch):
         "seconds": None,
     }
 
-    def run(command: tuple[str, ...], *_: object, **__: object) -> subprocess.CompletedProcess:
-        if "--headers" not in command:
-            return subprocess.CompletedProcess(command, 2, "", "fda: no tensor is here.\n")
-        return subprocess.CompletedProcess(command, 0, json.dumps(found), "")
+    def answer(spec: RunSpec, **_: object) -> dict:
+        if spec.kind != "preview":
+            raise UserError("no tensor is here.")
+        return found
 
     def row(role: str, where: str) -> dict:
         there = {"model": f"org/{role}", "where": where, "parameters": 5000, "to_download": 2**20 * (where == "hub")}
         return {"role": role} | MODEL | there
 
     found["models"] = [row("base", "hub"), row("first", "here")]
-    monkeypatch.setattr(survey, "run_child", run)
+    monkeypatch.setattr(survey, "answer", answer)
     yield found
 
 
@@ -177,14 +178,14 @@ def hub_zoo() -> None:
 def test_a_zoo_on_the_hub_is_seen_first_and_then_downloaded(told, monkeypatch):
     hub_zoo()
     started = []
-    monkeypatch.setattr(downloads, "start_download", lambda *given: started.append(given[3]))
+    monkeypatch.setattr(downloads, "start_download", lambda store, path, zoo: started.append(zoo.name))
     told["download_bytes"] = 3 * 2**20
     at = page(zoo="far")
     assert {one.label: one.value for one in at.metric}["To download"] == "3 MiB" and not at.error
     assert list(at.dataframe[0].value["where"]) == ["on the hub, 1 MiB to come", "here"]
     assert at.button(key="download_start").label == "Download 3 MiB"
     at.button(key="download_start").click().run()
-    assert started == [3 * 2**20]
+    assert started == ["far"]
 
 
 @pytest.mark.parametrize(
@@ -196,7 +197,7 @@ def test_a_zoo_on_the_hub_is_seen_first_and_then_downloaded(told, monkeypatch):
 )
 def test_each_state_of_a_download_is_told(told, monkeypatch, state, button, says):
     hub_zoo()
-    monkeypatch.setattr(before_start, "look", lambda *_: state)
+    monkeypatch.setattr(before_start, "download_of", lambda *_: state)
     at = page(zoo="far")
     assert at.button(key=button) is not None
     said = [one.value for one in at.error] + [str(one.proto) for one in at.get("progress")]

@@ -12,6 +12,7 @@ import pytest
 import yaml
 from streamlit.testing.v1 import AppTest
 
+from fda.errors import UserError
 from fda.home import REPO
 from fda.jobs import lifecycle as jobs
 from fda.processes import start_time
@@ -132,7 +133,7 @@ def press(at: AppTest, key: str) -> AppTest:
 
 @pytest.mark.parametrize("name", PAGES)
 def test_every_page_opens_on_an_empty_store(name, store, monkeypatch):
-    monkeypatch.setattr(survey, "run_child", refuse("no checkpoints here: build the demo zoo."))
+    monkeypatch.setattr(survey, "answer", refuse("no checkpoints here: build the demo zoo."))
     at = page(name)
     assert at.title[0].value
     assert at.caption[0].value or at.markdown[0].value, "one line that says what it shows"
@@ -141,7 +142,7 @@ def test_every_page_opens_on_an_empty_store(name, store, monkeypatch):
 @pytest.mark.parametrize("name", [name for name in PAGES if name not in ("playground", "speed")])  # which read no store
 def test_a_store_that_cannot_be_used_is_a_notice_and_loses_no_page(name, zoo, tmp_path, monkeypatch):
     (tmp_path / "home").write_text("a file where a folder should be")
-    monkeypatch.setattr(survey, "run_child", refuse("no checkpoints here."))
+    monkeypatch.setattr(survey, "answer", refuse("no checkpoints here."))
     at = page(name)
     assert at.error and "raceback" not in text(at)
 
@@ -214,10 +215,10 @@ def test_home_starts_the_demo(store, started, monkeypatch):
 
 
 def refuse(sentence: str) -> Callable:
-    def run(command: tuple[str, ...], *_: object, **__: object) -> subprocess.CompletedProcess:
-        return subprocess.CompletedProcess(command, 2, "", f"fda: {sentence}\n")
+    def answer(*_: object, **__: object) -> None:
+        raise UserError(sentence)
 
-    return run
+    return answer
 
 
 def test_checkpoints_shows_what_was_found(zoo, monkeypatch):
@@ -254,11 +255,7 @@ def test_checkpoints_shows_what_was_found(zoo, monkeypatch):
         "seconds": 90.0,
     }
 
-    def run(command: tuple[str, ...], *_: object, **__: object) -> subprocess.CompletedProcess:
-        answer = told if "--headers" in command else found
-        return subprocess.CompletedProcess(command, 0, "a warning\n" + json.dumps(answer), "")
-
-    monkeypatch.setattr(survey, "run_child", run)
+    monkeypatch.setattr(survey, "answer", lambda spec, **_: told if spec.kind == "preview" else found)
     at = page("checkpoints", zoo=str(zoo))
     metrics = {metric.label: metric.value for metric in at.metric}
     assert (
@@ -299,7 +296,7 @@ def test_a_zoo_that_is_not_there_or_not_allowed_is_one_sentence(name, zoo, tmp_p
 
 
 def test_checkpoints_that_do_not_fit_are_one_sentence(zoo, monkeypatch):
-    monkeypatch.setattr(survey, "run_child", refuse("digits: tensor x has shape [3] but [4] in the base: …"))
+    monkeypatch.setattr(survey, "answer", refuse("digits: tensor x has shape [3] but [4] in the base: …"))
     at = page("checkpoints", zoo=str(zoo))
     assert len(at.error) == 1 and "has shape" in at.error[0].value
 

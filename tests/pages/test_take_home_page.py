@@ -1,17 +1,19 @@
 """Compare's card for taking a merged model home: what it offers, what it starts, and what it tells of each state."""
 
+import os
+
 import pytest
 import yaml
 from streamlit.testing.v1 import AppTest
 
 from fda.errors import UserError
 from fda.home import REPO
-from fda.jobs import background
+from fda.processes import start_time
 from fda.requests import exports
 from fda.requests.exports import export_folder
 from fda.requests.runs import make_spec
 from fda.store.files import merged_file
-from fda.store.records import MethodResult, Score
+from fda.store.records import MethodResult, Score, UnitKey
 from fda.store.store import Store
 from fda.ui.notices import sentence
 
@@ -99,23 +101,25 @@ def test_a_link_holds_the_choice(made):
 
 
 def test_each_state_of_an_export_is_told(made, monkeypatch):
-    run_id = made(head=True)
-    folder = export_folder(Store(), run_id, "ta", None)
-    folder.parent.mkdir()
-    known = exports._background(folder)
-    known.log.write_text("Traceback\nfda: the zoo file is gone: put it back.\n")
-    known.note.write_text('{"pid": 1, "started": -1.0}')
+    run_id, store = made(head=True), Store()
+    folder = export_folder(store, run_id, "ta", None)
+    helper = store.create_run(exports.export_spec(store, run_id, "ta", None))
+    store.set_state(helper, "failed", "the zoo file is gone: put it back.")
     at = page(run_id)
     assert [one.value for one in at.error] == [sentence("the export failed: the zoo file is gone: put it back.")]
     assert at.button(key="take_start").label == "Try again"
 
-    known.log.write_text("fda: written 40 %\n")
-    monkeypatch.setattr(background, "is_alive", lambda pid, started: True)
+    helper = store.create_run(exports.export_spec(store, run_id, "ta", None))
+    store.claim_process(helper, os.getpid(), start_time(os.getpid()))
+    store.set_state(helper, "running")
+    store.add_units(helper, [(UnitKey("export", "ta"), 100)])
+    store.update_unit(helper, UnitKey("export", "ta"), step=40)
     at = page(run_id)
     assert at.button(key="take_stop").label == "Stop" and not at.error
     assert "writing, 40%" in str(at.get("progress")[0].proto)
 
-    folder.mkdir()
+    store.set_state(helper, "done")
+    folder.mkdir(parents=True)
     (folder / "model.safetensors").write_bytes(b"x" * 2048)
     at = page(run_id)
     assert "2 KiB" in at.success[0].value and str(folder) in code(at)

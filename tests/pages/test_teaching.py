@@ -1,11 +1,11 @@
 """What every page teaches: one short text with its equation, and the same texts are all that lie in the folder."""
 
 import re
-import subprocess
 
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from fda.errors import UserError
 from fda.home import REPO
 from fda.ui import pages, survey
 from fda.ui.teaching import TEXTS
@@ -29,7 +29,11 @@ def test_a_text_is_short_and_has_an_equation(page):
 @pytest.mark.parametrize("page", PAGES)
 def test_a_page_shows_its_text_even_when_there_is_nothing_else_to_show(page, tmp_path, monkeypatch):
     monkeypatch.setenv("FDA_HOME", str(tmp_path))
-    monkeypatch.setattr(survey, "run_child", lambda *_, **__: subprocess.CompletedProcess([], 2, "", "fda: nothing\n"))
+
+    def refuse(*_: object, **__: object) -> None:
+        raise UserError("nothing")
+
+    monkeypatch.setattr(survey, "answer", refuse)
     app = AppTest.from_file(str(REPO / "pages" / f"{page}.py"), default_timeout=30)
     app.run()
     (box,) = [one for one in app.expander if one.label == "What am I seeing?"]

@@ -1,11 +1,13 @@
 """What the tests of runs share: a spec without a zoo on disk, a patient look, and work that needs no torch."""
 
 import os
+import shutil
 import signal
 import sqlite3
 import time
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
 
 from fda.errors import UserError
 from fda.jobs.beats import WIDTH, beat_file, last_beat
@@ -103,3 +105,40 @@ def refused(store: Store, run_id: str, should_stop: Callable[[], bool]) -> None:
 
 def vanishing(store: Store, run_id: str, should_stop: Callable[[], bool]) -> None:
     os._exit(3)
+
+
+def export_written(store: Store, run_id: str, should_stop: Callable[[], bool]) -> None:
+    """An export of 100 bytes, whole at the end."""
+    with _part_of(store, run_id) as (part, folder):
+        (part / "model").write_bytes(b"x" * 100)
+        time.sleep(0.3)
+        part.rename(folder)
+
+
+def export_waiting(store: Store, run_id: str, should_stop: Callable[[], bool]) -> None:
+    """An export of which 40 of 100 bytes are written."""
+    key = UnitKey("export", "ta")
+    with _part_of(store, run_id) as (part, _):
+        (part / "model").write_bytes(b"x" * 40)
+        store.add_units(run_id, [(key, 100)])
+        store.update_unit(run_id, key, state="running", step=40)
+        obedient(store, run_id, should_stop)
+
+
+def export_refused(store: Store, run_id: str, should_stop: Callable[[], bool]) -> None:
+    raise UserError("the disk is 100 % full")
+
+
+@contextmanager
+def _part_of(store: Store, run_id: str) -> Iterator[tuple[Path, Path]]:
+    """The folder that an export writes and the name it gets; as `fda.stages.export.whole_folder`, without torch."""
+    folder = Path(store.run(run_id).spec.helper.folder)
+    part = folder.with_name(f".{folder.name}.part")
+    try:
+        part.mkdir(parents=True)
+    except OSError as error:
+        raise UserError(f"{folder} cannot be made ({error.strerror}): choose another place.") from None
+    try:
+        yield part, folder
+    finally:
+        shutil.rmtree(part, ignore_errors=True)

@@ -7,12 +7,14 @@ import huggingface_hub
 import pytest
 import yaml
 
-from fda.errors import UserError
-from fda.jobs import background
+from fda.jobs import lifecycle as jobs
+from fda.jobs.liveness import LiveStore
 from fda.processes import is_alive
-from fda.requests import downloads
-from fda.requests.downloads import Download, look, start_download, stop_download
+from fda.requests.downloads import Download, download_of, start_download, stop_download
+from fda.stages.download import bytes_here
+from fda.store.records import Run
 from fda.store.store import Store
+from fda.zoos.hub import hub_cache
 from fda.zoos.zoo import Zoo, load_zoo
 from tests.models.library_zoos import text_zoo
 from tests.models.stand_in_hub import client_environment, stand_in_hub
@@ -45,12 +47,6 @@ def zoo(path) -> Zoo:
 
 
 @pytest.fixture
-def total(made) -> int:
-    files = (made / "root").rglob("*")
-    return sum(file.stat().st_size for file in files if file.is_file())
-
-
-@pytest.fixture
 def store(fda_home) -> Store:
     return Store(fda_home)
 
@@ -68,16 +64,21 @@ def hub(made, tmp_path, monkeypatch):
 
 
 @pytest.fixture(autouse=True)
-def started(monkeypatch):
-    """Every process that a test set going. None outlives it."""
-    started = []
-    real = background.detached
-    monkeypatch.setattr(background, "detached", lambda *args: started.append(real(*args)) or started[-1])
-    yield started
-    for child in started:
+def workers():
+    """None outlives a test."""
+    yield jobs._workers
+    for child in jobs._workers.values():
         child.kill()
         child.wait()
-    background._children.clear()
+    jobs._workers.clear()
+
+
+def state(store: Store, path: Path) -> Download:
+    return download_of(store, path, load_zoo(path))
+
+
+def runs(store: Store) -> list[Run]:
+    return LiveStore(store.home).runs(kinds=("download",))
 
 
 def changed(path: Path, tmp_path: Path, **models: str) -> Path:
@@ -91,63 +92,57 @@ def changed(path: Path, tmp_path: Path, **models: str) -> Path:
     return tmp_path / "changed.yaml"
 
 
-def test_a_download_fails_is_tried_again_stopped_and_goes_on(hub, store, path, zoo, total, started, monkeypatch):
-    assert look(store, path, zoo) == Download("none")
+def test_a_download_fails_is_tried_again_stopped_and_goes_on(hub, store, path, zoo, monkeypatch):
+    assert state(store, path) == Download("none")
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")  # where nobody answers
-    start_download(store, path, zoo, total)
-    wait_for(lambda: look(store, path, zoo).state != "running", PATIENCE)
-    found = look(store, path, zoo)
+    start_download(store, path, zoo)
+    wait_for(lambda: state(store, path).state != "running", PATIENCE)
+    found = state(store, path)
     assert found.state == "failed" and "check the network; repeating the command goes on" in found.message
 
     monkeypatch.setenv("HF_ENDPOINT", hub.address)
     hub.held = "org/second"
-    start_download(store, path, zoo, total)
-    assert look(store, path, zoo) == Download("running"), "what the last one said is forgotten"
-    wait_for(lambda: "org/second: model.safetensors" in (look(store, path, zoo).doing or ""), PATIENCE)
-    background._children.clear()  # as in a server that started later
-    found = look(store, path, zoo)
+    start_download(store, path, zoo)
+    assert state(store, path) == Download("running"), "what the last one said is forgotten"
+    wait_for(lambda: "org/second: model.safetensors" in (state(store, path).file or ""), PATIENCE)
+    wait_for(lambda: state(store, path).share > 0.5, PATIENCE)
+    found = state(store, path)
     assert found.state == "running" and 0.5 < found.share < 1
-    start_download(store, path, zoo, total)
-    assert len(started) == 2, "a second press finds it running"
+    start_download(store, path, zoo)
+    assert len(runs(store)) == 2, "a second press finds it running"
 
-    process = (started[1].pid, background.start_time(started[1].pid))
-    stop_download(store, path)
-    assert not is_alive(*process) and look(store, path, zoo) == Download("none")
-    stop_download(store, path)  # a second press
+    run = runs(store)[0]
+    stop_download(store, path, zoo)
+    wait_for(lambda: not is_alive(run.pid, run.pid_started), PATIENCE)
+    assert runs(store)[0].state == "cancelled" and state(store, path) == Download("none")
+    stop_download(store, path, zoo)  # a second press
     hub.asked.clear()
     hub.held = ""
-    start_download(store, path, zoo, total)
-    wait_for(lambda: look(store, path, zoo).state != "running", PATIENCE)
-    assert look(store, path, zoo) == Download("done", 1.0)
+    start_download(store, path, zoo)
+    wait_for(lambda: runs(store)[0].state == "done", PATIENCE)
+    assert state(store, path) == Download("done", 1.0)
     whole = {one[1].split("/")[2] for one in hub.asked.of_weights() if one[0] == "GET" and one[2] is None}
     assert whole == {"second"}, "what came before the stop is not asked for again"
 
 
-def test_a_zoo_whose_file_was_changed_is_another_download(hub, store, path, tmp_path, total, started):
+def test_a_zoo_whose_file_was_changed_is_another_download(hub, store, path, zoo, tmp_path):
     hub.held = "org/base"
-    start_download(store, path, load_zoo(path), total)
+    start_download(store, path, zoo)
     other = changed(path, tmp_path, second="org/first")
-    assert look(store, path, load_zoo(path)).state == "running"
-    assert look(store, other, load_zoo(other)).state == "none"
-    stop_download(store, path)
+    assert state(store, path).state == "running"
+    assert state(store, other).state == "none"
+    stop_download(store, path, zoo)
 
 
 def test_models_that_are_here_are_done_whoever_brought_them(store, tiny_zoo):
-    assert look(store, tiny_zoo, load_zoo(tiny_zoo)) == Download("done", 1.0)
+    assert state(store, tiny_zoo) == Download("done", 1.0)
 
 
-def test_what_cannot_be_started_is_one_sentence(hub, store, path, zoo, total):
-    store.home.mkdir(exist_ok=True)
-    (store.home / "downloads").touch()  # a file where the folder belongs
-    with pytest.raises(UserError, match="could not be started"):
-        start_download(store, path, zoo, total)
-
-
-def test_the_bytes_that_are_here_count_once_even_while_files_move(hub, zoo, monkeypatch):
-    place = downloads.hub_cache() / "models--org--base"
+def test_the_bytes_that_are_here_count_once_even_while_files_move(hub, zoo):
+    place = hub_cache() / "models--org--base"
     for folder, size in (("blobs", 30), (".fda/parts", 12), ("snapshots/c", 99)):
         (place / folder).mkdir(parents=True)
         (place / folder / "file").write_bytes(b"x" * size)
-    assert downloads._bytes_here(zoo) == 42
+    assert bytes_here(zoo) == 42
     (place / "blobs" / "gone").symlink_to(place / "nowhere")
-    assert downloads._bytes_here(zoo) == 42
+    assert bytes_here(zoo) == 42

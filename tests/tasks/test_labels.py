@@ -14,8 +14,8 @@ from safetensors.torch import save_file
 from typer.testing import CliRunner
 
 from fda.cli.app import app
-from fda.cli.check import try_out
 from fda.errors import UserError
+from fda.stages.check import try_out
 from fda.tasks.data import load_split
 from fda.tasks.label_column import label_numbers
 from fda.tasks.labels import head_classes, labels_note, places

@@ -302,14 +302,6 @@ def test_the_server_stays_on_this_machine_and_shows_no_traceback():
 # the survey --------------------------------------------------------------------------------------------------------------
 
 
-def test_a_survey_tells_the_sentence_of_the_command_line():
-    from fda.ui.survey import _told
-
-    said = "warning\nfda: z.yaml: the field `base` is missing: add it.\n"
-    assert _told(said, 2, "show", "z.yaml").startswith("z.yaml: the")
-    assert "exit code 1" in _told("Traceback…", 1, "check", "z.yaml")
-
-
 def test_a_zoo_outside_the_roots_is_refused(tmp_path, monkeypatch):
     from fda.ui.survey import read_zoo
 

@@ -1,10 +1,11 @@
-"""`python -m fda zoo check`: what was seen of a zoo's models, and one batch of every task through them."""
+"""Check a zoo: what headers and configs say of its models, and one batch of every task through them."""
 
 import sys
 from collections.abc import Sequence
 
 from fda.errors import UserError
-from fda.requests.preview import Preview
+from fda.report.cited import cited
+from fda.requests.preview import Preview, preview
 from fda.tasks.data import Split, load_split
 from fda.tasks.evaluate import require_labels, scored_by
 from fda.tasks.first_samples import COUNT, samples_note
@@ -15,6 +16,13 @@ from fda.zoos.survey import OpenZoo, open_zoo
 from fda.zoos.zoo import Zoo, ZooTask
 
 ANSWERED = 4  # samples that the model answers
+
+
+def preview_zoo(zoo: Zoo) -> Preview:
+    """What headers and configs say. UserError if the base cannot be seen, or if the zoo cites a table that is not there."""
+    if zoo.cited is not None:
+        cited(zoo.cited)
+    return preview(zoo)
 
 
 def print_preview(found: Preview) -> None:

@@ -1,0 +1,75 @@
+"""Carry out a helper run, inside its worker.
+
+What reads strangers' files, or is to be measured like a fresh process, is done by a child whose time and memory are limited
+(`helper_child.py`); this process watches it and needs no torch.
+"""
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from fda.atomic import write_text
+from fda.children import Limits, run_child
+from fda.errors import UserError
+from fda.jobs.stopped import Stopped
+from fda.requests.helper_runs import result_file
+from fda.store.spec import RunSpec
+from fda.store.store import Store
+from fda.zoos.stamps import stamps
+
+READING_SECONDS = 600  # a survey reads every tensor once: seconds for the demo zoo, minutes for large models
+MEASURING_SECONDS = 900
+# Python with torch and transformers takes 1 GiB. Of the files, one tensor of each is read at a time, into numbers of 8 bytes
+# where the files may have 2, and then into a copy.
+LEAST_MEMORY, TIMES_THE_FILES = 3 * 2**30, 8
+COMMANDS = {"survey": "zoo show", "preview": "zoo check"}  # `python -m fda …` does the same in the foreground
+
+
+def execute(store: Store, run_id: str, should_stop: Callable[[], bool]) -> None:
+    """Do what the run's spec asks. Stopped as soon as `should_stop()` is true; UserError if it cannot be done."""
+    spec = store.run(run_id).spec
+    if spec.kind == "export":
+        from fda.stages.export_run import export_of_run
+
+        export_of_run(store, run_id, spec.helper, should_stop)
+    elif spec.kind == "download":
+        from fda.stages.download import download
+
+        download(store, run_id, spec.zoo, should_stop)
+    elif spec.kind == "estimate":
+        answer_of(spec, Limits(MEASURING_SECONDS), "this device", "start the run instead", should_stop)
+    else:
+        found = answer_of(spec, reading_limits(spec), spec.zoo_path, f"run {_command(spec)} to see why", should_stop)
+        write_text(result_file(store.run_dir(run_id)), json.dumps(found))
+
+
+def reading_limits(spec: RunSpec) -> Limits:
+    """What reading the zoo's files may take."""
+    sizes = sum(size for _, size, _ in stamps(Path(spec.zoo_path), spec.zoo))
+    return Limits(READING_SECONDS, LEAST_MEMORY + TIMES_THE_FILES * sizes)
+
+
+def answer_of(
+    spec: RunSpec, limits: Limits, what: str, instead: str, should_stop: Callable[[], bool]
+) -> dict[str, Any] | None:
+    """What the child answers. UserError with its problem, if it passes a limit, and if it ends without an answer."""
+
+    def pulse() -> None:
+        if should_stop():
+            raise Stopped
+
+    words = ("-m", "fda.stages.helper_child")
+    done = run_child(words, limits, what=what, instead=instead, text=spec.model_dump_json(), pulse=pulse)
+    sys.stderr.write(done.stderr)  # into the run's log
+    if done.returncode != 0:
+        raise UserError(f"{what} could not be read (exit code {done.returncode}): {instead}.")
+    answer = json.loads(done.stdout.splitlines()[-1])
+    if "problem" in answer:
+        raise UserError(answer["problem"])
+    return answer["result"]
+
+
+def _command(spec: RunSpec) -> str:
+    return f"`python -m fda {COMMANDS[spec.kind]} {spec.zoo_path}`"
