@@ -1,4 +1,4 @@
-"""How a Python process that imports torch begins and ends: each takes seconds for which somebody would wait in vain."""
+"""Speeds up start and exit of Python processes that import torch."""
 
 import atexit
 import contextlib
@@ -9,12 +9,13 @@ from typing import NoReturn
 
 from fda.home import fda_home, write_privately
 
-ALLOCATIONS = 20_000  # between two looks for garbage; Python's 700 looks through all that is imported again and again
+ALLOCATIONS = 20_000  # between two garbage collections; with Python's 700 each import scans all modules again and again
 
 
 def begin() -> None:
-    """First of all: write for the owner alone, collect garbage seldom, and let torch keep in FDA_HOME what it compiles, for
-    later runs, which it settles when `torch._dynamo` is imported.
+    """Call this first: files become private, garbage collection rare, and torch's compile cache goes to FDA_HOME.
+
+    torch reads the location of that cache when `torch._dynamo` is imported.
     """
     write_privately()
     gc.set_threshold(ALLOCATIONS)
@@ -22,7 +23,7 @@ def begin() -> None:
 
 
 def leave(code: int) -> NoReturn:
-    """Last of all: end with this exit code, without taking apart all that was imported."""
+    """Call this last: end the process with this exit code, without tearing down imported modules."""
     atexit._run_exitfuncs()
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError, ValueError):  # its reader is gone, or it was closed
