@@ -37,6 +37,11 @@ def readable(text: str) -> str:
     return _cut(text, LONGEST)
 
 
+def first_line(error: BaseException) -> str:
+    """Return the first line of an exception's message, or the name of its class, to quote it in a message."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
 def _cut(text: str, limit: int) -> str:
     tail = (limit - 1) // 2
     return text if len(text) <= limit else f"{text[: limit - 1 - tail]}…{text[-tail:]}"

@@ -21,14 +21,14 @@ from torch import Tensor, nn
 
 from fda.architectures.blocks import Block, open_clip_blocks
 from fda.architectures.model import Model
-from fda.architectures.transformers_model import first_line, give_memory
+from fda.architectures.transformers_build import give_memory
 from fda.architectures.transforms import ImageTransform, size_text
 from fda.checkpoints.json_files import read_json
 from fda.checkpoints.readers.modules import classes_in
 from fda.checkpoints.readers.names import RenamedWeights, best_prefix
 from fda.checkpoints.readers.torch_files import PickledCheckpoint
 from fda.checkpoints.weights import TensorInfo, Weights, joint_fingerprint
-from fda.errors import UserError
+from fda.errors import UserError, first_line
 
 CONFIG = "open_clip_config.json"
 TOWER = "visual."  # before the names of the image tower

@@ -16,7 +16,7 @@ import torch
 from PIL.Image import Image
 from torch import Tensor
 
-from fda.errors import UserError
+from fda.errors import UserError, first_line
 
 MOST_TOKENS = 512  # a text is cut there, or earlier where the model or its tokenizer says so
 TOKENIZER_FILES = (
@@ -195,7 +195,3 @@ def _files(folder: Path, names: Sequence[str]) -> str:
     """Fingerprint of the files that say how samples are prepared."""
     there = [path for path in (folder / name for name in names) if path.is_file()]
     return sha256(json.dumps([path.read_bytes().hex() for path in there]).encode()).hexdigest()[:32]
-
-
-def first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]

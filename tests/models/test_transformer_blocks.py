@@ -15,7 +15,8 @@ from fda.anchors.construct import Constructed, Step, construct
 from fda.anchors.loss import angle_losses, cosines, induced_gradient
 from fda.architectures.precision import written_out
 from fda.architectures.transformer_blocks import find_blocks, transformer_blocks
-from fda.architectures.transformers_model import build_on_meta, open_transformers_model
+from fda.architectures.transformers_build import build_on_meta
+from fda.architectures.transformers_model import open_transformers_model
 from fda.checkpoints.readers.open import open_weights
 from fda.errors import UserError
 from fda.settings import ConstructSettings
