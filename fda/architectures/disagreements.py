@@ -9,12 +9,15 @@ from collections.abc import Callable, Mapping
 from copy import deepcopy
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
 from fda.checkpoints.readers.names import RenamedWeights, best_prefix, fitted
 from fda.checkpoints.weights import Weights
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 COUNTS = ("vocab_size", "type_vocab_size", "max_position_embeddings", "num_labels")
 Shape = tuple[int, ...]
@@ -25,7 +28,7 @@ class Agreed:
     """`config`: with the tensors' counts; `module`: built from it. `changed`: the changed fields. `notes`: a sentence each."""
 
     config: Any
-    module: nn.Module = field(repr=False)
+    module: "PreTrainedModel" = field(repr=False)
     changed: Mapping[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
@@ -33,8 +36,8 @@ class Agreed:
 def agreed(
     config: Any,
     weights: Weights,
-    build: Callable[[Any], nn.Module],
-    rename: Callable[[nn.Module], Callable[[str], str]],
+    build: Callable[[Any], "PreTrainedModel"],
+    rename: Callable[["PreTrainedModel"], Callable[[str], str]],
     path: Path,
 ) -> Agreed:
     """Return the config with the counts of the tensors; reads headers only. `build`: a config → its module on the meta device.

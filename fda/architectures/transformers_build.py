@@ -7,7 +7,7 @@ before weights are loaded into it.
 from collections.abc import Callable, Collection
 from copy import deepcopy
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
@@ -16,8 +16,11 @@ from fda.architectures.transformers_config import CONFIG, merged_part
 from fda.checkpoints.weights import Weights
 from fda.errors import UserError, first_line
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
-def build_on_meta(config: Any, folder: Path) -> nn.Module:
+
+def build_on_meta(config: Any, folder: Path) -> "PreTrainedModel":
     """Build a config's base model in eval mode: float32 parameters on the meta device, real buffers. UserError if it fails.
 
     Of a CLIP model only the image tower and its projection are built. `folder`: of the config, for messages.
@@ -53,9 +56,10 @@ def build_on_meta(config: Any, folder: Path) -> nn.Module:
     return module.eval().requires_grad_(False)
 
 
-def compute_buffers(module: nn.Module) -> None:
+def compute_buffers(module: "PreTrainedModel") -> None:
     """Compute the buffers (rotary frequencies, positions), as transformers does when it loads a checkpoint."""
-    for part in module.modules():
+    parts: list[Any] = list(module.modules())
+    for part in parts:
         part._is_hf_initialized = False
         for name, buffer in part._buffers.items():
             if buffer is not None:
@@ -73,7 +77,7 @@ def give_memory(module: nn.Module, names: Collection[str] | None = None) -> None
                 part._parameters[name] = nn.Parameter(real, requires_grad=False)
 
 
-def library_names(module: nn.Module) -> Callable[[str], str]:
+def library_names(module: "PreTrainedModel") -> Callable[[str], str]:
     """Return a function from a checkpoint's tensor name to the name in the installed library, by the library's renamings."""
     from transformers.conversion_mapping import get_model_conversion_mapping
     from transformers.core_model_loading import WeightRenaming, rename_source_key
@@ -82,7 +86,7 @@ def library_names(module: nn.Module) -> Callable[[str], str]:
     return lambda name: rename_source_key(name, renamings, [])[0]
 
 
-def library_converts(module: nn.Module, weights: Weights) -> str | None:
+def library_converts(module: "PreTrainedModel", weights: Weights) -> str | None:
     """Return a sentence if the library would split, join or transpose some of these tensors on loading, which we do not do."""
     from transformers.conversion_mapping import get_model_conversion_mapping
     from transformers.core_model_loading import WeightConverter, WeightRenaming, rename_source_key

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from math import inf
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -30,6 +30,9 @@ from fda.checkpoints.readers.names import best_prefix, fitted, named
 from fda.checkpoints.weights import Weights
 from fda.errors import Misfit, UserError
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
 # Parts that some checkpoints of an architecture lack, because their task does not use them.
 OPTIONAL_PARTS = ("pooler.", "visual_projection.", "mask_token")
 TIED_HEADS = ("lm_head.weight", "embed_out.weight", "lm_head.decoder.weight", "predictions.decoder.weight")
@@ -44,7 +47,7 @@ class TransformersModel(Model):
     Parameters are on the meta device until `load`.
     """
 
-    module: nn.Module = field(repr=False)
+    module: "PreTrainedModel" = field(repr=False)
     config: Any = field(repr=False)
     blocks: tuple[Block, ...]
     layout: str
@@ -117,7 +120,7 @@ class TransformersModel(Model):
         """
         expected = {name: shape for name, shape in self.expected.items() if base is None or name in base}
         optional = {name for name in expected if self.may_lack(name)}
-        grown = {self.embeddings} - {None}
+        grown = () if self.embeddings is None else (self.embeddings,)
         try:
             return fitted(
                 weights,

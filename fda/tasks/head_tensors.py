@@ -6,9 +6,10 @@ changes.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from fda.architectures.model import Model
 from fda.architectures.transformers_build import library_names
@@ -19,6 +20,9 @@ from fda.checkpoints.weights import Weights
 from fda.errors import Misfit
 from fda.tasks.saved_class import SavedClass
 from fda.zoos.survey import OpenZoo
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 
 @dataclass(frozen=True)
@@ -53,7 +57,7 @@ def follows(opened: OpenZoo, saved: SavedClass, tied: str) -> Follows:
     return Follows(tied, rows, saved.weights[name][common:].float() if rows > common else None)
 
 
-def fitted_head(weights: Weights, module: nn.Module, tied: str | None) -> Mapping[str, Tensor]:
+def fitted_head(weights: Weights, module: "PreTrainedModel", tied: str | None) -> Mapping[str, Tensor]:
     """Return a head's tensors by the names of its stubbed class, without the matrix `tied`. Misfit if one is missing."""
     expected = {key: tuple(tensor.shape) for key, tensor in module.state_dict().items() if key != tied}
     if not expected:
@@ -85,7 +89,9 @@ def fitted_head(weights: Weights, module: nn.Module, tied: str | None) -> Mappin
     )
 
 
-def head_weights(opened: OpenZoo, saved: SavedClass, module: nn.Module) -> tuple[Weights, str | None, str | None]:
+def head_weights(
+    opened: OpenZoo, saved: SavedClass, module: "PreTrainedModel"
+) -> tuple[Weights, str | None, str | None]:
     """(weights with the head's tensors, its matrix that follows the embeddings or None, a note if the file unties it).
 
     `module`: the head's class, stubbed. A file whose head matrix differs from its embeddings unties the two, whatever the
@@ -124,12 +130,12 @@ def untied_by(saved: SavedClass, tied: str, model: Model) -> str | None:
     )
 
 
-def library_ties(module: nn.Module) -> dict[str, str]:
+def library_ties(module: "PreTrainedModel") -> dict[str, str]:
     """Tensor name → the name of the tensor it is tied to, as the library ties the class for its config."""
     return dict(getattr(module, "all_tied_weights_keys", None) or {})
 
 
-def tied_name(module: nn.Module, *, even_if_untied: bool = False) -> str | None:
+def tied_name(module: "PreTrainedModel", *, even_if_untied: bool = False) -> str | None:
     """The matrix of a stubbed class that is tied to its model's token embeddings, or None.
 
     `even_if_untied`: the matrix that would be tied if the config tied it.

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import dataclass, field
 from hashlib import sha256
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -24,6 +24,9 @@ from fda.tasks.head_tensors import Follows, fitted_head, follows, head_weights
 from fda.tasks.saved_class import BaseStub, build_class, saved_class
 from fda.zoos.survey import OpenZoo, tell_once
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
 NO_TOKEN = -1  # replaces padding where a head searches for a text's last token: no text contains it
 # What Python raises where a head expects another output than the base model's.
 _UNSUITED = (AttributeError, TypeError, ValueError, KeyError, IndexError, NotImplementedError)
@@ -37,7 +40,7 @@ class OwnHead:
     the base has none: it cannot be merged, so it belongs to the head.
     """
 
-    module: nn.Module = field(repr=False)
+    module: "PreTrainedModel" = field(repr=False)
     weights: Mapping[str, Tensor] = field(repr=False)
     causal: bool
     tied: Follows | None = None
@@ -51,7 +54,8 @@ class OwnHead:
         stub = next(part for part in self.module.modules() if isinstance(part, BaseStub))
         weights = dict(self.weights)
         if self.tied is not None:
-            weights[self.tied.name] = self.tied.of(model.module.get_input_embeddings().weight)
+            embeddings: Any = model.module.get_input_embeddings()
+            weights[self.tied.name] = self.tied.of(embeddings.weight)
         stub.output = model.outputs(batch)
         if self.pooler is not None:
             stub.output["pooler_output"] = self.pooler(stub.output.last_hidden_state)
@@ -109,11 +113,11 @@ def own_head(opened: OpenZoo, name: str) -> OwnHead:
 
 def _own_pooler(opened: OpenZoo, weights: Weights) -> nn.Module | None:
     """The checkpoint's pooler, if it has one and the base has none."""
-    model = opened.model
+    model = cast("TransformersModel", opened.model)  # the only kind whose checkpoints have heads of their own
     lacking = [name for name in model.expected if name.startswith("pooler.") and name not in opened.base]
-    sources = {name: named(weights, name, model.rename) for name in lacking}
-    if not lacking or None in sources.values():
+    sources = {name: source for name in lacking if (source := named(weights, name, model.rename)) is not None}
+    if not lacking or len(sources) < len(lacking):
         return None
-    pooler = deepcopy(model.module.pooler).to_empty(device="cpu")
+    pooler = deepcopy(cast(nn.Module, model.module.pooler)).to_empty(device="cpu")
     pooler.load_state_dict({name.removeprefix("pooler."): weights[source].float() for name, source in sources.items()})
     return pooler

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
@@ -20,6 +20,9 @@ from fda.checkpoints.readers.open import open_weights
 from fda.checkpoints.weights import Weights
 from fda.errors import UserError, first_line
 from fda.zoos.survey import OpenZoo
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 CLASSIFIERS = ("ForSequenceClassification", "ForImageClassification")
 LANGUAGE_HEADS = ("ForCausalLM", "LMHeadModel", "BertGenerationDecoder")
@@ -98,7 +101,7 @@ def class_in(name: str, folder: Path, weights: Weights) -> SavedClass:
     return replace(saved, config=agreement.config, changed=agreement.changed, notes=tuple(notes))
 
 
-def build_class(saved: SavedClass, *, stubbed: bool = False) -> nn.Module:
+def build_class(saved: SavedClass, *, stubbed: bool = False) -> "PreTrainedModel":
     """Build the class on the meta device, without weights; with `stubbed`, its base model is a `BaseStub`."""
     import transformers
     from transformers.utils import logging as library_logging
@@ -137,11 +140,11 @@ def _of_adapter(weights: AdaptedWeights, config: Any, kind: str) -> tuple[str, A
     """
     from transformers.models.auto import modeling_auto as auto
 
-    mappings = {
+    mappings: dict[str, Any] = {
         "SEQ_CLS": auto.MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING,
         "CAUSAL_LM": auto.MODEL_FOR_CAUSAL_LM_MAPPING,
     }
-    mapping, auto_mapping = mappings.get(weights.config.get("task_type"), {}), weights.config.get("auto_mapping")
+    mapping, auto_mapping = mappings.get(str(weights.config.get("task_type")), {}), weights.config.get("auto_mapping")
     if type(config) in mapping:
         kind = mapping[type(config)].__name__
     elif isinstance(auto_mapping, dict) and str(auto_mapping.get("base_model_class")).endswith(
@@ -170,4 +173,4 @@ def _only_part(base: nn.Module) -> str | None:
     from transformers import PreTrainedModel
 
     parts = dict(base.named_children())
-    return next(iter(parts)) if len(parts) == 1 and isinstance(*parts.values(), PreTrainedModel) else None
+    return next(iter(parts)) if len(parts) == 1 and isinstance(next(iter(parts.values())), PreTrainedModel) else None

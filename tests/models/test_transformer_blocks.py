@@ -197,7 +197,7 @@ def test_more_tokens_than_the_model_has_are_told():
     roberta = model_of("Roberta")  # two of its 24 positions belong to padding
     with pytest.raises(UserError, match=r"RobertaModel has positions for 22 tokens"):
         transformer_blocks(roberta, tokens=23)
-    with pytest.raises(UserError, match=r"ViTModel has 5 tokens: leave `tokens` away, or say 5"):
+    with pytest.raises(UserError, match=r"ViTModel has 5 tokens: leave `tokens` out, or give 5"):
         transformer_blocks(model_of("ViT"), tokens=6)
 
 
