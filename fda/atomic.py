@@ -1,4 +1,4 @@
-"""Write a file whole or not at all, and on the disk before it counts. Knows nothing of what files hold."""
+"""Atomic file writes: a reader sees the old file or the complete new one, which survives a power failure."""
 
 import contextlib
 import os
@@ -8,9 +8,9 @@ from pathlib import Path
 
 @contextlib.contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
-    """The path to write to. When the block ends, that file is synced and moved to `path`; if it raises, nothing of it stays.
+    """Yield a temporary path to write to; when the block ends, sync that file and move it to `path`.
 
-    What was at `path` before stays until then. The folder is made if need be.
+    If the block raises, the temporary file is deleted and `path` keeps its old content. The folder is created if missing.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
@@ -25,13 +25,13 @@ def whole_file(path: Path) -> Iterator[Path]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file whole or not at all."""
+    """Write a text file atomically."""
     with whole_file(path) as part:
         part.write_text(text, encoding="utf-8")
 
 
 def sync(path: Path) -> None:
-    """Have what was written to a file or folder on the disk, so that it outlives a power failure."""
+    """Flush a file or folder to the disk, so that it survives a power failure."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -1,7 +1,6 @@
-"""Work that strangers' files ask for, done in a process of its own whose time and memory are limited.
+"""Run a Python module in a child process with limited time and memory, to read untrusted files.
 
-A page must survive whatever a file does to its reader. What is asked of the process, and what its answer means, is the
-callers' business.
+A page must survive whatever a file does to its reader. Callers choose the module and interpret its answer.
 """
 
 import os
@@ -19,15 +18,15 @@ import psutil
 from fda.errors import UserError
 from fda.home import REPO
 
-LOOK_SECONDS = 0.05  # between two looks at the memory: a reader that allocates 2 GB/s passes its limit by 0.1 GB
-MOST_ANSWERED = 256 * 2**20  # bytes of an answer: a survey of 300,000 tensors is 60 MB
+POLL_SECONDS = 0.05  # between two checks of the memory: a reader that allocates 2 GB/s exceeds its limit by 0.1 GB
+MOST_ANSWERED = 256 * 2**20  # bytes on standard output: a survey of 300,000 tensors is 60 MB
 
 
 @dataclass(frozen=True)
 class Limits:
-    """`seconds` by the clock; `memory`: bytes that are resident, None for as much as there is.
+    """`seconds` of wall time; `memory`: resident bytes, None for no limit.
 
-    Memory is watched, not reserved: CUDA and torch reserve far more addresses than they use, which RLIMIT_AS would count.
+    Resident memory is polled, because RLIMIT_AS would also count addresses that CUDA and torch reserve but do not use.
     """
 
     seconds: float
@@ -35,7 +34,7 @@ class Limits:
 
 
 class Passed(UserError):
-    """A child was ended since it passed a limit."""
+    """A child process was killed because it exceeded a limit."""
 
 
 def run_child(
@@ -47,58 +46,58 @@ def run_child(
     text: str = "",
     pulse: Callable[[], None] = lambda: None,
 ) -> subprocess.CompletedProcess[str]:
-    """Run `python words…` of this package with `text` as its input, and wait for it.
+    """Run `python words…` with `text` on its standard input, and wait for it to end.
 
     `pulse` is called while it waits; if it raises, the child is ended.
-    Passed, one sentence, if it passes a limit: `what` was read, and what to do `instead`.
+    `Passed` if it exceeds a limit; the message names `what` was read and what to do `instead`.
     """
     with (
-        tempfile.TemporaryFile() as given,
-        tempfile.TemporaryFile() as answer,
-        tempfile.TemporaryFile() as told,
+        tempfile.TemporaryFile() as stdin,
+        tempfile.TemporaryFile() as stdout,
+        tempfile.TemporaryFile() as stderr,
     ):
-        given.write(text.encode())
-        given.seek(0)
+        stdin.write(text.encode())
+        stdin.seek(0)
         with subprocess.Popen(
-            [sys.executable, *words], stdin=given, stdout=answer, stderr=told, env=_environment()
+            [sys.executable, *words], stdin=stdin, stdout=stdout, stderr=stderr, env=_environment()
         ) as child:
             try:
                 _limit_cpu(child.pid, limits.seconds)
-                limit = _watch(child, limits, pulse)
+                exceeded = _wait(child, limits, pulse)
             finally:
-                child.kill()  # nothing, if it has ended
-        if limit is None and answer.seek(0, os.SEEK_END) > MOST_ANSWERED:
-            limit = f"an answer of {MOST_ANSWERED >> 20} MiB"
-        if limit is not None:
-            raise Passed(f"{what} was not read within {limit}: {instead}.")
-        answer.seek(0)
-        told.seek(0)
-        return subprocess.CompletedProcess(words, child.returncode, _text(answer), _text(told))
+                child.kill()  # does nothing if the child has ended
+        if exceeded is None and stdout.seek(0, os.SEEK_END) > MOST_ANSWERED:
+            exceeded = f"an answer of {MOST_ANSWERED >> 20} MiB"
+        if exceeded is not None:
+            raise Passed(f"{what} was not read within {exceeded}: {instead}.")
+        stdout.seek(0)
+        stderr.seek(0)
+        return subprocess.CompletedProcess(words, child.returncode, _text(stdout), _text(stderr))
 
 
-def _watch(child: subprocess.Popen, limits: Limits, pulse: Callable[[], None]) -> str | None:
-    """Wait until the child ends by itself (None) or passes a limit, which is named."""
-    ends, state = time.monotonic() + limits.seconds, psutil.Process(child.pid)
+def _wait(child: subprocess.Popen, limits: Limits, pulse: Callable[[], None]) -> str | None:
+    """Wait until the child ends or exceeds a limit. Returns that limit in words, or None."""
+    deadline, process = time.monotonic() + limits.seconds, psutil.Process(child.pid)
     while True:
         with suppress(subprocess.TimeoutExpired):
-            child.wait(LOOK_SECONDS)
+            child.wait(POLL_SECONDS)
             return None
         pulse()
-        if time.monotonic() > ends:
+        if time.monotonic() > deadline:
             return f"{limits.seconds:.0f} s"
-        with suppress(psutil.Error):  # it ended a moment ago
-            if limits.memory is not None and state.memory_info().rss > limits.memory:
+        with suppress(psutil.Error):  # the child ended a moment ago
+            if limits.memory is not None and process.memory_info().rss > limits.memory:
                 return f"{limits.memory / 2**30:.1f} GiB of memory"
 
 
 def _limit_cpu(pid: int, seconds: float) -> None:
-    """So that it ends even if the process that waits for it dies. Where the system can set that for another process: Linux."""
+    """Limit the child's CPU time, so that it ends even if this process dies. Only Linux can set that for another process."""
     import resource
 
     if hasattr(resource, "prlimit"):
-        most = int(seconds * (os.cpu_count() or 1)) + 1
+        limit = int(seconds * (os.cpu_count() or 1)) + 1
         with suppress(OSError):
-            resource.prlimit(pid, resource.RLIMIT_CPU, (most, most))
+            resource.prlimit(pid, resource.RLIMIT_CPU, (limit, limit))
 
 
 def _environment() -> Mapping[str, str]:

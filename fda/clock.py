@@ -1,7 +1,7 @@
-"""Moments by a clock that nobody can set: seconds since the machine started, beside which start that was.
+"""Time stamps from the machine's monotonic clock, valid across processes: seconds since boot, with the id of that boot.
 
-The same clock for all processes of the machine, so what one process stamped another can judge, even one that lives for a
-moment only. It stands still while the machine sleeps, when nobody works. Wall times are for showing, never for judging.
+All processes of a machine share this clock, so one process can measure the age of another's stamp. Nobody can set it, and it
+stops while the machine sleeps. Wall time is for display only.
 """
 
 import math
@@ -11,23 +11,23 @@ from pathlib import Path
 
 
 def stamp() -> str:
-    """This moment, for `seconds_since`."""
+    """Return a stamp of this moment, for `seconds_since`."""
     return f"{_boot()} {time.monotonic():.3f}"
 
 
 def seconds_since(stamped: str | None) -> float:
-    """Seconds from a `stamp` until now; infinity for one made before the machine started, or for a text that is none."""
-    boot, _, moment = (stamped or "").partition(" ")
+    """Return the seconds since a `stamp`; infinity for a stamp from an earlier boot, and for text that is no stamp."""
+    boot, _, seconds = (stamped or "").partition(" ")
     try:
-        passed = time.monotonic() - float(moment)
+        elapsed = time.monotonic() - float(seconds)
     except ValueError:
         return math.inf
-    return passed if boot == _boot() and passed >= -1 else math.inf
+    return elapsed if boot == _boot() and elapsed >= -1 else math.inf
 
 
 @cache
 def _boot() -> str:
-    """Which start of the machine this is; `-` where the system does not say."""
+    """Return the id of this boot; `-` on systems without one."""
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip() or "-"
     except OSError:

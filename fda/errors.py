@@ -1,28 +1,28 @@
-"""The one exception a user reads: what is wrong, where, and what to do, in one sentence.
+"""The one exception that users read: what is wrong, where, and what to do, in one sentence.
 
-Raised at the rim (files, command line, forms) and shown as it is: on stderr with exit code 2, or as a notice on a page.
-Anything else that is raised is a programmer's error and stays an ordinary exception.
+Code at the rim (files, command line, forms) raises it. The command line prints it on stderr and exits with code 2; a page shows
+it as a notice. Every other exception is a bug.
 
-A sentence quotes names out of files that strangers made, so it is made fit to be read here, once for every place that shows it.
+Messages quote names from untrusted files, so they are cleaned here, once for every place that shows them.
 """
 
 import re
 from collections.abc import Sequence
 
-LONGEST, LONGEST_WORD = 1000, 240  # characters: of a sentence, and of a word in one that is longer
-# What moves the cursor, colours a terminal, turns the direction of writing or is no character at all.
+LONGEST, LONGEST_WORD = 1000, 240  # characters of a message; of each word in a message that is longer
+# Control characters (cursor, terminal colours), line and paragraph separators, bidirectional overrides, lone surrogates.
 _UNSEEN = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 class UserError(Exception):
-    """A request that cannot be carried out; its text is the whole message, made `readable`."""
+    """A request that cannot be carried out. The text is the whole message, passed through `readable`."""
 
     def __init__(self, text: str) -> None:
         super().__init__(readable(text))
 
 
 class Misfit(UserError):
-    """Checkpoints that do not fit together. `problems`: the first few, a sentence each; the text is the first of them."""
+    """Checkpoints that do not fit together. `problems`: the first few, one sentence each; the message is the first one."""
 
     def __init__(self, problems: Sequence[str]) -> None:
         super().__init__(problems[0])
@@ -30,13 +30,18 @@ class Misfit(UserError):
 
 
 def readable(text: str) -> str:
-    """The text in one line without control characters; of one that is too long, the middle of its longest words is left out."""
-    text = _UNSEEN.sub(lambda found: " " if found[0].isspace() else "�", text)
+    """Return the text on one line without control characters. If it is too long, its longest words lose their middle."""
+    text = _UNSEEN.sub(lambda match: " " if match[0].isspace() else "�", text)
     if len(text) > LONGEST:
-        text = re.sub(rf"\S{{{LONGEST_WORD + 1},}}", lambda found: _cut(found[0], LONGEST_WORD), text)
+        text = re.sub(rf"\S{{{LONGEST_WORD + 1},}}", lambda match: _cut(match[0], LONGEST_WORD), text)
     return _cut(text, LONGEST)
 
 
-def _cut(text: str, most: int) -> str:
-    left = (most - 1) // 2
-    return text if len(text) <= most else f"{text[: most - 1 - left]}…{text[-left:]}"
+def first_line(error: BaseException) -> str:
+    """Return the first line of an exception's message, or the name of its class, to quote it in a message."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+def _cut(text: str, limit: int) -> str:
+    tail = (limit - 1) // 2
+    return text if len(text) <= limit else f"{text[: limit - 1 - tail]}…{text[-tail:]}"

@@ -1,4 +1,4 @@
-"""Where things lie on this machine: FDA_HOME, the embedded assets, and the folders that pages may read; who may read them.
+"""Locations on this machine: FDA_HOME, the embedded assets, the folders that pages may read, and file permissions.
 
 Knows nothing of what the files hold.
 """
@@ -10,53 +10,53 @@ from pathlib import Path
 from fda.errors import UserError
 
 PACKAGE = Path(__file__).resolve().parent
-REPO = PACKAGE.parent  # in a checkout; the folder of packages where fda is installed
-ASSETS = PACKAGE / "assets" if (PACKAGE / "assets").is_dir() else REPO / "assets"  # an installed package brings its own
+REPO = PACKAGE.parent  # the checkout, or site-packages for an installed package
+ASSETS = PACKAGE / "assets" if (PACKAGE / "assets").is_dir() else REPO / "assets"  # installed: inside the package
 
-_umask: int | None = None  # the user's, once `write_privately` has set another
+_umask: int | None = None  # the user's umask, once `write_privately` has replaced it
 
 
 def fda_home() -> Path:
-    """The folder of the store and of all runs: FDA_HOME, or ~/.fda."""
+    """Return the folder of the store and of all runs: FDA_HOME, or ~/.fda."""
     return Path(os.environ.get("FDA_HOME") or Path.home() / ".fda").expanduser().resolve()
 
 
 def make_private(home: Path) -> None:
-    """Make FDA_HOME if need be, for its owner's eyes only. OSError if it cannot be made."""
+    """Create FDA_HOME if it does not exist, and let only its owner read it. OSError if it cannot be created."""
     try:
         mode = home.stat().st_mode
     except FileNotFoundError:
         home.mkdir(mode=0o700, parents=True, exist_ok=True)
         return
     if mode & 0o077:
-        with contextlib.suppress(OSError):  # it belongs to somebody else, who decides
+        with contextlib.suppress(OSError):  # another user owns the folder
             home.chmod(0o700)
 
 
 def write_privately() -> None:
-    """From now on, what this process writes is its owner's to read and write alone. See `open_to_others`."""
+    """Set the umask so that only the owner can read and write the files this process creates. See `open_to_others`."""
     global _umask
     before = os.umask(0o077)
     _umask = before if _umask is None else _umask
 
 
 def open_to_others(path: Path) -> None:
-    """Give a file or folder that the user asked for, and all below it, the modes that his own umask gives."""
+    """Give a file or folder that the user asked for, and everything below it, the modes of the user's own umask."""
     if _umask is None:
         return
-    for one in [path, *(path.rglob("*") if path.is_dir() else ())]:
-        if not one.is_symlink():
-            one.chmod((0o777 if one.is_dir() else 0o666) & ~_umask)
+    for entry in [path, *(path.rglob("*") if path.is_dir() else ())]:
+        if not entry.is_symlink():
+            entry.chmod((0o777 if entry.is_dir() else 0o666) & ~_umask)
 
 
 def model_roots() -> list[Path]:
-    """Folders below which pages may read: FDA_MODEL_ROOTS, or the working directory, FDA_HOME and the hub cache.
+    """Return the folders below which pages may read: FDA_MODEL_ROOTS, or the working directory, FDA_HOME and the hub cache.
 
-    The embedded assets are always among them.
+    The embedded assets are always included.
     """
-    named = os.environ.get("FDA_MODEL_ROOTS")
-    if named:
-        roots = [Path(part).expanduser() for part in named.split(":") if part]
+    listed = os.environ.get("FDA_MODEL_ROOTS")
+    if listed:
+        roots = [Path(part).expanduser() for part in listed.split(":") if part]
     else:
         hub_cache = Path(os.environ.get("HF_HOME") or Path.home() / ".cache" / "huggingface") / "hub"
         roots = [Path.cwd(), fda_home(), hub_cache]
@@ -64,24 +64,24 @@ def model_roots() -> list[Path]:
 
 
 def absolute(path: str | Path, folder: Path = Path()) -> Path:
-    """`path` seen from `folder`, `~` and links resolved; it need not be there. UserError for a text that can be no path."""
+    """Resolve `path` relative to `folder`, with `~` and links; it need not exist. UserError for text that cannot be a path."""
     try:
         return (folder / os.path.expanduser(path)).resolve()
-    except (ValueError, OSError, RuntimeError):  # a zero byte, links that lead to themselves
+    except (ValueError, OSError, RuntimeError):  # a zero byte, links in a circle
         raise UserError(f"{str(path)!r} cannot be a path: correct it.") from None
 
 
 def is_readable(path: str | Path, roots: list[Path] | None = None) -> bool:
-    """Whether `path`, links resolved, lies below an allowed root; it need not be there."""
+    """Whether `path`, with links resolved, lies below an allowed root; it need not exist."""
     resolved = absolute(path)
     return any(resolved.is_relative_to(root) for root in (model_roots() if roots is None else roots))
 
 
 def require_readable(path: str | Path, roots: list[Path] | None = None, *, written: str | Path | None = None) -> Path:
-    """`path` with links resolved, if it lies below an allowed root; otherwise a UserError.
+    """Return `path` with links resolved. UserError if it does not lie below an allowed root.
 
-    The sentence quotes the path as it was `written` (default: `path`) and is the same whether or not the file is there: a
-    stranger must learn neither that nor where a link leads.
+    The message quotes the path as it was `written` (default: `path`), and is the same whether or not the file exists: a
+    visitor must not learn which files exist or where a link leads.
     """
     if not is_readable(path, roots):
         raise outside(path if written is None else written, roots)
@@ -89,7 +89,7 @@ def require_readable(path: str | Path, roots: list[Path] | None = None, *, writt
 
 
 def outside(written: str | Path, roots: list[Path] | None = None) -> UserError:
-    """The sentence for a path that no page may read."""
+    """Return the error for a path that pages may not read."""
     listed = ", ".join(str(root) for root in (model_roots() if roots is None else roots))
     return UserError(
         f"{written} lies outside the folders that pages may read ({listed}): "

@@ -1,7 +1,7 @@
-"""Which process is which, whether it lives, and how one is set going: what jobs ask of the operating system. Knows no store.
+"""Start, identify, check and signal processes: what jobs need from the operating system. Knows no store.
 
-A pid alone says little: a finished child stays as a zombie that `os.kill(pid, 0)` calls alive, and after a while its
-number belongs to another process. Hence the start time beside every pid.
+A pid alone does not identify a process: a finished child stays as a zombie that `os.kill(pid, 0)` calls alive, and later the
+number belongs to another process. So every pid is stored with its start time.
 """
 
 import contextlib
@@ -19,9 +19,9 @@ _SUSPENDED = (psutil.STATUS_STOPPED, psutil.STATUS_TRACING_STOP)
 
 
 def detached(command: Sequence[str], log: Path, home: Path) -> subprocess.Popen:
-    """Start a command in a session of its own: no terminal, no pipe and no open file ties it to this process.
+    """Start a command in a new session: it shares no terminal, pipe or open file with this process.
 
-    What it says is added to `log`; `home` is its FDA_HOME. OSError if it cannot be started.
+    Its output is appended to `log`; `home` is its FDA_HOME. OSError if it cannot be started.
     """
     environment = os.environ | {"FDA_HOME": str(home), "PYTHONUNBUFFERED": "1"}
     with log.open("ab") as file:
@@ -38,15 +38,15 @@ def detached(command: Sequence[str], log: Path, home: Path) -> subprocess.Popen:
 
 
 def start_time(pid: int) -> float:
-    """When the process began; the same number for its whole life. psutil.NoSuchProcess if there is none.
+    """Return when the process started, constant during its life. psutil.NoSuchProcess if it does not exist.
 
-    On Linux since boot, not since the epoch: psutil adds the boot time, which moves when the clock is set.
+    On Linux the time counts from boot: psutil adds the boot time, which moves when the clock is set.
     """
     return psutil.Process(pid).create_time() - (psutil.boot_time() if psutil.LINUX else 0.0)
 
 
 def is_alive(pid: int | None, started: float | None) -> bool:
-    """Is there a process `pid` that began at `started` (see `start_time`) and has not ended? A zombie has ended."""
+    """Whether the process `pid` that started at `started` (see `start_time`) is still running. A zombie is not."""
     if pid is None or started is None:
         return False
     try:
@@ -56,7 +56,7 @@ def is_alive(pid: int | None, started: float | None) -> bool:
 
 
 def is_suspended(pid: int | None, started: float | None) -> bool:
-    """Is it alive (see `is_alive`), but stopped by a signal or a debugger, so that it does nothing?"""
+    """Whether the process is alive (see `is_alive`) but stopped by a signal or a debugger."""
     try:
         return is_alive(pid, started) and psutil.Process(pid).status() in _SUSPENDED
     except psutil.NoSuchProcess:
@@ -64,10 +64,10 @@ def is_suspended(pid: int | None, started: float | None) -> bool:
 
 
 def send_signal(pid: int, started: float, signum: signal.Signals) -> None:
-    """Signal a worker and all processes it made, if it is alive and not this very process.
+    """Signal a worker and its child processes, if the worker is alive and is not this process.
 
-    A detached worker leads its session, so its process group is its own. One in the foreground shares its group with
-    whatever script called it: there only the worker and its descendants are meant.
+    A detached worker leads its session, so the signal goes to its process group. A foreground worker shares its group with the
+    script that called it, so the signal goes to the worker and its descendants only.
     """
     if pid == os.getpid() or not is_alive(pid, started):
         return

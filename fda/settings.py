@@ -53,7 +53,7 @@ class ConstructSettings(BaseModel):
     seed: int = Field(0, ge=0, lt=2**31, description="each unit's own seed follows from (seed, task, block)")
 
 
-# A setting that is read only where another has this value.
+# Setting → (another setting, the value of that one with which it is read).
 ONLY_WITH: dict[str, tuple[str, str]] = {
     "sigma": ("init", "gauss"),
     "weight_scale": ("init", "weight"),
@@ -62,15 +62,15 @@ ONLY_WITH: dict[str, tuple[str, str]] = {
 
 
 def is_read(name: str, values: Mapping[str, Any]) -> bool:
-    """Whether construction with these values of all fields reads the one of this name."""
-    other, value = ONLY_WITH.get(name, (name, values[name]))
-    return values[other] == value
+    """Whether construction reads the setting `name`, given the `values` of all settings."""
+    condition, value = ONLY_WITH.get(name, (name, values[name]))
+    return values[condition] == value
 
 
 class AdaptSettings(BaseModel):
     """How a model is adapted on anchors, block by block, with Adam (arXiv 2510.21223, adaptation).
 
-    From the pretrained model its weights are trained; from a merged model, element-wise coefficients.
+    Adaptation trains the weights of the pretrained model, or element-wise coefficients of a merged model.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -89,16 +89,16 @@ class AdaptSettings(BaseModel):
 
 
 def both_epochs(values: Mapping[str, Any]) -> dict[str, Any]:
-    """`epochs: N`, as zoo files may say for short and older ones do, means both kinds of epochs."""
+    """Replace `epochs: N`, short for both kinds of epochs in zoo files, by the two settings."""
     rest = {name: value for name, value in values.items() if name != "epochs"}
     short = {"weights_epochs": values["epochs"], "coefficients_epochs": values["epochs"]} if "epochs" in values else {}
     return short | rest
 
 
-# What the paper used, by family (arXiv 2510.21223, its tables of settings). The optimiser of the anchors and the batch of
-# RoBERTa are those of vision. CLIP's tokens are the model's own: 50, 197, 257. The paper adapts no Llama from the
-# pretrained model: the weights' learning rate there is vision's, untried. `vision-small` is vision with blocks as narrow as the
-# demo's (d = 128, not 768), which the paper has none of: its preset `fast` needs half the steps.
+# The paper's settings by family (arXiv 2510.21223, its tables of settings). RoBERTa takes vision's optimiser of the anchors and
+# batch. CLIP uses its own number of tokens: 50, 197, 257. The paper adapts no Llama from the pretrained model: that learning
+# rate is vision's, untried. `vision-small` is vision with blocks as narrow as the demo's (d = 128, not 768), which the paper
+# does not have: its preset `fast` needs half the steps.
 PAPER_CONSTRUCT = ConstructSettings(preset="paper")
 _PAPER_CONSTRUCT: dict[Family, ConstructSettings] = {
     "vision": PAPER_CONSTRUCT,
@@ -116,13 +116,13 @@ PAPER_LAMBDA: dict[Family, float] = {"vision": 0.3, "roberta-base": 0.3, "robert
 
 
 def in_paper(family: Family) -> Family:
-    """The family whose settings in the paper this one has: the keys of the tables above."""
+    """Return the family whose settings in the paper this one uses, a key of the tables above."""
     return "vision" if family == "vision-small" else family
 
 
 # Preset `fast`, chosen on the validation split of the demo zoo and on the loss of blocks of real sizes. Rows of weights times 4
-# are nearer to the length of real block inputs, and the loss falls further in as many steps. Few rows, as five tokens give,
-# bear a higher rate; few steps want one, and a momentum that is up in time.
+# are nearer to the length of real block inputs, and the loss falls further in as many steps. Few rows (five tokens) tolerate a
+# higher learning rate; few steps need one, and a smaller momentum, which builds up sooner.
 _FAST_CONSTRUCT: dict[str, Any] = {
     "preset": "fast",
     "optimizer": "muon",
@@ -143,7 +143,7 @@ _FAST_OF_FAMILY: dict[Family, dict[str, Any]] = {
 
 
 def presets(family: Family) -> dict[Preset, ConstructSettings]:
-    """The presets of a family: the paper's settings, and `fast`, which has half its anchors and fewer steps, by Muon."""
+    """Return a family's presets: `paper`, and `fast` with half as many anchors and fewer steps, by Muon."""
     paper = _PAPER_CONSTRUCT[in_paper(family)]
     fast = _FAST_CONSTRUCT | {"anchors": paper.anchors // 2} | _FAST_OF_FAMILY[family]
     return {"paper": paper, "fast": paper.model_copy(update=fast)}

@@ -1,4 +1,4 @@
-"""A model as a chain of blocks: building open_clip and transformers models without weights, and running one block alone.
+"""Models as chains of blocks: builds open_clip and transformers models without weights, and runs one block alone.
 
-Knows no zoo, task or run; which checkpoints belong together is decided in `fda.zoos`.
+Knows no zoo, task or run; `fda.zoos` decides which checkpoints belong together.
 """

@@ -1,8 +1,9 @@
-"""A block of a model as a pure function of (parameters, anchors), and how to find the blocks of an open_clip model."""
+"""A block of a model as a pure function of (parameters, x), and the blocks of an open_clip model."""
 
 from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -13,9 +14,9 @@ from fda.errors import UserError
 
 @dataclass(frozen=True)
 class Block:
-    """One repeated block: φ(parameters, x) with x and the result of shape (n, tokens, d).
+    """One repeated block: φ(parameters, x), where x and the result have shape (n, tokens, d).
 
-    `prefix` stands before the block's tensor names in the checkpoint; `tokens` and `width` are what the model feeds it.
+    `prefix` precedes the block's tensor names in the checkpoint; the model feeds it x of `tokens` and `width` (d).
     """
 
     index: int
@@ -27,29 +28,29 @@ class Block:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Names of the block's tensors below the prefix, in the module's order."""
+        """Names of the block's tensors, without the prefix, in the module's order."""
         return tuple(self.shapes)
 
     @property
     def probe_tokens(self) -> int:
-        """How many tokens a probe has: few, where the block takes any number."""
+        """How many tokens a probe has: few, if the block takes any number."""
         return min(self.tokens, 8)
 
     def __call__(self, parameters: Mapping[str, Tensor], x: Tensor) -> Tensor:
         return functional_call(self.module, dict(parameters), (x,))
 
     def copy(self) -> "Block":
-        """The same function with a module of its own: a module serves one thread at a time."""
+        """Return the block with its own copy of the module: only one thread may use a module at a time."""
         return replace(self, module=deepcopy(self.module))
 
     def of(self, weights: Mapping[str, Tensor], device: str | torch.device = "cpu") -> dict[str, Tensor]:
-        """This block's tensors read from a checkpoint: name → float32 tensor on `device`."""
+        """Read this block's tensors from a checkpoint: name → float32 tensor on `device`."""
         return {name: weights[self.prefix + name].to(device=device, dtype=torch.float32) for name in self.names}
 
 
 def open_clip_blocks(model: nn.Module) -> tuple[Block, ...]:
-    """The residual blocks of an open_clip vision tower, which take and give (n, tokens, d). UserError if it has none."""
-    tower = model.visual
+    """Return the residual blocks of an open_clip vision tower, (n, tokens, d) → (n, tokens, d). UserError if it has none."""
+    tower: Any = model.visual  # of several classes
     if not getattr(getattr(tower, "transformer", None), "resblocks", ()):
         raise UserError(
             f"an image tower of the class {type(tower).__name__} without residual attention blocks does not fit: give a "

@@ -1,7 +1,7 @@
-"""What every model of a zoo is, whichever library built it: blocks, weights put in and renamed, samples prepared, features.
+"""The interface of a zoo's models, whichever library built them: blocks, fitting and loading weights, features.
 
 `fda.architectures.open_clip_model` and `fda.architectures.transformers_model` implement it; `fda.zoos.kinds` chooses.
-Heads are `fda.tasks.heads`.
+Heads are in `fda.tasks.heads`.
 """
 
 from abc import ABC, abstractmethod
@@ -18,11 +18,11 @@ from fda.checkpoints.weights import Weights
 
 
 class Model(ABC):
-    """An architecture whose weights are put in by `load`.
+    """An architecture without weights; `load` copies weights into it.
 
-    `layout`: how query, key and value lie; `identity`: of its config; `images`: whether it takes images, else texts.
-    `transform`: how samples are prepared; asking for it is a UserError if the checkpoint brings no processor or tokenizer.
-    `token_source`: of an image model, the images whose tokens `tokens` counts, in words; empty where any number goes.
+    `layout`: how query, key and value are stored; `identity`: a hash of its config; `images`: whether it takes images, else
+    texts. `transform`: prepares samples; reading it is a UserError if the checkpoint has no processor or tokenizer.
+    `token_source`: for an image model, describes the images on which `tokens` is counted; empty if any number works.
     """
 
     module: nn.Module
@@ -32,7 +32,7 @@ class Model(ABC):
     identity: str
     images: bool = True
     transform: Transform
-    notes: tuple[str, ...] = ()  # where the base's config and its tensors disagree, a sentence each
+    notes: tuple[str, ...] = ()  # on disagreements of the base's config and tensors, a sentence each
     token_source: str = ""
 
     @property
@@ -45,40 +45,40 @@ class Model(ABC):
 
     @property
     def embeddings(self) -> str | None:
-        """The name of the matrix of a text model's token embeddings (tokens × d), to which a head may be tied."""
+        """The name of a text model's token embeddings (tokens × d), to which a head may be tied."""
         return None
 
     def rename(self, name: str) -> str:
-        """What the installed library calls a tensor that a checkpoint of another version calls `name`."""
+        """Return the installed library's name of a tensor that a checkpoint of another version calls `name`."""
         return name
 
     @property
     def in_by_out(self) -> frozenset[str]:
-        """The names of linear weights that are kept as in × out, where methods expect out × in."""
+        """Names of the linear weights that are stored as in × out, where methods expect out × in."""
         return in_by_out(self.module)
 
     @abstractmethod
     def fit(self, weights: Weights, *, base: Weights | None = None) -> Weights:
-        """A checkpoint's weights under this architecture's names; `base`: the fitted base, for a task's.
+        """Return a checkpoint's weights under this architecture's names; `base`: the fitted base, for a task's checkpoint.
 
-        UserError if it is no checkpoint of this architecture.
+        UserError if this is not a checkpoint of this architecture.
         """
 
     @abstractmethod
     def may_lack(self, name: str) -> bool:
-        """Whether a base may be without this tensor, which then is not merged; of a task it is then the base's."""
+        """Whether a checkpoint may lack this tensor: a base's is then not merged, a task's is then the base's."""
 
     @abstractmethod
     def load(self, weights: Mapping[str, Tensor]) -> nn.Module:
-        """Put weights of `fit` into the module, one tensor at a time; the module."""
+        """Copy weights from `fit` into the module, one tensor at a time, and return the module."""
 
     def to(self, device: str | torch.device) -> None:
         self.module.to(device)
 
     @abstractmethod
     def outputs(self, batch: Batch) -> Any:
-        """All that the model gives for a batch, as its library's heads take it."""
+        """Return the model's whole output for a batch, in the form that its library's heads take."""
 
     @abstractmethod
     def features(self, batch: Batch) -> Tensor:
-        """(batch, embedding): what the model itself returns as its embedding; CLIP's is after the visual projection."""
+        """Return (batch, embedding): the model's own embedding; CLIP's is after the visual projection."""

@@ -1,8 +1,8 @@
-"""A block written out in plain products, so that it can be differentiated twice, compiled, and run in low precision.
+"""Rewrite a block in plain matrix products, so that it can be differentiated twice, compiled, and run in low precision.
 
-With products in bfloat16 and everything else in float32 a block is several times faster where the machine has bfloat16
-units (AMX or AVX512-BF16 of CPUs, NVIDIA tensor cores), at about three digits a product. Parameters keep their names and
-stay float32, so a block and its written-out copy take the same tensors.
+With bfloat16 products and everything else in float32, a block is several times faster on hardware with bfloat16 units (AMX or
+AVX512-BF16 on CPUs, NVIDIA tensor cores), with about three correct digits per product. Parameters keep their names and stay
+float32, so a block and its rewritten copy take the same tensors.
 """
 
 from copy import deepcopy
@@ -16,9 +16,9 @@ from fda.architectures.blocks import Block
 
 
 def has_fast_bfloat16(device: str) -> bool:
-    """Whether bfloat16 products are faster than float32 ones on this device, by what its maker says of it.
+    """Whether bfloat16 products are faster than float32 ones on this device, according to its reported features.
 
-    On a CPU: tiles (AMX: five times the rate), or the vector instruction AVX512-BF16 alone (twice).
+    On a CPU: AMX tiles (five times the rate), or the vector instructions AVX512-BF16 (twice the rate).
     """
     if device.startswith("cuda"):
         return torch.cuda.get_device_capability(device)[0] >= 8
@@ -26,7 +26,7 @@ def has_fast_bfloat16(device: str) -> bool:
 
 
 def written_out(block: Block, products: torch.dtype = torch.float32) -> Block:
-    """The same function with its linear layers and torch's own attention as plain matrix products of this dtype."""
+    """Return the block with its linear layers and torch's own attention rewritten as matrix products of this dtype."""
     return replace(block, module=_written_out(deepcopy(block.module), products))
 
 
@@ -43,7 +43,7 @@ def _written_out(module: nn.Module, products: torch.dtype) -> nn.Module:
 class _Linear(nn.Module):
     """`nn.Linear` with its product in another dtype."""
 
-    def __init__(self, original: nn.Module, products: torch.dtype) -> None:
+    def __init__(self, original: nn.Linear, products: torch.dtype) -> None:
         super().__init__()
         self.weight, self.bias, self.products = original.weight, original.bias, products
 
@@ -53,7 +53,7 @@ class _Linear(nn.Module):
 
 
 class _Attention(nn.Module):
-    """`nn.MultiheadAttention` as residual blocks use it: self-attention without mask, dropout or weights given out."""
+    """`nn.MultiheadAttention` as residual blocks use it: self-attention without mask, dropout or returned weights."""
 
     def __init__(self, original: nn.MultiheadAttention, products: torch.dtype) -> None:
         super().__init__()

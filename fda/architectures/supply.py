@@ -1,7 +1,7 @@
-"""What a transformers model hands its blocks beside the hidden state: position embeddings, positions, masks.
+"""The arguments that a transformers model passes to its blocks beside the hidden state: position embeddings, masks.
 
-Not computed here but taken from the model: it runs once with its blocks stubbed, so that nothing is calculated, and the
-arguments that they would have got are kept. `fda.architectures.transformer_blocks` finds the blocks and uses them.
+The model runs once with its blocks stubbed, so that nothing is computed, and the stubs record the arguments of their calls.
+`fda.architectures.transformer_blocks` finds the blocks and uses these arguments.
 """
 
 import inspect
@@ -16,14 +16,14 @@ from torch.func import functional_call
 
 from fda.errors import UserError
 
-FEW_TOKENS = 5  # what a text model's blocks are supplied for where one number must be chosen: the paper's, for RoBERTa
+FEW_TOKENS = 5  # for text models whose blocks need a fixed number of tokens: the paper's for RoBERTa
 NOT_READ = "this architecture is not read, docs/architectures.md lists those that are"
-LONGEST = 1024  # tokens up to which a text model's blocks are supplied, unless more are asked for
+LONGEST = 1024  # tokens that a text model's supply covers, unless the caller asks for more
 
 
 @dataclass(frozen=True)
 class _PerToken:
-    """A tensor that a model hands its blocks; `axes` grow with the number of tokens."""
+    """A tensor that a model passes to its blocks; the size of `axes` is the number of tokens."""
 
     tensor: Tensor
     axes: tuple[int, ...]
@@ -31,7 +31,7 @@ class _PerToken:
 
 @dataclass(frozen=True)
 class Supply:
-    """The arguments of a block beside the hidden state. `longest`: most tokens they serve; `exact`: only that many."""
+    """A block's arguments beside the hidden state. `longest`: most tokens they cover; `exact`: only that number."""
 
     args: tuple[Any, ...] = ()
     keywords: Mapping[str, Any] = field(default_factory=dict)
@@ -39,7 +39,7 @@ class Supply:
     exact: bool = False
 
     def of(self, x: Tensor) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        """(positional, by keyword) for hidden states x (n, tokens, d), on its device and of its precision."""
+        """Return (positional, keyword) arguments for hidden states x (n, tokens, d), on the device and with the dtype of x."""
         tokens = x.shape[1]
         if self.longest is not None and (tokens > self.longest or (self.exact and tokens != self.longest)):
             limit = "exactly" if self.exact else "at most"
@@ -54,7 +54,7 @@ class Supply:
 
 def _cut(value: Any, x: Tensor) -> Any:
     if isinstance(value, tuple):
-        return tuple(_cut(one, x) for one in value)
+        return tuple(_cut(part, x) for part in value)
     if not isinstance(value, _PerToken):
         return value
     tensor = value.tensor
@@ -64,7 +64,7 @@ def _cut(value: Any, x: Tensor) -> Any:
 
 
 def config_size(config: Any) -> tuple[int, int] | None:
-    """(height, width) of the images that a config names: the largest that a model of interpolated positions was trained on."""
+    """Return (height, width) of a config's images, or None; the largest in training if the model interpolates positions."""
     size = getattr(config, "image_size", None)
     if isinstance(size, int):
         return size, size
@@ -74,23 +74,28 @@ def config_size(config: Any) -> tuple[int, int] | None:
 def image_supplies(
     model: nn.Module, layers: nn.ModuleList, size: tuple[int, int] | None = None
 ) -> tuple[int, int, list[Supply]]:
-    """(tokens, width, supply of each block) of an image model, for images (height, width); None: as its config says."""
+    """Return (tokens, width, supply of each block) of an image model, for images of `size` (height, width; None: its config's).
+
+    UserError if the config names no size, or if the blocks cannot be followed.
+    """
     size = size or config_size(model.config)
     if size is None:
         raise UserError(f"the config of {type(model).__name__} names no image_size: {NOT_READ}.")
     image = torch.zeros(1, getattr(model.config, "num_channels", 3), *size)
-    tokens, hidden, calls = _calls(model, layers, {"pixel_values": image})
-    calls = [_fixed(call) for call in calls]
-    exact = [any(isinstance(value, _PerToken) for value in _flat(call)) for call in calls]
-    return (
-        tokens,
-        hidden,
-        [_supply(call, tokens if only else None, only) for call, only in zip(calls, exact, strict=True)],
-    )
+    tokens, width, calls = _calls(model, layers, {"pixel_values": image})
+    supplies = []
+    for call in map(_fixed, calls):
+        exact = any(isinstance(value, _PerToken) for value in _flat(call))
+        supplies.append(_supply(call, tokens if exact else None, exact))
+    return tokens, width, supplies
 
 
 def text_supplies(model: nn.Module, layers: nn.ModuleList, tokens: int | None) -> tuple[int, int, list[Supply]]:
-    """(longest, width, supply of each block) of a text model, which serve every number of tokens up to the longest."""
+    """Return (longest, width, supply of each block) of a text model; supplies cover any number of tokens up to the longest.
+
+    Where the arguments for few tokens are not a part of those for many, supplies cover exactly `tokens` (default: the paper's).
+    UserError for a model that takes no embedded tokens, has too few positions, or whose blocks cannot be followed.
+    """
     takes = inspect.signature(model.forward).parameters
     if "inputs_embeds" not in takes or not hasattr(_input_embeddings(model), "weight"):
         raise UserError(
@@ -100,37 +105,35 @@ def text_supplies(model: nn.Module, layers: nn.ModuleList, tokens: int | None) -
     if tokens is not None and most is not None and tokens > most:
         raise UserError(f"{type(model).__name__} has positions for {most} tokens: give `tokens` of at most {most}.")
     longest = max(tokens or 0, min(most or LONGEST, LONGEST), 2)
-    own, width, calls = _calls(model, layers, _text(model, longest))
-    _, _, shorter = _calls(model, layers, _text(model, own - 1))
-    supplies, exact = [], False
-    for call, short in zip(calls, shorter, strict=True):
-        pair = _matched(call, short, own)
-        exact = exact or pair is None
-        supplies.append(pair)
-    if exact:  # what blocks get for few tokens is no beginning of what they get for many
-        own = tokens or FEW_TOKENS
-        _, width, calls = _calls(model, layers, _text(model, own))
-        return own, width, [_supply(_fixed(call), own, True) for call in calls]
-    return own, width, [_supply(call, own, False) for call in supplies]
+    count, width, calls = _calls(model, layers, _text(model, longest))
+    _, _, shorter = _calls(model, layers, _text(model, count - 1))
+    matched = [_matched(call, short, count) for call, short in zip(calls, shorter, strict=True)]
+    general = [call for call in matched if call is not None]
+    if len(general) == len(matched):
+        return count, width, [_supply(call, count, False) for call in general]
+    count = tokens or FEW_TOKENS
+    _, width, calls = _calls(model, layers, _text(model, count))
+    return count, width, [_supply(_fixed(call), count, True) for call in calls]
 
 
 def text_positions(model: nn.Module) -> int | None:
-    """How many tokens a text model has positions for; RoBERTa's first ones are taken by padding."""
+    """Return how many tokens a text model has positions for, or None; in RoBERTa padding takes the first ones."""
     most = getattr(model.config, "max_position_embeddings", None)
     table = next((m for name, m in model.named_modules() if name.split(".")[-1] == "position_embeddings"), None)
     padding = getattr(table, "padding_idx", None)
     return most if most is None or padding is None else most - padding - 1
 
 
-def _input_embeddings(model: nn.Module) -> nn.Module | None:
+def _input_embeddings(model: Any) -> Any:
     try:
         return model.get_input_embeddings()
-    except NotImplementedError:  # of models that embed characters or bytes
+    except NotImplementedError:  # models that embed characters or bytes
         return None
 
 
 def _text(model: nn.Module, tokens: int) -> dict[str, Any]:
-    width = model.get_input_embeddings().weight.shape[1]
+    """Inputs of this many embedded tokens, all zero."""
+    width = _input_embeddings(model).weight.shape[1]
     inputs: dict[str, Any] = {"inputs_embeds": torch.zeros(1, tokens, width)}
     if "use_cache" in inspect.signature(model.forward).parameters:
         inputs["use_cache"] = False
@@ -141,17 +144,17 @@ Call = tuple[tuple[Any, ...], dict[str, Any]]
 
 
 def _calls(model: nn.Module, layers: nn.ModuleList, inputs: dict[str, Any]) -> tuple[int, int, list[Call]]:
-    """(tokens, width, arguments of each block beside the hidden state) when the model runs on these inputs.
+    """(tokens, width, arguments of each block beside the hidden state) of a run on these inputs.
 
-    Run twice with other weights, none of which take memory: what then differs comes from the weights, and a pure function
-    of (parameters, x) cannot be given it.
+    Runs twice with different constant weights, which take no memory: arguments that differ depend on the weights, and the
+    supply of a pure function of (parameters, x) must not.
     """
     first, second = (_stubbed_run(model, layers, inputs, value) for value in (0.0, 0.5))
     shapes = {tuple(hidden) for hidden, _ in first}
     if len(shapes) != 1 or len(next(iter(shapes))) != 3:
         raise UserError(f"the blocks of {type(model).__name__} change the shape of what they get: {NOT_READ}.")
-    for (_, one), (_, other) in zip(first, second, strict=True):
-        if not all(_same(a, b) for a, b in zip(_flat(one), _flat(other), strict=True)):
+    for (_, call), (_, repeated) in zip(first, second, strict=True):
+        if not all(_same(a, b) for a, b in zip(_flat(call), _flat(repeated), strict=True)):
             raise UserError(
                 f"the blocks of {type(model).__name__} are handed values that depend on its weights, beside the hidden "
                 f"state: {NOT_READ}."
@@ -163,19 +166,19 @@ def _calls(model: nn.Module, layers: nn.ModuleList, inputs: dict[str, Any]) -> t
 def _stubbed_run(
     model: nn.Module, layers: nn.ModuleList, inputs: dict[str, Any], value: float
 ) -> list[tuple[torch.Size, Call]]:
-    """(shape of the hidden state, other arguments) that each block is called with, all weights being `value`."""
+    """(shape of the hidden state, other arguments) of each block's call, with all weights equal to `value`."""
     device = next((buffer.device for buffer in model.buffers()), torch.device("cpu"))
-    one = torch.tensor(value, device=device)
-    weights = {name: one.expand(tensor.shape) for name, tensor in model.named_parameters()}
-    inputs = {name: given.to(device) if isinstance(given, Tensor) else given for name, given in inputs.items()}
+    scalar = torch.tensor(value, device=device)
+    weights = {name: scalar.expand(tensor.shape) for name, tensor in model.named_parameters()}
+    inputs = {name: entry.to(device) if isinstance(entry, Tensor) else entry for name, entry in inputs.items()}
     error: Exception | None = None
-    for as_tuple in (False, True):  # blocks give a tensor or a tuple, and only the model knows which
+    for as_tuple in (False, True):  # blocks return a tensor or a tuple, and only the model knows which
         calls: dict[int, tuple[torch.Size, Call]] = {}
         with _stubs(layers, calls, as_tuple):
             try:
                 with torch.no_grad():
                     functional_call(model, weights, (), inputs)
-            except Exception as problem:  # whatever a stranger's model does with what it was not made for
+            except Exception as problem:  # models raise anything on unusual inputs
                 error = error or problem
                 continue
         if len(calls) == len(layers) and len({shape for shape, _ in calls.values()}) == 1:
@@ -188,7 +191,7 @@ def _stubbed_run(
 
 @contextmanager
 def _stubs(layers: nn.ModuleList, calls: dict[int, tuple[torch.Size, Call]], as_tuple: bool) -> Iterator[None]:
-    """While this lasts, blocks note what they are called with and give the hidden state as it is."""
+    """Within this context, blocks record the arguments of their calls and return the hidden state unchanged."""
 
     def stub(index: int, hidden_name: str) -> Callable[..., Any]:
         def forward(*args: Any, **keywords: Any) -> Any:
@@ -216,14 +219,14 @@ def _supply(call: Call, longest: int | None, exact: bool) -> Supply:
 
 def _flat(value: Any) -> list[Any]:
     if isinstance(value, tuple):
-        return [one for part in value for one in _flat(part)]
+        return [leaf for part in value for leaf in _flat(part)]
     if isinstance(value, dict):
-        return [one for key in sorted(value) for one in _flat(value[key])]
+        return [leaf for key in sorted(value) for leaf in _flat(value[key])]
     return [value]
 
 
 def _map(function: Callable[..., Any], *values: Any) -> Any:
-    """Apply to the leaves of tuples and dicts of one form."""
+    """Apply a function to the leaves of tuples and dicts of the same structure."""
     if isinstance(values[0], tuple):
         return tuple(_map(function, *parts) for parts in zip(*values, strict=True))
     if isinstance(values[0], dict):
@@ -232,12 +235,12 @@ def _map(function: Callable[..., Any], *values: Any) -> Any:
 
 
 def _fixed(call: Call) -> Call:
-    """The arguments for one number of tokens only."""
+    """The arguments as a supply for exactly one number of tokens."""
     return _map(lambda value: _PerToken(value, ()) if isinstance(value, Tensor) else value, call)
 
 
 def _matched(call: Call, shorter: Call, tokens: int) -> Call | None:
-    """The arguments with their token axes, from calls with `tokens` and one token less; None if cutting does not do."""
+    """The arguments with their token axes, from calls with `tokens` and `tokens` − 1; None if cutting does not relate them."""
 
     def match(long: Any, short: Any) -> Any:
         if not isinstance(long, Tensor):
@@ -256,7 +259,7 @@ def _matched(call: Call, shorter: Call, tokens: int) -> Call | None:
         return None
 
 
-def _same(one: Any, other: Any) -> bool:
-    if isinstance(one, Tensor) and isinstance(other, Tensor):
-        return one.shape == other.shape and torch.equal(one, other)
-    return one is other or one == other
+def _same(a: Any, b: Any) -> bool:
+    if isinstance(a, Tensor) and isinstance(b, Tensor):
+        return a.shape == b.shape and torch.equal(a, b)
+    return a is b or a == b

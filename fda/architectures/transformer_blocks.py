@@ -1,17 +1,16 @@
-"""The repeated blocks of any transformers model as pure functions of (parameters, x), found and supplied without naming models.
+"""The repeated blocks of any transformers model as pure functions of (parameters, x), without code for single architectures.
 
-Blocks: the items of the `nn.ModuleList` that holds most parameters. What a block needs beside the hidden state (position
-embeddings, positions, mask) is what the model itself hands it (`fda.architectures.supply`). So a causal language model's blocks
-see its causal mask (and sliding windows), because their real inputs do; encoders and image models see no mask, as for inputs
-without padding. Attention is the plain (`eager`) one, which can be differentiated twice. Building a model from a folder is
-left to `fda.architectures.transformers_model`.
+The blocks are the items of the `nn.ModuleList` with most parameters. Their arguments beside the hidden state (position
+embeddings, positions, mask) are those that the model passes (`fda.architectures.supply`). So blocks of a causal language model
+see its causal mask and sliding windows; encoders and image models see no mask, as for inputs without padding. Attention is the
+plain (`eager`) implementation, which can be differentiated twice.
 """
 
 import inspect
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -22,17 +21,20 @@ from fda.architectures.blocks import Block
 from fda.architectures.supply import FEW_TOKENS, NOT_READ, Supply, image_supplies, text_supplies
 from fda.errors import UserError
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
 Part = Literal["block", "mlp"]
 MLP_NAMES = ("mlp", "ffn", "feed_forward")
 TEXT_TOKENS = {
     "block": FEW_TOKENS,
     "mlp": 1,
-}  # per anchor, where the model prescribes none: the paper's RoBERTa and Llama
+}  # per anchor, where the model allows any number: the paper's RoBERTa and Llama
 
 
 @dataclass(frozen=True)
 class TransformerBlock(Block):
-    """A block of a transformers model: φ(parameters, x) with x and the result of shape (n, tokens, d)."""
+    """A block of a transformers model: φ(parameters, x), where x and the result have shape (n, tokens, d)."""
 
     supply: Supply = field(default_factory=Supply, repr=False, compare=False)
 
@@ -48,9 +50,9 @@ class TransformerBlock(Block):
 
 
 class _DoubleSoftmax(TorchFunctionMode):
-    """Keeps float64 through softmax, which many models compute in float32 whatever they are given.
+    """Keeps float64 through softmax, which many models cast to float32.
 
-    Whether a gradient is zero by mathematics (a key bias's) is told in float64, and would drown in float32 rounding.
+    A test whether a gradient is mathematically zero (a key bias's) needs float64; float32 rounding would hide it.
     """
 
     def __torch_function__(self, function: Callable, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
@@ -63,21 +65,21 @@ class _DoubleSoftmax(TorchFunctionMode):
 def transformer_blocks(
     model: nn.Module, *, part: Part = "block", tokens: int | None = None, size: tuple[int, int] | None = None
 ) -> tuple[Block, ...]:
-    """The blocks of a transformers model (images or text), or the MLP alone of each, as the paper takes for Llama.
+    """Return the blocks of a transformers model (images or text), or only the MLP of each, as the paper uses for Llama.
 
-    `model` needs no weights: parameters may lie on the meta device, but buffers must be real. `tokens` per anchor: of
-    an image model its own number, for images of `size` (height, width; default: its config's); of a text model any
-    (default: the paper's), which the model's positions allow.
-    Parameters are frozen and dropout is switched off. UserError for a model whose blocks cannot be told or supplied.
+    `model` needs no weights: parameters may be on the meta device, but buffers must be real. `tokens` per anchor: an image
+    model has a fixed number, for images of `size` (height, width; default: its config's); a text model takes any number that
+    its positions allow (default: the paper's).
+    Freezes the parameters and switches dropout off. UserError for a model whose blocks cannot be found or supplied.
     """
     model.eval().requires_grad_(False)
-    model.set_attn_implementation("eager")
+    cast("PreTrainedModel", model).set_attn_implementation("eager")
     path, layers = find_blocks(model)
     images = "pixel_values" in inspect.signature(model.forward).parameters
-    own, width, supplies = image_supplies(model, layers, size) if images else text_supplies(model, layers, tokens)
-    if images and tokens not in (None, own):
-        raise UserError(f"{type(model).__name__} has {own} tokens: leave `tokens` away, or say {own}.")
-    own = own if images else tokens or TEXT_TOKENS[part]
+    count, width, supplies = image_supplies(model, layers, size) if images else text_supplies(model, layers, tokens)
+    if images and tokens not in (None, count):
+        raise UserError(f"{type(model).__name__} has {count} tokens: leave `tokens` out, or give {count}.")
+    count = count if images else tokens or TEXT_TOKENS[part]
     blocks = []
     for index, layer in enumerate(layers):
         prefix, module, supply = f"{path}.{index}.", layer, supplies[index]
@@ -85,38 +87,39 @@ def transformer_blocks(
             name = _mlp_name(layer)
             prefix, module, supply = f"{prefix}{name}.", getattr(layer, name), Supply()
         shapes = {name: tuple(tensor.shape) for name, tensor in module.named_parameters()}
-        blocks.append(TransformerBlock(index, prefix, shapes, width, own, module, supply))
+        blocks.append(TransformerBlock(index, prefix, shapes, width, count, module, supply))
     return tuple(blocks)
 
 
 def find_blocks(model: nn.Module) -> tuple[str, nn.ModuleList]:
-    """(name, list) of the `nn.ModuleList` with most parameters whose items are of one class and take hidden states."""
-    found = [
+    """Return (name, list) of the `nn.ModuleList` with most parameters whose items are of one class and take hidden states."""
+    candidates = [
         (sum(tensor.numel() for tensor in modules.parameters()), name, modules)
         for name, modules in model.named_modules()
         if isinstance(modules, nn.ModuleList) and len(modules) and _alike(modules)
     ]
-    if not found:
+    if not candidates:
         raise UserError(f"{type(model).__name__} has no list of equal blocks: {NOT_READ}.")
-    _, name, layers = max(found, key=lambda one: one[0])
+    _, name, layers = max(candidates, key=lambda candidate: candidate[0])
     return name, layers
 
 
 def _alike(modules: nn.ModuleList) -> bool:
     first = next(iter(inspect.signature(modules[0].forward).parameters), "")
-    return len({type(one) for one in modules}) == 1 and first in ("hidden_states", "hidden_state", "x")
+    return len({type(module) for module in modules}) == 1 and first in ("hidden_states", "hidden_state", "x")
 
 
 def _mlp_name(layer: nn.Module) -> str:
     for name in MLP_NAMES:
         module = getattr(layer, name, None)
         if isinstance(module, nn.Module):
-            needed = [
-                one
-                for one in inspect.signature(module.forward).parameters.values()
-                if one.default is one.empty and one.kind in (one.POSITIONAL_ONLY, one.POSITIONAL_OR_KEYWORD)
+            required = [
+                parameter
+                for parameter in inspect.signature(module.forward).parameters.values()
+                if parameter.default is parameter.empty
+                and parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD)
             ]
-            if len(needed) == 1:
+            if len(required) == 1:
                 return name
     raise UserError(
         f"{type(layer).__name__} has no MLP of its own (one module from tokens to tokens): use whole blocks."

@@ -1,7 +1,7 @@
-"""A sample as a model takes it: an image through the checkpoint's own transform, a text through its own tokenizer.
+"""Prepare samples for a model: images with the checkpoint's image processor, texts with its tokenizer.
 
-What a sample's columns are called, and where samples come from, is left to `fda.tasks.data`. Nothing is downloaded and no code
-of a checkpoint is run: processors and tokenizers are those that the installed libraries have built in.
+`fda.tasks.data` knows where samples come from and what their columns are called. Nothing is downloaded and no code of a
+checkpoint runs: processors and tokenizers are those built into the installed libraries.
 """
 
 import json
@@ -16,9 +16,9 @@ import torch
 from PIL.Image import Image
 from torch import Tensor
 
-from fda.errors import UserError
+from fda.errors import UserError, first_line
 
-MOST_TOKENS = 512  # a text is cut there, or earlier where the model or its tokenizer says so
+MOST_TOKENS = 512  # texts are cut to this length, or to a shorter limit of the model or its tokenizer
 TOKENIZER_FILES = (
     "tokenizer.json",
     "tokenizer_config.json",
@@ -32,7 +32,7 @@ IMAGE_FILES = ("preprocessor_config.json", "processor_config.json")
 
 @dataclass(frozen=True)
 class TextBatch:
-    """Texts of one batch: token ids (b, t) int64, `mask` (b, t) bool that is false on padding, segments (b, t) or None."""
+    """A batch of texts: token ids (b, t) int64, `mask` (b, t) bool, false on padding, and segments (b, t) int64 or None."""
 
     ids: Tensor
     mask: Tensor
@@ -46,14 +46,15 @@ class TextBatch:
         return self.ids.shape
 
     def to(self, device: str | torch.device) -> "TextBatch":
-        return TextBatch(*(one if one is None else one.to(device) for one in (self.ids, self.mask, self.segments)))
+        segments = None if self.segments is None else self.segments.to(device)
+        return TextBatch(self.ids.to(device), self.mask.to(device), segments)
 
 
 Batch = Tensor | TextBatch  # images: (b, 3, height, width)
 
 
 class Transform(ABC):
-    """`transform(sample)` prepares one sample; `batch` puts prepared samples together; `identity` changes when it does."""
+    """`transform(sample)` prepares one sample; `batch` collates prepared samples; `identity` is a hash of the transform."""
 
     kind: Literal["image", "text"]
     identity: str
@@ -82,7 +83,7 @@ class ImageTransform(Transform):
 
 @dataclass(frozen=True)
 class TextTransform(Transform):
-    """`tokenizer`: as transformers loads it; `most`: tokens a text is cut to; `padding`: id that fills a batch up."""
+    """`tokenizer`: transformers' object; `most`: longest text in tokens; `padding`: id of the padding token."""
 
     tokenizer: Any
     most: int
@@ -92,32 +93,32 @@ class TextTransform(Transform):
     kind = "text"
 
     def __call__(self, sample: str | tuple[str, ...]) -> Tensor:
-        """(t, 2) int64: token ids and segments. Of a pair, the longer text is cut first."""
+        """Return (t, 2) int64: token ids and segments. Of a pair, the longer text is cut first."""
         texts = (sample,) if isinstance(sample, str) else sample
-        made = self.tokenizer(*texts, truncation=True, max_length=self.most, return_token_type_ids=True)
-        ids = made["input_ids"] or [self.padding]  # an empty text, where the tokenizer marks no beginning
-        segments = made.get("token_type_ids") or [0] * len(ids)
+        encoding = self.tokenizer(*texts, truncation=True, max_length=self.most, return_token_type_ids=True)
+        ids = encoding["input_ids"] or [self.padding]  # an empty text, if the tokenizer adds no start token
+        segments = encoding.get("token_type_ids") or [0] * len(ids)
         return torch.tensor([ids, segments], dtype=torch.int64).T
 
     def batch(self, prepared: Sequence[Tensor]) -> TextBatch:
-        """Padded on the right, so that what a causal model sees of a text does not depend on its neighbours."""
-        longest = max(len(one) for one in prepared)
-        filled = torch.zeros(len(prepared), longest, 2, dtype=torch.int64)
-        filled[..., 0] = self.padding
+        """Pad on the right, so that a causal model's view of a text does not depend on the other texts."""
+        longest = max(len(text) for text in prepared)
+        padded = torch.zeros(len(prepared), longest, 2, dtype=torch.int64)
+        padded[..., 0] = self.padding
         mask = torch.zeros(len(prepared), longest, dtype=torch.bool)
-        for row, one in enumerate(prepared):
-            filled[row, : len(one)] = one
-            mask[row, : len(one)] = True
-        return TextBatch(filled[..., 0].clone(), mask, filled[..., 1].clone() if self.segmented else None)
+        for row, text in enumerate(prepared):
+            padded[row, : len(text)] = text
+            mask[row, : len(text)] = True
+        return TextBatch(padded[..., 0].clone(), mask, padded[..., 1].clone() if self.segmented else None)
 
 
 def checkpoint_transform(
     folders: Sequence[Path], config: Any, *, images: bool, positions: int | None, segmented: bool
 ) -> Transform:
-    """The transform of the first of these folders that holds one: the base's, else that of a checkpoint finetuned from it.
+    """Load the processor (if `images`) or tokenizer of the first of these folders that has one.
 
-    `positions`: most tokens the model has positions for. `segmented`: whether it takes segments (token types).
-    UserError if no folder holds one, or if it cannot be read.
+    `positions`: the most tokens that the model has positions for. `segmented`: whether it takes segments (token types).
+    UserError if no folder has one, or if it cannot be read.
     """
     if images:
         return _image_transform(_first(folders, IMAGE_FILES, "image processor"))
@@ -126,7 +127,7 @@ def checkpoint_transform(
 
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
-    except Exception as error:  # whatever a tokenizer's files contain
+    except Exception as error:  # tokenizers raise anything for damaged files
         raise UserError(
             f"transformers cannot read the tokenizer in {folder} ({first_line(error)}): save the model's own there, whole."
         ) from None
@@ -135,8 +136,8 @@ def checkpoint_transform(
             f"the tokenizer in {folder} has {len(tokenizer)} tokens, but the model only {size}: give its own."
         )
     most = min(MOST_TOKENS, tokenizer.model_max_length, positions or MOST_TOKENS)
-    own = getattr(config, "pad_token_id", None)
-    padding = own if own is not None else tokenizer.pad_token_id
+    padding = getattr(config, "pad_token_id", None)
+    padding = tokenizer.pad_token_id if padding is None else padding
     padding = 0 if padding is None or padding < 0 else padding
     return TextTransform(tokenizer, most, padding, f"{_files(folder, TOKENIZER_FILES)} {most}", segmented)
 
@@ -157,30 +158,32 @@ def _image_transform(folder: Path) -> Transform:
 
 @dataclass(frozen=True)
 class ImageSize:
-    """(height, width) of prepared images; `varies`: it depends on the image, and this is a square one's."""
+    """(height, width) of prepared images; `varies`: it depends on the image, and `size` is that of a square one."""
 
     size: tuple[int, int]
     varies: bool = False
 
 
 def processed_size(folders: Sequence[Path], side: int) -> ImageSize | None:
-    """What the first image processor among these folders makes of a square image of this side; None without one that works.
+    """Return the size that the first image processor in these folders gives a square image of this side; None without one.
 
-    Asked of the processor itself, by images of three forms: the fields by which processors say it differ.
+    Runs the processor on images of three shapes, because processors express their sizes in different fields. A processor that
+    fails counts as none; `checkpoint_transform` raises the error.
     """
     from PIL.Image import new
 
     more = side + side // 2
     try:
         prepare = _image_transform(_first(folders, IMAGE_FILES, "image processor"))
-        sizes = [tuple(prepare(new("RGB", one)).shape[-2:]) for one in ((side, side), (more, side), (side, more))]
-    except Exception:  # whoever asks for its transform is told why
+        shapes = [prepare(new("RGB", shape)).shape for shape in ((side, side), (more, side), (side, more))]
+        sizes = [(shape[-2], shape[-1]) for shape in shapes]
+    except Exception:
         return None
     return ImageSize(sizes[0], len(set(sizes)) > 1)
 
 
 def size_text(size: tuple[int, int]) -> str:
-    """`height × width`."""
+    """Return the text `height × width`."""
     return f"{size[0]} × {size[1]}"
 
 
@@ -192,10 +195,6 @@ def _first(folders: Sequence[Path], names: Sequence[str], what: str) -> Path:
 
 
 def _files(folder: Path, names: Sequence[str]) -> str:
-    """Fingerprint of the files that say how samples are prepared."""
-    there = [path for path in (folder / name for name in names) if path.is_file()]
-    return sha256(json.dumps([path.read_bytes().hex() for path in there]).encode()).hexdigest()[:32]
-
-
-def first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
+    """Fingerprint of those of the named files that exist."""
+    paths = [path for path in (folder / name for name in names) if path.is_file()]
+    return sha256(json.dumps([path.read_bytes().hex() for path in paths]).encode()).hexdigest()[:32]

@@ -1,6 +1,6 @@
-"""JSON files beside weights, read within bounds that a server may afford: configs, indexes, vocabularies.
+"""Read JSON files beside weights (configs, indexes, vocabularies) up to a size that a server can afford.
 
-A text of n bytes becomes at most some 20 n bytes of objects, so bounding what is read bounds what it costs.
+A text of n bytes becomes at most about 20 n bytes of objects, so a bound on the file bounds the memory.
 """
 
 import json
@@ -12,11 +12,11 @@ CONFIG_BYTES, INDEX_BYTES, VOCABULARY_BYTES = 4 * 2**20, 64 * 2**20, 128 * 2**20
 
 
 def read_json(path: Path, most: int = CONFIG_BYTES) -> Any:
-    """What a JSON file of at most `most` bytes holds. OSError or ValueError, whatever is wrong with it.
+    """Parse a JSON file of at most `most` bytes. OSError or ValueError if it cannot be read or parsed.
 
-    A number of thousands of digits is a ValueError of Python's own.
+    For a number of thousands of digits Python itself raises the ValueError.
     """
-    if not path.is_file():  # a pipe would be waited for
+    if not path.is_file():  # reading a pipe would block
         raise FileNotFoundError(2, "there is no such file", str(path))
     with path.open("rb") as file:
         content = file.read(most + 1)

@@ -1,4 +1,4 @@
-"""What merging makes of a tensor, from its name, shape and dtype: one rule for every method, and for display."""
+"""How merging treats a tensor, decided by its name, shape and dtype: one rule for every method and for display."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,11 +13,11 @@ Treatment = Literal["matrix", "vector", "untouched"]
 
 
 def treatment(name: str, tensor: "Tensor | TensorInfo") -> Treatment:
-    """The one rule for what methods make of a tensor, from its name, shape and dtype.
+    """Return how methods treat a tensor.
 
     matrix: 2-D and not the text projection; SVD-based methods merge its singular vectors. vector: every other
     floating-point tensor (biases, norms, convolutions); SVD-based methods average its task vectors. untouched: integers
-    and booleans, the base's in every method. Methods that work entry by entry treat matrices and vectors alike.
+    and booleans, which every method copies from the base. Entry-wise methods treat matrices and vectors alike.
     Source: the released code of TSV-M and Iso-C.
     """
     if not _is_floating(tensor.dtype):
@@ -26,7 +26,7 @@ def treatment(name: str, tensor: "Tensor | TensorInfo") -> Treatment:
 
 
 def is_matrix(name: str, tensor: "Tensor | TensorInfo") -> bool:
-    """Whether SVD-based methods merge this tensor by its singular vectors (`treatment`)."""
+    """Whether SVD-based methods merge this tensor's singular vectors (`treatment`)."""
     return treatment(name, tensor) == "matrix"
 
 
@@ -34,9 +34,9 @@ NOT_LINEAR = ("embed", "wte", "wpe", "projection", "classifier", "lm_head")
 
 
 def is_linear(name: str, tensor: "Tensor | TensorInfo") -> bool:
-    """Whether this matrix is the weight of a linear layer inside a block; WUDI merges these and no others.
+    """Whether this tensor is the weight of a linear layer inside a block; WUDI merges only these.
 
-    Source: WUDI's released code names them for CLIP (in_proj, out_proj, c_fc, c_proj) and leaves out embeddings and the
+    Source: WUDI's released code lists them for CLIP (in_proj, out_proj, c_fc, c_proj) and leaves out embeddings and the
     classifier for RoBERTa. Here: a matrix called "…weight" that is no embedding, projection head or classifier.
     """
     return is_matrix(name, tensor) and name.endswith("weight") and not any(word in name for word in NOT_LINEAR)
@@ -44,7 +44,7 @@ def is_linear(name: str, tensor: "Tensor | TensorInfo") -> bool:
 
 @dataclass(frozen=True)
 class TreatedTensor:
-    """How one tensor of a checkpoint is treated, for display."""
+    """One row of the table of treatments: a tensor and how methods treat it."""
 
     name: str
     shape: tuple[int, ...]
@@ -54,7 +54,7 @@ class TreatedTensor:
 
 
 def treatments(header: Mapping[str, "TensorInfo"]) -> tuple[TreatedTensor, ...]:
-    """The treatment of every tensor of a header (`Checkpoint.header`), in its order; no tensor is read."""
+    """Return the treatment of every tensor of a header (`Checkpoint.header`), in its order. Reads no tensor."""
     return tuple(
         TreatedTensor(name, tuple(info.shape), info.dtype, treatment(name, info), is_linear(name, info))
         for name, info in header.items()
@@ -62,5 +62,5 @@ def treatments(header: Mapping[str, "TensorInfo"]) -> tuple[TreatedTensor, ...]:
 
 
 def _is_floating(dtype: Any) -> bool:
-    """Of a torch dtype, or of a safetensors dtype such as "F16", "BF16" or "I64"."""
+    """`dtype`: a torch dtype, or a safetensors code such as "F16", "BF16" or "I64"."""
     return dtype.startswith(("F", "BF")) if isinstance(dtype, str) else dtype.is_floating_point

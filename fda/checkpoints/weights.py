@@ -1,6 +1,6 @@
-"""Checkpoints as read-only mappings name → tensor, read lazily from safetensors files. No pickle is opened here.
+"""Checkpoints as read-only mappings name → tensor, read lazily from safetensors files. Opens no pickle.
 
-Headers (names, shapes, dtypes) are read without torch; tensors one at a time, when asked for. Other formats, and the choice
+Headers (names, shapes, dtypes) are read without torch; tensors are read one at a time, on access. Other formats, and the choice
 between them, are left to `fda.checkpoints.readers`.
 """
 
@@ -20,21 +20,22 @@ from fda.errors import UserError
 if TYPE_CHECKING:
     from torch import Tensor
 
-# Mixture-of-experts models have 100,000 tensors, whose header is 15 MB; names have some 60 characters.
+# Mixture-of-experts models have 100,000 tensors and a header of 15 MB; names have about 60 characters.
 LONGEST_HEADER, MOST_TENSORS, LONGEST_NAME = 64 * 2**20, 500_000, 1024
-MANY = 2000  # tensors: the library reads the whole header each time it opens a file, so one with more is kept open
+MANY = 2000  # tensors: safetensors reads the whole header each time it opens a file, so a file with more stays open
 WEIGHT_FILES = ("open_clip_model.safetensors", "open_clip_pytorch_model.safetensors", "model.safetensors")
 
 
 @dataclass(frozen=True)
 class TensorInfo:
-    """What a header says of a tensor."""
+    """A tensor's entry in a header: its shape, and its dtype as a safetensors code."""
 
     shape: tuple[int, ...]
     dtype: str
 
     @property
     def count(self) -> int:
+        """Number of elements."""
         product = 1
         for size in self.shape:
             product *= size
@@ -42,7 +43,7 @@ class TensorInfo:
 
 
 def weights_file(model: str | Path) -> Path:
-    """The safetensors file of a model: the path itself, or the one in its folder. UserError if there is none."""
+    """Return the safetensors file of a model: the path itself, or the file in that folder. UserError if there is none."""
     path = Path(model)
     if path.is_file():
         return path
@@ -53,9 +54,9 @@ def weights_file(model: str | Path) -> Path:
 
 
 class Weights(Mapping[str, "Tensor"]):
-    """What every reader is: `weights[name]` reads one tensor; iteration gives the names in sorted order.
+    """Base class of all readers: `weights[name]` reads one tensor; iteration gives the names in sorted order.
 
-    `path` is where the weights come from, for messages; `header`, `fingerprint` and `bytes` read no tensor.
+    `path` names the source in messages; `header`, `fingerprint` and `bytes` read no tensor.
     """
 
     path: Path
@@ -68,16 +69,16 @@ class Weights(Mapping[str, "Tensor"]):
     @property
     @abstractmethod
     def fingerprint(self) -> str:
-        """SHA-256 that stands for the content: equal content, equal fingerprint."""
+        """SHA-256 that identifies the content: equal content, equal fingerprint."""
 
     @property
     @abstractmethod
     def bytes(self) -> int:
-        """Size of the files."""
+        """Size of the files in bytes."""
 
     @property
     def files(self) -> tuple[Path, ...]:
-        """Every file that is read, for those who must check where they lie."""
+        """Every file that the reader opens, for callers that must check their location."""
         return (self.path,)
 
     def __iter__(self) -> Iterator[str]:
@@ -87,29 +88,29 @@ class Weights(Mapping[str, "Tensor"]):
         return len(self.header)
 
     def __contains__(self, name: object) -> bool:
-        return name in self.header  # the Mapping's own would read the tensor
+        return name in self.header  # Mapping.__contains__ would read the tensor
 
 
 def joint_fingerprint(*parts: str) -> str:
-    """One fingerprint for content that lies in several places: SHA-256 of the parts' texts, one a line."""
+    """Return one fingerprint for several parts: SHA-256 of their fingerprints, one a line."""
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
 def file_fingerprint(path: Path) -> str:
-    """SHA-256 of a file's bytes."""
+    """Return the SHA-256 of a file's bytes."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 class Checkpoint(Weights):
-    """A checkpoint in one safetensors file."""
+    """Reader of a checkpoint in one safetensors file."""
 
     def __init__(self, model: str | Path) -> None:
         self.path = weights_file(model)
 
     @cached_property
     def header(self) -> dict[str, TensorInfo]:
-        """Name → shape and dtype, in sorted order. UserError for a file that is not whole, or not safetensors."""
+        """Name → shape and dtype, in sorted order. UserError for a file that is incomplete or not safetensors."""
         refuse_what_is_no_checkpoint(self.path)
         try:
             with self.path.open("rb") as file:
@@ -145,7 +146,7 @@ class Checkpoint(Weights):
         if name not in self.header:
             raise KeyError(name)
         if len(self.header) > MANY:
-            return self._kept_open.get_tensor(name).clone()  # else changes in place would be seen by who reads it next
+            return self._kept_open.get_tensor(name).clone()  # its tensors share memory: in-place changes would stay
         with safe_open(self.path, framework="pt") as file:
             return file.get_tensor(name)
 

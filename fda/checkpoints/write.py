@@ -1,13 +1,13 @@
-"""Write a safetensors file tensor by tensor, whole or not at all. The library's own writer needs all tensors at once.
+"""Write a safetensors file tensor by tensor and atomically. The library's writer needs all tensors in memory at once.
 
-Equal content gives equal bytes. What is written, and where it belongs, is left to the callers.
+Equal content gives equal bytes.
 """
 
 import json
 import struct
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 from torch import Tensor
@@ -33,7 +33,7 @@ Kind = tuple[torch.Size, torch.dtype]
 
 
 def kinds_of(weights: Mapping[str, Tensor]) -> dict[str, Kind]:
-    """Shape and dtype of every tensor, read one at a time."""
+    """Return shape and dtype of every tensor, reading one at a time."""
     return {name: (tensor.shape, tensor.dtype) for name, tensor in ((name, weights[name]) for name in weights)}
 
 
@@ -45,25 +45,26 @@ def write_tensors(
     *,
     pulse: Callable[[], None] = lambda: None,
 ) -> None:
-    """Write each tensor as it comes, in any order, cast to its kind's dtype. `pulse` is called after each and may raise.
+    """Write the tensors in the order they arrive, each cast to its dtype in `kinds`.
 
-    The file appears under its name when it is whole and on the disk; what was there before stays until then. ValueError for
-    a tensor of another shape, for one that is not in `kinds` or comes twice, and for one that never comes.
+    `pulse` is called after each tensor and may raise. The file appears when it is complete and on the disk; until then `path`
+    keeps its old content. ValueError for a tensor of another shape, for one that is not in `kinds` or arrives twice, and for
+    one that never arrives.
     """
     with whole_file(path) as part, part.open("wb") as file:
-        header, places = _layout(kinds, metadata)
+        header, offsets = _layout(kinds, metadata)
         file.write(header)
         for name, tensor in tensors:
-            if name not in places:
+            if name not in offsets:
                 raise ValueError(f"{name} was not to be written, or was written before")
-            _write(file, places.pop(name), kinds[name], tensor)
+            _write(file, offsets.pop(name), kinds[name], tensor)
             pulse()
-        if places:
-            raise ValueError(f"{next(iter(places))} was not given")
+        if offsets:
+            raise ValueError(f"{next(iter(offsets))} was not given")
 
 
 def _layout(kinds: Mapping[str, Kind], metadata: Mapping[str, object]) -> tuple[bytes, dict[str, int]]:
-    """The header, and where in the file each tensor begins. Wide dtypes first keeps all of them aligned."""
+    """(header, name → offset in the file). Wide dtypes come first, which aligns every tensor."""
     entries: dict[str, Any] = {"__metadata__": {key: str(metadata[key]) for key in sorted(metadata)}}
     offsets, end = {}, 0
     for name in sorted(kinds, key=lambda name: (-kinds[name][1].itemsize, name)):
@@ -76,7 +77,7 @@ def _layout(kinds: Mapping[str, Kind], metadata: Mapping[str, object]) -> tuple[
     return header, {name: len(header) + offset for name, offset in offsets.items()}
 
 
-def _write(file: Any, start: int, kind: Kind, tensor: Tensor) -> None:
+def _write(file: BinaryIO, start: int, kind: Kind, tensor: Tensor) -> None:
     shape, dtype = kind
     if tensor.shape != shape:
         raise ValueError(f"a tensor to be written has shape {tuple(tensor.shape)}, not {tuple(shape)}")

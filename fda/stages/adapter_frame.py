@@ -7,11 +7,12 @@ An adapter is no checkpoint by itself, so there are no names of its own to write
 from dataclasses import replace
 from pathlib import Path
 
-from fda.architectures.transformers_model import library_names
+from fda.architectures.transformers_build import library_names
 from fda.checkpoints.readers.adapters import AdaptedWeights
 from fda.checkpoints.readers.names import RenamedWeights, fitted
 from fda.stages.export import Frame, frame
-from fda.tasks.own_heads import build_class, head_weights, own_class, tied_name
+from fda.tasks.head_tensors import head_weights, tied_name
+from fda.tasks.saved_class import build_class, saved_class
 from fda.zoos.survey import OpenZoo
 
 
@@ -19,7 +20,7 @@ def frame_of(opened: OpenZoo, task: str | None) -> Frame:
     """As `frame`, and for tasks that are adapters too. UserError if an adapter brings no head."""
     if task is None or opened.model.kind == "open_clip":
         return frame(opened, task)
-    own = own_class(opened, task)
+    own = saved_class(opened, task)
     stubbed = build_class(own, stubbed=True)
     saved, tied, _ = head_weights(opened, own, stubbed)
     if not isinstance(own.weights, AdaptedWeights):

@@ -17,9 +17,8 @@ import pyarrow.csv
 import pyarrow.parquet
 from huggingface_hub import HfApi, HfFileSystem, constants
 
-from fda.architectures.transforms import first_line
 from fda.checkpoints.readers.misfits import nearest
-from fda.errors import UserError
+from fda.errors import UserError, first_line
 from fda.home import fda_home
 from fda.tasks.loading import READERS, refuse_other_files
 from fda.tasks.slices import split_names

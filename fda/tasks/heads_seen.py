@@ -4,10 +4,12 @@ The heads themselves are `fda.tasks.heads`, and those that checkpoints bring `fd
 """
 
 from fda.architectures.model import Model
+from fda.architectures.transformers_config import CONFIG
 from fda.checkpoints.readers.adapters import AdaptedWeights
 from fda.errors import Misfit, UserError
+from fda.tasks.head_tensors import fitted_head, tied_name, untied_by
 from fda.tasks.heads import head_file
-from fda.tasks.own_heads import CONFIG, build_class, class_in, fitted_head, tied_name, untied_by
+from fda.tasks.saved_class import build_class, class_in
 from fda.tasks.zero_shot import require_text_tower, text_tokenizer
 from fda.zoos.hub import SMALL_FILES
 from fda.zoos.seen import Seen

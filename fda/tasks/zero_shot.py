@@ -18,10 +18,9 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from fda.architectures.model import Model
-from fda.architectures.transforms import first_line
 from fda.checkpoints.weights import Weights
 from fda.checkpoints.write import kinds_of, write_tensors
-from fda.errors import UserError
+from fda.errors import UserError, first_line
 from fda.home import fda_home
 from fda.tasks.heads import Head
 from fda.zoos.survey import OpenZoo
@@ -115,7 +114,7 @@ def _text_tower(config: Any, weights: Weights) -> torch.nn.Module:
     """The text tower with its projection, float32."""
     from transformers import CLIPTextModelWithProjection
 
-    from fda.architectures.transformers_model import compute_buffers, give_memory, library_names
+    from fda.architectures.transformers_build import compute_buffers, give_memory, library_names
     from fda.checkpoints.readers.names import fitted
 
     own = deepcopy(config.text_config)

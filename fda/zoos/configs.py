@@ -71,7 +71,7 @@ def compared(model: Model, base: Path, own: Path, task: str) -> Comparison:
 
 
 def _transformers(base: Path, own: Path, task: str) -> Comparison:
-    from fda.architectures.transformers_model import merged_part, read_config
+    from fda.architectures.transformers_config import merged_part, read_config
 
     if not all((folder / TRANSFORMERS_CONFIG).is_file() for folder in (base, own)):
         return Comparison()

@@ -55,7 +55,8 @@ def renamings(model: Path) -> Callable[[str], str]:
     """
     folder = model if model.is_dir() else model.parent
     if (folder / TRANSFORMERS_CONFIG).is_file():
-        from fda.architectures.transformers_model import build_on_meta, library_names, read_config
+        from fda.architectures.transformers_build import build_on_meta, library_names
+        from fda.architectures.transformers_config import read_config
 
         with suppress(UserError):
             return library_names(build_on_meta(read_config(folder), folder))

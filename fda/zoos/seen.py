@@ -137,7 +137,8 @@ def described(one: Seen) -> Seen:
     """The model with the tensors that its config describes, where no header tells them. Of an adapter nothing does."""
     if one.weights is not None or one.adapter or model_type(one.folder) is None:
         return one
-    from fda.architectures.transformers_model import build_on_meta, read_config
+    from fda.architectures.transformers_build import build_on_meta
+    from fda.architectures.transformers_config import read_config
 
     try:
         config = read_config(one.folder)

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from fda.architectures.model import Model
-from fda.checkpoints.readers.misfits import MOST_PROBLEMS, nearest, told
+from fda.checkpoints.readers.misfits import MOST_PROBLEMS, nearest, with_count
 from fda.checkpoints.readers.names import RenamedWeights
 from fda.checkpoints.readers.open import open_weights
 from fda.checkpoints.treatments import treatments
@@ -107,7 +107,7 @@ def fit_task(model: Model, base: Weights, task: str, own: Weights, differing: Se
             f"{checkpoint.path}: tensor {name} is {kinds[name][0]} where the base has {kinds[name][1]}: give plain weights."
             for name in other[:MOST_PROBLEMS]
         ]
-        raise Misfit(told(wrong, len(other), checkpoint))
+        raise Misfit(with_count(wrong, len(other), checkpoint))
     return checkpoint
 
 
@@ -159,7 +159,7 @@ def header_problems(expected: dict[str, tuple[int, ...]], checkpoint: Weights, w
         f"{checkpoint.path} has a tensor {name} that is not in {whose}: give a checkpoint of that architecture."
         for name in extra[: MOST_PROBLEMS - len(problems)]
     ]
-    return told(problems, len(wrong) + len(extra), checkpoint)
+    return with_count(problems, len(wrong) + len(extra), checkpoint)
 
 
 def number_problem(floats: Collection[str], checkpoint: Weights) -> str | None:

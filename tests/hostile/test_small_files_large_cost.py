@@ -440,7 +440,7 @@ def bad_json() -> dict[str, bytes]:
 
 @pytest.mark.parametrize("name", bad_json())
 def test_configs_beside_weights(tmp_path, name):
-    from fda.architectures.transformers_model import read_config as read_model_config
+    from fda.architectures.transformers_config import read_config as read_model_config
     from fda.tasks.labels import _of_config
     from fda.zoos.nearby import architecture
     from fda.zoos.seen import model_type

@@ -10,7 +10,7 @@ from transformers.pytorch_utils import Conv1D
 
 from fda.architectures.linears import in_by_out, linear_moments
 from fda.architectures.transformer_blocks import transformer_blocks
-from fda.architectures.transformers_model import give_memory
+from fda.architectures.transformers_build import give_memory
 from fda.checkpoints.weights import Checkpoint
 from fda.merging.merge import merge, merge_to_file
 from fda.merging.registry import METHODS

@@ -15,7 +15,8 @@ from fda.anchors.construct import Constructed, Step, construct
 from fda.anchors.loss import angle_losses, cosines, induced_gradient
 from fda.architectures.precision import written_out
 from fda.architectures.transformer_blocks import find_blocks, transformer_blocks
-from fda.architectures.transformers_model import build_on_meta, open_transformers_model
+from fda.architectures.transformers_build import build_on_meta
+from fda.architectures.transformers_model import open_transformers_model
 from fda.checkpoints.readers.open import open_weights
 from fda.errors import UserError
 from fda.settings import ConstructSettings
@@ -196,7 +197,7 @@ def test_more_tokens_than_the_model_has_are_told():
     roberta = model_of("Roberta")  # two of its 24 positions belong to padding
     with pytest.raises(UserError, match=r"RobertaModel has positions for 22 tokens"):
         transformer_blocks(roberta, tokens=23)
-    with pytest.raises(UserError, match=r"ViTModel has 5 tokens: leave `tokens` away, or say 5"):
+    with pytest.raises(UserError, match=r"ViTModel has 5 tokens: leave `tokens` out, or give 5"):
         transformer_blocks(model_of("ViT"), tokens=6)
 
 

@@ -1,4 +1,4 @@
-"""Safe, lazy readers of every format that checkpoints come in: each a `Weights`, a read-only mapping name → tensor.
+"""Safe, lazy readers of every checkpoint format: each is a `Weights`, a read-only mapping name → tensor.
 
-`fda.checkpoints.readers.open` chooses the reader. No file can make any of them run code or import anything.
+`fda.checkpoints.readers.open` chooses the reader. No file can make a reader run code or import anything.
 """

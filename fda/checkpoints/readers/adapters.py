@@ -1,9 +1,9 @@
-"""A LoRA adapter over its base, as PEFT saves it: weights W + scaling · B A for the layers it targets, computed when read.
+"""A LoRA adapter over its base, as PEFT saves it: weights W + scaling · B A for the adapted layers, computed on access.
 
 Source: LoRA (arXiv 2106.09685), rank-stabilised scaling (arXiv 2312.03732), and PEFT's file layout: adapter_config.json beside
-adapter_model.safetensors, whose names are `base_model.model.` + the layer's path + `.lora_A.weight` (r × in) and
-`.lora_B.weight` (out × r). Options that change the weights in any other way are refused by name, and so is every tensor that
-would change nothing.
+adapter_model.safetensors, with tensors named `base_model.model.` + the layer's path + `.lora_A.weight` (r × in) and
+`.lora_B.weight` (out × r). The reader refuses options that change the weights in any other way, and tensors that would have no
+effect.
 """
 
 import json
@@ -27,42 +27,27 @@ if TYPE_CHECKING:
 CONFIG = "adapter_config.json"
 FILES = ("adapter_model.safetensors", "adapter_model.bin")
 
-# What may stand in a config without changing what the adapter's tensors mean.
-_HARMLESS = {
-    "peft_type",
-    "peft_version",
-    "r",
-    "lora_alpha",
-    "alpha_pattern",
-    "rank_pattern",
-    "use_rslora",
-    "fan_in_fan_out",
-}
-_HARMLESS |= {"target_modules", "exclude_modules", "layers_to_transform", "layers_pattern", "modules_to_save", "bias"}
-_HARMLESS |= {"auto_mapping", "base_model_name_or_path", "revision", "task_type", "inference_mode", "lora_dropout"}
-_HARMLESS |= {
-    "init_lora_weights",
-    "eva_config",
-    "corda_config",
-    "loftq_config",
-    "lora_ga_config",
-    "ensure_weight_tying",
-}
-_HARMLESS |= {"megatron_core", "qalora_group_size"}
-# Initialisations that change the base's own weights too, so that W of the published base is not the W that B A is added to.
+# Options that are carried out here, or that do not change what the adapter's tensors mean.
+_KNOWN_OPTIONS = {
+    "peft_type", "peft_version", "r", "lora_alpha", "alpha_pattern", "rank_pattern", "use_rslora", "fan_in_fan_out",
+    "target_modules", "exclude_modules", "layers_to_transform", "layers_pattern", "modules_to_save", "bias", "auto_mapping",
+    "base_model_name_or_path", "revision", "task_type", "inference_mode", "lora_dropout", "init_lora_weights", "eva_config",
+    "corda_config", "loftq_config", "lora_ga_config", "ensure_weight_tying", "megatron_core", "qalora_group_size",
+}  # fmt: skip
+# Initialisations that also change the base's weights, so that B A must not be added to W of the published base.
 _BASE_CHANGING = ("pissa", "olora", "corda", "loftq", "lora_ga")
 _PART = re.compile(r"^(?P<layer>.+)\.lora_(?P<embedding>embedding_)?(?P<side>[AB])(\.default)?(\.weight)?$")
-# Both lists are gone through for every layer; r and alpha are some hundreds.
+# Both lists are scanned for every layer; r and alpha are some hundreds.
 _MOST_SAVED, _MOST_PATTERNS, _LARGEST_ALPHA = 100, 2000, 1e6
-# What PEFT puts between a layer's path and its tensor's name when it wraps the layer.
+# What PEFT inserts between a layer's path and its tensor's name when it wraps the layer.
 _WRAPPED = re.compile(r"\.(base_layer|modules_to_save(\.default)?)(?=\.)")
-# Heads that PEFT saves whole for a task type or a grown vocabulary, whether or not the config lists them.
+# Heads that PEFT saves whole for a task type or a larger vocabulary, whether or not the config lists them.
 _HEADS = ("classifier", "score", "qa_outputs", "lm_head")
 
 
 @dataclass(frozen=True)
 class _Pair:
-    """The two factors of one layer, by their names in the adapter's file, and what they are multiplied with."""
+    """The two factors of a layer, by their names in the adapter's file, and how they are applied."""
 
     a: str
     b: str
@@ -73,9 +58,9 @@ class _Pair:
 class AdaptedWeights(Weights):
     """The base's weights with an adapter added. Changed tensors are float32 where the base's are half precision.
 
-    The base gives all other tensors; layers that the adapter saved whole (`modules_to_save`, biases) replace the base's.
-    `adapter`: its own tensors, where they are not in the folder with its config. `rename`: what the architecture calls a
-    checkpoint's tensor today, since an adapter may have been trained under another version of the library than its base.
+    Layers that the adapter saved whole (`modules_to_save`, biases) replace the base's; all other tensors are the base's.
+    `adapter`: the adapter's tensors, if they are not in the folder with its config. `rename`: from a checkpoint's name of a
+    tensor to the architecture's, since adapter and base may come from different versions of the library.
     """
 
     def __init__(
@@ -85,18 +70,18 @@ class AdaptedWeights(Weights):
         adapter: Weights | None = None,
         rename: Callable[[str], str] = lambda name: name,
     ) -> None:
-        self.path, self.base, self._own, self._rename = Path(folder), base, adapter, rename
+        self.path, self.base, self._given, self._rename = Path(folder), base, adapter, rename
 
     @cached_property
     def config(self) -> Mapping[str, Any]:
-        """The adapter's config. UserError for one that cannot be carried out exactly."""
+        """The adapter's config. UserError if it cannot be carried out exactly."""
         return read_config(self.path / CONFIG)
 
     @cached_property
     def adapter(self) -> Weights:
         """The adapter's own tensors."""
-        if self._own is not None:
-            return self._own
+        if self._given is not None:
+            return self._given
         for name in FILES:
             if (self.path / name).is_file():
                 path = self.path / name
@@ -105,9 +90,9 @@ class AdaptedWeights(Weights):
 
     @cached_property
     def _plan(self) -> tuple[dict[str, _Pair], dict[str, str]]:
-        """(base tensor → its pair, base or new tensor → its replacement's name in the adapter)."""
+        """(base tensor → its factors, base or new tensor → the name of its replacement in the adapter)."""
         layers, whole = self._parts()
-        known = {self._rename(name): name for name in self.base}
+        known = {self._rename(name): name for name in self.base}  # the architecture's name → the base's
         paths = [f"{layer}.weight" for layer in layers]
         relation = _relation([self._rename(path) for path in paths if path not in whole] or paths, known)
         if relation is None:
@@ -116,24 +101,24 @@ class AdaptedWeights(Weights):
                 f"({self.config.get('base_model_name_or_path') or 'not named in its config'})."
             )
         off, on = relation
-        own, replaced, pairs = {}, {}, {}
+        targets, replaced, pairs = {}, {}, {}
         for path in (*whole, *paths):
-            own[path] = known.get(on + self._rename(path).removeprefix(off), on + path.removeprefix(off))
+            targets[path] = known.get(on + self._rename(path).removeprefix(off), on + path.removeprefix(off))
         for path, name in whole.items():
-            if own[path] not in self.base and not self._is_new(path, name):
+            if targets[path] not in self.base and not self._is_new(path, name):
                 raise UserError(
                     f"{self.adapter.path} has a tensor {name} that replaces none of {self.base.path}, and {CONFIG} does not "
                     "list it in modules_to_save: give the base it was trained on, or merge it with PEFT first."
                 )
-            replaced[own[path]] = name
+            replaced[targets[path]] = name
         for layer, parts in layers.items():
-            name = own[f"{layer}.weight"]
-            header, place = (self.adapter.header, replaced[name]) if name in replaced else (self.base.header, name)
-            pairs[name] = self._pair(layer, parts, name, header[place].shape)
+            name = targets[f"{layer}.weight"]
+            info = self.adapter.header[replaced[name]] if name in replaced else self.base.header[name]
+            pairs[name] = self._pair(layer, parts, name, info.shape)
         return pairs, replaced
 
     def _parts(self) -> tuple[dict[str, dict[str, str]], dict[str, str]]:
-        """(layer → its factors' names by side, path of a tensor that was saved whole → its name)."""
+        """(layer → the names of its factors by side, path of a tensor that was saved whole → its name)."""
         layers: dict[str, dict[str, str]] = {}
         whole: dict[str, str] = {}
         for name in self.adapter:
@@ -145,14 +130,14 @@ class AdaptedWeights(Weights):
                 raise UserError(
                     f"{self.adapter.path} has a tensor {name}, which plain LoRA has not: merge it with PEFT first."
                 )
-            elif ".original_module." not in path:  # the base's own, beside what was trained in its place
+            elif ".original_module." not in path:  # that is the base's tensor, beside its trained replacement
                 whole[_WRAPPED.sub("", path)] = name
         if not layers:
             raise UserError(f"{self.adapter.path} holds no LoRA factors: give the adapter's own file.")
         return layers, whole
 
     def _is_new(self, path: str, name: str) -> bool:
-        """Whether a tensor belongs to a layer that the adapter brings itself. PEFT compares the ends of paths, as this does."""
+        """Whether a tensor belongs to a layer that only the adapter has. Compares the ends of paths, as PEFT does."""
         parts = path.split(".")
         layers = [".".join(parts[:count]) for count in range(1, len(parts))]
         ends = (*_HEADS, *(self.config.get("modules_to_save") or ()))
@@ -178,21 +163,21 @@ class AdaptedWeights(Weights):
         return _Pair(parts["A"], parts["B"], self._scaling(layer, a[0]), transposed)
 
     def _scaling(self, layer: str, rank: int) -> float:
-        """lora_alpha / r, or lora_alpha / √r if rank-stabilised; alpha may differ from layer to layer."""
+        """lora_alpha / r, or lora_alpha / √r if rank-stabilised; layers may have an alpha of their own."""
         alpha = _alpha(layer, self.config, self.path / CONFIG)
         return alpha / (math.sqrt(rank) if self.config.get("use_rslora") else rank)
 
     @cached_property
     def header(self) -> dict[str, TensorInfo]:
         pairs, whole = self._plan
-        header = self.base.header | {name: self.adapter.header[own] for name, own in whole.items()}
+        header = self.base.header | {name: self.adapter.header[source] for name, source in whole.items()}
         for name in pairs:
             if header[name].dtype in ("F16", "BF16"):
                 header[name] = TensorInfo(header[name].shape, "F32")
         return dict(sorted(header.items()))
 
     def changes(self, name: str) -> bool:
-        """Whether this tensor of the base is another one in the adapted model."""
+        """Whether the adapter changes or replaces this tensor of the base."""
         return any(name in part for part in self._plan)
 
     @cached_property
@@ -202,7 +187,7 @@ class AdaptedWeights(Weights):
 
     @property
     def bytes(self) -> int:
-        """Of the adapter: the base is counted where it is used as one."""
+        """Size of the adapter's files alone."""
         return self.adapter.bytes
 
     @property
@@ -221,7 +206,7 @@ class AdaptedWeights(Weights):
 
 
 def read_config(path: Path) -> Mapping[str, Any]:
-    """An adapter's config, if it is one of plain LoRA. UserError that names the option which is not."""
+    """Read the config of a plain LoRA adapter. UserError that names an option which plain LoRA does not have."""
     try:
         config = read_json(path)
         kind, rank, alpha = config["peft_type"], config.get("r"), config.get("lora_alpha")
@@ -249,7 +234,7 @@ def read_config(path: Path) -> Mapping[str, Any]:
             "(`path_initial_model_for_weight_conversion`), or merge it first."
         )
     for option, value in sorted(config.items()):
-        if value and option not in _HARMLESS:
+        if value and option not in _KNOWN_OPTIONS:
             raise UserError(
                 f"{path} uses the option {option}, which is not read: merge it into its base with PEFT first."
             )
@@ -257,7 +242,7 @@ def read_config(path: Path) -> Mapping[str, Any]:
 
 
 def _is_alpha(value: Any) -> bool:
-    return isinstance(value, int | float) and abs(value) < _LARGEST_ALPHA  # also no NaN
+    return isinstance(value, int | float) and abs(value) < _LARGEST_ALPHA  # false for NaN
 
 
 def _alpha(layer: str, config: Mapping[str, Any], path: Path) -> float:
@@ -271,7 +256,7 @@ def _alpha(layer: str, config: Mapping[str, Any], path: Path) -> float:
 
 
 def _relation(paths: list[str], base: Collection[str]) -> tuple[str, str] | None:
-    """(prefix to take off, prefix to put on) that turns every path into a name of the base, or None. Shortest first."""
+    """The shortest (prefix to remove, prefix to add) that turns every path into a name of the base, or None."""
     candidates = {("", "")}
     for name in base:
         if name.endswith("." + paths[0]):

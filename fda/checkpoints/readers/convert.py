@@ -1,4 +1,4 @@
-"""Write any weights that can be read as one safetensors file: once, safely, and no pickle is needed any more."""
+"""Convert a checkpoint of any readable format to one safetensors file."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ from fda.errors import UserError
 
 @dataclass(frozen=True)
 class Converted:
-    """What was written, and from what: a head is written as a head file (weight, and logit_scale or bias)."""
+    """The new file, and `what` the source held: a head (written as a head file), a module or a state dict."""
 
     path: Path
     tensors: int
@@ -35,9 +35,9 @@ def convert_to_safetensors(
     overwrite: bool = False,
     pulse: Callable[[], None] = lambda: None,
 ) -> Converted:
-    """Read the weights at `source` (file or folder of any format) and write them to `target`, tensor by tensor.
+    """Read the weights at `source` (file or folder of any format) and write them to `target`, tensor by tensor, atomically.
 
-    The file appears whole or not at all. Peak memory is one tensor. Heads of task arithmetic's checkpoints become head files.
+    Peak memory is one tensor. Heads of task arithmetic's checkpoints become head files (weight, and logit_scale or bias).
     `base`, `rename`: as of `open_weights`.
     UserError if the source cannot be read, if the target is no .safetensors file, or if it exists and `overwrite` is false.
     """

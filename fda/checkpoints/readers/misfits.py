@@ -1,6 +1,6 @@
-"""Why a checkpoint does not fit an architecture, and what to do about it: one sentence for a cause that can be told.
+"""Explain why a checkpoint does not fit an architecture: one sentence with the cause and what to do.
 
-Told from names and shapes alone. Where no cause is recognised, the first tensors that do not fit are named.
+Looks at names and shapes only. If no cause is recognised, it names the first tensors that do not fit.
 """
 
 import difflib
@@ -11,9 +11,9 @@ from collections.abc import Collection, Mapping, Sequence
 from fda.checkpoints.weights import Weights
 
 Shape = tuple[int, ...]
-MOST_COMPARED = 1000  # names; a comparison takes some 50 microseconds
-MOST_PROBLEMS = 5  # of one checkpoint that are told: one cause often shows in every tensor
-# Ends of the names of tensors that only quantised checkpoints have: GPTQ and AWQ, bitsandbytes, compressed-tensors, FP8, MXFP4.
+MOST_COMPARED = 1000  # names; a comparison takes about 50 microseconds
+MOST_PROBLEMS = 5  # reported for one checkpoint: one cause often shows in every tensor
+# Suffixes of tensors that only quantised checkpoints have: GPTQ and AWQ, bitsandbytes, compressed-tensors, FP8, MXFP4.
 QUANTISED = (
     ".qweight",
     ".qzeros",
@@ -36,27 +36,27 @@ def misfits(
     wrong: Sequence[str],
     vocabulary: Collection[str] = (),
 ) -> list[str]:
-    """A sentence on the cause, or one on each of the first `wrong` tensors.
+    """Return one sentence on the cause, or one on each of the first `wrong` tensors.
 
-    `expected`: name → shape. `names`: expected name → name in `weights`, for those that are there; `renamed`: every tensor's
-    new name → its name in `weights`. `wrong`: expected names that are missing or of another shape. `vocabulary`: those
-    with a row for each token.
+    `expected`: name → shape. `names`: expected name → name in `weights`, for the tensors it has; `renamed`: new name → name in
+    `weights`, for every tensor. `wrong`: expected names that are missing or of another shape. `vocabulary`: names of the
+    tensors with a row for each token.
     """
-    known = (
+    cause = (
         _not_gathered(weights)
         or _quantised(weights)
         or _experts(weights, wrong, names)
         or _depth(weights, expected, renamed)
         or _width(weights, expected, names, wrong)
     )
-    if known:
-        return [known]
-    told_ones = [_misfit(weights, name, expected[name], names, renamed, vocabulary) for name in wrong[:MOST_PROBLEMS]]
-    return told(told_ones, len(wrong), weights)
+    if cause:
+        return [cause]
+    problems = [_misfit(weights, name, expected[name], names, renamed, vocabulary) for name in wrong[:MOST_PROBLEMS]]
+    return with_count(problems, len(wrong), weights)
 
 
-def told(problems: list[str], count: int, weights: Weights) -> list[str]:
-    """The problems, with a sentence on how many more there are."""
+def with_count(problems: list[str], count: int, weights: Weights) -> list[str]:
+    """Return the problems, followed by a sentence on how many of all `count` are left out."""
     more = count - len(problems)
     return [*problems, f"{weights.path}: {more} more tensors do not fit."] if more > 0 else problems
 
@@ -70,15 +70,15 @@ def _misfit(
     vocabulary: Collection[str],
 ) -> str:
     if name in names:
-        found = weights.header[names[name]].shape
-        if name in vocabulary and found[1:] == shape[1:]:
+        stored = weights.header[names[name]].shape
+        if name in vocabulary and stored[1:] == shape[1:]:
             return (
-                f"{weights.path}: the vocabulary was cut: {names[name]} has {found[0]} rows where the base has {shape[0]}, and "
-                "no tokenizer shows that the missing rows are never used: give the base its own tokenizer, or bring the rows "
-                f"back with `resize_token_embeddings({shape[0]})`."
+                f"{weights.path}: the vocabulary was cut: {names[name]} has {stored[0]} rows where the base has {shape[0]}, "
+                "and no tokenizer shows that the missing rows are never used: give the base its own tokenizer, or bring the "
+                f"rows back with `resize_token_embeddings({shape[0]})`."
             )
         return (
-            f"{weights.path}: tensor {names[name]} has shape {list(found)} where {list(shape)} is "
+            f"{weights.path}: tensor {names[name]} has shape {list(stored)} where {list(shape)} is "
             "expected: give a checkpoint of the architecture of the base."
         )
     near = nearest(name, renamed)
@@ -87,10 +87,10 @@ def _misfit(
 
 
 def nearest(name: str, names: Collection[str]) -> str | None:
-    """Of these names the one most like `name`, or None. Of very many those are compared that share most of its parts."""
+    """Return the most similar of these names, or None. Of very many, compares those that share most parts with `name`."""
     parts = set(name.split("."))
     if len(names) > MOST_COMPARED:
-        names = heapq.nlargest(MOST_COMPARED, names, key=lambda other: len(parts.intersection(other.split("."))))
+        names = heapq.nlargest(MOST_COMPARED, names, key=lambda known: len(parts.intersection(known.split("."))))
     return next(iter(difflib.get_close_matches(name, names, n=1)), None)
 
 
@@ -106,11 +106,11 @@ def _not_gathered(weights: Weights) -> str | None:
 
 
 def _quantised(weights: Weights) -> str | None:
-    found = next((name for name in weights if name.endswith(QUANTISED)), None)
-    if found is None:
+    quantised = next((name for name in weights if name.endswith(QUANTISED)), None)
+    if quantised is None:
         return None
     return (
-        f"{weights.path} holds quantised weights (tensor {found}), which cannot be merged: give the checkpoint that they "
+        f"{weights.path} holds quantised weights (tensor {quantised}), which cannot be merged: give the checkpoint that they "
         "were made from, or save it again after `model.dequantize()`."
     )
 
@@ -134,32 +134,32 @@ def _depth(weights: Weights, expected: Collection[str], renamed: Mapping[str, st
     path, count = repeated_path(expected)
     if path is None:
         return None
-    own = {int(part) for name in renamed if (part := _after(name, path)) is not None}
-    if not own or len(own) == count:
+    blocks = {int(part) for name in renamed if (part := _after(name, path)) is not None}
+    if not blocks or len(blocks) == count:
         return None
     return (
-        f"{weights.path} has {len(own)} blocks ({path}…) where {count} are expected: give a checkpoint of a model of the same "
-        "size, with its own config."
+        f"{weights.path} has {len(blocks)} blocks ({path}…) where {count} are expected: give a checkpoint of a model of the "
+        "same size, with its own config."
     )
 
 
 def _after(name: str, path: str) -> str | None:
-    """The number behind a path, wherever it stands in a name."""
+    """The number that follows `path` in a name, wherever `path` begins, or None."""
     at = f".{name}".find(f".{path}")
     part = name[at + len(path) :].split(".")[0] if at >= 0 else ""
     return part if part.isdigit() else None
 
 
 def repeated_path(names: Collection[str]) -> tuple[str | None, int]:
-    """(path of the numbered parts that most tensors lie in, how many parts), such as (`encoder.layer.`, 12)."""
+    """Return (path of the numbered parts with most tensors, number of parts), such as (`encoder.layer.`, 12)."""
     parts: dict[str, set[int]] = {}
     tensors: Counter[str] = Counter()
     for name in names:
         pieces = name.split(".")
-        place = next((at for at, piece in enumerate(pieces) if piece.isdigit()), None)
-        if place:
-            path = ".".join(pieces[:place]) + "."
-            parts.setdefault(path, set()).add(int(pieces[place]))
+        index = next((index for index, piece in enumerate(pieces) if piece.isdigit()), None)
+        if index:
+            path = ".".join(pieces[:index]) + "."
+            parts.setdefault(path, set()).add(int(pieces[index]))
             tensors[path] += 1
     if not tensors:
         return None, 0
@@ -170,20 +170,20 @@ def repeated_path(names: Collection[str]) -> tuple[str | None, int]:
 def _width(
     weights: Weights, expected: Mapping[str, Shape], names: Mapping[str, str], wrong: Collection[str]
 ) -> str | None:
-    """Of a model whose tensors are nearly all there, most of them of another size on the side that most share."""
-    shaped = [name for name in wrong if name in names]
-    if len(names) < 0.9 * len(expected) or len(shaped) < 0.5 * len(expected):
+    """Recognises a model of another width: nearly all tensors are there, and most have another size on the same side."""
+    reshaped = [name for name in wrong if name in names]
+    if len(names) < 0.9 * len(expected) or len(reshaped) < 0.5 * len(expected):
         return None
     pairs = Counter(
-        (own, usual)
-        for name in shaped
-        for own, usual in zip(weights.header[names[name]].shape, expected[name], strict=False)
-        if own != usual
+        (stored, usual)
+        for name in reshaped
+        for stored, usual in zip(weights.header[names[name]].shape, expected[name], strict=False)
+        if stored != usual
     )
     if not pairs:
         return None
-    own, usual = pairs.most_common(1)[0][0]
+    stored, usual = pairs.most_common(1)[0][0]
     return (
-        f"{weights.path} is {own} wide where {usual} is expected (its {names[shaped[0]]} is the first such tensor): give a "
-        "checkpoint of a model of the same size, with its own config."
+        f"{weights.path} is {stored} wide where {usual} is expected (its {names[reshaped[0]]} is the first such tensor): give "
+        "a checkpoint of a model of the same size, with its own config."
     )

@@ -1,7 +1,7 @@
-"""Which tensors a pickled object consists of, and what they are called: state dicts, training checkpoints, whole modules.
+"""Find the tensors of a pickled object and name them: state dicts, training checkpoints, whole modules.
 
-A pickled `nn.Module` is read as the tree of its parameters, buffers and submodules; its class is never imported. Names are
-those of the state dict that the module itself would give.
+A pickled `nn.Module` is read as the tree of its parameters, buffers and submodules; its class is never imported. Tensors have
+the names of the module's own state dict.
 """
 
 from collections.abc import Iterator
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
     from fda.checkpoints.readers.torch_files import PickledCheckpoint
 
 Stored = StoredTensor | NumpyArray
-# Where training programs put the state dict among their other things, in the order in which they are looked for.
+# Keys under which training programs save the state dict, in the order in which they are tried.
 _WITHIN = ("state_dict", "model_state_dict", "model", "module")
-# Levels; tensors with modules; characters of all names. What refers to itself, or to one part over and over, ends there, as
-# does one long name that is joined along every path. A module takes 300 bytes of a pickle, with its own names and tensors.
+# Levels; modules and tensors; characters of all names. These bounds stop modules that contain themselves, or one part again and
+# again, and one long name joined along every path. A module takes 300 bytes of a pickle, with its names and tensors.
 # 100,000 experts are 400,000 modules and tensors, with 40 MB of names.
 _DEEPEST, _MOST, _MOST_CHARACTERS = 64, 1_000_000, 100_000_000
 _FEWEST, _FEWEST_CHARACTERS = 10_000, 1_000_000
@@ -30,16 +30,16 @@ _LONGEST_NAME = 1024
 
 
 def tensors_in(root: Any, path: Path) -> dict[str, Stored]:
-    """Name → tensor. UserError if the object holds none, or two under one name.
+    """Return name → tensor. UserError if the object holds none.
 
-    Wrappers that the whole state dict lies under are left out of the names: `module.` of data-parallel training, and `model.`
-    of an image encoder that holds an open_clip model, as task arithmetic's checkpoints do.
+    A prefix that all names share is removed: `module.` of data-parallel training, and `model.` of an image encoder that holds
+    an open_clip model, as in task arithmetic's checkpoints.
     """
-    found = _tensors(root, path)
-    if not found:
+    tensors = _tensors(root, path)
+    if not tensors:
         raise UserError(f"{path} holds no tensors by name: give a file that holds a state dict or a module.")
-    found = _without("module.", found)
-    return _without("model.", found) if isinstance(root, Held) else found
+    tensors = _without("module.", tensors)
+    return _without("model.", tensors) if isinstance(root, Held) else tensors
 
 
 def _tensors(root: Any, path: Path) -> dict[str, Stored]:
@@ -47,12 +47,12 @@ def _tensors(root: Any, path: Path) -> dict[str, Stored]:
         if isinstance(root, Held) and _is_module(root):
             return dict(_walk(root, "", path, 0, _budget_of(path.stat().st_size)))
         if isinstance(root, Held):
-            root = root.items  # a dict of a class of its own
+            root = root.items  # a subclass of dict
         if not isinstance(root, dict):
             return {}
         inner = next((root[key] for key in _WITHIN if isinstance(root.get(key), dict | Held)), None)
         if inner is None:
-            return {name: one for name, one in root.items() if isinstance(name, str) and _is_tensor(one)}
+            return {name: value for name, value in root.items() if isinstance(name, str) and _is_tensor(value)}
         root = inner
     return {}
 
@@ -66,14 +66,14 @@ def _is_module(value: Held) -> bool:
 
 
 def _walk(module: Held, prefix: str, path: Path, depth: int, budget: Budget) -> Iterator[tuple[str, Stored]]:
-    """As nn.Module.state_dict: own parameters, own persistent buffers, then the submodules."""
+    """Yield (name, tensor) as nn.Module.state_dict does: parameters, persistent buffers, then the submodules."""
     if depth > _DEEPEST:
         raise UserError(f"{path} holds a module that contains itself without end: give a file that holds a state dict.")
     _pay(path, budget, sum(len(module.state[part]) for part in ("_parameters", "_buffers", "_modules")), 0)
-    passing = module.state.get("_non_persistent_buffers_set", ())
-    passing = passing if isinstance(passing, set | frozenset) else ()
+    transient = module.state.get("_non_persistent_buffers_set", ())
+    transient = transient if isinstance(transient, set | frozenset) else ()
     for name, value in [*module.state["_parameters"].items(), *module.state["_buffers"].items()]:
-        if isinstance(name, str) and _is_tensor(value) and name not in passing:
+        if isinstance(name, str) and _is_tensor(value) and name not in transient:
             yield _joined(prefix, name, path, budget), value
     for name, child in module.state["_modules"].items():
         if isinstance(name, str) and isinstance(child, Held) and _is_module(child):
@@ -85,7 +85,7 @@ def _budget_of(size: int) -> Budget:
 
 
 def _joined(prefix: str, name: str, path: Path, budget: Budget) -> str:
-    """A name along the path to it, which is paid for. UserError if that is longer than any, or past the budget."""
+    """Join prefix and name, and spend that from the budget. UserError if the name is too long or the budget overdrawn."""
     length = len(prefix) + len(name)
     if length > _LONGEST_NAME:
         raise UserError(
@@ -105,14 +105,14 @@ def _pay(path: Path, budget: Budget, operations: int, characters: int) -> None:
         ) from None
 
 
-def _without(prefix: str, found: dict[str, Stored]) -> dict[str, Stored]:
-    if all(name.startswith(prefix) for name in found):
-        return {name.removeprefix(prefix): one for name, one in found.items()}
-    return found
+def _without(prefix: str, tensors: dict[str, Stored]) -> dict[str, Stored]:
+    if all(name.startswith(prefix) for name in tensors):
+        return {name.removeprefix(prefix): tensor for name, tensor in tensors.items()}
+    return tensors
 
 
 def classes_in(checkpoint: "PickledCheckpoint") -> frozenset[str]:
-    """Names of the classes of all modules in a pickled module, as the file gives them; none for a state dict."""
+    """Return the class names of all modules in a pickled module, as the file gives them; none for a state dict."""
 
     def walk(module: Any) -> Iterator[str]:
         if isinstance(module, Held) and _is_module(module):
@@ -120,7 +120,7 @@ def classes_in(checkpoint: "PickledCheckpoint") -> frozenset[str]:
             for child in module.state["_modules"].values():
                 yield from walk(child)
 
-    _ = checkpoint.header  # a module that contains itself is told there
+    _ = checkpoint.header  # raises for a module that contains itself
     return frozenset(walk(checkpoint.root))
 
 
@@ -130,10 +130,10 @@ def is_head(checkpoint: "PickledCheckpoint") -> bool:
 
 
 def head_tensors(checkpoint: "PickledCheckpoint") -> dict[str, "Tensor"]:
-    """A pickled classification head in our terms: `weight`, and `logit_scale` or `bias`.
+    """Return a pickled classification head as a head file has it: `weight`, and `logit_scale` or `bias`.
 
-    There features are L2-normalised if `normalize`, and logits = features · weightᵀ + bias, where the rows of a zero-shot
-    weight all have the length of the logit scale. UserError if it is normalised and cannot be said with one scale.
+    The pickled class computes logits = features · weightᵀ + bias, on L2-normalised features if `normalize`; the rows of a
+    zero-shot weight all have the length of the logit scale. UserError for a normalising head that one scale cannot express.
     """
     weight, bias = checkpoint["weight"].float(), checkpoint["bias"].float() if "bias" in checkpoint else None
     bias = bias if bias is not None and bias.any() else None
@@ -149,5 +149,5 @@ def head_tensors(checkpoint: "PickledCheckpoint") -> dict[str, "Tensor"]:
 
 
 def class_of(checkpoint: "PickledCheckpoint") -> Name | None:
-    """The class of a pickled module, as the file names it; None for a state dict."""
+    """Return the class of a pickled module, as the file names it; None for a state dict."""
     return checkpoint.root.of if isinstance(checkpoint.root, Held) else None

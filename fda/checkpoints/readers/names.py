@@ -1,7 +1,7 @@
-"""Weights under other names: the same tensors, called what an architecture calls them.
+"""Views of weights under the names that an architecture expects.
 
-Checkpoints of one model come with and without the prefix of a wrapper (`vision_model.`, `roberta.`, `model.`), and libraries
-rename layers from one version to the next. What an architecture is, and its own renamings, are left to the callers.
+Checkpoints of one model come with and without a prefix (`vision_model.`, `roberta.`, `model.`), and libraries rename layers
+between versions. Callers supply the architecture's names and renamings.
 """
 
 from collections.abc import Callable, Collection, Iterator, Mapping
@@ -21,10 +21,10 @@ Shape = tuple[int, ...]
 
 
 class RenamedWeights(Weights):
-    """A view: `names` says what each shown tensor is called in `weights`. With `rest`, further tensors come from there.
+    """A view of `weights`: `names` maps each shown name to the name there. Tensors without such a name come from `rest`.
 
-    `rows`: shown tensor → how many rows are shown: fewer than it has, or more, the last of which are `rest`'s. `beside`:
-    what tensors that are not shown would be called among them → what they are called in `weights`.
+    `rows`: shown name → number of rows to show; fewer than the tensor has, or more, with the last ones from `rest`. `beside`:
+    for tensors that are not shown, the name that they would have in the view → their name in `weights`.
     """
 
     def __init__(
@@ -41,13 +41,14 @@ class RenamedWeights(Weights):
 
     @cached_property
     def header(self) -> dict[str, TensorInfo]:
-        own = {name: self.weights.header[old] for name, old in self.names.items()}
-        own |= {name: TensorInfo((rows, *own[name].shape[1:]), own[name].dtype) for name, rows in self.rows.items()}
-        return dict(sorted(((dict(self.rest.header) if self.rest is not None else {}) | own).items()))
+        header = {name: self.weights.header[old] for name, old in self.names.items()}
+        for name, rows in self.rows.items():
+            header[name] = TensorInfo((rows, *header[name].shape[1:]), header[name].dtype)
+        return dict(sorted(((dict(self.rest.header) if self.rest is not None else {}) | header).items()))
 
     @cached_property
     def left_out(self) -> tuple[str, ...]:
-        """Tensors of the original that the view does not show: heads, the other tower."""
+        """Names of tensors in `weights` that the view does not show: heads, the other tower."""
         shown = set(self.names.values())
         return tuple(name for name in self.weights if name not in shown)
 
@@ -69,8 +70,10 @@ class RenamedWeights(Weights):
         if name in self.names:
             tensor = self.weights[self.names[name]]
             rows = self.rows.get(name)
-            if rows is None or rows <= len(tensor):
-                return tensor if rows is None else tensor[:rows]
+            if rows is None:
+                return tensor
+            if rows <= len(tensor) or self.rest is None:
+                return tensor[:rows]
             import torch
 
             return torch.cat([tensor, self.rest[name][len(tensor) : rows].to(tensor.dtype)])
@@ -89,51 +92,49 @@ def fitted(
     grown: Collection[str] = (),
     enough: Callable[[str, int], bool] = lambda name, rows: False,
 ) -> Weights:
-    """The weights under the names an architecture expects (name → shape).
+    """Return the weights under the names that an architecture expects (name → shape).
 
-    `rename` is applied to each name first; then one prefix is taken off all names or put before them, whichever fits most
-    tensors by name and shape. Tensors that are not expected are not shown (`left_out`). Of those that are missing,
-    the `optional` ones are left out or taken from `rest`. Of the `grown` ones, which may have more rows, the first are
-    shown; where they have fewer, and these are `enough` (name, rows), the others are taken from `rest`. Misfit that names
-    the cause, or the first other missing tensors and those of another shape.
+    Applies `rename` to each name, then removes one prefix from all names or adds one, whichever makes most tensors fit by name
+    and shape. Tensors that are not expected are not shown (`left_out`). Missing `optional` tensors are left out, or taken from
+    `rest`. `grown` tensors may have more rows than expected, of which the first are shown, or fewer if `enough(name, rows)`;
+    the others then come from `rest`. Misfit with the cause, or with the first tensors that are missing or have another shape.
     """
     renamed = {rename(name): name for name in weights}
     off, on = best_prefix(weights, renamed, expected)
     every = {on + new.removeprefix(off): old for new, old in renamed.items() if new.startswith(off)}
-    best = {new: old for new, old in every.items() if new in expected}
+    shown = {new: old for new, old in every.items() if new in expected}
     beside = {new: old for new, old in every.items() if new not in expected}
     rows, problems = {}, []
     for name, shape in expected.items():
-        own = weights.header[best[name]].shape if name in best else ()
-        resized = len(own) > 0 and name in grown and own[1:] == tuple(shape[1:]) and own[0] != shape[0]
-        if resized and (own[0] > shape[0] or (rest is not None and enough(name, own[0]))):
+        stored: Shape = weights.header[shown[name]].shape if name in shown else ()
+        resized = len(stored) > 0 and name in grown and stored[1:] == tuple(shape[1:]) and stored[0] != shape[0]
+        if resized and (stored[0] > shape[0] or (rest is not None and enough(name, stored[0]))):
             rows[name] = shape[0]
-        elif (name not in best and name not in optional) or (name in best and own != tuple(shape)):
+        elif (name not in shown and name not in optional) or (name in shown and stored != tuple(shape)):
             problems.append(name)
     if problems:
-        raise Misfit(misfits(weights, expected, best, renamed, problems, grown))
-    if rest is None and not rows and all(new == old for new, old in best.items()) and len(best) == len(weights):
+        raise Misfit(misfits(weights, expected, shown, renamed, problems, grown))
+    if rest is None and not rows and all(new == old for new, old in shown.items()) and len(shown) == len(weights):
         return weights
-    return RenamedWeights(weights, best, rest, rows, beside)
+    return RenamedWeights(weights, shown, rest, rows, beside)
 
 
 def named(weights: Weights, name: str, rename: Callable[[str], str] = lambda name: name) -> str | None:
-    """What `weights` call the tensor that an architecture calls `name`, with or without a prefix; None if it is not there."""
-    found = []
-    for own in weights:
-        new = rename(own)
+    """Return the name in `weights` of the tensor that an architecture calls `name`, with or without a prefix, or None."""
+    matches = []
+    for old in weights:
+        new = rename(old)
         if new == name or new.endswith(f".{name}") or ("." in new and name.endswith(f".{new}")):
-            found.append(own)
-    return min(found, key=len, default=None)
+            matches.append(old)
+    return min(matches, key=len, default=None)
 
 
 def best_prefix(weights: Weights, renamed: Mapping[str, str], expected: Mapping[str, Shape]) -> tuple[str, str]:
-    """(prefix to take off all names, prefix to put before them) by which most tensors have an expected name and shape.
+    """Return the (prefix to remove, prefix to add) that gives most tensors an expected name and shape.
 
-    Where no shape fits, as of a model of another width, by name alone. `renamed`: new name → the name in `weights`. Of
-    several the shortest; `("", "")` if none is better.
+    Where no shape fits, as for a model of another width, names alone decide. `renamed`: new name → name in `weights`. Of
+    several pairs the shortest; `("", "")` if none is better.
     """
-
     fits = _fits(weights, renamed, expected)
     return max(_prefixes(renamed, expected), key=lambda pair: fits.get(pair, (0, 0)))
 
@@ -141,9 +142,9 @@ def best_prefix(weights: Weights, renamed: Mapping[str, str], expected: Mapping[
 def _fits(
     weights: Weights, renamed: Mapping[str, str], expected: Mapping[str, Shape]
 ) -> dict[tuple[str, str], tuple[int, int]]:
-    """(prefix to take off, prefix to put on) → (tensors that then have an expected name and shape, an expected name).
+    """(prefix to remove, prefix to add) → (number of tensors with an expected name and shape, with an expected name).
 
-    Goes through all names once, whatever the number of prefixes: a stranger's file may have as many as tensors.
+    Scans the names once for all prefixes: an untrusted file may have as many prefixes as tensors.
     """
     fits: dict[tuple[str, str], tuple[int, int]] = {}
 
@@ -153,36 +154,35 @@ def _fits(
 
     deepest = max((name.count(".") for name in expected), default=0)
     for name, old in renamed.items():
-        for short in (name, *_ends(name, deepest + 1)):
-            if short in expected:
-                count((name.removesuffix(short), ""), old, short)
+        for suffix in (name, *_suffixes(name, deepest + 1)):
+            if suffix in expected:
+                count((name.removesuffix(suffix), ""), old, suffix)
     for name in expected:
-        for short in _ends(name, deepest):
-            if short in renamed:
-                count(("", name.removesuffix(short)), renamed[short], name)
+        for suffix in _suffixes(name, deepest):
+            if suffix in renamed:
+                count(("", name.removesuffix(suffix)), renamed[suffix], name)
     return fits
 
 
-def _ends(name: str, most: int) -> Iterator[str]:
-    """What is left of a name without its first part, without its first two …: the `most` shortest."""
+def _suffixes(name: str, most: int) -> Iterator[str]:
+    """The name without its first part, without its first two, …: the `most` shortest of these, longest first."""
     parts = name.rsplit(".", most)
     for first in range(1, len(parts)):
         yield ".".join(parts[first:])
 
 
 def _prefixes(names: Collection[str], expected: Collection[str]) -> list[tuple[str, str]]:
-    """(prefix to take off, prefix to put on) for every way in which some expected names may stand among `names`.
+    """Candidate pairs (prefix to remove, prefix to add), shortest first: those that make a probe one of the `names`.
 
-    The names asked for are the deepest of each part of the model: one part may be missing, or be called as a part of another.
+    Probes are the deepest expected name of each part of the model, since a part may be missing, or share names with another.
     """
     probes: dict[str, str] = {}
     for name in expected:
         part = name.split(".")[0]
         probes[part] = max(probes.get(part, ""), name, key=lambda name: (name.count("."), name))
-    found = {("", "")}
+    pairs = {("", "")}
     for probe in probes.values():
-        found |= {(name.removesuffix(probe), "") for name in names if name.endswith("." + probe)}
-        found |= {
-            ("", probe.removesuffix(name)) for name in _ends(probe, probe.count(".")) if name in names and "." in name
-        }
-    return sorted(found, key=lambda pair: (len(pair[0]) + len(pair[1]), pair))
+        pairs |= {(name.removesuffix(probe), "") for name in names if name.endswith("." + probe)}
+        suffixes = _suffixes(probe, probe.count("."))
+        pairs |= {("", probe.removesuffix(name)) for name in suffixes if name in names and "." in name}
+    return sorted(pairs, key=lambda pair: (len(pair[0]) + len(pair[1]), pair))

@@ -1,4 +1,4 @@
-"""Open whatever weights a path leads to: a file of any format, or a folder as the hub's libraries save it."""
+"""Choose the reader for a path: a file of any format, or a folder as the hub's libraries save it."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +12,7 @@ from fda.checkpoints.readers.wrappers import unwrapped
 from fda.checkpoints.weights import WEIGHT_FILES, Checkpoint, Weights
 from fda.errors import UserError
 
-# In the order in which they are looked for: what transformers and open_clip take first, comes first.
+# In the order in which they are tried, which is that of transformers and open_clip.
 FOLDER_FILES = (
     *WEIGHT_FILES,
     "model.safetensors.index.json",
@@ -26,9 +26,9 @@ PICKLED_SUFFIXES = (".pt", ".pth", ".bin", ".pkl", ".ckpt")
 def open_weights(
     model: str | Path, *, base: Weights | None = None, rename: Callable[[str], str] = lambda name: name
 ) -> Weights:
-    """The reader for a file or folder; no tensor is read. An adapter needs the weights of its `base`; `rename`: as there.
+    """Return the reader for a file or folder; reads no tensor. `base`: for an adapter, its base's weights.
 
-    UserError for what holds no weights, or weights of no format that is read.
+    `rename`: as of `AdaptedWeights`. UserError if there are no weights, or none in a format that is read.
     """
     path = Path(model)
     if path.is_dir():
@@ -39,7 +39,7 @@ def open_weights(
 
 
 def open_file(path: Path) -> Weights:
-    """The reader for one file, chosen by what is in it, not by its name. Wrappers' parts are left out of the names."""
+    """Return the reader for one file, chosen by its content, not its name. Tensor names come without training wrappers."""
     return unwrapped(_reader(path))
 
 

@@ -1,9 +1,9 @@
-"""Read a pickle as data, with a machine of our own that can run nothing: it holds names, never the things they name.
+"""Read a pickle as data, with a stack machine of our own that imports nothing and calls nothing from the file.
 
-Python's own unpickler imports what a file names and calls it. This one never imports: a name in the file becomes a `Name`; a
-call is carried out only if the caller's `rebuild` table has a function of ours for exactly that name; every other call is
-refused. An object of an unknown class, made without a call, becomes a `Held`: its class's name and its attributes, inert.
-What the names mean (tensors, arrays) is left to `fda.checkpoints.readers.rebuild`, where the bytes lie to the containers.
+Python's unpickler imports what a file names and calls it. Here a name in the file becomes a `Name`; a call is carried out only
+if the caller's `rebuild` table has a function of ours for exactly that name, and refused otherwise. An object of an unknown
+class, made without a call, becomes a `Held`: the name of its class, and its attributes as data.
+`fda.checkpoints.readers.rebuild` knows what the names mean (tensors, arrays), and `torch_files` where their bytes are.
 """
 
 import pickletools
@@ -15,38 +15,38 @@ from typing import Any
 from fda.checkpoints.readers.budget import Budget, Exceeded, budget_of
 from fda.checkpoints.readers.spans import Cursor, Span
 
-LAZY = 4096  # byte strings from this length on stay in the file, as spans
-# Of what may be a key: a tuple's parts, all levels together, and a number's bits. To hash a tuple is to go through all of it,
-# and 60 pairs, each twice the one before, have 2⁶⁰ parts; numbers of more bits can be made to have one hash.
+LAZY = 4096  # byte strings of at least this length stay in the file, as spans
+# Limits of a dict key: a tuple's parts on all levels, and a number's bits. Hashing a tuple visits all its parts, and 60 nested
+# pairs, each holding the previous one twice, have 2⁶⁰ parts; numbers with more bits can be constructed to share one hash.
 _KEY_PARTS, _KEY_BITS = 64, 64
-# Tuples can be made to have one hash too, and each is then compared with all before it. Of one pickle, and of one call.
+# Tuples can be constructed to share one hash too, and each is then compared with all before it. Per pickle, and per call.
 _TUPLES_AS_KEYS, _TUPLES_AT_ONCE = 5000, 1000
-# About what objects take in memory: a container by itself, each thing in it, an object of an unknown class.
+# Approximate memory of objects: a container by itself, each entry in it, an object of an unknown class.
 _CONTAINER_BYTES, _SLOT_BYTES, _HELD_BYTES = 100, 8, 400
 
 
 class Refused(Exception):
-    """The file asks for something that is not read: its text says what."""
+    """The file asks for something that is not read; the message, a predicate, says what."""
 
 
 class Damaged(Exception):
-    """The stream is no whole pickle."""
+    """The stream is not a complete, valid pickle."""
 
 
 @dataclass(frozen=True)
 class Name:
-    """What a pickle calls a global: a module's name and a name in it. Never looked up."""
+    """A pickle's global: a module's name and a name in it. Never looked up."""
 
     module: str
     name: str
 
     def __str__(self) -> str:
-        return ascii(f"{self.module}.{self.name}")[1:-1][:100]  # it is a stranger's text, and goes into messages
+        return ascii(f"{self.module}.{self.name}")[1:-1][:100]  # untrusted text that goes into messages
 
 
 @dataclass(eq=False)
 class Held:
-    """An object of a class that is not imported: only what the file says is in it."""
+    """An object of a class that is not imported, with the data that the file has for it."""
 
     of: Name
     args: tuple = ()
@@ -56,7 +56,7 @@ class Held:
 
 
 class Shell:
-    """Base of what a rebuild function returns when the pickle fills it afterwards: `fill` gets the state."""
+    """Base class of rebuilt objects that receive their state afterwards, through `fill`."""
 
     def fill(self, state: Any) -> None:
         raise NotImplementedError
@@ -65,7 +65,7 @@ class Shell:
 Rebuild = Mapping[Name, Callable[..., Any]]
 Persistent = Callable[[Any], Any]
 
-# No checkpoint has a use for these, not even as a mere name: a file that mentions them was made to do harm.
+# No checkpoint needs these modules, not even as a name: a file that mentions them was made to do harm.
 _HARMFUL = {"os", "posix", "nt", "subprocess", "sys", "shutil", "socket", "pty", "runpy", "importlib", "codeop"}
 _HARMFUL |= {"ctypes", "webbrowser", "marshal", "pickle", "_pickle", "cloudpickle", "multiprocessing", "pdb"}
 _HARMFUL_BUILTINS = {"eval", "exec", "execfile", "compile", "open", "getattr", "setattr", "input", "breakpoint"}
@@ -74,10 +74,10 @@ _HARMFUL_BUILTINS = {"eval", "exec", "execfile", "compile", "open", "getattr", "
 def read_pickle(
     cursor: Cursor, rebuild: Rebuild, persistent: Persistent | None = None, budget: Budget | None = None
 ) -> Any:
-    """The object of the next pickle in the stream, as plain data, `Name`, `Held` and what `rebuild` makes.
+    """Read the next pickle in the stream, as plain data, `Name`, `Held` and the results of `rebuild` functions.
 
-    `persistent` says what a persistent id stands for. Long byte strings come as `Span`. `budget`: what is paid from; by default
-    one for what is left of the stream. Raises `Refused`, `Damaged` and `Exceeded`; the caller knows the file's name.
+    `persistent` resolves persistent ids. Long byte strings become `Span`s. `budget`: by default that of the rest of the stream.
+    Raises `Refused`, `Damaged` and `Exceeded`; callers add the file's name.
     """
     try:
         return _Machine(cursor, rebuild, persistent, budget or budget_of(cursor.left)).run()
@@ -93,7 +93,7 @@ _MARK = object()
 
 
 class _Machine:
-    """The stack machine of a pickle. One opcode, one method below; an opcode without one is refused."""
+    """The stack machine of a pickle. `_ACTIONS` maps each opcode to its action; other opcodes are refused."""
 
     def __init__(self, cursor: Cursor, rebuild: Rebuild, persistent: Persistent | None, budget: Budget) -> None:
         self.cursor, self.rebuild, self.persistent, self.budget = cursor, rebuild, persistent, budget
@@ -105,7 +105,7 @@ class _Machine:
         while True:
             self.budget.spend()
             code = self.cursor.read(1)
-            opcode = pickletools.code2op.get(code.decode("latin-1")) if code else None
+            opcode = _OPCODES.get(code.decode("latin-1")) if code else None
             if opcode is None:
                 raise Damaged("it ends too early" if not code else f"byte {code!r} is no opcode")
             if opcode.name == "STOP":
@@ -127,7 +127,7 @@ class _Machine:
         self.stack.append(value)
 
     def push_new(self, value: Any) -> None:
-        self.budget.spend(0, 2 * _CONTAINER_BYTES)  # sets, the largest, are 216 bytes when they are empty
+        self.budget.spend(0, 2 * _CONTAINER_BYTES)  # an empty set, the largest, has 216 bytes
         self.push(value)
 
     def pop(self) -> Any:
@@ -142,24 +142,24 @@ class _Machine:
         return self.stack[-1]
 
     def to_mark(self) -> list[Any]:
-        for place in range(len(self.stack) - 1, -1, -1):
-            if self.stack[place] is _MARK:
-                values = self.stack[place + 1 :]
-                del self.stack[place:]
-                self.copies(len(values))
+        for index in range(len(self.stack) - 1, -1, -1):
+            if self.stack[index] is _MARK:
+                values = self.stack[index + 1 :]
+                del self.stack[index:]
+                self.spend_on(len(values))
                 return values
         raise Damaged("a mark is missing")
 
-    def copies(self, count: int) -> None:
-        """Pay for a container with so many things in it, or for going through them."""
+    def spend_on(self, count: int) -> None:
+        """Spend the cost of a container with `count` entries, or of visiting them."""
         self.budget.spend(count, _CONTAINER_BYTES + _SLOT_BYTES * count)
 
     def take(self, count: int) -> tuple:
         self.budget.spend(0, _CONTAINER_BYTES)
         return tuple(reversed([self.pop() for _ in range(count)]))
 
-    def remember(self, place: int) -> None:
-        self.memo[place] = self.top()
+    def remember(self, key: int) -> None:
+        self.memo[key] = self.top()
 
     def long_bytes(self, size: int) -> bytes | Span:
         length = int.from_bytes(self.cursor.read(size), "little")
@@ -205,29 +205,31 @@ class _Machine:
     def name(self, module: Any, name: Any) -> Name:
         if not isinstance(module, str) or not isinstance(name, str):
             raise Damaged("a global's name is no text")
-        found = Name(module, name)
-        first = module.split(".")[0]
-        builtin = first in ("builtins", "__builtin__") and name in _HARMFUL_BUILTINS
-        if found not in self.rebuild and (first in _HARMFUL or builtin or "." in name or name.startswith("__")):
-            raise Refused(f"names {found}, which no checkpoint needs")
-        return found
+        named = Name(module, name)
+        package = module.split(".")[0]
+        builtin = package in ("builtins", "__builtin__") and name in _HARMFUL_BUILTINS
+        if named not in self.rebuild and (package in _HARMFUL or builtin or "." in name or name.startswith("__")):
+            raise Refused(f"names {named}, which no checkpoint needs")
+        return named
 
     def call(self, function: Any, args: Any) -> Any:
         if isinstance(function, Name) and isinstance(args, tuple) and function in self.rebuild:
-            self.pay(args)
+            self.spend_on_call(args)
             return self.rebuild[function](*args)
         raise Refused(f"asks to run {described(function)}")
 
-    def pay(self, args: tuple) -> None:
-        """For an object that a call makes of these arguments, which it may copy or go through."""
-        self.copies(len(args) + sum(len(one) for one in args if isinstance(one, list | tuple | dict | set | frozenset)))
-        self.budget.spend(0, _HELD_BYTES + sum(len(one) for one in args if isinstance(one, str | bytes)))
+    def spend_on_call(self, args: tuple) -> None:
+        """Spend the cost of an object that is made from these arguments, which the call may copy or visit."""
+        self.spend_on(
+            len(args) + sum(len(arg) for arg in args if isinstance(arg, list | tuple | dict | set | frozenset))
+        )
+        self.budget.spend(0, _HELD_BYTES + sum(len(arg) for arg in args if isinstance(arg, str | bytes)))
 
     def make(self, of: Any, args: Any) -> Any:
-        """An object made without calling its constructor."""
+        """Make an object without calling its constructor."""
         if not isinstance(of, Name) or not isinstance(args, tuple):
             raise Refused(f"makes an object of {described(of)}")
-        self.pay(args)
+        self.spend_on_call(args)
         if of in self.rebuild:
             return self.rebuild[of](*args)
         if of.module in ("builtins", "__builtin__"):
@@ -235,24 +237,24 @@ class _Machine:
         return Held(of, args)
 
     def build(self) -> None:
-        """Give the object on top its state. No method of any class is looked for, least of all one from the file."""
+        """Give the object on top of the stack its state. Calls no method that the file could have chosen."""
         state = self.pop()
         target = self.top()
         if isinstance(target, Shell):
             target.fill(state)
             return
         parts = state if isinstance(state, tuple) and len(state) == 2 else (state,)
-        named = [part for part in parts if isinstance(part, dict)]
-        self.copies(sum(map(len, named)))
-        for key in (key for part in named for key in part):
+        dicts = [part for part in parts if isinstance(part, dict)]
+        self.spend_on(sum(map(len, dicts)))
+        for key in (key for part in dicts for key in part):
             if isinstance(key, str) and key.startswith("__") and key.endswith("__"):
                 raise Refused(f"gives an object a {key} of its own")
         if isinstance(target, Held):
-            for part in named:
+            for part in dicts:
                 target.state.update(part)
-            if not named and state is not None:
+            if not dicts and state is not None:
                 target.state["state"] = state
-        elif type(target) is not dict or not named:  # an ordered dict's attributes, such as `_metadata`, are left out
+        elif type(target) is not dict or not dicts:  # an ordered dict's attributes, such as `_metadata`, are left out
             raise Refused(f"sets the state of {described(target)}")
 
     def persistent_id(self, value: Any) -> None:
@@ -262,31 +264,33 @@ class _Machine:
 
 
 def keys(values: Iterable[Any]) -> list[Any]:
-    """The values, all of which may be keys of a dict or elements of a set. Refused if hashing one could take without end."""
-    found = list(values)
-    if sum(type(value) is tuple for value in found) > _TUPLES_AT_ONCE:
+    """Return the values as dict keys or set elements. `Refused` if hashing one could take unbounded time."""
+    candidates = list(values)
+    if sum(type(value) is tuple for value in candidates) > _TUPLES_AT_ONCE:
         raise Refused("uses thousands of tuples as keys")
-    for value in found:
+    for value in candidates:
         if not _may_be_key(value):
             raise Refused(f"uses {described(value)} as a key")
-    return found
+    return candidates
 
 
 def _may_be_key(value: Any) -> bool:
-    waiting = [value]
+    pending = [value]
     for _ in range(_KEY_PARTS):
-        if not waiting:
+        if not pending:
             return True
-        one = waiting.pop()
-        if isinstance(one, tuple):
-            waiting += one[: _KEY_PARTS + 1]
-        elif isinstance(one, list | dict | set | frozenset) or (isinstance(one, int) and one.bit_length() > _KEY_BITS):
+        part = pending.pop()
+        if isinstance(part, tuple):
+            pending += part[: _KEY_PARTS + 1]
+        elif isinstance(part, list | dict | set | frozenset) or (
+            isinstance(part, int) and part.bit_length() > _KEY_BITS
+        ):
             return False
-    return not waiting
+    return not pending
 
 
 def described(value: Any) -> str:
-    """What a stranger's value is, for a message; of containers never what is in them, which may be without end."""
+    """Describe an untrusted value for a message; never shows what is in a container, which may contain itself."""
     if isinstance(value, str):
         return ascii(value[:100])
     if isinstance(value, Name):
@@ -296,6 +300,7 @@ def described(value: Any) -> str:
     return f"a value of type {type(value).__name__}"
 
 
+_OPCODES = {opcode.code: opcode for opcode in pickletools.opcodes}
 _CONSTANTS = {"INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4", "FLOAT", "BINFLOAT"}
 _CONSTANTS |= {"STRING", "BINSTRING", "SHORT_BINSTRING", "UNICODE", "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8"}
 _CONSTANTS |= {"SHORT_BINBYTES"}
@@ -356,13 +361,13 @@ _ACTIONS: dict[str, Callable[[_Machine, Any], Any]] = {
     "POP": lambda m, _: m.stack.pop(),
     "POP_MARK": lambda m, _: m.to_mark(),
     "DUP": lambda m, _: m.push(m.top()),
-    "PUT": lambda m, place: m.remember(place),
-    "BINPUT": lambda m, place: m.remember(place),
-    "LONG_BINPUT": lambda m, place: m.remember(place),
+    "PUT": lambda m, key: m.remember(key),
+    "BINPUT": lambda m, key: m.remember(key),
+    "LONG_BINPUT": lambda m, key: m.remember(key),
     "MEMOIZE": lambda m, _: m.remember(len(m.memo)),
-    "GET": lambda m, place: m.push(m.memo[place]),
-    "BINGET": lambda m, place: m.push(m.memo[place]),
-    "LONG_BINGET": lambda m, place: m.push(m.memo[place]),
+    "GET": lambda m, key: m.push(m.memo[key]),
+    "BINGET": lambda m, key: m.push(m.memo[key]),
+    "LONG_BINGET": lambda m, key: m.push(m.memo[key]),
     "EMPTY_LIST": lambda m, _: m.push_new([]),
     "EMPTY_TUPLE": lambda m, _: m.push(()),
     "EMPTY_DICT": lambda m, _: m.push_new({}),

@@ -1,6 +1,6 @@
-"""Read anchors that the paper's authors published as .npy, without running anything in them.
+"""Read the anchors that the paper's authors published as .npy, without running code in them.
 
-Vision: an array [tokens, anchors, d], as open_clip's towers of that time were fed. Language: a pickled dict with the anchors
+Vision: an array (tokens, anchors, d), the order of open_clip's towers at that time. Language: a pickled dict with the anchors
 under `input`, (anchors, tokens, d), or an array (anchors, d) of single tokens.
 """
 
@@ -22,11 +22,11 @@ from fda.errors import UserError
 if TYPE_CHECKING:
     from torch import Tensor
 
-LONGEST_HEADER = 2**16  # bytes: numpy itself writes some hundred
+LONGEST_HEADER = 2**16  # bytes; numpy writes some hundred
 
 
 def read_published_anchors(path: str | Path) -> "Tensor":
-    """The anchors in a .npy file: (n, tokens, d), float32. UserError if it holds none, or anything but arrays."""
+    """Return the anchors in a .npy file: (n, tokens, d), float32. UserError if it holds none, or anything but arrays."""
     path = Path(path)
     refuse_what_is_no_checkpoint(path)
     if kind_of(path) != "numpy":
@@ -62,11 +62,11 @@ def read_published_anchors(path: str | Path) -> "Tensor":
 
 
 def _header(path: Path) -> tuple[tuple[int, ...], np.dtype, int]:
-    """The shape and dtype of a .npy file, as its header says them, and where its data begins."""
+    """(shape, dtype, offset of the data), from the header of a .npy file."""
     with path.open("rb") as file:
         version = np.lib.format.read_magic(file)
         length = int.from_bytes(file.read(2 if version == (1, 0) else 4), "little")
-        if length > LONGEST_HEADER:  # numpy would allocate it before it reads it
+        if length > LONGEST_HEADER:  # numpy would allocate this length before reading
             raise Damaged(f"its header is said to have {length:,} bytes")
         file.seek(np.lib.format.MAGIC_LEN)
         read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
@@ -78,9 +78,9 @@ def _header(path: Path) -> tuple[tuple[int, ...], np.dtype, int]:
 
 
 def _require_whole(shape: tuple[int, ...], dtype: np.dtype, length: int) -> None:
-    """Damaged unless the sizes are positive and ask for all of the `length` bytes that follow the header.
+    """`Damaged` unless the sizes are positive and take up exactly the `length` bytes that follow the header.
 
-    numpy takes a negative size for "as many as there are".
+    numpy reads a negative size as "as many as there are".
     """
     if any(type(size) is not int or size < 1 for size in shape):
         raise Damaged(f"its shape is {list(shape)}, and sizes are positive whole numbers")
@@ -89,12 +89,12 @@ def _require_whole(shape: tuple[int, ...], dtype: np.dtype, length: int) -> None
 
 
 def _arrays(cursor: Cursor) -> dict[str, NumpyArray]:
-    """The arrays of a dict that numpy saved, which it pickles as an array of one object."""
+    """The arrays in a dict that numpy saved: it pickles the dict as an array of one object."""
     budget = budget_of(cursor.left)
     root = read_pickle(cursor, rebuild_within(budget), budget=budget)
     if isinstance(root, NumpyArray) and root.objects is not None and len(root.objects) == 1:
         root = root.objects[0]
     if not isinstance(root, dict):
         raise Damaged("it holds something else than a dict of arrays")
-    arrays = {key: one for key, one in root.items() if isinstance(key, str) and isinstance(one, NumpyArray)}
-    return {key: one for key, one in arrays.items() if one.problem() is None}
+    arrays = {key: value for key, value in root.items() if isinstance(key, str) and isinstance(value, NumpyArray)}
+    return {key: array for key, array in arrays.items() if array.problem() is None}

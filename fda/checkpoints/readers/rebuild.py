@@ -1,7 +1,7 @@
 """What the names in a checkpoint's pickle mean: torch storages and tensors, numpy arrays, and plain containers. Nothing else.
 
-Each entry of `REBUILD` is a function of ours with the signature of the one named; none of theirs is ever called. Tensors are
-described, not read: `StoredTensor.read` fetches exactly the bytes it spans.
+`REBUILD` maps each name to a function of ours with the same signature; the named function itself is never called. Tensors are
+only described: `StoredTensor.read` reads exactly the bytes of one tensor.
 """
 
 import math
@@ -39,7 +39,7 @@ _DTYPE_OF_NAME = {Name("torch", str(dtype).removeprefix("torch.")): code for dty
 
 @dataclass(eq=False)
 class Storage:
-    """A torch storage: `count` elements of a dtype (None: bytes, the tensor says of what). `data` is given by the container."""
+    """A torch storage: `count` elements of a dtype (None: bytes; the tensor has the dtype). The container sets `data`."""
 
     key: str
     dtype: str | None
@@ -49,7 +49,7 @@ class Storage:
 
 @dataclass(frozen=True, eq=False)
 class StoredTensor:
-    """A tensor as a view of a storage, in elements. Described only; `read` fetches it."""
+    """A tensor as a view of a storage; offset and strides count elements. `read` reads it."""
 
     storage: Storage
     offset: int
@@ -62,7 +62,7 @@ class StoredTensor:
         return TensorInfo(self.shape, self.dtype)
 
     def problem(self) -> str | None:
-        """What is wrong with the description, or None."""
+        """What is wrong with the description, as a predicate, or None."""
         if len(self.shape) != len(self.stride) or not all(map(_are_sizes, ((self.offset,), self.shape, self.stride))):
             return "has a shape, stride or offset that no tensor has"
         available = 0 if self.storage.data is None else self.storage.data.length // TORCH_DTYPES[self.dtype].itemsize
@@ -71,10 +71,12 @@ class StoredTensor:
         return None
 
     def read(self) -> Tensor:
-        """The tensor, contiguous, on the CPU. ValueError if the file has become shorter since it was opened."""
+        """Read the tensor: contiguous, on the CPU. ValueError if the file has become shorter since it was opened."""
         dtype = TORCH_DTYPES[self.dtype]
         if not self.info.count:
             return torch.empty(self.shape, dtype=dtype)
+        if self.storage.data is None:
+            raise ValueError("the tensor's storage is missing")
         length = self._extent * dtype.itemsize
         data = bytearray(self.storage.data.read(self.offset * dtype.itemsize, length))
         if len(data) != length:
@@ -83,12 +85,12 @@ class StoredTensor:
 
     @property
     def bytes_read(self) -> int:
-        """How many bytes of the file are read for it."""
+        """How many bytes of the file `read` reads."""
         return self._extent * TORCH_DTYPES[self.dtype].itemsize
 
     @property
     def _extent(self) -> int:
-        """How many elements of the storage lie between the tensor's first and last."""
+        """Number of storage elements from the tensor's first to its last."""
         if not self.info.count:
             return 0
         return 1 + sum((size - 1) * step for size, step in zip(self.shape, self.stride, strict=True))
@@ -115,7 +117,7 @@ class NumpyType(Shell):
 
 
 class NumpyArray(Shell):
-    """A numpy array whose numbers are read by `read`; an array of objects has them in `objects`."""
+    """A numpy array: `read` reads its numbers; an array of objects has them in `objects`."""
 
     def __init__(self, of: Any, *_: Any) -> None:
         if of != Name("numpy", "ndarray"):
@@ -142,7 +144,7 @@ class NumpyArray(Shell):
     @property
     def info(self) -> TensorInfo:
         dtype = self.type.dtype().newbyteorder("=")
-        return TensorInfo(tuple(self.shape), DTYPE_NAMES.get(_torch_dtype(dtype), str(dtype)))
+        return TensorInfo(tuple(self.shape), _dtype_code(dtype) or str(dtype))
 
     def problem(self) -> str | None:
         if self.data is None:
@@ -151,10 +153,13 @@ class NumpyArray(Shell):
 
     @property
     def bytes_read(self) -> int:
-        """How many bytes of the file are read for it."""
+        """How many bytes of the file `read` reads."""
         return 0 if self.data is None else self.data.length if isinstance(self.data, Span) else len(self.data)
 
     def read(self) -> Tensor:
+        """Read the array as a tensor. ValueError if it has no numbers."""
+        if self.data is None:
+            raise ValueError("the array has no numbers")
         data = self.data.read() if isinstance(self.data, Span) else self.data
         array = np.frombuffer(bytearray(data), self.type.dtype())
         array = array.reshape(self.shape, order="F" if self.fortran else "C")
@@ -162,26 +167,27 @@ class NumpyArray(Shell):
 
 
 def _are_sizes(values: Any) -> bool:
-    """Whether it can be a shape or a stride."""
+    """Whether the values can be a shape or strides."""
     return len(values) <= _DIMENSIONS and all(type(value) is int and 0 <= value <= _LARGEST for value in values)
 
 
-def _torch_dtype(dtype: np.dtype) -> torch.dtype | None:
+def _dtype_code(dtype: np.dtype) -> str | None:
+    """The safetensors code of a numpy dtype; None for a dtype that torch does not have."""
     try:
-        return torch.from_numpy(np.empty(0, dtype)).dtype
+        return DTYPE_NAMES.get(torch.from_numpy(np.empty(0, dtype)).dtype)
     except TypeError:
         return None
 
 
 def _scalar(of: Any, data: Any = b"") -> Any:
-    """A numpy number, as a plain one."""
+    """A numpy number, as a Python number."""
     if not isinstance(of, NumpyType) or of.objects or not isinstance(data, bytes):
         raise Refused("holds a numpy scalar that is no number")
     return np.frombuffer(data, of.dtype(), count=1)[0].item()
 
 
 def _latin1(text: Any, encoding: Any) -> bytes:
-    """How protocol 2 writes bytes."""
+    """`_codecs.encode(text, "latin1")`: how protocol 2 writes bytes."""
     if not isinstance(text, str) or encoding not in ("latin1", "latin-1"):
         raise Refused("encodes something that is not bytes")
     return text.encode("latin-1")
@@ -197,7 +203,7 @@ def _tensor(storage: Any, offset: Any, shape: Any, stride: Any, *_: Any) -> Stor
 def _tensor_of_dtype(
     storage: Any, offset: Any, shape: Any, stride: Any, grad: Any, hooks: Any, dtype: Any, *_: Any
 ) -> Any:
-    """torch._utils._rebuild_tensor_v3, for dtypes that have no storage class of their own"""
+    """torch._utils._rebuild_tensor_v3, for dtypes without a storage class"""
     if not isinstance(storage, Storage) or not isinstance(dtype, Name) or dtype not in _DTYPE_OF_NAME:
         raise Refused(f"holds a tensor of {described(dtype)}")
     return StoredTensor(storage, offset, tuple(shape), tuple(stride), _DTYPE_OF_NAME[dtype])
@@ -211,7 +217,7 @@ def _parameter(data: Any, *_: Any) -> Any:
 
 
 def _tensor_of_type(function: Any, of: Any, args: Any, *_: Any) -> Any:
-    """torch._tensor._rebuild_from_type_v2(function, type, args, state), for a tensor with attributes: it without them."""
+    """torch._tensor._rebuild_from_type_v2(function, type, args, state): a tensor with attributes, which are dropped."""
     if not isinstance(function, Name) or function not in _TENSORS or not isinstance(args, tuple):
         raise Refused(f"asks to run {described(function)}")
     return _TENSORS[function](*args)
@@ -239,7 +245,7 @@ def _held(name: Name) -> Callable[..., Held]:
 
 
 def storage_type(of: Any) -> str | None:
-    """The dtype of a storage class, None for one of bytes. Refused for any other name."""
+    """Return the dtype of a storage class, None for an untyped one. `Refused` for any other name."""
     if isinstance(of, Name) and of.module in ("torch", "torch.cuda", "torch.storage"):
         if of.name in _DTYPE_OF_STORAGE:
             return _DTYPE_OF_STORAGE[of.name]
@@ -249,7 +255,7 @@ def storage_type(of: Any) -> str | None:
 
 
 def storage_of(value: Any) -> Storage:
-    """The storage that a persistent id describes: ("storage", class, key, device, count …)."""
+    """Return the storage that a persistent id describes: ("storage", class, key, device, count …)."""
     if not isinstance(value, tuple) or len(value) < 5 or value[0] != "storage":
         raise Refused("refers to something that is no tensor's storage")
     if not isinstance(value[2], str) or type(value[4]) is not int or value[4] < 0:
@@ -260,11 +266,12 @@ def storage_of(value: Any) -> Storage:
 
 
 def _from_bytes(data: Any, budget: Budget | None = None) -> Storage:
-    """torch.storage._load_from_bytes: a storage pickled without torch.save, as a legacy torch file of its own.
+    """torch.storage._load_from_bytes: a storage pickled without torch.save, as a legacy torch file within the pickle.
 
-    Never one within another: reading the inner twice at each level would take without end. All draw from one `budget`.
+    Such files may not be nested, since reading the inner one twice at each level would take exponential time. All spend from
+    one `budget`.
     """
-    from fda.checkpoints.readers.torch_files import read_legacy  # that module needs this one
+    from fda.checkpoints.readers.torch_files import read_legacy  # that module imports this one
 
     if not isinstance(data, bytes | Span):
         raise Damaged("a storage is no bytes")
@@ -276,12 +283,12 @@ def _from_bytes(data: Any, budget: Budget | None = None) -> Storage:
 
 
 def rebuild_within(budget: Budget) -> dict[Name, Callable[..., Any]]:
-    """`REBUILD`, where what is pickled within a pickle draws from the same budget."""
+    """Return `REBUILD` with files within the pickle spending from this budget."""
     return REBUILD | {Name("torch.storage", "_load_from_bytes"): lambda data: _from_bytes(data, budget)}
 
 
 _MULTIARRAY = ("numpy.core.multiarray", "numpy._core.multiarray")
-# Calls that are not carried out but kept as they are: settings of models and image transforms, never looked into.
+# Calls that are recorded and not carried out: settings of models and image transforms, which nothing reads.
 _KEPT = (
     Name("functools", "partial"),
     Name("torch", "device"),
@@ -315,4 +322,4 @@ REBUILD: dict[Name, Callable[..., Any]] = {
     **{Name(module, "scalar"): _scalar for module in _MULTIARRAY},
     **{name: _held(name) for name in _KEPT},
 }
-_WITHIN = {name: made for name, made in REBUILD.items() if made is not _from_bytes}
+_WITHIN = {name: rebuild for name, rebuild in REBUILD.items() if rebuild is not _from_bytes}

@@ -1,4 +1,4 @@
-"""A checkpoint cut into several files, with an index that tells which tensor is in which (`….index.json`)."""
+"""A checkpoint in several files, with an index that maps each tensor to its file (`….index.json`)."""
 
 from functools import cached_property
 from pathlib import Path, PurePosixPath
@@ -14,29 +14,29 @@ if TYPE_CHECKING:
 
 
 class ShardedCheckpoint(Weights):
-    """The tensors of all shards. `path` is the index; index and shards are held against each other before any is read."""
+    """The tensors of all shards. `path` is the index; `header` checks that index and shards agree."""
 
     def __init__(self, index: str | Path) -> None:
         self.path = Path(index)
 
     @cached_property
     def index(self) -> dict[str, str]:
-        """Tensor name → shard, as the index says. UserError for one that is no index or names files outside its folder."""
+        """Tensor name → shard. UserError if the file is no index, or names files outside its folder."""
         try:
-            named = read_json(self.path, INDEX_BYTES)["weight_map"]
-            if not all(isinstance(shard, str) and shard for shard in named.values()) or not named:
+            weight_map = read_json(self.path, INDEX_BYTES)["weight_map"]
+            if not all(isinstance(shard, str) and shard for shard in weight_map.values()) or not weight_map:
                 raise ValueError("a tensor has no shard")
         except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise UserError(
                 f"{self.path} is not the index of a sharded checkpoint ({error!r}): copy or download it again."
             ) from None
-        for shard in sorted(set(named.values())):
+        for shard in sorted(set(weight_map.values())):
             parts = PurePosixPath(shard)
             if parts.is_absolute() or ".." in parts.parts or "\\" in shard or ":" in shard or "\0" in shard:
                 raise UserError(
                     f"{self.path} names the shard {shard!r}, outside its folder: do not trust this checkpoint."
                 )
-        return named
+        return weight_map
 
     @cached_property
     def shards(self) -> dict[str, Weights]:
@@ -69,7 +69,7 @@ class ShardedCheckpoint(Weights):
 
     @cached_property
     def fingerprint(self) -> str:
-        """Of the shards' fingerprints; which shard holds what follows from their content."""
+        """Made of the shards' fingerprints; which shard holds which tensor follows from their content."""
         return joint_fingerprint(*sorted(weights.fingerprint for weights in self.shards.values()))
 
     @property

@@ -1,4 +1,4 @@
-"""What a file really is, by its first bytes: names and endings are often wrong. Reads nothing beyond them."""
+"""Detect a file's format by its first bytes, because names and suffixes are often wrong."""
 
 from pathlib import Path
 from typing import Literal
@@ -7,11 +7,11 @@ from fda.errors import UserError
 
 Kind = Literal["safetensors", "zip", "pickle", "numpy", "lfs pointer", "web page", "gguf", "hdf5", "empty", "unknown"]
 
-LONGEST_HEADER = 100_000_000  # bytes; safetensors' own limit
+LONGEST_HEADER = 100_000_000  # bytes; the limit of the safetensors library
 
 
 def kind_of(path: Path) -> Kind:
-    """The kind of a file. UserError if it cannot be read."""
+    """Return the kind of a file. UserError if it cannot be read."""
     try:
         with path.open("rb") as file:
             start = file.read(512)
@@ -20,9 +20,8 @@ def kind_of(path: Path) -> Kind:
     text = start.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     if not start:
         return "empty"
-    if (
-        start[8:9] == b"{" and int.from_bytes(start[:8], "little") <= LONGEST_HEADER
-    ):  # first: a length may look like a sign
+    # First, because a header's length may look like another format's signature.
+    if start[8:9] == b"{" and int.from_bytes(start[:8], "little") <= LONGEST_HEADER:
         return "safetensors"
     if start.startswith(b"version https://git-lfs"):
         return "lfs pointer"
@@ -50,7 +49,7 @@ _NOT_A_CHECKPOINT = {
 
 
 def refuse_what_is_no_checkpoint(path: Path) -> None:
-    """UserError for a file that surely holds no weights that can be read; files that may are left to their readers."""
+    """UserError for a file whose format certainly holds no readable weights; the readers judge all others."""
     kind = kind_of(path)
     if kind in _NOT_A_CHECKPOINT:
         raise UserError(f"{path} {_NOT_A_CHECKPOINT[kind]}.")

@@ -1,8 +1,8 @@
-"""Checkpoints that torch.save or pickle.dump wrote (.pt, .pth, .bin), read lazily and without running anything in them.
+"""Read checkpoints of torch.save or pickle.dump (.pt, .pth, .bin) lazily, without running anything in them.
 
-Three containers: a zip archive with one pickle and one member for each storage (torch ≥ 1.6); the older stream of pickles
-followed by the storages; and a plain pickle with such streams inside. The pickle tells names, shapes and places; a tensor's
-bytes are read when it is asked for. Which tensors a checkpoint consists of is decided in `fda.checkpoints.readers.modules`.
+Three containers: a zip archive with one pickle and one member per storage (torch ≥ 1.6); the older stream of pickles followed
+by the storages; and a plain pickle with such streams inside. The pickle has names, shapes and offsets; a tensor's bytes are
+read on access. `fda.checkpoints.readers.modules` decides which tensors a checkpoint consists of.
 """
 
 import zipfile
@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
-_LONGEST_PICKLE = 1 << 29  # of a zip archive: names and shapes of millions of tensors fit in
-# All tensors together may be so many times larger than the file: tied weights and layers that are shared are stored once.
+_LONGEST_PICKLE = 1 << 29  # bytes, in a zip archive: enough for names and shapes of millions of tensors
+# All tensors together may be this many times as large as the file, because tied weights and shared layers are stored once.
 _TIMES_THE_FILE, _AT_LEAST = 16, 64 * 2**20
 
 
@@ -45,25 +45,25 @@ class PickledCheckpoint(Weights):
 
     @cached_property
     def root(self) -> Any:
-        """The pickled object: plain data, `Held` and `StoredTensor`. UserError if it asks for more than data."""
+        """The pickled object: plain data, `Held` and `StoredTensor`. UserError if the file asks for more than data."""
         return read_root(self.path)
 
     @cached_property
     def _tensors(self) -> dict[str, StoredTensor | NumpyArray]:
-        found = tensors_in(self.root, self.path)
-        for name, tensor in found.items():
+        tensors = tensors_in(self.root, self.path)
+        for name, tensor in tensors.items():
             problem = tensor.problem()
             if problem:
                 raise UserError(
                     f"{self.path}: tensor {name} {problem}: the file is damaged, copy or download it again."
                 )
-        total = sum(tensor.bytes_read for tensor in found.values())
+        total = sum(tensor.bytes_read for tensor in tensors.values())
         if total > _TIMES_THE_FILE * self.bytes + _AT_LEAST:
             raise UserError(
-                f"{self.path}: its {len(found):,} tensors are {total:,} bytes, which overlap in a file of {self.bytes:,}: no "
+                f"{self.path}: its {len(tensors):,} tensors are {total:,} bytes, which overlap in a file of {self.bytes:,}: no "
                 "checkpoint shares so much, do not trust this file."
             )
-        return dict(sorted(found.items()))
+        return dict(sorted(tensors.items()))
 
     @cached_property
     def header(self) -> dict[str, TensorInfo]:
@@ -89,7 +89,7 @@ class PickledCheckpoint(Weights):
 
 
 def read_root(path: Path) -> Any:
-    """The object in a pickled file, as data. One UserError for whatever is wrong with the file."""
+    """Return the object in a pickled file, as data. UserError for anything that is wrong with the file."""
     refuse_what_is_no_checkpoint(path)
     try:
         if kind_of(path) == "zip":
@@ -130,20 +130,25 @@ def _read_zip(path: Path) -> Any:
     budget = budget_of(len(text))
     storages: dict[str, Storage] = {}
 
-    def storage(value: Any) -> Storage:
-        one = storage_of(value)
-        if one.key not in storages:
-            if f"{folder}data/{one.key}" not in members:
-                raise Damaged(f"member data/{one.key} is missing")
-            one.data = _member(path, members[f"{folder}data/{one.key}"])
-            storages[one.key] = one
-        return storages[one.key] if storages[one.key].dtype == one.dtype else _retyped(storages[one.key], one)
+    def persistent(value: Any) -> Storage:
+        storage = storage_of(value)
+        known = storages.get(storage.key)
+        if known is not None and known.dtype == storage.dtype:
+            return known
+        if known is not None:  # the same bytes as another dtype, which torch.save allows
+            storage.data = known.data
+            return storage
+        if f"{folder}data/{storage.key}" not in members:
+            raise Damaged(f"member data/{storage.key} is missing")
+        storage.data = _member(path, members[f"{folder}data/{storage.key}"])
+        storages[storage.key] = storage
+        return storage
 
-    return read_pickle(Cursor(Span(text, 0, len(text))), rebuild_within(budget), storage, budget)
+    return read_pickle(Cursor(Span(text, 0, len(text))), rebuild_within(budget), persistent, budget)
 
 
 def _pickle_of(path: Path, info: zipfile.ZipInfo) -> bytes:
-    """The bytes of data.pkl, which are no more than the file has: compressed, a kilobyte could become a megabyte."""
+    """The bytes of data.pkl. It must be stored uncompressed: otherwise a kilobyte could become a megabyte."""
     if info.file_size > _LONGEST_PICKLE:
         raise Damaged("its data.pkl is too long")
     text = _member(path, info).read()
@@ -152,14 +157,8 @@ def _pickle_of(path: Path, info: zipfile.ZipInfo) -> bytes:
     return text
 
 
-def _retyped(stored: Storage, one: Storage) -> Storage:
-    """One storage seen as another dtype, which torch.save allows only for its bytes."""
-    one.data = stored.data
-    return one
-
-
 def _member(path: Path, info: zipfile.ZipInfo) -> Span:
-    """Where a member's bytes lie in the archive. They must be stored as they are."""
+    """The span of a member's bytes in the archive. `Refused` if they are compressed or encrypted."""
     if info.compress_type != zipfile.ZIP_STORED or info.flag_bits & 1:
         raise Refused("is compressed or encrypted, which torch.save never does")
     header = Span(path, info.header_offset, 30).read()
@@ -173,18 +172,18 @@ def _member(path: Path, info: zipfile.ZipInfo) -> Span:
 
 
 def read_legacy(cursor: Cursor, rebuild: Rebuild = REBUILD, budget: Budget | None = None) -> Any:
-    """The object in an old torch file (magic number, version, machine, object, storage keys, storages), or in one pickle.
+    """Return the object in an old torch file (magic number, version, machine, object, storage keys, storages) or plain pickle.
 
-    All draw from one `budget`, by default one for what is left of the stream.
+    All its pickles spend from one `budget`, by default that of the rest of the stream.
     """
     budget = budget or budget_of(cursor.left)
     storages: dict[str, Storage] = {}
 
     def persistent(value: Any) -> Any:
         if isinstance(value, tuple) and len(value) > 1 and value[0] == "module" and isinstance(value[1], Name):
-            return value[1]  # a module's class, with its source text, which is left alone
-        one = storage_of(value)
-        return storages.setdefault(one.key, one)
+            return value[1]  # a module's class; the source text beside it is ignored
+        storage = storage_of(value)
+        return storages.setdefault(storage.key, storage)
 
     root = read_pickle(cursor, rebuild, persistent, budget)
     if root != _LEGACY_MAGIC:
@@ -192,16 +191,17 @@ def read_legacy(cursor: Cursor, rebuild: Rebuild = REBUILD, budget: Budget | Non
     version, machine = (read_pickle(cursor, rebuild, None, budget) for _ in range(2))
     if version != 1001 or not isinstance(machine, dict) or machine.get("little_endian") is not True:
         raise Refused("was written by an unknown version of torch or another kind of machine")
-    root, keys = (read_pickle(cursor, rebuild, one, budget) for one in (persistent, None))
+    root = read_pickle(cursor, rebuild, persistent, budget)
+    keys = read_pickle(cursor, rebuild, None, budget)
     for key in keys if isinstance(keys, list) else ():
-        size, one = cursor.read(8), storages.get(key) if isinstance(key, str) else None
+        size, storage = cursor.read(8), storages.get(key) if isinstance(key, str) else None
         count = int.from_bytes(size, "little")
-        if len(size) < 8 or one is None or count != one.count:
+        if len(size) < 8 or storage is None or count != storage.count:
             raise Damaged("its storages are not those of its tensors")
         try:
-            one.data = cursor.skip(count * (1 if one.dtype is None else TORCH_DTYPES[one.dtype].itemsize))
+            storage.data = cursor.skip(count * (1 if storage.dtype is None else TORCH_DTYPES[storage.dtype].itemsize))
         except ValueError as problem:
             raise Damaged(str(problem)) from None
-    if any(one.data is None for one in storages.values()):
+    if any(storage.data is None for storage in storages.values()):
         raise Damaged("a storage is missing")
     return root

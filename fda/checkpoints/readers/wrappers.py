@@ -1,7 +1,6 @@
-"""Names without what training wrappers put into them: torch.compile, FSDP, activation checkpointing, data parallelism.
+"""Remove from tensor names the parts that training wrappers add: torch.compile, FSDP, checkpointing, data parallelism.
 
-Such a part may stand anywhere in a name (`model._orig_mod.layers.0._fsdp_wrapped_module.mlp.weight`). No wrapper changes a
-tensor, so the weights are read as if there were none.
+Such a part can be anywhere in a name (`model._orig_mod.layers.0._fsdp_wrapped_module.mlp.weight`). No wrapper changes a tensor.
 """
 
 from collections.abc import Mapping
@@ -28,7 +27,7 @@ WRAPPERS = frozenset(
 
 
 class UnwrappedWeights(Weights):
-    """`names`: name without wrappers → the name in `weights`."""
+    """A view of `weights`; `names`: name without wrappers → name in `weights`."""
 
     def __init__(self, weights: Weights, names: Mapping[str, str]) -> None:
         self.weights, self.names, self.path = weights, dict(sorted(names.items())), weights.path
@@ -54,7 +53,7 @@ class UnwrappedWeights(Weights):
 
 
 def unwrapped(weights: Weights) -> Weights:
-    """The weights under names without wrappers. UserError if two tensors would then have one name."""
+    """Return the weights under names without wrappers. UserError if two tensors would then share a name."""
     names: dict[str, str] = {}
     for name in weights:
         plain = ".".join(part for part in name.split(".") if part not in WRAPPERS)
