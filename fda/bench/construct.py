@@ -202,7 +202,7 @@ def _run(
             settings,
             live=live_tensors(unit.block, unit.base, unit.finetuned),
             seeds=[0] * units,
-            starts=[start] * units,
+            initial=[start] * units,
             make_step=timed_make,
         )
         found: list[Step] = []

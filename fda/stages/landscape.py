@@ -164,7 +164,7 @@ def _tracks(work: Work, found: Plane, paths: Sequence[str]) -> tuple[Track, ...]
     if FDA_PATHS[1] not in models:  # it starts at the task arithmetic of its λ
         models[FDA_PATHS[1]] = ta_scale(work) * arithmetic[None]
     places = {  # rounded, so that what is zero is not told as -1e-17
-        name: (tuple((values.round(decimals=12) + 0.0).tolist()) for values in found.place(models[name]))
+        name: (tuple((values.round(decimals=12) + 0.0).tolist()) for values in found.coordinates(models[name]))
         for name in marks
     }
     return tuple(

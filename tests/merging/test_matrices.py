@@ -5,7 +5,7 @@ import torch
 
 from fda.checkpoints.treatments import is_linear, is_matrix
 from fda.merging.math.singular import polar
-from fda.merging.methods.wudi import interference, least_interference
+from fda.merging.methods.wudi import least_interference
 from tests.merging.states import STILL, assert_close, distance, floats, random_states, run
 
 TASKS = (1, 2, 3, 5, 8)
@@ -14,6 +14,11 @@ TASKS = (1, 2, 3, 5, 8)
 def with_full_rank(tasks, seed=0):
     """Random states in which every task moves every tensor but one: the polar factors of zero matrices are arbitrary."""
     return random_states(tasks, seed, partly_still=False)
+
+
+def interference(merged, taus):
+    """The loss that WUDI lowers: Σ ‖(M − τi) τiᵀ‖² / ‖τi‖²."""
+    return sum(float(((merged - tau) @ tau.T).square().sum() / tau.square().sum()) for tau in taus if bool(tau.any()))
 
 
 def expected_by(rule, base, finetuned):
