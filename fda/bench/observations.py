@@ -11,19 +11,12 @@ from typing import Any
 import numpy as np
 
 from fda.errors import UserError
+from fda.measures import SCALARS
 from fda.requests.runs import construct_settings, make_spec
 from fda.stages.worker import run_here
 from fda.store.store import Store
 from fda.zoos.zoo import load_zoo
 
-MEASURES = (
-    "angle_loss",
-    "tail_energy",
-    "effective_rank",
-    "similarity",
-    "projection_energy",
-    "projection_energy_merged",
-)
 SIGMA = 0.01  # of the gauss start: the paper's best
 STARTS = ("weight", "gauss")
 
@@ -68,21 +61,21 @@ def bench_observations(
 def observed(store: Store, runs: Sequence[str], preset: str, init: str) -> list[Observed]:
     """What these runs, one a seed, recorded of every measure that they have."""
     rows = []
-    for measure in MEASURES:
+    for measure in SCALARS:
         ends = [
-            np.array([values[[0, -1]] for _, values in store.scalars(run, measure, points=None).values()])
+            np.array([values[[0, -1]] for _, values in store.scalars(run, measure.key, points=None).values()])
             for run in runs
         ]  # one (units, 2) a run
         if any(own.size == 0 for own in ends):
             continue
-        lines = [store.scalars(run, f"{measure}_real", points=1).values() for run in runs]
+        lines = [store.scalars(run, measure.real_key, points=1).values() for run in runs]
         real = [values[-1] for own in lines for _, values in own]
         every = np.concatenate(ends)
         rows.append(
             Observed(
                 preset,
                 init,
-                measure,
+                measure.key,
                 [float(own[:, 0].mean()) for own in ends],
                 [float(own[:, 1].mean()) for own in ends],
                 float((every[:, 1] > every[:, 0]).mean()),

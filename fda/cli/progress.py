@@ -9,14 +9,9 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from fda.measures import STAGES
 from fda.store.store import Store, Unit, UnitKey
 
-STAGES = {
-    "construct": "constructing anchors",
-    "adapt": "adapting blocks",
-    "evaluate": "merging and scoring",
-    "landscape": "scoring the plane",
-}
 WIDE = 44  # of a bar's words: the longest method name fits, so that the bar does not jump
 ENDED = ("done", "failed")
 MOVED_SECONDS = 30.0  # between two lines on a method that is being scored

@@ -18,6 +18,7 @@ from fda.checkpoints.readers.published_anchors import read_published_anchors
 from fda.errors import UserError
 from fda.jobs.lanes import run_lanes
 from fda.jobs.stopped import Stopped
+from fda.measures import ANGLE_LOSS
 from fda.requests.published import layer_file, task_folders
 from fda.settings import Distance
 from fda.stages.construct import measures_of, real_inputs, save_anchors, skip_unchanged, unfinished_units
@@ -69,7 +70,7 @@ def _import_unit(
     store.add_scalars(
         run_id,
         key,
-        [("angle_loss", steps, found.angle_loss), *measures.cosines(steps, found.live, found.cosines)],
+        [(ANGLE_LOSS.key, steps, found.angle_loss), *measures.cosines(steps, found.live, found.cosines)],
     )
     measures.at(Snapshot(steps, x.to(work.device), found.live))
     save_anchors(work, key, found, source=file)

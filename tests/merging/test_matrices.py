@@ -16,11 +16,6 @@ def with_full_rank(tasks, seed=0):
     return random_states(tasks, seed, partly_still=False)
 
 
-def interference(merged, taus):
-    """The loss that WUDI lowers: Σ ‖(M − τi) τiᵀ‖² / ‖τi‖²."""
-    return sum(float(((merged - tau) @ tau.T).square().sum() / tau.square().sum()) for tau in taus if bool(tau.any()))
-
-
 def expected_by(rule, base, finetuned):
     """θ0 + rule(taus) for matrices and the mean of the task vectors elsewhere, in float64."""
     expected = {}
@@ -170,6 +165,11 @@ def test_wudi_moves_like_the_original():
     move = original_wudi(taus, 1e-3, 300) - sum(taus)
     assert distance(least_interference(taus, 1e-3, 300) - sum(taus), move) < 1e-3
     assert float(move.abs().max()) > 0.05
+
+
+def interference(merged: torch.Tensor, taus: list[torch.Tensor]) -> float:
+    """The loss that WUDI lowers: Σ ‖(M − τi) τiᵀ‖² / ‖τi‖²."""
+    return sum(float(((merged - tau) @ tau.T).square().sum() / tau.square().sum()) for tau in taus)
 
 
 @pytest.mark.parametrize("tasks", (2, 5))
