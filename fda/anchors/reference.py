@@ -35,10 +35,11 @@ def reference_loop(
             gradients = dict(
                 zip(theta0, torch.autograd.grad(score, list(theta0.values()), create_graph=True), strict=True)
             )
-            loss = sum(
+            terms = [
                 1 - cosine_similarity(gradients[name].flatten(), (finetuned[name] - base[name]).flatten(), dim=0)
                 for name in live
-            )
+            ]
+            loss = sum(terms[1:], terms[0])
             optimizer.zero_grad()
             loss.backward()
         optimizer.step()

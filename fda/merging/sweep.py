@@ -32,7 +32,7 @@ def unit_update_to_file(
     if method.coefficient is None:
         raise ValueError(f"{method.name} has no coefficient to sweep")
     kinds = {name: (shape, torch.float32) for name, (shape, dtype) in kinds_of(base).items() if dtype.is_floating_point}
-    unit = hyperparameters | {method.coefficient.name: 1.0}
+    unit: dict[str, Any] = hyperparameters | {method.coefficient.name: 1.0}
     floats = merged_floats(method, base, finetuned, in_by_out=in_by_out, **unit)
     write_tensors(
         path,

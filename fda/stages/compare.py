@@ -24,8 +24,8 @@ from fda.requests.runs import adapt_settings, changed_hyperparameters, missing_n
 from fda.stages.adapt import adapt_to_file, epochs
 from fda.stages.anchored import anchors_of
 from fda.stages.meter import Meter
-from fda.stages.scored import Scored
-from fda.stages.scoring import Candidate, Exam, answer, stay_in_memory
+from fda.stages.scored import SampleCounter
+from fda.stages.scoring import EvaluationSet, ModelToScore, answer, stay_in_memory
 from fda.stages.work import Work
 from fda.store.files import merged_file
 from fda.store.predictions import save_predictions
@@ -76,7 +76,7 @@ class _Comparison:
         self.data_notes: dict[tuple[str, str], str] = {}  # (task, split) → what is to be told of its samples
         self.split = cache(self._split)
         self.samples = cache(self._samples)
-        self.scored = Scored(work)
+        self.scored = SampleCounter(work)
         self.settings: dict[str, dict[str, Any]] = {}
         self.cost: dict[str, Meter] = {}
 
@@ -117,9 +117,9 @@ class _Comparison:
 
     def score(self, group: Sequence[Method]) -> None:
         """Let the methods' models answer every task's test split, and store their rows."""
-        candidates = [candidate for one in group for candidate in self._candidates(one)]
+        models = [scored for one in group for scored in self._models(one)]
         try:
-            found = self._answers(candidates, self._exams())
+            found = self._answers(models, self._sets())
         except Stopped:
             raise
         except Exception as error:
@@ -133,12 +133,12 @@ class _Comparison:
                     self.score([one])
             return
         for one in group:
-            answers = [given for own, given in zip(candidates, found, strict=True) if own.owner == one.name]
+            answers = [given for own, given in zip(models, found, strict=True) if own.owner == one.name]
             self._store(one, {task: given[task] for given in answers for task in given})
 
     def _data_stay_in_memory(self) -> bool:
         try:
-            return stay_in_memory(self._exams())
+            return stay_in_memory(self._sets())
         except Exception:  # the rows will say what is wrong with the data
             return True
 
@@ -216,8 +216,8 @@ class _Comparison:
                 one, base, self.work.finetuned, update_file, in_by_out=turn, pulse=self.work.pulse, **own
             )
             update = Checkpoint(update_file)
-            candidates = [Candidate(one.name, Scaled(base, update, value), self.tasks) for value in coefficient.sweep]
-            found = self._answers(candidates, self._exams(validation=True))
+            models = [ModelToScore(one.name, Scaled(base, update, value), self.tasks) for value in coefficient.sweep]
+            found = self._answers(models, self._sets(validation=True))
             curve = {name: [answers[name].value for answers in found] for name in self.tasks}
             average = [sum(scores) / len(self.tasks) for scores in zip(*curve.values(), strict=True)]
             best = coefficient.sweep[average.index(max(average))]  # the first, so the smallest, of equals
@@ -296,28 +296,28 @@ class _Comparison:
     def _samples(self, validation: bool) -> int:
         """Of all tasks' test or validation splits together; 1 where one cannot be loaded, which the rows will tell."""
         try:
-            return sum(len(exam.split) for exam in self._exams(validation=validation).values())
+            return sum(len(each.split) for each in self._sets(validation=validation).values())
         except Exception:
             return 1
 
-    def _candidates(self, one: Method) -> list[Candidate]:
+    def _models(self, one: Method) -> list[ModelToScore]:
         """The method's model; `individual` has a model a task."""
         if one.name == "individual":
-            return [Candidate(one.name, self.work.opened.tasks[name], (name,)) for name in self.tasks]
-        return [Candidate(one.name, Checkpoint(merged_file(self.work.folder, one.name)), self.tasks)]
+            return [ModelToScore(one.name, self.work.opened.tasks[name], (name,)) for name in self.tasks]
+        return [ModelToScore(one.name, Checkpoint(merged_file(self.work.folder, one.name)), self.tasks)]
 
-    def _exams(self, *, validation: bool = False) -> dict[str, Exam]:
+    def _sets(self, *, validation: bool = False) -> dict[str, EvaluationSet]:
         found = {}
         for name in self.tasks:
             data = self._data(name)
             split = self.split(name, data.validation_split if validation else data.split)
-            found[name] = Exam(split, self.heads[name], data)
+            found[name] = EvaluationSet(split, self.heads[name], data)
         return found
 
-    def _answers(self, candidates: Sequence[Candidate], exams: Mapping[str, Exam]) -> list[dict[str, Answers]]:
+    def _answers(self, models: Sequence[ModelToScore], sets: Mapping[str, EvaluationSet]) -> list[dict[str, Answers]]:
         work = self.work
         return answer(
-            work.opened.model, candidates, exams, work.device, should_stop=work.should_stop, told=self.scored.add
+            work.opened.model, models, sets, work.device, should_stop=work.should_stop, report=self.scored.add
         )
 
     def _data(self, task: str) -> Any:

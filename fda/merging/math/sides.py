@@ -33,10 +33,14 @@ class TransposedInputs:
     """A task's inputs that transpose weights back before its model computes logits. Moments are symmetric: no transpose."""
 
     def __init__(self, inputs: TaskMoments, names: Collection[str]) -> None:
-        self._inputs, self._names = inputs, names
+        self._inputs: Any = inputs  # anchors have only moments, real inputs are a whole TaskInputs
+        self._names = names
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._inputs, name)
+
+    def moments(self, examples: int | None = None) -> Mapping[str, "Tensor"]:
+        return self._inputs.moments(examples)
 
     def logits(self, weights: Weights, inputs: Any) -> "Tensor":
         stored = {name: transposed(name, tensor, self._names) for name, tensor in weights.items()}
