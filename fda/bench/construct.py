@@ -29,6 +29,7 @@ from fda.anchors.loss import live_tensors
 from fda.anchors.reference import reference_loop
 from fda.anchors.step import CompiledSteps, MakeStep, StepFunction, plain_step
 from fda.architectures.precision import has_fast_bfloat16
+from fda.atomic import write_text
 from fda.bench.forward import forward_step
 from fda.bench.units import UNITS, Unit
 from fda.settings import ConstructSettings, presets
@@ -168,8 +169,7 @@ def _target(unit: Unit, paper: ConstructSettings, start: Tensor, reference: _Run
     steps = CompiledSteps(torch.bfloat16 if has_fast_bfloat16(str(start.device)) else torch.float32)
     losses = _run(unit, paper, start, steps.step).losses
     deviation = max(abs(ours / theirs - 1) for ours, theirs in zip(losses, reference.losses, strict=False))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps({"target": losses[-1], "deviation": deviation, "of": named}), encoding="utf-8")
+    write_text(path, json.dumps({"target": losses[-1], "deviation": deviation, "of": named}))
     return losses[-1], deviation
 
 

