@@ -232,8 +232,8 @@ def grow(store: Store, run_id: str, random: np.random.Generator) -> None:
     """A few more steps of every unit."""
     for unit in store.units(run_id, "construct"):
         steps = range(unit.step, unit.step + GROWTH)
-        store.add_scalars(run_id, unit.key, _losses(random, steps))
-        store.update_unit(run_id, unit.key, step=unit.step + GROWTH, seconds=(unit.step + GROWTH) / 20)
+        step = unit.step + GROWTH
+        store.add_scalars(run_id, unit.key, _losses(random, steps), step=step, seconds=step / 20)
 
 
 def _busy(session: "CDPSession") -> float:

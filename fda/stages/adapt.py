@@ -157,10 +157,10 @@ def adapt_block(
     began = time.perf_counter()
     for event in events:
         if isinstance(event, Adapted):
-            work.store.add_scalars(work.run_id, key, rows)
-            work.store.update_unit(
+            work.store.add_scalars(
                 work.run_id,
                 key,
+                rows,
                 state="done",
                 step=epochs(one, settings),
                 loss=rows[-1][2],
@@ -172,9 +172,7 @@ def adapt_block(
         seen(event)
         rows.append(("adapt_loss", event.epoch, event.loss))
         if len(rows) >= SAVE_EVERY:
-            work.store.add_scalars(work.run_id, key, rows)
-            work.store.update_unit(
-                work.run_id, key, step=event.epoch + 1, loss=event.loss, seconds=time.perf_counter() - began
-            )
+            seconds = time.perf_counter() - began
+            work.store.add_scalars(work.run_id, key, rows, step=event.epoch + 1, loss=event.loss, seconds=seconds)
             rows = rows[-1:]
     raise AssertionError("adaptation ended without a result")

@@ -74,8 +74,7 @@ def skip_unchanged(work: Work, key: UnitKey, base: Parameters, finetuned: Parame
     moved = any(not torch.equal(tensor, finetuned[name]) for name, tensor in base.items())
     why = "moved only tensors that its output does not depend on" if moved else "left it as it is in the base"
     message = f"{UNCHANGED}: task {key.name!r} {why}, so block {key.block} has no anchors of it."
-    work.store.reset_unit(work.run_id, key)
-    work.store.update_unit(work.run_id, key, state="done", step=0, seconds=0.0, message=message)
+    work.store.reset_unit(work.run_id, key, state="done", step=0, seconds=0.0, message=message)
 
 
 def batches(units: Sequence[UnitKey], most: int) -> list[list[UnitKey]]:
@@ -150,13 +149,12 @@ class _Record:
     done: bool = False
 
     def begin(self) -> None:
-        self.reset()
-        self._update(state="running", step=0, steps=self.work.spec.construction.steps)
+        self.reset(state="running", steps=self.work.spec.construction.steps)
 
-    def reset(self) -> None:
-        """As if it had never been begun, unless it is finished."""
+    def reset(self, **columns: object) -> None:
+        """Make the unit pending, without numbers, unless it is finished."""
         if not self.done:
-            self.work.store.reset_unit(self.work.run_id, self.key)
+            self.work.store.reset_unit(self.work.run_id, self.key, **columns)
 
     def take(self, event: Event) -> None:
         if isinstance(event, Snapshot):
@@ -172,23 +170,18 @@ class _Record:
         if event.step in self.measures.steps:
             self.rows += self.measures.cosines(event.step, self.live, event.cosines)
         if len(self.rows) >= 20:
-            self._write()
-            self._update(step=event.step + 1, loss=event.angle_loss, seconds=event.seconds)
+            self._write(step=event.step + 1, loss=event.angle_loss, seconds=event.seconds)
 
     def _finish(self, event: Constructed) -> None:
         self.rows += self.measures.cosines(self.work.spec.construction.steps, event.live, event.cosines)
-        self._write()
-        save_anchors(self.work, self.key, event, **self.own)
+        save_anchors(self.work, self.key, event, **self.own)  # first: the unit is done once its file is whole
         step, seconds = self.last.step + 1, self.last.seconds
-        self._update(state="done", step=step, loss=event.angle_loss, best_step=event.step, seconds=seconds)
+        self._write(state="done", step=step, loss=event.angle_loss, best_step=event.step, seconds=seconds)
         self.done = True
 
-    def _write(self) -> None:
-        self.work.store.add_scalars(self.work.run_id, self.key, self.rows)
+    def _write(self, **columns: object) -> None:
+        self.work.store.add_scalars(self.work.run_id, self.key, self.rows, **columns)
         self.rows = []
-
-    def _update(self, **columns: object) -> None:
-        self.work.store.update_unit(self.work.run_id, self.key, **columns)
 
 
 def _construct_batch(

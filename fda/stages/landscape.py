@@ -243,8 +243,7 @@ def _piece(
             if should_stop():
                 raise Stopped
 
-        store.reset_unit(run_id, key)
-        store.update_unit(run_id, key, state="running", steps=len(points))
+        store.reset_unit(run_id, key, state="running", steps=len(points))
         began = written = time.perf_counter()
         rows: list[tuple[str, int, float]] = []
         lowest = float("inf")
@@ -256,9 +255,8 @@ def _piece(
                 rows += [(name, step, value) for name, value in found.items()]
                 now, last = time.perf_counter(), place == len(points) - 1
                 if last or now - written >= WRITE_SECONDS:
-                    store.add_scalars(run_id, key, rows)
                     state = "done" if last else "running"
-                    store.update_unit(run_id, key, state=state, step=place + 1, loss=lowest, seconds=now - began)
+                    store.add_scalars(run_id, key, rows, state=state, step=place + 1, loss=lowest, seconds=now - began)
                     rows, written = [], now
         except Stopped:
             store.reset_unit(run_id, key)

@@ -57,8 +57,7 @@ def _import_unit(
     block = work.opened.model.blocks[key.block].copy()
     base, finetuned = block.of(work.opened.base, work.device), block.of(work.opened.tasks[key.name], work.device)
     steps = settings.steps
-    store.reset_unit(run_id, key)
-    store.update_unit(run_id, key, state="running", step=0, steps=steps)
+    store.reset_unit(run_id, key, state="running", steps=steps)
     x = read_published_anchors(file)
     require_fitting(x, file, block, (settings.anchors, settings.tokens), images=work.opened.model.images)
     found = measured(block, base, finetuned, x.to(work.device), settings.distance, steps)
@@ -66,14 +65,10 @@ def _import_unit(
         skip_unchanged(work, key, base, finetuned)
         return
     measures = measures_of(work, key, block, base, finetuned, real, (steps,))
-    store.add_scalars(
-        run_id,
-        key,
-        [("angle_loss", steps, found.angle_loss), *measures.cosines(steps, found.live, found.cosines)],
-    )
     measures.at(Snapshot(steps, x.to(work.device), found.live))
     save_anchors(work, key, found, source=file)
-    store.update_unit(run_id, key, state="done", step=steps, loss=found.angle_loss, best_step=steps)
+    rows = [("angle_loss", steps, found.angle_loss), *measures.cosines(steps, found.live, found.cosines)]
+    store.add_scalars(run_id, key, rows, state="done", step=steps, loss=found.angle_loss, best_step=steps)
 
 
 def require_fitting(x: Tensor, file: Path, block: Block, first: tuple[int, int], *, images: bool) -> None:

@@ -50,8 +50,9 @@ class Numbers(Database):
             ).fetchall()
         return [Unit(UnitKey(*row[:3]), *row[3:]) for row in rows]
 
-    def reset_unit(self, run_id: str, key: UnitKey) -> None:
-        """Back to pending, without its scalars and snapshots: the unit begins anew."""
+    def reset_unit(self, run_id: str, key: UnitKey, **changes: Any) -> None:
+        """Delete a unit's scalars and snapshots, make it pending, then set `changes` as `update_unit`, in one transaction."""
+        changes = _unit_columns(changes)
         with self._writing(run_id) as (connection, run):
             unit = _unit_row(connection, run, key)
             connection.execute("DELETE FROM scalars WHERE unit = ?", (unit,))
@@ -61,23 +62,18 @@ class Numbers(Database):
                 "message = NULL WHERE id = ?",
                 (unit,),
             )
+            _set_columns(connection, unit, changes)
 
     def update_unit(self, run_id: str, key: UnitKey, **changes: Any) -> None:
         """Set any of state, step, steps, loss, best_step, seconds, message; a NaN reads as None."""
-        unknown = changes.keys() - _UNIT_COLUMNS.keys()
-        if unknown:
-            raise TypeError(f"a unit has no {', '.join(sorted(unknown))}")
-        values = [None if value is None else _UNIT_COLUMNS[name](value) for name, value in changes.items()]
+        changes = _unit_columns(changes)
         with self._writing(run_id) as (connection, run):
-            unit = _unit_row(connection, run, key)
-            if changes:
-                assignments = ", ".join(f"{name} = ?" for name in changes)
-                connection.execute(f"UPDATE units SET {assignments} WHERE id = ?", (*values, unit))
+            _set_columns(connection, _unit_row(connection, run, key), changes)
 
     # scalars and snapshots -------------------------------------------------------------------------------------------
-    def add_scalars(self, run_id: str, key: UnitKey, rows: Iterable[tuple[str, int, float]]) -> None:
-        """Add (key, step, value) of one unit in one transaction; a value already there is replaced."""
-        rows = [(name, int(step), float(value)) for name, step, value in rows]
+    def add_scalars(self, run_id: str, key: UnitKey, rows: Iterable[tuple[str, int, float]], **changes: Any) -> None:
+        """Add or replace a unit's (key, step, value), and set `changes` as `update_unit`, in one transaction."""
+        rows, changes = [(name, int(step), float(value)) for name, step, value in rows], _unit_columns(changes)
         with self._writing(run_id) as (connection, run):
             unit = _unit_row(connection, run, key)
             names = sorted({name for name, _, _ in rows})
@@ -87,6 +83,7 @@ class Numbers(Database):
                 "INSERT OR REPLACE INTO scalars (unit, key, step, value) VALUES (?, ?, ?, ?)",
                 [(unit, ids[name], step, value) for name, step, value in rows],
             )
+            _set_columns(connection, unit, changes)
 
     def scalar_names(self, run_id: str, *, stage: Stage = "construct") -> list[str]:
         """The keys, sorted, for which units of this stage have numbers."""
@@ -260,6 +257,19 @@ def _unit_row(connection: sqlite3.Connection, run: int, key: UnitKey) -> int:
     if row is None:
         raise KeyError(f"{key} was not added to the run")
     return row[0]
+
+
+def _unit_columns(changes: dict[str, Any]) -> dict[str, Any]:
+    """Column → value as SQLite stores it. TypeError for a column that units do not have."""
+    if unknown := changes.keys() - _UNIT_COLUMNS.keys():
+        raise TypeError(f"a unit has no {', '.join(sorted(unknown))}")
+    return {name: None if value is None else _UNIT_COLUMNS[name](value) for name, value in changes.items()}
+
+
+def _set_columns(connection: sqlite3.Connection, unit: int, changes: dict[str, Any]) -> None:
+    if changes:
+        assignments = ", ".join(f"{name} = ?" for name in changes)
+        connection.execute(f"UPDATE units SET {assignments} WHERE id = ?", (*changes.values(), unit))
 
 
 def _key_id(connection: sqlite3.Connection, name: str) -> int | None:
