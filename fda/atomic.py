@@ -1,4 +1,4 @@
-"""Write a file whole or not at all, synced to disk before it appears. The only atomic write of the package."""
+"""Atomic file writes: a reader sees the old file or the complete new one, which survives a power failure."""
 
 import contextlib
 import os
@@ -11,8 +11,8 @@ from pathlib import Path
 def whole_file(path: Path, *, replace: bool = True) -> Iterator[Path]:
     """Yield a temporary path to write to; when the block ends, sync that file and move it to `path`.
 
-    The file at `path` stays until then. If the block raises, the temporary file is removed. With `replace=False`, an existing
-    file at `path` is kept and FileExistsError raised. Missing folders are created.
+    If the block raises, the temporary file is deleted and `path` keeps its old content. With `replace=False`, an existing file
+    is kept and FileExistsError raised. The folder is created if missing.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.part")  # threads may write the same path
@@ -30,13 +30,13 @@ def whole_file(path: Path, *, replace: bool = True) -> Iterator[Path]:
 
 
 def write_text(path: Path, text: str, *, replace: bool = True) -> None:
-    """Write a UTF-8 text file whole or not at all; see `whole_file`."""
+    """Write a text file atomically; `replace` as in `whole_file`."""
     with whole_file(path, replace=replace) as part:
         part.write_text(text, encoding="utf-8")
 
 
 def sync(path: Path) -> None:
-    """Flush a file or folder to disk, so that it survives a power failure."""
+    """Flush a file or folder to the disk, so that it survives a power failure."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -1,12 +1,12 @@
-"""What is recorded of a unit's anchors beside the loss, at the steps of its snapshots: the paper's figures 3, 4 and 5.
+"""Record measures of a unit's anchors at its snapshot steps, for the paper's figures 3, 4 and 5.
 
   always            snapshot `spectrum`; scalars `effective_rank`, `tail_energy`, `cosine/TENSOR` of each live tensor
   with real inputs  snapshots `similarity_by_share` (at 2, 4 … 100 % of d) and `angles` (at 20 %)
-                    scalars `similarity` (at 20 %), and at some steps `projection_energy` and `projection_energy_merged`;
-                    once, the same of a held-out batch of real inputs, ending in `_real`
-  at the last step  snapshots `map` (n + m, 2) and `nearest` (n, 5, 2: place, cosine), flattened
+                    scalars `similarity` (at 20 %); at every fourth snapshot `projection_energy` and
+                    `projection_energy_merged`; once, both for a held-out batch of real inputs, ending in `_real`
+  at the last step  snapshots `map` (n + m, 2) and `nearest` (n, 5, 2: index, cosine), flattened
 
-Only reads: anchors come out the same with and without it. The measures themselves are in `fda.analysis`.
+Measuring does not change the anchors. `fda.analysis` computes the measures.
 """
 
 from collections.abc import Iterable, Sequence
@@ -28,18 +28,17 @@ from fda.store.store import Store, UnitKey
 SHARES = tuple(step / 50 for step in range(1, 51))  # of d, in `similarity_by_share`
 NEAREST = 5
 CONE = 6  # batches of real inputs whose updates span the cone; one more is held out
-PROJECTED = 4  # projection energy at every fourth snapshot, for each costs two passes through the block
-MOST_CONE_BYTES = 2**29  # beyond this the cone is left out, as for the MLP of a 13-billion-parameter model
+PROJECTED = 4  # projection energy at every fourth snapshot only, since each costs two passes through the block
+MOST_CONE_BYTES = 2**29  # no cone for larger blocks, such as the MLP of a 13-billion-parameter model
 
 Scalars = list[tuple[str, int, float]]
 
 
 @dataclass
 class Measures:
-    """The recorder of one unit. `real`: real block inputs (m, tokens, d) on the unit's device, or None.
+    """Records one unit. `real`: real block inputs (m, tokens, d) on the unit's device, or None.
 
-    `merged`: the block's tensors of the merged model at which projection energy is taken a second time; not used without
-    real inputs.
+    `merged`: the merged model's tensors of the block, for `projection_energy_merged`; unused without real inputs.
     """
 
     store: Store
@@ -56,7 +55,7 @@ class Measures:
     _cones: dict[str, Tensor] = field(default_factory=dict, repr=False)
 
     def at(self, event: Snapshot) -> None:
-        """Record what a snapshot shows."""
+        """Measure a snapshot's anchors and write the numbers."""
         step, anchors = event.step, event.anchors
         spectrum, own = decomposed(anchors)
         width = anchors.shape[-1]
@@ -73,7 +72,7 @@ class Measures:
         self.store.add_scalars(self.run_id, self.key, rows)
 
     def cosines(self, step: int, live: Iterable[str], cosines: Iterable[float]) -> Scalars:
-        """Rows of the cosine of the induced gradient with the task vector, tensor by tensor."""
+        """Rows of the cosine between induced gradient and task vector, one a tensor."""
         return [(f"cosine/{name}", step, value) for name, value in zip(live, cosines, strict=True)]
 
     def _alignment(self, step: int, own: Tensor) -> Scalars:
@@ -103,7 +102,7 @@ class Measures:
 
     def _energy(self, name: str, step: int, cone: str, parameters: Parameters, x: Tensor) -> Scalars:
         update = induced_update(self.block, parameters, self.finetuned, x, self.adaptation)
-        if not update.any():  # anchors so large or small that the block does not feel the weights: no direction
+        if not update.any():  # anchors so extreme that the output does not depend on the weights: no direction
             return []
         return [(name, step, projection_energy(self._cones[cone], update))]
 

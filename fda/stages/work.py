@@ -1,4 +1,4 @@
-"""What every stage of a run's work is given: the run, its checkpoints, its device, and a way to hear that it should stop."""
+"""What every stage receives: the run, its checkpoints, its device, and a way to learn that the run should stop."""
 
 import sys
 from collections.abc import Callable
@@ -31,26 +31,26 @@ class Work:
 
     @property
     def blocks(self) -> list[Block]:
-        """The blocks that the spec names; all of them if it names none."""
+        """The blocks that the spec names, or all if it names none."""
         chosen = self.spec.blocks or range(len(self.opened.model.blocks))
         return [self.opened.model.blocks[index] for index in chosen]
 
     @property
     def finetuned(self) -> list[Weights]:
-        """In the order of `spec.tasks`."""
+        """The finetuned weights in the order of `spec.tasks`."""
         return [self.opened.tasks[name] for name in self.spec.tasks]
 
     def keep(self, path: Path) -> None:
-        """Record a file of the run's folder that is finished: its size and checksum."""
+        """Record the size and checksum of a finished file in the run's folder."""
         keep(self.store, self.run_id, path)
 
     def is_whole(self, path: Path) -> bool:
-        """Is the file there, as it was written? One that is damaged is named in the log, and is to be made again."""
+        """Whether the file exists and is unchanged since it was written. Logs a damaged file; the caller makes it again."""
         record = self.store.files(self.run_id).get(path.relative_to(self.folder).as_posix())
-        told = damage(path, record) if record is not None or path.is_file() else "is missing"
-        if told is not None and told != "is missing":
-            print(f"fda: {path} {told}: it is made again.", file=sys.stderr, flush=True)
-        return told is None
+        problem = damage(path, record) if record is not None or path.is_file() else "is missing"
+        if problem is not None and problem != "is missing":
+            print(f"fda: {path} {problem}: it is made again.", file=sys.stderr, flush=True)
+        return problem is None
 
     def pulse(self) -> None:
         if self.should_stop():

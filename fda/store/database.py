@@ -51,9 +51,9 @@ class Database:
 
     @contextmanager
     def held_open(self) -> Iterator[None]:
-        """Hold a connection open so that writes do not close the last one: SQLite then checkpoints each time.
+        """Hold an unused connection open, so that SQLite does not remove the WAL after every write of a worker.
 
-        A write takes 0.15 ms instead of 1.1 ms. A worker holds it for its lifetime and uses it for nothing else.
+        A write then takes 0.15 ms instead of 1.1 ms.
         """
         with self._readable_errors():
             connection = self._connect()
