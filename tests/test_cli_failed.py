@@ -44,7 +44,7 @@ def test_compare_adapts_the_blocks_that_a_run_of_some_blocks_has(fda_home, tiny_
     (source,) = Store().runs()
     cli_runs.compare(str(tiny_zoo), anchors=source.run_id, methods="fda:ta", device="cpu")
     told = (
-        f"fda: only block 1 is adapted, as run {source.run_id} has anchors of no other; the others stay as in the base."
+        f"fda: only block 1 is adapted, as run {source.run_id} has anchors of no other block; the others stay as in the base."
     )
     assert told in capsys.readouterr().err
     run = Store().runs()[0]

@@ -1,4 +1,4 @@
-"""`python -m fda estimate`: what a run will take, before it is started."""
+"""`python -m fda estimate`: predict a run's time, memory and disk before it is launched."""
 
 import json
 from typing import Annotated, Any
@@ -26,7 +26,7 @@ def estimate(
     blocks: BlocksOption = None,
     preset: Annotated[str, typer.Option(help="paper or fast")] = "fast",
     methods: Annotated[
-        str | None, typer.Option(help="methods compared afterwards, as `compare` takes them; default: none")
+        str | None, typer.Option(help="methods to compare afterwards, as for `compare`; default: none")
     ] = None,
     sweep: SweepOption = False,
     method_settings: SetOption = None,
@@ -35,7 +35,7 @@ def estimate(
     json_file: JsonOption = None,
     **settings: Any,
 ) -> None:
-    """Time, memory and disk that a construct run will take, from some seconds of its own work on this device."""
+    """Predict time, memory and disk of a construct run from a few seconds of its work on this device."""
     from dataclasses import asdict
 
     from fda.cli.output import require_folder, write_whole
@@ -59,7 +59,7 @@ def estimate(
     chosen = known_tasks(loaded, split_list(tasks))
     words, adaptation = split_list(methods), read_adaptation(adapt or ())
     if sweep and not words:
-        raise UserError("--sweep is given, but no method: name some with --methods, or leave it out.")
+        raise UserError("--sweep needs methods: name some with --methods, or leave it out.")
     spec = make_spec(
         zoo,
         tasks=chosen,
