@@ -1,8 +1,8 @@
 """The demo's image tasks: small labelled pictures from scikit-learn, scikit-image and real fonts, in three splits.
 
-Splits are apart in truth: crops of one picture come from disjoint cells of it, letters of the splits from different
-font files, digits from different stretches of the original file (so mostly from different writers).
-Knows nothing of files or models: `fda.demo.write` saves what this makes.
+Splits share no content: crops of one picture come from disjoint cells of it, letters of the splits from different font
+files, digits from different stretches of the original file (so mostly from different writers).
+Knows nothing of files or models; `fda.demo.write` saves the tasks.
 """
 
 import zlib
@@ -22,7 +22,7 @@ SPLITS = ("train", "validation", "test")
 
 @dataclass(frozen=True)
 class Split:
-    """Pictures of 32 x 32 RGB and the index of each one's class."""
+    """RGB pictures of 32 × 32 and the class index of each."""
 
     images: list[Image.Image]
     labels: list[int]
@@ -30,7 +30,7 @@ class Split:
 
 @dataclass(frozen=True)
 class ImageTask:
-    """A task before it is written: `encoding` is the picture format that keeps it small without harm."""
+    """A task before it is written; `encoding` is the picture format that keeps its files small."""
 
     name: str
     title: str
@@ -44,7 +44,7 @@ class ImageTask:
 class CropPlan:
     """How pictures are cut up: cells of `cell` pixels, crops of at least `smallest` pixels inside one cell.
 
-    Cells whose grey levels deviate by less than `detail` (of 255) are left out: a patch of plain sky is in no one picture.
+    Cells whose grey levels have a standard deviation below `detail` (of 255) are left out: plain sky identifies no picture.
     """
 
     cell: int
@@ -55,7 +55,7 @@ class CropPlan:
 
 
 def stream(seed: int, name: str) -> np.random.Generator:
-    """A random stream of its own for every task, so that adding one changes no other."""
+    """A separate random stream for every task, so that adding a task changes no other."""
     return np.random.default_rng([seed, zlib.crc32(name.encode())])
 
 
@@ -64,7 +64,7 @@ def small(image: Image.Image) -> Image.Image:
 
 
 def crops(picture: np.ndarray, plan: CropPlan, rng: np.random.Generator) -> dict[str, list[Image.Image]]:
-    """Random square crops per split. Every cell of the picture belongs to one split, and no crop leaves its cell."""
+    """Random square crops per split. Every cell of the picture belongs to one split and contains its crops."""
     image = Image.fromarray(picture)
     grey = np.asarray(image.convert("L"))
     corners = [

@@ -1,4 +1,4 @@
-"""Train the demo's models: one pretrained on a mixture, then one finetuned per task with everything but the blocks frozen.
+"""Train the demo's models: pretrain one on a mixture, then finetune the blocks of one per task.
 
 Takes prepared tensors and returns state dicts and heads; reads and writes no file.
 """
@@ -49,7 +49,7 @@ def accuracy(model: nn.Module, head: Tensor, data: Labelled) -> float:
 
 
 def jitter(images: Tensor, generator: torch.Generator) -> Tensor:
-    """The batch, every picture shifted by up to two pixels with its edge repeated."""
+    """Shift every picture of the batch by up to two pixels, repeating its edge."""
     padded = F.pad(images, (2, 2, 2, 2), mode="replicate")
     rows, columns = torch.randint(0, 5, (2, len(images), 1), generator=generator) + torch.arange(images.shape[-1])
     which = torch.arange(len(images))[:, None, None]
@@ -67,7 +67,7 @@ def optimiser(parameters: list[nn.Parameter], lr: float, decay: float, steps: in
 
 
 def pretrain(problems: list[Problem], seed: int) -> tuple[nn.Module, dict[str, Tensor]]:
-    """Train a new model on all problems together, batch by batch in random order; the model and each problem's head."""
+    """Train a new model on batches of all problems in random order; return it with each problem's head."""
     torch.manual_seed(seed)
     generator = torch.Generator().manual_seed(seed)
     model = new_model()
