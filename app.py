@@ -5,6 +5,6 @@ from starlette.middleware import Middleware
 
 from fda.ui import feed
 from fda.ui.guard import Guard
-from fda.ui.warm import warm
+from fda.ui.preload import preload
 
-app = st.App("pages/frame.py", lifespan=warm, routes=[feed.route()], middleware=[Middleware(Guard)])
+app = st.App("pages/frame.py", lifespan=preload, routes=[feed.route()], middleware=[Middleware(Guard)])

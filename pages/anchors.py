@@ -10,6 +10,8 @@ from fda.escape import markdown
 from fda.figures.anchors import STEP
 from fda.figures.ridge import SHAPES
 from fda.figures.scrub import Scrubbed
+from fda.measures import ANGLES, SIMILARITY_BY_SHARE
+from fda.measures import SPECTRUM as SPECTRUM_MEASURE
 from fda.report import anchors
 from fda.report.command import run_commands
 from fda.report.format import plural
@@ -27,7 +29,6 @@ from fda.ui.theme import theme
 
 TICK = 2.0
 SPECTRUM, ALIGNMENT, ACROSS, REAL = VIEWS = ("Spectrum", "Alignment", "Across units", "Real inputs")
-PAGE = "anchors"  # begins the keys of this page
 
 st.title("Anchors", anchor=False)
 st.caption(
@@ -262,12 +263,9 @@ def export(
         return figures[name].at(at)
 
     spread = {"tasks": (None, [block]), "blocks": ([task], None)}.get(over, ([task], [block]))
-    tables = {
-        "Measures": partial(anchors_tables.measures_table, known, names, task, block),
-        "Spectra": partial(anchors_tables.snapshots_table, records, "spectrum"),
-        "Similarity by share": partial(anchors_tables.snapshots_table, records, "similarity_by_share"),
-        "Principal angles": partial(anchors_tables.snapshots_table, records, "angles"),
-    }
+    tables = {"Measures": partial(anchors_tables.measures_table, known, names, task, block)}
+    for measure in (SPECTRUM_MEASURE, SIMILARITY_BY_SHARE, ANGLES):
+        tables[measure.title] = partial(anchors_tables.snapshots_table, records, measure.key)
     if over != "steps":
         names_, blocks_ = spread
         tables[f"Spectra over {over}"] = partial(

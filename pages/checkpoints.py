@@ -78,8 +78,6 @@ try:
 except UserError as error:
     stop_with([str(error)])
 
-for problem in found["problems"]:
-    notices.problem(problem)
 if found["description"]:
     st.markdown(markdown(found["description"]))
 

@@ -67,14 +67,14 @@ def controls(setting: Setting) -> None:
                 if name == "start":
                     choose("Start", list(CHOICES[name]), name, said[name], width=CONTROL_WIDTH)
                     continue
-                label, told = LABELS[name]
+                label, hint = LABELS[name]
                 idle = name == "sigma" and setting.start == "weight"
                 slider(
                     label,
                     CHOICES[name],
                     said[name],
                     key=name,
-                    told=told,
+                    hint=hint,
                     on_pick=partial(pick, name),
                     disabled=idle,
                     width=CONTROL_WIDTH,

@@ -11,6 +11,7 @@ import plotly.graph_objects as go
 import streamlit as st
 
 from fda.figures.look import blank
+from fda.measures import FIGURES, SPECTRUM, STAGES, Figure
 from fda.report import live
 from fda.report.command import run_commands
 from fda.report.format import duration
@@ -29,23 +30,6 @@ from fda.ui.ticker import ticker, told
 
 TICK = 1.0
 FOLLOW = "the unit at work"
-STAGES = {
-    "construct": "constructing anchors",
-    "adapt": "adapting blocks",
-    "evaluate": "scoring methods",
-    "landscape": "scoring the plane",
-}
-ALTS = {
-    "progress": "Map of construction progress, tasks by blocks",
-    "methods": "Map of progress of the merging methods",
-    "loss": "Angle loss over steps, a curve for each task and block",
-    "similarity": "Subspace similarity of anchors and real inputs over steps, with the chance line",
-    "projection": "Projection energy of the anchors' updates over steps, with the line of held-out real data",
-    "tail": "Tail energy of the anchors' spectra over steps",
-    "cosines": "Cosine of the induced gradient with the task vector, by tensor",
-    "spectrum": "Singular values of the anchors at several steps",
-    "memory": "Memory in use over time",
-}
 MANY_UNITS = 32
 
 more_methods.go_on()
@@ -156,7 +140,6 @@ def show(picture: live.Picture, view: live.View) -> None:
     """The figures, which `follow` keeps up to date, and why there are none."""
     if run.message and run.state in RESUMABLE:
         (notices.empty if run.state == "cancelled" else notices.problem)(run.message)
-    maps = [name for name in ("progress", "methods") if name in picture.figures]
     if not picture.units:
         waiting = "The worker is starting: figures appear with the first steps." if run.active else (
             "This run ended before its first step: the log below says why."
@@ -164,11 +147,20 @@ def show(picture: live.Picture, view: live.View) -> None:
         notices.empty(waiting)
     if picture.units and "loss" not in picture.figures and (view.tasks or view.blocks):
         notices.empty("No unit of this choice has begun: choose other tasks or blocks above, or wait for it.")
-    for row in (maps, ("loss", "similarity"), ("spectrum", "projection"), ("tail", "cosines"), ("memory",)):
-        for column, name in zip(st.columns(len(row), gap="medium") if row else (), row, strict=True):
+    for row in rows(picture):
+        for column, figure in zip(st.columns(len(row), gap="medium"), row, strict=True):
             with column:
-                if name in picture.figures:
-                    plot(picture.figures[name], key=f"watch-{name}", alt=ALTS[name])
+                if figure.name in picture.figures:
+                    plot(picture.figures[figure.name], key=f"watch-{figure.name}", alt=figure.alt)
+
+
+def rows(picture: live.Picture) -> list[list[Figure]]:
+    """The figures by row; a place stays empty until there are numbers. A map alone takes the whole width."""
+    grouped: dict[int, list[Figure]] = {}
+    for _, figure in FIGURES.values():
+        if figure.reads != "units" or figure.name in picture.figures:
+            grouped.setdefault(figure.row, []).append(figure)
+    return list(grouped.values())
 
 
 def tell(run: Run, units: list[Unit], figures: Mapping[str, str], seen: str) -> dict[str, Any]:
@@ -228,16 +220,15 @@ def export(known: Store, run: Run, view: live.View) -> None:
         f"fda-{run.run_id}",
         tables={
             "Units": lambda: live.units_table(known.units(run.run_id)),
-            "Angle loss": lambda: live.scalars_table(known, run.run_id, "angle_loss", "angle_loss"),
-            "Similarity": lambda: live.scalars_table(known, run.run_id, "similarity", "similarity"),
-            "Tail energy": lambda: live.scalars_table(known, run.run_id, "tail_energy", "tail_energy"),
-            "Projection energy": lambda: live.scalars_table(
-                known, run.run_id, "projection_energy", "projection_energy"
-            ),
-            "Spectrum": lambda: live.spectrum_table(known, run.run_id, unit()),
+            **{
+                measure.title: partial(live.scalars_table, known, run.run_id, measure.key, measure.key)
+                for measure, _ in FIGURES.values()
+                if measure.kind == "scalar"
+            },
+            SPECTRUM.title: lambda: live.spectrum_table(known, run.run_id, unit()),
         },
         texts=[run_report_file(run.run_id, theme())],
-        figures={name.capitalize(): partial(redraw, name) for name in ALTS},
+        figures={measure.title: partial(redraw, name) for name, (measure, _) in FIGURES.items()},
     )
 
 

@@ -49,3 +49,9 @@ def test_an_installed_package_brings_the_demo_zoo_and_the_command(installed, fda
     listed = subprocess.run(command, capture_output=True, text=True, cwd=installed.parent, env=environment, check=True)
     assert re.search(r"^demo: .*\(5 tasks: digits, ", listed.stdout, re.MULTILINE)
     assert (installed / "fda" / "assets" / "demo").is_dir()
+
+
+def test_an_installed_package_brings_every_file_of_the_package_that_is_not_python(installed):
+    scripts = {path.relative_to(REPO) for path in (REPO / "fda").rglob("*") if path.suffix in (".js", ".css", ".html")}
+    assert {path.suffix for path in scripts} == {".js", ".css", ".html"}
+    assert [str(path) for path in scripts if not (installed / path).is_file()] == []

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-TOP_FRACTION = 0.2  # k = 20 % of d, as in the paper's figure 4
+from fda.measures import TOP_SHARE
 
 
 def as_matrix(x: Tensor) -> Tensor:
@@ -11,18 +11,13 @@ def as_matrix(x: Tensor) -> Tensor:
     return x.detach().reshape(-1, x.shape[-1]).double()
 
 
-def normalised_spectrum(x: Tensor) -> Tensor:
-    """Singular values of the ((n·tokens) × d) matrix, descending, divided by the largest; shape (min(n·tokens, d),).
-
-    Paper, figure 3. From the eigenvalues of the d × d Gram matrix in float64: values below 1e-8 are rounding.
-    """
-    matrix = as_matrix(x)
-    values = torch.linalg.eigvalsh(matrix.T @ matrix).clamp_min(0).sqrt().flip(0)[: min(matrix.shape)]
-    return values / values[0].clamp_min(torch.finfo(values.dtype).tiny)
-
-
 def decomposed(x: Tensor) -> tuple[Tensor, Tensor]:
-    """(spectrum, directions): `normalised_spectrum` and every `top_directions` (d, d), at the cost of one."""
+    """(spectrum, directions) of the ((n·tokens) × d) matrix (paper, figure 3).
+
+    Spectrum: singular values, descending, divided by the largest; shape (min(n·tokens, d),). Directions: the right singular
+    vectors as columns, ascending; (d, d). From the eigenvalues of the d × d Gram matrix in float64: values below 1e-8 are
+    rounding.
+    """
     matrix = as_matrix(x)
     values, vectors = torch.linalg.eigh(matrix.T @ matrix)
     values = values.clamp_min(0).sqrt().flip(0)[: min(matrix.shape)]
@@ -42,14 +37,14 @@ def subspace_similarity(directions: Tensor, others: Tensor) -> float:
     return float((directions.T @ others).square().sum() / directions.shape[1])
 
 
-def top_count(width: int, share: float = TOP_FRACTION) -> int:
+def top_count(width: int, share: float = TOP_SHARE) -> int:
     """k: how many of d directions are the top `share` of them, at least one (paper, figure 4: 20 %)."""
     if not 0 < share <= 1:
         raise ValueError(f"a share of the directions lies in (0, 1], not {share}")
     return max(1, round(share * width))
 
 
-def tail_energy(spectrum: Tensor, width: int, share: float = TOP_FRACTION) -> float:
+def tail_energy(spectrum: Tensor, width: int, share: float = TOP_SHARE) -> float:
     """Σ_{j>k} s_j² / Σ_j s_j² of a descending spectrum s of vectors of length d = `width`, with k = `share` of d; 0..1.
 
     The long tail of the paper's figure 3 as one number: 0 if the top k directions hold everything, (d − k) / d for a flat

@@ -6,10 +6,11 @@ Widens the paper's figure 4, which has one k and one number. The directions them
 import torch
 from torch import Tensor
 
-from fda.analysis.spectrum import TOP_FRACTION, subspace_similarity, top_count, top_directions
+from fda.analysis.spectrum import subspace_similarity, top_count, top_directions
+from fda.measures import TOP_SHARE
 
 
-def similarity(x: Tensor, others: Tensor, share: float = TOP_FRACTION) -> float:
+def similarity(x: Tensor, others: Tensor, share: float = TOP_SHARE) -> float:
     """‖V_aᵀ V_r‖_F² / k of the top k = `share` of d right singular vectors of two inputs (…, d); 0..1.
 
     Paper, figure 4, there with 20 % and real block inputs as `others`. To be read against `chance`.
@@ -34,7 +35,7 @@ def similarity_by_count(directions: Tensor, others: Tensor) -> Tensor:
     return corners / torch.arange(1, len(corners) + 1, dtype=corners.dtype, device=corners.device)
 
 
-def chance(width: int, share: float = TOP_FRACTION) -> float:
+def chance(width: int, share: float = TOP_SHARE) -> float:
     """k/d: the expected similarity of two random k-dimensional subspaces of ℝᵈ (paper, figure 4, its dashed line)."""
     return top_count(width, share) / width
 

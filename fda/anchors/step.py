@@ -9,7 +9,7 @@ derivative took 1.5 times as long on the demo's block and 1.6 times on RoBERTa's
 """
 
 from collections.abc import Callable, Sequence
-from threading import Lock, Thread
+from threading import Lock
 from typing import Any
 
 import torch
@@ -83,7 +83,7 @@ class CompiledSteps:
         task_vector = {name: own[name] - base[name] for name in live}
         kind = (len(finetuned), tuple(shape), distance, live, tuple(block.shapes.items()))
         with self._lock:
-            while kind in self._compiled and not _same(self._sample[kind], block, base):
+            while kind in self._compiled and not _same_function(self._sample[kind], block, base):
                 kind = (*kind, "another function of the same shapes")
             if kind not in self._compiled:
                 some = next(iter(base.values()))
@@ -93,8 +93,6 @@ class CompiledSteps:
                     composition = torch.vmap(composition, in_dims=(0, None, 0, 0))
                     matrix = matrix.expand(len(finetuned), *matrix.shape).contiguous()
                 compiled = torch.compile(composition, options=compiler_options(some.device))
-                if some.device.type == "cpu":
-                    Thread(target=_ask_compiler, daemon=True).start()
                 compiled(matrix, base, own, task_vector)
                 self._compiled[kind], self._sample[kind] = compiled, block.copy()  # its owner goes on using it
             compiled = self._compiled[kind]
@@ -111,18 +109,11 @@ class CompiledSteps:
 
 
 def compiler_options(device: torch.device) -> dict[str, bool]:
-    """What the compiler is told. On a CPU a step's kernels are called from C++: a tenth less time, and lanes do not wait for
-    each other, for called from Python every kernel holds the interpreter's lock while it computes. All of it is one file, for
-    which headers compiled beforehand cost more than they save.
+    """Options of `torch.compile`. On a CPU kernels are called from C++: that takes a tenth less time, and lanes do not wait for
+    each other, because a kernel called from Python holds the interpreter's lock while it computes. Precompiled headers are
+    off: we compile a single file.
     """
     return {"cpp_wrapper": True, "cpp_cache_precompile_headers": False} if device.type == "cpu" else {}
-
-
-def _ask_compiler() -> None:
-    """Find out which vector instructions compiler and processor have, which takes seconds, while the step is being traced."""
-    from torch._inductor.cpu_vec_isa import pick_vec_isa
-
-    pick_vec_isa()
 
 
 def _composition(block: Block, live: tuple[str, ...], shape: torch.Size, distance: Distance) -> Callable[..., Any]:
@@ -140,8 +131,12 @@ def _composition(block: Block, live: tuple[str, ...], shape: torch.Size, distanc
 
 
 @torch.no_grad()
-def _same(sample: Block, block: Block, parameters: Parameters) -> bool:
-    """Whether two blocks of equal shapes are one function (heads, masks and norms do not show in shapes)."""
+def _same_function(sample: Block, block: Block, parameters: Parameters) -> bool:
+    """Whether two blocks of equal shapes compute the same, so that one compiled step serves both.
+
+    Heads, masks and norms do not show in shapes, so both answer the same random input. Compiling takes 25 s on the demo's
+    block: a step for each of its four blocks would take the main job past its limit of 60 s.
+    """
     x = torch.randn(2, block.probe_tokens, block.width, generator=torch.Generator().manual_seed(0))
     x = x.to(next(iter(parameters.values())))
     return bool(torch.allclose(sample(parameters, x), block(parameters, x), rtol=1e-4, atol=1e-5))

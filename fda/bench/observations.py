@@ -11,19 +11,12 @@ from typing import Any
 import numpy as np
 
 from fda.errors import UserError
+from fda.measures import SCALARS
 from fda.requests.runs import construct_settings, make_spec
 from fda.stages.worker import run_here
 from fda.store.store import Store
 from fda.zoos.zoo import load_zoo
 
-MEASURES = (
-    "angle_loss",
-    "tail_energy",
-    "effective_rank",
-    "similarity",
-    "projection_energy",
-    "projection_energy_merged",
-)
 SIGMA = 0.01  # of init gauss: the paper's best
 INITS = ("weight", "gauss")
 
@@ -68,21 +61,21 @@ def bench_observations(
 def observed(store: Store, runs: Sequence[str], preset: str, init: str) -> list[Observed]:
     """The measures that these runs, one a seed, recorded."""
     rows = []
-    for measure in MEASURES:
+    for measure in SCALARS:
         ends = [
-            np.array([values[[0, -1]] for _, values in store.scalars(run, measure, points=None).values()])
+            np.array([values[[0, -1]] for _, values in store.scalars(run, measure.key, points=None).values()])
             for run in runs
         ]  # one (units, 2) a run
         if any(of_run.size == 0 for of_run in ends):
             continue
-        lines = [store.scalars(run, f"{measure}_real", points=1).values() for run in runs]
+        lines = [store.scalars(run, measure.real_key, points=1).values() for run in runs]
         real = [values[-1] for of_run in lines for _, values in of_run]
         every = np.concatenate(ends)
         rows.append(
             Observed(
                 preset,
                 init,
-                measure,
+                measure.key,
                 [float(of_run[:, 0].mean()) for of_run in ends],
                 [float(of_run[:, 1].mean()) for of_run in ends],
                 float((every[:, 1] > every[:, 0]).mean()),

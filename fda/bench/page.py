@@ -17,6 +17,7 @@ import numpy as np
 
 from fda.bench.dashboard import STANDS, Server, browser
 from fda.jobs.heart import Heart
+from fda.measures import ANGLE_LOSS, PROJECTION_ENERGY, SHARES, SIMILARITY, SIMILARITY_BY_SHARE, SPECTRUM, TAIL_ENERGY
 from fda.processes import start_time
 from fda.requests.runs import construct_settings, make_spec
 from fda.store.records import UnitKey
@@ -97,10 +98,10 @@ def make_run(store: Store, points: int) -> str:
         random = np.random.default_rng(number)
         store.add_scalars(run_id, key, _losses(random, range(steps)))
         for step in np.linspace(0, steps - 1, min(SIMILARITY_AT, steps)).astype(int).tolist():
-            for name in ("similarity", "tail_energy", "projection_energy"):
-                store.add_scalars(run_id, key, [(name, step, 0.2 + 0.1 * random.random())])
-            store.add_snapshot(run_id, key, step, "spectrum", np.sort(random.random(WIDTH))[::-1])
-            store.add_snapshot(run_id, key, step, "similarity_by_share", np.sort(random.random(50)))
+            for measure in (SIMILARITY, TAIL_ENERGY, PROJECTION_ENERGY):
+                store.add_scalars(run_id, key, [(measure.key, step, 0.2 + 0.1 * random.random())])
+            store.add_snapshot(run_id, key, step, SPECTRUM.key, np.sort(random.random(WIDTH))[::-1])
+            store.add_snapshot(run_id, key, step, SIMILARITY_BY_SHARE.key, np.sort(random.random(len(SHARES))))
         store.update_unit(run_id, key, state="running", step=steps, loss=0.2, seconds=steps / 20)
     for _ in range(100):
         store.add_system(run_id, {"memory_bytes": 1e9, "cpu_percent": 100.0})
@@ -113,7 +114,7 @@ def _units(tasks: Sequence[str]) -> list[UnitKey]:
 
 def _losses(random: np.random.Generator, steps: range) -> list[tuple[str, int, float]]:
     """A falling, noisy curve like those of construction."""
-    return [("angle_loss", step, 0.9 / (1 + step / 40) ** 0.5 * random.uniform(0.97, 1.03)) for step in steps]
+    return [(ANGLE_LOSS.key, step, 0.9 / (1 + step / 40) ** 0.5 * random.uniform(0.97, 1.03)) for step in steps]
 
 
 # opening and changing pages ------------------------------------------------------------------------------------------

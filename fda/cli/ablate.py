@@ -8,8 +8,7 @@ import typer
 from fda.cli.output import require_folder, write_whole
 from fda.cli.runs import BlocksOption, DeviceOption, FreshOption, JsonOption, SeedOption, TasksOption, ZooOption
 from fda.cli.runs import _run as carry_out
-
-MEASURES = ("angle_loss", "similarity", "effective_rank", "tail_energy", "projection_energy")
+from fda.measures import SUMMARY
 
 
 def ablate(
@@ -55,19 +54,23 @@ def _row(store: Any, run_id: str) -> dict[str, Any]:
     settings = store.run(run_id).spec.construction
     gauss = settings.init == "gauss"
     row: dict[str, Any] = {"run": run_id, "init": settings.init, "sigma": settings.sigma if gauss else None}
-    for measure in MEASURES:
-        courses = [values for _, values in store.scalars(run_id, measure, points=None).values()]
+    for measure in SUMMARY:
+        courses = [values for _, values in store.scalars(run_id, measure.key, points=None).values()]
         if courses:
             ends = [sum(values[place] for values in courses) / len(courses) for place in (0, -1)]
-            row[measure] = {"first": ends[0], "last": ends[1], "units": len(courses)}
+            row[measure.key] = {"first": ends[0], "last": ends[1], "units": len(courses)}
     return row
 
 
 def _print(rows: list[dict[str, Any]]) -> None:
-    there = [measure for measure in MEASURES if any(measure in row for row in rows)]
-    print(f"{'start':<16}" + "".join(f"{measure.replace('_', ' '):>24}" for measure in there) + "  run")
+    there = [measure for measure in SUMMARY if any(measure.key in row for row in rows)]
+    print(f"{'start':<16}" + "".join(f"{measure.label:>24}" for measure in there) + "  run")
     for row in rows:
         name = "weight" if row["sigma"] is None else f"gauss σ {row['sigma']:g}"
-        cells = (f"{row[one]['first']:.4g} → {row[one]['last']:.4g}" if one in row else "–" for one in there)
+        cells = (_cell(row[one.key]) if one.key in row else "–" for one in there)
         print(f"{name:<16}" + "".join(f"{cell:>24}" for cell in cells) + f"  {row['run']}")
     print("means over tasks and blocks, first → last step")
+
+
+def _cell(means: dict[str, float]) -> str:
+    return f"{means['first']:.4g} → {means['last']:.4g}"

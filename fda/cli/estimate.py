@@ -39,7 +39,7 @@ def estimate(
     from dataclasses import asdict
 
     from fda.cli.output import require_folder, write_whole
-    from fda.requests.cost import predict
+    from fda.requests.cost import PARTS, predict
     from fda.requests.hyperparameters import read_assignments
     from fda.requests.runs import (
         choose_methods,
@@ -73,10 +73,10 @@ def estimate(
     require_readers(spec, adaptation)
     found = predict(spec, calibrate(spec))
     for stage, seconds in found.stages.items():
-        print(f"{stage:<10} {seconds:>9.1f} s")
-    print(f"{'in all':<10} {found.seconds:>9.1f} s")
-    print(f"{'memory':<10} {found.memory_bytes / 2**20:>9.0f} MiB")
-    print(f"{'disk':<10} {found.disk_bytes / 2**20:>9.0f} MiB")
+        print(f"{PARTS[stage]:<20} {seconds:>9.1f} s")
+    print(f"{'in all':<20} {found.seconds:>9.1f} s")
+    print(f"{'memory':<20} {found.memory_bytes / 2**20:>9.0f} MiB")
+    print(f"{'disk':<20} {found.disk_bytes / 2**20:>9.0f} MiB")
     if found.uncounted:
         print(f"not counted: merging by {', '.join(found.uncounted)}")
     if json_file is not None:

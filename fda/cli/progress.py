@@ -9,14 +9,9 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from fda.measures import STAGES
 from fda.store.store import Store, Unit, UnitKey
 
-STAGES = {
-    "construct": "constructing anchors",
-    "adapt": "adapting blocks",
-    "evaluate": "merging and scoring",
-    "landscape": "scoring the plane",
-}
 WIDTH = 44  # characters before a bar: fits the longest method name, so that the bar does not move
 ENDED = ("done", "failed")
 SCORING_SECONDS = 30.0  # between two lines about a method that is being scored

@@ -22,6 +22,7 @@ from fda.figures.look import (
     steps_colours,
 )
 from fda.figures.scrub import Scrubbed
+from fda.measures import SPECTRUM
 
 STEP, SHARE = "step", "share"  # the dials
 POINTS = 256  # of a longer spectrum every n-th value is drawn
@@ -105,7 +106,7 @@ def spectrum_at(records: Sequence[Record], scene: Scene, *, log: bool = True) ->
             uid=f"at-{record.run}",
         )
         scrubbed.move_trace(STEP, f"at-{record.run}", y=drawn)
-    scrubbed.move_layout(STEP, "title.text", scene.titles("Spectrum"))
+    scrubbed.move_layout(STEP, "title.text", scene.titles(SPECTRUM.title))
     figure.update_xaxes(title="index of the singular value")
     lowest = max(FLOOR, min(float(record.values.min()) for record in records))
     if log:
@@ -114,7 +115,7 @@ def spectrum_at(records: Sequence[Record], scene: Scene, *, log: bool = True) ->
         figure.update_yaxes(**log_ticks(fine=lowest > 2e-2))
     else:
         figure.update_yaxes(range=[0, 1.03])
-    figure.update_yaxes(title="singular value / largest")
+    figure.update_yaxes(title=SPECTRUM.unit)
     return scrubbed
 
 

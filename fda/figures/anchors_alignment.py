@@ -10,6 +10,7 @@ from fda.escape import plotly
 from fda.figures.anchors import SHARE, STEP, Record, Scene, add_course, add_cursor, axis_top, vertical_line
 from fda.figures.look import PALETTES
 from fda.figures.scrub import Scrubbed
+from fda.measures import ANGLES, SIMILARITY, SIMILARITY_BY_SHARE
 
 LEGEND_PIXELS = 70  # from a tall plot's lower edge to its legend
 HATCHES = ("", "/", "x", ".", "\\", "|")
@@ -32,7 +33,7 @@ def angles_at(records: Sequence[Record], scene: Scene) -> Scrubbed:
             uid=f"at-{record.run}",
         )
         scrubbed.move_trace(STEP, f"at-{record.run}", y=drawn)
-    scrubbed.move_layout(STEP, "title.text", scene.titles("Principal angles to real data"))
+    scrubbed.move_layout(STEP, "title.text", scene.titles(ANGLES.heading))
     figure.update_xaxes(title="direction, smallest angle first")
     figure.update_yaxes(title="angle", range=[0, 92], ticksuffix="°", dtick=30)
     return scrubbed
@@ -81,11 +82,11 @@ def similarity_over_steps(
         scrubbed.move_trace(SHARE, f"over-{record.run}", y=list(record.values.T))
     _add_chance(scrubbed, scene, chance)
     add_cursor(scrubbed, scene)
-    shown = [f"Similarity with real data, top {share:.0%} of d" for share in shares]
+    shown = [f"{SIMILARITY.heading}, top {share:.0%} of d" for share in shares]
     scrubbed.move_layout(SHARE, "title.text", shown)
     highest = np.nanmax(np.concatenate([chance[None], *(record.values for record in records)]), axis=0)
     scrubbed.move_layout(SHARE, "yaxis.range", [[0, axis_top(high, 1.02)] for high in highest])
-    figure.update_yaxes(title="subspace similarity")
+    figure.update_yaxes(title=SIMILARITY.unit)
     return scrubbed
 
 
@@ -118,9 +119,9 @@ def similarity_by_share(records: Sequence[Record], scene: Scene, *, shares: np.n
     figure.update_layout(showlegend=True, shapes=[vertical_line(float(shares[0]), palette.accent)])
     for end in ("x0", "x1"):
         scrubbed.move_layout(SHARE, f"shapes[0].{end}", shares)
-    scrubbed.move_layout(STEP, "title.text", scene.titles("Similarity by share of d"))
+    scrubbed.move_layout(STEP, "title.text", scene.titles(SIMILARITY_BY_SHARE.heading))
     figure.update_xaxes(title="share of the d directions", tickformat=".0%", range=[0, 1.02])
-    figure.update_yaxes(title="subspace similarity", range=[0, 1.02])
+    figure.update_yaxes(title=SIMILARITY.unit, range=[0, 1.02])
     return scrubbed
 
 

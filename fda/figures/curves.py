@@ -9,6 +9,7 @@ import plotly.graph_objects as go
 from fda.escape import plotly
 from fda.figures.look import DASHES, PALETTES, SYMBOLS, Theme, blank, faint, log_ticks, series_colour
 from fda.figures.smooth import ema
+from fda.measures import ANGLE_LOSS, COSINES, SIMILARITY
 from fda.store.records import UnitKey
 
 Series = Mapping[UnitKey, tuple[np.ndarray, np.ndarray]]  # (steps (S,), values (S,))
@@ -21,13 +22,12 @@ def loss_curves(
     *,
     tasks: Sequence[str],
     smoothing: float = 0.6,
-    title: str = "Angle loss over steps",
-    y_title: str = "angle loss (mean over tensors)",
-    x_title: str = "optimiser step",
+    title: str = ANGLE_LOSS.heading,
+    y_title: str = ANGLE_LOSS.unit,
     uirevision: str | None = None,
 ) -> go.Figure:
     """Raw values faint behind their bias-corrected moving average, on a log scale. `tasks` fixes each task's colour."""
-    figure = _frame(series, theme, title, x_title, y_title, uirevision)
+    figure = _frame(series, theme, title, y_title, uirevision)
     raw = _raw(series, tasks, theme) if smoothing > 0 and len(series) <= RAW_CURVES else ()
     smooth = {key: (steps, ema(values, smoothing)) for key, (steps, values) in series.items()}
     curves = (_curve(key, steps, values, tasks, theme, "%{y:.4f}") for key, (steps, values) in smooth.items())
@@ -45,8 +45,8 @@ def similarity_curves(
         series,
         theme,
         tasks=tasks,
-        title="Subspace similarity with real data",
-        y_title="similarity",
+        title=SIMILARITY.heading,
+        y_title=SIMILARITY.unit,
         line=(chance, f"chance k/d = {chance:.2f}"),
         uirevision=uirevision,
     )
@@ -63,7 +63,7 @@ def share_curves(
     uirevision: str | None = None,
 ) -> go.Figure:
     """Curves of values in 0..1, with a marker at each: they are few. `line`: a level to compare with, and its name."""
-    figure = _frame(series, theme, title, "optimiser step", y_title, uirevision)
+    figure = _frame(series, theme, title, y_title, uirevision)
     curves = (_curve(key, *values, tasks, theme, "%{y:.3f}", markers=True) for key, values in series.items())
     figure.add_traces([*curves, *_task_key(series, tasks, theme), *_dash_key(series, theme)])
     highest = [float(np.nanmax(values)) for _, values in series.values() if len(values)]
@@ -99,7 +99,7 @@ def cosine_bars(
 
     `first`: None if one step alone is known.
     """
-    figure = blank(f"Cosine by tensor: {unit}", theme, height=160 + 24 * len(names), uirevision=uirevision)
+    figure = blank(f"{COSINES.heading}: {unit}", theme, height=160 + 24 * len(names), uirevision=uirevision)
     palette = PALETTES[theme]
     figure.add_bar(
         y=list(map(plotly, names)),
@@ -121,12 +121,12 @@ def cosine_bars(
             uid="start",
         )
     lowest = float(np.nanmin(last if first is None else first))
-    figure.update_xaxes(title="cosine of induced gradient and task vector", range=[min(0.0, lowest), 1])
+    figure.update_xaxes(title=COSINES.unit, range=[min(0.0, lowest), 1])
     figure.update_yaxes(autorange="reversed", type="category", automargin=True)
     return figure
 
 
-def _frame(series: Series, theme: Theme, title: str, x_title: str, y_title: str, uirevision: str | None) -> go.Figure:
+def _frame(series: Series, theme: Theme, title: str, y_title: str, uirevision: str | None) -> go.Figure:
     figure = blank(title, theme, height=430, uirevision=uirevision)
     blocks = _blocks(series)
     figure.update_layout(
@@ -144,7 +144,7 @@ def _frame(series: Series, theme: Theme, title: str, x_title: str, y_title: str,
             "entrywidth": 22,
         },
     )
-    figure.update_xaxes(title=x_title)
+    figure.update_xaxes(title="optimiser step")
     figure.update_yaxes(title=y_title)
     return figure
 

@@ -6,6 +6,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from fda.figures.look import DASHES, Theme, blank, series_colour
+from fda.measures import MEMORY
 
 CURVES = {"device_bytes": "device", "memory_bytes": "process"}
 GIB = 2**30
@@ -15,7 +16,7 @@ def memory_curves(
     readings: Sequence[tuple[float, str, float]], theme: Theme, *, uirevision: str | None = None
 ) -> go.Figure:
     """`readings` (time in s, key, value) as the store keeps them; GiB against seconds since the first of them."""
-    figure = blank("Memory in use", theme, height=260, uirevision=uirevision)
+    figure = blank(MEMORY.heading, theme, height=260, uirevision=uirevision)
     start = readings[0][0] if readings else 0.0
     for index, (key, name) in enumerate(CURVES.items()):
         own = [(time - start, value) for time, kind, value in readings if kind == key]
@@ -32,6 +33,6 @@ def memory_curves(
                 uid=key,
             )
     figure.update_xaxes(title="seconds")
-    figure.update_yaxes(title="GiB", rangemode="tozero", tickformat=".2f")
+    figure.update_yaxes(title=MEMORY.unit, rangemode="tozero", tickformat=".2f")
     figure.update_layout(legend={"y": -0.38})
     return figure

@@ -6,6 +6,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from fda.figures.look import Theme, add_cell_text, blank, progress_scale
+from fda.measures import PROGRESS
 from fda.store.records import Unit
 
 MARKS = {"pending": "·", "running": "▸", "done": "✓", "failed": "✕"}
@@ -19,7 +20,7 @@ def progress_map(
     theme: Theme,
     *,
     title: str,
-    loss: str | None = "best angle loss",
+    loss: str | None = PROGRESS.unit,
     titles: Mapping[str, str] | None = None,
     uirevision: str | None = None,
 ) -> go.Figure:

@@ -4,6 +4,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from fda.figures.look import Theme, blank, log_ticks, steps_colours, steps_scale
+from fda.measures import SPECTRUM
 
 CURVES = 24  # more steps than this are thinned, the first and the last kept
 POINTS = 256  # of a longer spectrum every n-th value is drawn
@@ -19,7 +20,7 @@ def spectrum_curves(
     chosen = np.unique(np.linspace(0, len(steps) - 1, min(CURVES, len(steps))).round().astype(int))
     stride = max(1, -(-values.shape[1] // POINTS))
     index = np.arange(0, values.shape[1], stride, dtype=np.int32)
-    figure = blank(f"Spectrum of the anchors: {unit}", theme, height=400, uirevision=uirevision)
+    figure = blank(f"{SPECTRUM.heading}: {unit}", theme, height=400, uirevision=uirevision)
     colours = steps_colours(len(chosen), theme)
     for place, (at, colour) in enumerate(zip(chosen, colours, strict=True)):
         newest, oldest = place == len(chosen) - 1, place == 0 and len(chosen) > 1
@@ -51,7 +52,5 @@ def spectrum_curves(
     )
     figure.update_xaxes(title="index of the singular value")
     decades = float(values.min()) < 1e-2
-    figure.update_yaxes(
-        title="singular value / largest", type="log", minor={"showgrid": False}, **log_ticks(fine=not decades)
-    )
+    figure.update_yaxes(title=SPECTRUM.unit, type="log", minor={"showgrid": False}, **log_ticks(fine=not decades))
     return figure

@@ -6,6 +6,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from fda.figures.look import DASHES, PALETTES, Theme, blank, log_ticks, series_colour
+from fda.measures import ANGLE_LOSS
 
 ROW_PIXELS = 38
 POINTS = 400  # of a curve
@@ -46,7 +47,7 @@ def loss_against_seconds(
         showarrow=False,
     )
     figure.update_xaxes(title="seconds, compiling included", type="log", exponentformat="none", **log_ticks(fine=False))
-    figure.update_yaxes(title="angle loss (mean over tensors)", type="log", exponentformat="none", **log_ticks())
+    figure.update_yaxes(title=ANGLE_LOSS.unit, type="log", exponentformat="none", **log_ticks())
     return figure
 
 

@@ -9,26 +9,25 @@ from dataclasses import dataclass
 import numpy as np
 
 from fda.figures.anchors import Record
+from fda.measures import (
+    ANGLE_LOSS,
+    ANGLES,
+    COSINES,
+    SCALAR_KEYS,
+    SCALARS,
+    SHARES,
+    SIMILARITY,
+    SIMILARITY_BY_SHARE,
+    SPECTRUM,
+)
 from fda.settings import ConstructSettings
 from fda.store.records import Run, UnitKey
 from fda.store.spec import RunSpec
 from fda.store.store import Store
 
 MOST_BESIDE = 4  # runs overlaid on the reference: five dashes can still be told apart
-SHARES = np.round(np.arange(1, 51) / 50, 2)  # of `similarity_by_share`, as recorded
 LOSS_POINTS = 300
-SNAPSHOTS = ("spectrum", "similarity_by_share", "angles")
-MEASURES = (
-    "angle_loss",
-    "similarity",
-    "effective_rank",
-    "tail_energy",
-    "projection_energy",
-    "projection_energy_merged",
-    "projection_energy_real",
-    "projection_energy_merged_real",
-)
-COSINE = "cosine/"
+SNAPSHOTS = (SPECTRUM.key, SIMILARITY_BY_SHARE.key, ANGLES.key)
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,14 +46,14 @@ class UnitRecord:
     @property
     def steps(self) -> list[int]:
         """The steps at which anything but the loss was recorded of the anchors; real data's numbers are of no step."""
-        apart = ("angle_loss", *(name for name in self.measures if name.endswith("_real")))
+        apart = {ANGLE_LOSS.key, *(measure.real_key for measure in SCALARS)}
         records = [*self.snapshots.values(), *(one for name, one in self.measures.items() if name not in apart)]
         return sorted({int(step) for record in records for step in record.steps})
 
     @property
     def width(self) -> int | None:
         """d, if the spectra tell it: n · tokens of them at most."""
-        spectrum = self.snapshots.get("spectrum")
+        spectrum = self.snapshots.get(SPECTRUM.key)
         return None if spectrum is None else spectrum.values.shape[1]
 
     def last(self, name: str) -> float | None:
@@ -79,14 +78,14 @@ def read_unit(store: Store, run_id: str, name: str, task: str, block: int) -> Un
     snapshots, measures, columns = {}, {}, {}
     for kind in SNAPSHOTS:
         found = store.snapshots(run_id, kind, **chosen).get(key)
-        if found is not None and (kind != "similarity_by_share" or found[1].shape[1] == len(SHARES)):
+        if found is not None and (kind != SIMILARITY_BY_SHARE.key or found[1].shape[1] == len(SHARES)):
             snapshots[kind] = Record(name, *found)
-    for measure in MEASURES:
+    for measure in SCALAR_KEYS:
         if key in (found := store.scalars(run_id, measure, points=LOSS_POINTS, **chosen)):
             measures[measure] = Record(name, *found[key])
     for scalar in store.scalar_names(run_id):
-        if scalar.startswith(COSINE) and key in (found := store.scalars(run_id, scalar, points=None, **chosen)):
-            columns[scalar.removeprefix(COSINE)] = found[key]
+        if scalar.startswith(COSINES.key) and key in (found := store.scalars(run_id, scalar, points=None, **chosen)):
+            columns[scalar.removeprefix(COSINES.key)] = found[key]
     return UnitRecord(name, snapshots, measures, tuple(columns), _side_by_side(name, list(columns.values())))
 
 
@@ -155,8 +154,8 @@ def finding(records: Sequence[UnitRecord], pinned: str, chance: float | None) ->
     `chance` is k/d.
     """
     own = next(record for record in records if record.run == pinned)
-    course = own.measures.get("similarity")
-    if course is None or own.last("similarity") is None:
+    course = own.measures.get(SIMILARITY.key)
+    if course is None or own.last(SIMILARITY.key) is None:
         return None
     first, last = float(course.values[0]), float(course.values[-1])
     verb = "stays at" if abs(last - first) < 0.005 else "rises to" if last > first else "falls to"
@@ -164,7 +163,7 @@ def finding(records: Sequence[UnitRecord], pinned: str, chance: float | None) ->
     if len(course.values) == 1:  # published anchors are seen once
         told = f"Of {pinned}, similarity with real data is **{last:.3f}**"
     told += f" (chance {chance:.2f})" if chance is not None else ""
-    others = {one.run: value for one in records if (value := one.last("similarity")) is not None}
+    others = {one.run: value for one in records if (value := one.last(SIMILARITY.key)) is not None}
     best = max(others, key=others.get)
     if len(others) > 1:
         told += f"; the highest of the {len(others)} runs is {best} with **{others[best]:.3f}**"
@@ -173,7 +172,7 @@ def finding(records: Sequence[UnitRecord], pinned: str, chance: float | None) ->
 
 def lacking(records: Sequence[UnitRecord]) -> str | None:
     """One sentence on what an older run, or one without data, has not recorded; None if nothing is missing."""
-    old = [one.run for one in records if "similarity_by_share" not in one.snapshots or one.cosines is None]
+    old = [one.run for one in records if SIMILARITY_BY_SHARE.key not in one.snapshots or one.cosines is None]
     if not old:
         return None
     who = "This run" if len(records) == 1 else ", ".join(old)

@@ -1,10 +1,12 @@
-"""One HTML file that opens offline: facts, figures with plotly.js once, a table, data to take out, and what else is to be said.
+"""One HTML file that opens offline: facts, figures with plotly.js once, a table, notes, and data to save.
 
-Pure text. What goes into it is decided by `run_report.py` (a whole run) and by the Compare page (what is shown there).
+Its skeleton and style are `report.html` and `report.css`. What is in it, `run_report.py` and the Compare page decide.
 """
 
 import base64
 from collections.abc import Mapping, Sequence
+from pathlib import Path
+from string import Template
 
 import pandas as pd
 import plotly.graph_objects as go
@@ -13,19 +15,7 @@ from fda.escape import csv, html
 from fda.figures.look import CONFIG, FONT, PALETTES, Theme
 from fda.report.markup import to_html
 
-_STYLE = """
-body {{ background: {page}; color: {ink}; font-family: {font}; margin: 2rem auto; max-width: 75rem; padding: 0 1rem; }}
-h1, h2 {{ font-family: serif; font-weight: 600; margin-bottom: 0.2rem; }}
-dl {{ display: grid; grid-template-columns: max-content 1fr; gap: 0.15rem 1rem; }}
-dt {{ color: {muted}; }} dd {{ margin: 0; overflow-wrap: anywhere; }}
-.wide {{ overflow-x: auto; }}
-table {{ border-collapse: collapse; font-size: 0.85rem; white-space: nowrap; }}
-th, td {{ padding: 0.25rem 0.6rem; border-bottom: 1px solid {grid}; text-align: left; }}
-thead th {{ border-bottom: 2px solid {muted}; }}
-.number {{ text-align: right; font-variant-numeric: tabular-nums; }}
-pre {{ background: {surface}; padding: 0.8rem 1rem; max-height: 30rem; overflow: auto; font-size: 0.8rem; }}
-section {{ margin: 2rem 0; }} p {{ color: {muted}; max-width: 50rem; }} a {{ color: {accent}; }}
-"""
+FOLDER = Path(__file__).parent
 
 
 def report(
@@ -43,29 +33,23 @@ def report(
 
     `data`: file name → table, kept in the file as CSV with a link to save it. `code`: heading → text shown as it is.
     """
-    known = "".join(f"<dt>{html(name)}</dt><dd>{html(words)}</dd>" for name, words in facts.items())
-    drawn = "\n".join(
-        f"<section>{_figure(figure, with_library=place == 0)}<p>{html(sentence)}</p></section>"
-        for place, (figure, sentence) in enumerate(figures.values())
+    look = PALETTES[theme]
+    colours = {name: getattr(look, name) for name in ("page", "ink", "muted", "grid", "surface", "accent")}
+    links = "".join(f"<li>{_csv_link(name, rows)}</li>" for name, rows in (data or {}).items())
+    return Template((FOLDER / "report.html").read_text(encoding="utf-8")).substitute(
+        title=html(title),
+        colours=" ".join(f"--{name}: {value};" for name, value in (colours | {"font": FONT}).items()),
+        style=(FOLDER / "report.css").read_text(encoding="utf-8"),
+        facts="".join(f"<dt>{html(name)}</dt><dd>{html(words)}</dd>" for name, words in facts.items()),
+        figures="\n".join(
+            f"<section>{_figure(figure, with_library=index == 0)}<p>{html(sentence)}</p></section>"
+            for index, (figure, sentence) in enumerate(figures.values())
+        ),
+        table="" if table is None else to_html(table),
+        notes="".join(f"<p>{html(note)}</p>" for note in notes),
+        data=f"<h2>The numbers</h2><ul>{links}</ul>" if links else "",
+        code="".join(f"<h2>{html(heading)}</h2><pre>{html(text)}</pre>" for heading, text in (code or {}).items()),
     )
-    said = "".join(f"<p>{html(note)}</p>" for note in notes)
-    kept = "".join(f"<li>{_csv_link(name, rows)}</li>" for name, rows in (data or {}).items())
-    shown = "".join(f"<h2>{html(heading)}</h2><pre>{html(text)}</pre>" for heading, text in (code or {}).items())
-    return f"""<!DOCTYPE html>
-<html lang="en">
-<head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{html(title)}</title>
-<style>{_STYLE.format(font=FONT, **vars(PALETTES[theme]))}</style></head>
-<body>
-<h1>{html(title)}</h1>
-<dl>{known}</dl>
-{drawn}
-<section class="wide">{"" if table is None else to_html(table)}</section>
-{said}
-{f"<h2>The numbers</h2><ul>{kept}</ul>" if kept else ""}
-{shown}
-</body></html>
-"""
 
 
 def _csv_link(name: str, rows: pd.DataFrame) -> str:

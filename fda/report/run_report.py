@@ -14,6 +14,7 @@ import plotly.graph_objects as go
 
 from fda.figures.look import Theme
 from fda.figures.ridge import spectra
+from fda.measures import FIGURES, SPECTRUM
 from fda.merging.registry import METHODS
 from fda.report import landscape, live
 from fda.report.anchors import known_settings
@@ -29,17 +30,6 @@ from fda.store.store import Store
 
 Figures = dict[str, tuple[go.Figure, str]]  # name → (figure, the sentence beneath it)
 LIBRARIES = ("torch", "transformers", "open_clip_torch", "datasets", "numpy", "scipy")
-SENTENCES = {
-    "progress": "Each cell is one unit: a task in one block.",
-    "methods": "Adaptation by block, then the score.",
-    "loss": "Angle loss of each unit: 0 where the anchors' gradient points along the task vector.",
-    "similarity": "Subspace similarity of anchors and real block inputs; the dashed line is chance (paper, figure 4).",
-    "spectrum": "Singular values of one unit's anchors over the steps (paper, figure 3).",
-    "projection": "How much of the update that anchors induce real batches could have induced (paper, figure 5).",
-    "tail": "Energy of the spectra beyond the top 20 % of the directions.",
-    "cosines": "Of one unit, tensor by tensor: the loss is 1 minus their mean.",
-    "memory": "Memory while the run was at work.",
-}
 
 
 def run_report(store: Store, run: Run, theme: Theme = "light") -> str:
@@ -118,8 +108,8 @@ def _construction(store: Store, run: Run, theme: Theme) -> Figures:
     units = store.units(run.run_id)
     view = live.View(tasks=(), blocks=(), smoothing=0.0, unit=None, theme=theme)
     drawn = live.figures(store, run, view, units, live.at_work(units))
-    figures = {name: (figure, SENTENCES.get(name, "")) for name, figure in drawn.items()}
-    last = store.snapshots(run.run_id, "spectrum")
+    figures = {name: (figure, FIGURES[name][0].sentence) for name, figure in drawn.items()}
+    last = store.snapshots(run.run_id, SPECTRUM.key)
     if last:
         figures["spectra"] = (
             _spectra(last, theme),
@@ -155,7 +145,7 @@ def _numbers(store: Store, run: Run) -> dict[str, pd.DataFrame]:
     tables = {"units.csv": live.units_table(store.units(run.run_id))}
     for name in store.scalar_names(run.run_id):
         tables[f"{name.replace('/', '-')}.csv"] = live.scalars_table(store, run.run_id, name, name)
-    if snapshots := store.snapshots(run.run_id, "spectrum"):
+    if snapshots := store.snapshots(run.run_id, SPECTRUM.key):
         tables["spectra.csv"] = _spectra_table(snapshots)
     return tables
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from fda.atomic import write_text
 from fda.home import fda_home
+from fda.measures import STAGES
 from fda.merging.method import SWEPT
 from fda.merging.registry import METHODS
 from fda.requests.runs import adapt_settings
@@ -22,6 +23,14 @@ from fda.zoos.stamps import stamps
 PAYS_FROM = 2e12  # floating-point operations of a run: some twenty seconds of plain steps, about what compiling takes
 SNAPSHOTS = 20  # of a unit, at most
 UNCOUNTED = ("wudi",)  # optimises for minutes on large matrices
+PARTS = {  # of a prediction, in words
+    "start": "starting",
+    "compile": "compiling",
+    "construct": STAGES["construct"],
+    "adapt": STAGES["adapt"],
+    "merge": "merging",
+    "score": "scoring",
+}
 VERSION = 1  # of what is kept: grows when it is measured otherwise
 
 
@@ -76,7 +85,7 @@ class Calibration:
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a run will take. `stages`: name → seconds; `uncounted`: methods whose own merging is left out."""
+    """What a run will take. `stages`: key of `PARTS` → seconds; `uncounted`: methods whose own merging is left out."""
 
     stages: dict[str, float]
     memory_bytes: int

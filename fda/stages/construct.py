@@ -21,6 +21,7 @@ from fda.anchors.loss import Parameters
 from fda.architectures.blocks import Block
 from fda.jobs.lanes import run_lanes
 from fda.jobs.stopped import Stopped
+from fda.measures import ANGLE_LOSS
 from fda.merging.registry import METHODS
 from fda.requests.runs import adapt_settings
 from fda.stages.arithmetic import Steps, steps_of
@@ -166,7 +167,10 @@ class _Record:
 
     def _step(self, event: Step) -> None:
         self.last = event
-        self.rows += [("angle_loss", event.step, event.angle_loss), ("learning_rate", event.step, event.learning_rate)]
+        self.rows += [
+            (ANGLE_LOSS.key, event.step, event.angle_loss),
+            ("learning_rate", event.step, event.learning_rate),
+        ]
         if event.step in self.measures.steps:
             self.rows += self.measures.cosines(event.step, self.live, event.cosines)
         if len(self.rows) >= 20:

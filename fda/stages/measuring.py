@@ -22,11 +22,24 @@ from fda.analysis.subspace import principal_angles, similarity_by_count
 from fda.anchors.construct import Snapshot
 from fda.anchors.loss import Parameters
 from fda.architectures.blocks import Block
+from fda.measures import (
+    ANGLES,
+    COSINES,
+    EFFECTIVE_RANK,
+    NEAREST,
+    NEAREST_INPUTS,
+    PLANE_MAP,
+    PROJECTION_ENERGY,
+    PROJECTION_ENERGY_MERGED,
+    SHARES,
+    SIMILARITY,
+    SIMILARITY_BY_SHARE,
+    SPECTRUM,
+    TAIL_ENERGY,
+)
 from fda.settings import AdaptSettings
 from fda.store.store import Store, UnitKey
 
-SHARES = tuple(step / 50 for step in range(1, 51))  # of d, in `similarity_by_share`
-NEAREST = 5
 CONE = 6  # batches of real inputs whose updates span the cone; one more is held out
 PROJECTED = 4  # projection energy at every fourth snapshot only, since each costs two passes through the block
 MOST_CONE_BYTES = 2**29  # no cone for larger blocks, such as the MLP of a 13-billion-parameter model
@@ -60,10 +73,10 @@ class Measures:
         spectrum, own = decomposed(anchors)
         width = anchors.shape[-1]
         rows: Scalars = [
-            ("effective_rank", step, effective_rank(spectrum)),
-            ("tail_energy", step, tail_energy(spectrum, width)),
+            (EFFECTIVE_RANK.key, step, effective_rank(spectrum)),
+            (TAIL_ENERGY.key, step, tail_energy(spectrum, width)),
         ]
-        self._snapshot(step, "spectrum", spectrum)
+        self._snapshot(step, SPECTRUM.key, spectrum)
         if self.real is not None:
             rows += self._alignment(step, own)
             rows += self._projection(step, anchors)
@@ -73,7 +86,7 @@ class Measures:
 
     def cosines(self, step: int, live: Iterable[str], cosines: Iterable[float]) -> Scalars:
         """Rows of the cosine between induced gradient and task vector, one a tensor."""
-        return [(f"cosine/{name}", step, value) for name, value in zip(live, cosines, strict=True)]
+        return [(f"{COSINES.key}{name}", step, value) for name, value in zip(live, cosines, strict=True)]
 
     def _alignment(self, step: int, own: Tensor) -> Scalars:
         if self._real_directions is None:
@@ -81,10 +94,10 @@ class Measures:
         real, width = self._real_directions, len(own)
         by_count = similarity_by_count(own, real)
         counts = torch.tensor([top_count(width, share) for share in SHARES])
-        self._snapshot(step, "similarity_by_share", by_count.cpu()[counts - 1])
+        self._snapshot(step, SIMILARITY_BY_SHARE.key, by_count.cpu()[counts - 1])
         k = top_count(width)
-        self._snapshot(step, "angles", principal_angles(own[:, -k:], real[:, -k:]))
-        return [("similarity", step, float(by_count[k - 1]))]
+        self._snapshot(step, ANGLES.key, principal_angles(own[:, -k:], real[:, -k:]))
+        return [(SIMILARITY.key, step, float(by_count[k - 1]))]
 
     def _projection(self, step: int, anchors: Tensor) -> Scalars:
         entries = sum(tensor.numel() for tensor in self.base.values())
@@ -92,12 +105,13 @@ class Measures:
         if step not in chosen or len(self.real) <= CONE or 8 * (CONE + 1) * entries > MOST_CONE_BYTES:
             return []
         rows: Scalars = []
-        for name, parameters in (("projection_energy", self.base), ("projection_energy_merged", self.merged)):
-            if name not in self._cones:
+        for measure, parameters in ((PROJECTION_ENERGY, self.base), (PROJECTION_ENERGY_MERGED, self.merged)):
+            key = measure.key
+            if key not in self._cones:
                 *batches, held_out = (self.real[start :: CONE + 1] for start in range(CONE + 1))
-                self._cones[name] = induced_cone(self.block, parameters, self.finetuned, batches, self.adaptation)
-                rows += self._energy(f"{name}_real", 0, name, parameters, held_out)
-            rows += self._energy(name, step, name, parameters, anchors)
+                self._cones[key] = induced_cone(self.block, parameters, self.finetuned, batches, self.adaptation)
+                rows += self._energy(measure.real_key, 0, key, parameters, held_out)
+            rows += self._energy(key, step, key, parameters, anchors)
         return rows
 
     def _energy(self, name: str, step: int, cone: str, parameters: Parameters, x: Tensor) -> Scalars:
@@ -110,8 +124,8 @@ class Measures:
         centre = centre_of(self.real)
         own, real = directions(anchors, centre), directions(self.real, centre)
         places, cosines = nearest(own, real, NEAREST)
-        self._snapshot(step, "map", plane_map(own, real))
-        self._snapshot(step, "nearest", torch.stack([places.to(cosines.dtype), cosines], dim=-1))
+        self._snapshot(step, PLANE_MAP.key, plane_map(own, real))
+        self._snapshot(step, NEAREST_INPUTS.key, torch.stack([places.to(cosines.dtype), cosines], dim=-1))
 
     def _snapshot(self, step: int, kind: str, values: Tensor) -> None:
         self.store.add_snapshot(self.run_id, self.key, step, kind, values.cpu().numpy())

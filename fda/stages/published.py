@@ -18,6 +18,7 @@ from fda.checkpoints.readers.published_anchors import read_published_anchors
 from fda.errors import UserError
 from fda.jobs.lanes import run_lanes
 from fda.jobs.stopped import Stopped
+from fda.measures import ANGLE_LOSS
 from fda.requests.published import layer_file, task_folders
 from fda.settings import Distance
 from fda.stages.construct import measures_of, real_inputs, save_anchors, skip_unchanged, unfinished_units
@@ -67,7 +68,7 @@ def _import_unit(
     measures = measures_of(work, key, block, base, finetuned, real, (steps,))
     measures.at(Snapshot(steps, x.to(work.device), result.live))
     save_anchors(work, key, result, source=file)
-    rows = [("angle_loss", steps, result.angle_loss), *measures.cosines(steps, result.live, result.cosines)]
+    rows = [(ANGLE_LOSS.key, steps, result.angle_loss), *measures.cosines(steps, result.live, result.cosines)]
     store.add_scalars(run_id, key, rows, state="done", step=steps, loss=result.angle_loss, best_step=steps)
 
 

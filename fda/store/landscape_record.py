@@ -17,7 +17,6 @@ from fda.store.store import Store
 
 FDA_PATHS = ("fda:pretrained", "fda:ta")
 TA, FINETUNED = "ta", "finetuned"
-TRACKS = (TA, *FDA_PATHS, FINETUNED)
 MEAN = "all tasks"
 
 

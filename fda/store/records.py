@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from fda.measures import Stage
 from fda.store.spec import RunSpec
 
 State = Literal["queued", "running", "stopping", "done", "failed", "cancelled", "crashed"]
@@ -11,7 +12,6 @@ KINDS = ("construct", "compare", "demo", "landscape")
 FINAL: tuple[State, ...] = ("done", "failed", "cancelled", "crashed")
 UnitState = Literal["pending", "running", "done", "failed"]
 UNCHANGED = "unchanged"  # first word of the message of a done unit without anchors: its task did not change the block
-Stage = Literal["construct", "adapt", "evaluate", "landscape"]
 
 
 @dataclass(frozen=True)

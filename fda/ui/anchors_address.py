@@ -6,10 +6,9 @@ import streamlit as st
 
 from fda.figures.anchors import SHARE, STEP
 from fda.figures.neighbours import ANCHOR
-from fda.report.anchors import SHARES
-from fda.ui.anchors_figures import PAPER_SHARE
+from fda.measures import SHARES, TOP_SHARE
 
-USUAL_SHARE = SHARES.tolist().index(PAPER_SHARE)
+USUAL_SHARE = SHARES.index(TOP_SHARE)
 
 
 def positions(steps: Sequence[int], count: int = 0) -> dict[str, int]:

@@ -11,25 +11,31 @@ from fda.figures.look import Theme
 from fda.figures.ridge import Shape, spectra
 from fda.figures.scrub import Scrubbed
 from fda.figures.spectrum import spectrum_curves
-from fda.report.anchors import SHARES, UnitRecord
+from fda.measures import (
+    ANGLE_LOSS,
+    ANGLES,
+    COSINES,
+    EFFECTIVE_RANK,
+    PROJECTION_ENERGY,
+    PROJECTION_ENERGY_MERGED,
+    SHARES,
+    SIMILARITY,
+    SIMILARITY_BY_SHARE,
+    SPECTRUM,
+    SUMMARY,
+    TAIL_ENERGY,
+    TOP_SHARE,
+    Measure,
+)
+from fda.report.anchors import UnitRecord
 from fda.store.records import UnitKey
 from fda.store.store import Store
 from fda.ui.scrubber import Dial, Readings
 
 Drawn = dict[str, tuple[Scrubbed, str]]  # name → (figure, alternative text)
-PAPER_SHARE = 0.2  # of d, in the paper's figure 4
 OVERS = ("steps", "tasks", "blocks")
-READ = {  # column → (measure, format)
-    "angle loss": ("angle_loss", ".4f"),
-    "similarity (20 %)": ("similarity", ".3f"),
-    "effective rank": ("effective_rank", ".1f"),
-    "tail energy": ("tail_energy", ".4f"),
-    "projection energy": ("projection_energy", ".3f"),
-}
-PROJECTIONS = {
-    "projection_energy": ("Projection energy at θ₀", "projection_energy_real"),
-    "projection_energy_merged": ("Projection energy at the merged model", "projection_energy_merged_real"),
-}
+SPECTRUM_SUMS = (EFFECTIVE_RANK, TAIL_ENERGY, ANGLE_LOSS)
+PROJECTIONS = (PROJECTION_ENERGY, PROJECTION_ENERGY_MERGED)
 
 
 @dataclass(frozen=True)
@@ -54,8 +60,8 @@ def steps_of(records: Sequence[UnitRecord]) -> tuple[int, ...]:
 
 
 def step_dial(steps: Sequence[int]) -> Dial:
-    told = "drag, or use the arrow keys" if len(steps) > 1 else "the only one that is recorded"
-    return Dial("Step", tuple(map(str, steps)), told, plays=True)
+    hint = "drag, or use the arrow keys" if len(steps) > 1 else "the only one that is recorded"
+    return Dial("Step", tuple(map(str, steps)), hint, plays=True)
 
 
 def share_dial(width: int) -> Dial:
@@ -72,19 +78,20 @@ def spectrum_view(records: Sequence[UnitRecord], view: View, identity: str) -> D
     """The spectrum at the step, and what sums it up over all steps."""
     shared = scene(records, view, identity)
     drawn: Drawn = {}
-    if found := _snapshots(records, "spectrum"):
+    if found := _snapshots(records, SPECTRUM.key):
         alt = "Singular values of the anchors at the chosen step, a curve for each run"
-        drawn["Spectrum"] = spectrum_at(found, shared, log=view.log), alt
-    for name, title, y_title, number in (
-        ("effective_rank", "Effective rank over steps", "effective rank", ".1f"),
-        ("tail_energy", "Tail energy over steps", "energy beyond the top 20 %", ".4f"),
-        ("angle_loss", "Angle loss over steps", "angle loss (mean over tensors)", ".4f"),
-    ):
-        if found := _measures(records, name):
+        drawn[SPECTRUM.title] = spectrum_at(found, shared, log=view.log), alt
+    for measure in SPECTRUM_SUMS:
+        if found := _measures(records, measure):
             figure = measure_over_steps(
-                found, shared, title=title, y_title=y_title, number=number, log=view.log and name == "angle_loss"
+                found,
+                shared,
+                title=measure.heading,
+                y_title=measure.unit,
+                number=measure.number,
+                log=view.log and measure is ANGLE_LOSS,
             )
-            drawn[title.removesuffix(" over steps")] = figure, f"{title}, a curve for each run, the chosen step marked"
+            drawn[measure.title] = figure, f"{measure.heading}, a curve for each run, the chosen step marked"
     return drawn
 
 
@@ -93,37 +100,44 @@ def alignment_view(records: Sequence[UnitRecord], view: View, identity: str) -> 
     shared = scene(records, view, identity)
     drawn: Drawn = {}
     width = width_of(records)
-    if (found := _snapshots(records, "similarity_by_share")) and width:
+    if (found := _snapshots(records, SIMILARITY_BY_SHARE.key)) and width:
         levels = np.array([_count(share, width) / width for share in SHARES])
-        both = {"shares": SHARES, "chance": levels}
+        both = {"shares": np.array(SHARES), "chance": levels}
         alt = "Subspace similarity of anchors and real inputs over steps at the chosen share of d, with the chance line"
-        drawn["Similarity"] = similarity_over_steps(found, shared, **both), alt
+        drawn[SIMILARITY.title] = similarity_over_steps(found, shared, **both), alt
         alt = "Subspace similarity over the share of d at the chosen step, with chance as the diagonal"
-        drawn["Similarity by share"] = similarity_by_share(found, shared, **both), alt
-    elif found := _measures(records, "similarity"):
+        drawn[SIMILARITY_BY_SHARE.title] = similarity_by_share(found, shared, **both), alt
+    elif found := _measures(records, SIMILARITY):
         alt = "Subspace similarity of anchors and real inputs over steps at 20 % of d, with the chance line"
-        level = chance_of(records) or PAPER_SHARE
-        drawn["Similarity"] = (
+        level = chance_of(records) or TOP_SHARE
+        drawn[SIMILARITY.title] = (
             measure_over_steps(
-                found, shared, title="Similarity with real data, top 20 % of d", y_title="subspace similarity", limit=1.02,
-                levels=[(f"chance k/d = {level:.2f}", level)], number=".3f",
+                found, shared, title=f"{SIMILARITY.heading}, top 20 % of d", y_title=SIMILARITY.unit, limit=1.02,
+                levels=[(f"chance k/d = {level:.2f}", level)], number=SIMILARITY.number,
             ),
             alt,
         )  # fmt: skip
-    if found := _snapshots(records, "angles"):
+    if found := _snapshots(records, ANGLES.key):
         alt = "Principal angles between the subspaces of anchors and real inputs at the chosen step"
-        drawn["Principal angles"] = angles_at(found, shared), alt
+        drawn[ANGLES.title] = angles_at(found, shared), alt
     if (found := [one.cosines for one in records if one.cosines is not None]) and (tensors := _tensors(records)):
         aligned = [_in_order(one, tensors) for one in records if one.cosines is not None]
         alt = "Cosine of each tensor's induced gradient with its task vector at the chosen step"
-        drawn["Cosines"] = cosines_at(aligned, shared, tensors=tensors), alt
-    for name, (title, reference) in PROJECTIONS.items():
-        if found := _measures(records, name):
-            levels = [("real data", level) for one in records if (level := one.last(reference)) is not None][:1]
+        drawn[COSINES.title] = cosines_at(aligned, shared, tensors=tensors), alt
+    for measure in PROJECTIONS:
+        if found := _measures(records, measure):
+            lines = (one.last(measure.real_key) for one in records)
             figure = measure_over_steps(
-                found, shared, title=title, y_title="‖projection‖² / ‖update‖²", number=".3f", levels=levels, limit=1.02
+                found,
+                shared,
+                title=measure.heading,
+                y_title=measure.unit,
+                number=measure.number,
+                levels=[("real data", level) for level in lines if level is not None][:1],
+                limit=1.02,
             )
-            drawn[title] = figure, f"{title} over steps, a curve for each run, with the line that real data reach"
+            alt = f"{measure.heading} over steps, a curve for each run, with the line that real data reach"
+            drawn[measure.heading] = figure, alt
     return drawn
 
 
@@ -136,7 +150,7 @@ def across_view(
         "tasks": {"blocks": [view.block]},
         "blocks": {"names": [view.task]},
     }[over]
-    found = store.snapshots(run_id, "spectrum", **chosen)
+    found = store.snapshots(run_id, SPECTRUM.key, **chosen)
     if not found:
         return {}, ()
     shared = {"shape": shape, "log": view.log, "uirevision": f"{identity} {over} {shape}"}
@@ -172,13 +186,13 @@ def across_view(
 
 def readings(records: Sequence[UnitRecord], view: View) -> Readings | None:
     """Each run's numbers at the step, and in brackets how far they are from the reference's."""
-    columns = [name for name, (measure, _) in READ.items() if any(measure in one.measures for one in records)]
+    columns = [measure for measure in SUMMARY if any(measure.key in one.measures for one in records)]
     if not columns:
         return None
     own = next(one for one in records if one.run == view.pinned)
-    cells = [[[_cell(one, own, name, step) for name in columns] for one in records] for step in steps_of(records)]
+    cells = [[[_cell(one, own, measure, step) for measure in columns] for one in records] for step in steps_of(records)]
     names = tuple(f"{one.run} (reference)" if one is own and len(records) > 1 else one.run for one in records)
-    return Readings(STEP, tuple(columns), names, cells)
+    return Readings(STEP, tuple(measure.label for measure in columns), names, cells)
 
 
 def dials(drawn: Mapping[str, tuple[Scrubbed, str]], steps: Sequence[int], width: int | None) -> dict[str, Dial]:
@@ -198,20 +212,19 @@ def width_of(records: Sequence[UnitRecord]) -> int | None:
 def chance_of(records: Sequence[UnitRecord]) -> float | None:
     """k/d at the paper's share; None while d is not known."""
     width = width_of(records)
-    return None if width is None else _count(PAPER_SHARE, width) / width
+    return None if width is None else _count(TOP_SHARE, width) / width
 
 
-def _cell(one: UnitRecord, own: UnitRecord, name: str, step: int) -> str:
-    measure, number = READ[name]
-    value, usual = (_value_at(record, measure, step) for record in (one, own))
+def _cell(one: UnitRecord, own: UnitRecord, measure: Measure, step: int) -> str:
+    value, usual = (_value_at(record, measure.key, step) for record in (one, own))
     if value is None:
         return "–"
-    beside = f" ({value - usual:+{number}})".replace("-", "−") if one is not own and usual is not None else ""
-    return f"{value:{number}}{beside}"
+    beside = f" ({value - usual:+{measure.number}})".replace("-", "−") if one is not own and usual is not None else ""
+    return f"{value:{measure.number}}{beside}"
 
 
-def _value_at(record: UnitRecord, measure: str, step: int) -> float | None:
-    found = record.measures.get(measure)
+def _value_at(record: UnitRecord, key: str, step: int) -> float | None:
+    found = record.measures.get(key)
     if found is None or step < found.steps[0]:
         return None
     value = float(found.values[found.place_at(step)])
@@ -222,8 +235,8 @@ def _snapshots(records: Sequence[UnitRecord], kind: str) -> list[Record]:
     return [one.snapshots[kind] for one in records if kind in one.snapshots]
 
 
-def _measures(records: Sequence[UnitRecord], name: str) -> list[Record]:
-    return [one.measures[name] for one in records if name in one.measures]
+def _measures(records: Sequence[UnitRecord], measure: Measure) -> list[Record]:
+    return [one.measures[measure.key] for one in records if measure.key in one.measures]
 
 
 def _tensors(records: Sequence[UnitRecord]) -> tuple[str, ...]:

@@ -19,11 +19,11 @@ from fda.errors import UserError
 from fda.figures.look import Theme
 from fda.figures.neighbours import ANCHOR, ANCHORS, REAL, neighbour_map
 from fda.figures.scrub import Scrubbed
+from fda.measures import NEAREST, NEAREST_INPUTS, PLANE_MAP
 from fda.store.records import UnitKey
 from fda.store.store import Store
 from fda.ui.scrubber import Cards, Dial, Points, Sheet
 
-NEAREST = 5  # as recorded for each anchor
 QUALITY = 90  # of the sheet's WebP
 ENLARGED = 88  # pixels of an image on the page
 
@@ -85,7 +85,7 @@ def _labels(labels: list[int] | None, classes: list[str] | None, count: int) -> 
 def read_neighbours(store: Store, run_id: str, task: str, block: int) -> Neighbours | None:
     """None if the run has not recorded them: unfinished, older, or a task without data."""
     key, chosen = UnitKey("construct", task, block), {"names": [task], "blocks": [block]}
-    drawn, near = (store.snapshots(run_id, kind, **chosen).get(key) for kind in ("map", "nearest"))
+    drawn, near = (store.snapshots(run_id, kind, **chosen).get(key) for kind in (PLANE_MAP.key, NEAREST_INPUTS.key))
     samples = read_samples(store.run_dir(run_id), task)
     if drawn is None or near is None or samples is None:
         return None

@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 
 from fda.figures.anchors import Record
-from fda.report.anchors import COSINE, MEASURES, SHARES, UnitRecord
+from fda.measures import COSINES, SCALAR_KEYS, SHARES, SIMILARITY_BY_SHARE, SPECTRUM
+from fda.report.anchors import UnitRecord
 from fda.store.store import Store
 from fda.ui.anchors_real import Neighbours
 
@@ -17,7 +18,7 @@ def measures_table(store: Store, runs: Mapping[str, str], task: str, block: int)
     for run_id, name in runs.items():
         columns = {}
         names = store.scalar_names(run_id)
-        for measure in (*MEASURES, *(one for one in names if one.startswith(COSINE))):
+        for measure in (*SCALAR_KEYS, *(one for one in names if one.startswith(COSINES.key))):
             for steps, values in store.scalars(run_id, measure, names=[task], blocks=[block], points=None).values():
                 columns[measure] = pd.Series(values, index=steps)
         table = pd.DataFrame(columns).rename_axis("step").reset_index()
@@ -32,7 +33,7 @@ def snapshots_table(records: Sequence[UnitRecord], kind: str) -> pd.DataFrame:
     parts = []
     for one in records:
         if (found := one.snapshots.get(kind)) is not None:
-            columns = SHARES if kind == "similarity_by_share" else range(1, found.values.shape[1] + 1)
+            columns = SHARES if kind == SIMILARITY_BY_SHARE.key else range(1, found.values.shape[1] + 1)
             parts.append(_rows(found, [str(column) for column in columns]))
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=["name", "step"])
 
@@ -40,7 +41,7 @@ def snapshots_table(records: Sequence[UnitRecord], kind: str) -> pd.DataFrame:
 def across_table(store: Store, run_id: str, *, names: list[str] | None, blocks: list[int] | None) -> pd.DataFrame:
     """The spectra of several units of one run: a row a unit and step."""
     parts = []
-    for key, (steps, values) in store.snapshots(run_id, "spectrum", names=names, blocks=blocks).items():
+    for key, (steps, values) in store.snapshots(run_id, SPECTRUM.key, names=names, blocks=blocks).items():
         table = _rows(Record(key.name, steps, values), [str(index) for index in range(1, values.shape[1] + 1)])
         table.insert(1, "block", key.block)
         parts.append(table.rename(columns={"name": "task"}))

@@ -2,7 +2,8 @@
 
 from collections.abc import Sequence
 
-from fda.store.records import Run, Stage, Unit
+from fda.measures import STAGES, Stage
+from fda.store.records import Run, Unit
 
 
 def elapsed(run: Run, now: float) -> float | None:
@@ -28,7 +29,7 @@ def time_left(units: Sequence[Unit]) -> float | None:
 
 def current_stage(units: Sequence[Unit]) -> Stage | None:
     """The stage at work: the first that is not finished."""
-    for stage in ("construct", "adapt", "evaluate", "landscape"):
+    for stage in STAGES:
         if any(unit.key.stage == stage and unit.state in ("pending", "running") for unit in units):
             return stage
     return None

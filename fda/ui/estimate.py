@@ -14,14 +14,6 @@ from fda.store.spec import RunSpec
 from fda.ui import notices
 
 SECONDS = 900
-STAGES = {
-    "start": "starting",
-    "compile": "compiling",
-    "construct": "anchors",
-    "adapt": "adaptation",
-    "merge": "merging",
-    "score": "scoring",
-}
 
 
 def show_estimate(spec: RunSpec, *, busy: bool) -> None:
@@ -46,7 +38,7 @@ def show_estimate(spec: RunSpec, *, busy: bool) -> None:
 
 def sentence(prediction: Prediction) -> str:
     """Time with its parts, memory and disk, in one line."""
-    parts = [f"{STAGES[name]} {duration(value)}" for name, value in prediction.stages.items() if value >= 1]
+    parts = [f"{cost.PARTS[name]} {duration(value)}" for name, value in prediction.stages.items() if value >= 1]
     told = f"About {duration(prediction.seconds)} on this device ({', '.join(parts)})"
     told += f"; memory {size(prediction.memory_bytes)}, disk {size(prediction.disk_bytes)}."
     if prediction.uncounted:

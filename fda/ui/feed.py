@@ -20,7 +20,6 @@ from streamlit.runtime import Runtime
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 from fda.errors import UserError
-from fda.ui.address import address
 
 Feed = Callable[[str], dict[str, Any]]
 """What the element saw last (its own word for it; empty at first) → what it is told, as JSON can say it.
@@ -41,6 +40,12 @@ class _Offered:
 
 _feeds: OrderedDict[str, _Offered] = OrderedDict()
 _lock = Lock()
+
+
+def address(path: str) -> str:
+    """Where a path of the server, which begins with a slash, is for a browser: below `server.baseUrlPath`, if that is set."""
+    below = st.get_option("server.baseUrlPath").strip("/")
+    return f"{'/' if below else ''}{below}{path}"
 
 
 def offer(feed: Feed, key: str) -> str:

@@ -15,7 +15,7 @@ from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from streamlit.web.server.starlette.starlette_websocket import is_host_allowed
 
-from fda.ui.address import address
+from fda.ui.feed import address
 
 PORTS = {"http": 80, "https": 443}
 UPLOADS = "/_stcore/upload_file"

@@ -17,6 +17,7 @@ from fda.analysis.playground import Course, Setting, optimise
 from fda.figures import playground as figures
 from fda.figures.look import Theme
 from fda.home import ASSETS
+from fda.measures import ANGLE_LOSS, TAIL_ENERGY
 
 LESSONS = ASSETS / "texts" / "playground" / "lessons.yaml"
 DEFAULT = Setting()
@@ -153,10 +154,10 @@ def course_table(setting: Setting) -> pd.DataFrame:
     return pd.DataFrame(
         {
             "step": np.arange(len(found.loss)),
-            "angle_loss": found.loss,
+            ANGLE_LOSS.key: found.loss,
             "degrees": found.degrees,
             "head_energy": found.head,
-            "tail_energy": found.tail,
+            TAIL_ENERGY.key: found.tail,
             "tail_share": found.tail_share,
         }
     )

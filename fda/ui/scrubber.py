@@ -13,21 +13,18 @@ import streamlit as st
 
 from fda.figures.look import CONFIG
 from fda.figures.scrub import Scrubbed
-from fda.ui.plot import READY, SVG_BUTTON
-from fda.ui.scrubber_browser import CSS, HTML, JS
+from fda.ui.components import component
 
-_scrubber = st.components.v2.component(
-    "fda.scrubber", html=HTML, css=CSS, js=SVG_BUTTON + JS.replace("READY", json.dumps(READY)), isolate_styles=False
-)
+_scrubber = component("scrubber", styles=("slider", "scrubber"), isolate_styles=False)
 
 
 @dataclass(frozen=True)
 class Dial:
-    """A slider. `choices` are what its positions are called, each once; `told`: a hint below it; `plays`: it has a button."""
+    """A slider. `choices` are what its positions are called, each once; `hint`: a line below it; `plays`: it has a button."""
 
     label: str
     choices: tuple[str, ...]
-    told: str
+    hint: str
     plays: bool = False
 
 

@@ -233,7 +233,6 @@ def survey(zoo: Zoo, path: str) -> dict[str, Any]:
             "all": cosine_matrix(gram.sum(0)),
             "blocks": [cosine_matrix(one) for one in gram[:-1]],
         },
-        "problems": [],
         "notes": list(looked.notes),
     }
 

@@ -4,7 +4,7 @@ from importlib.resources import files
 
 import pytest
 
-from fda.ui.plot import REMEMBER_ARRAYS
+from fda.ui.components import source
 
 pytestmark = pytest.mark.browser
 
@@ -24,7 +24,7 @@ def test_the_arrays_of_curves_are_those_that_plotly_finds(visit):
     page.add_script_tag(path=str(files("plotly") / "package_data" / "plotly.min.js"))
     plain, remembered = page.evaluate(
         f"""async (traces) => {{
-          {REMEMBER_ARRAYS}
+          {source("plotly_arrays.js")}
           const schema = Plotly.PlotSchema;
           const drawn = await Plotly.newPlot("figure", traces);
           const found = () => drawn._fullData.map((trace) => schema.findArrayAttributes(trace));

@@ -5,7 +5,8 @@ import threading
 import pytest
 import torch
 
-from fda.merging.math.singular import full_polar, full_top_triples, polar, side_by_side, top_triples
+from fda.merging.math.parallel import side_by_side
+from fda.merging.math.singular import full_polar, full_top_triples, polar, top_triples
 from fda.merging.methods.iso_c import isotropic
 
 SHAPES = [(200, 96), (96, 200), (128, 128), (5, 7), (1, 90), (90, 1)]

@@ -407,8 +407,8 @@ def test_an_exported_figure_asks_nothing_of_the_network(found):
 
 
 def test_what_can_do_without_streamlit_does():
-    modules = ", ".join(f"fda.ui.{name}" for name in ("cited", "comparison", "comparison_figures", "comparison_tables",
-                                                      "markup", "report"))  # fmt: skip
+    modules = ", ".join(f"fda.report.{name}" for name in ("cited", "comparison", "comparison_figures", "comparison_tables",
+                                                          "markup", "html"))  # fmt: skip
     code = f"import sys, {modules}; print([name for name in ('streamlit', 'torch') if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=REPO, timeout=60)
     assert done.stdout.strip() == "[]", done.stderr

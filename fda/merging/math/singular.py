@@ -5,19 +5,11 @@ in float64, checked, and taken from the full decomposition (`full_top_triples`, 
 matrices, and what is made of them, is left to the methods.
 """
 
-import ctypes
-import os
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
-from functools import cache
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-Result = TypeVar("Result")
 Triples = tuple["Tensor", "Tensor", "Tensor"]
 
 SMALLEST = (
@@ -28,9 +20,6 @@ RESIDUAL = 1e-7  # of σ1·σk: what the rounding of a float32 decomposition lea
 SMALL_SIDE = 64  # below it a full decomposition costs nothing worth saving
 PANELS = 4  # a Gram matrix is made in so many panels, each from its diagonal on: symmetric, so 5/8 of the products
 ROWS = 512  # that are in float64 at once
-MOST_LANES = 4
-LARGE = 1 << 26  # entries (268 MB) beyond which a matrix' pieces of work are better done one after the other
-M_MMAP_THRESHOLD = -3  # of malloc.h
 
 
 def top_triples(matrix: "Tensor", count: int) -> Triples:
@@ -174,40 +163,3 @@ def _leading(square: "Tensor", count: int) -> tuple["Tensor", "Tensor"]:
             return inner, head
     values, vectors = torch.linalg.eigh(square)
     return values.flip(0)[:count], vectors.flip(1)[:, :count]
-
-
-def side_by_side(pieces: Iterable[Callable[[], Result]], *, most: int = MOST_LANES) -> Iterator[Result]:
-    """The results of independent pieces of work, in order, made on all cores (at most `most`), one thread each.
-
-    A piece is asked for only when a lane is free for it, so that memory follows the lanes. One thread a piece is what
-    makes a result independent of how many cores there are.
-    """
-    import torch
-
-    _give_large_blocks_back()
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    lanes = min(cores, most)
-    waiting: deque[Future[Result]] = deque()
-    with ThreadPoolExecutor(lanes, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-        try:
-            for piece in pieces:
-                waiting.append(pool.submit(piece))
-                del piece
-                if len(waiting) >= lanes:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
-        finally:
-            for future in waiting:
-                future.cancel()
-
-
-@cache
-def _give_large_blocks_back() -> None:
-    """Let glibc map blocks from 1 MiB on apart, so that each goes back to the system when it is freed.
-
-    Else every lane's heap keeps what it freed: with two lanes on ViT-B/32's matrices 94 MB more at the peak, for a tenth
-    less time. Where there is no glibc nothing is done.
-    """
-    with suppress(OSError, AttributeError):
-        ctypes.CDLL("libc.so.6").mallopt(M_MMAP_THRESHOLD, 2**20)

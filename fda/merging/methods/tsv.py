@@ -5,7 +5,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 from fda.checkpoints.treatments import is_matrix
-from fda.merging.math.singular import LARGE, MOST_LANES, polar, side_by_side, top_triples
+from fda.merging.math.parallel import LARGE, MOST_LANES, side_by_side
+from fda.merging.math.singular import polar, top_triples
 from fda.merging.method import UP_TO_3, Hyper, Weights, each_tensor, merging_method, summed, task_vectors
 
 if TYPE_CHECKING:

@@ -64,8 +64,3 @@ def least_interference(taus: Sequence["Tensor"], lr: float, steps: int) -> "Tens
         move.grad = 2 * (move @ gram + slope)
         optimizer.step()
     return start + move
-
-
-def interference(merged: "Tensor", taus: Sequence["Tensor"]) -> float:
-    """The loss that WUDI lowers: Σ ‖(M − τi) τiᵀ‖² / ‖τi‖²."""
-    return sum(float(((merged - tau) @ tau.T).square().sum() / tau.square().sum()) for tau in taus if bool(tau.any()))

@@ -1,0 +1,77 @@
+// A Plotly figure that updates in place. The newest figure wins. None is drawn while the tab is hidden (there are no animation
+// frames then), before plotly.js is there, or while the reader drags on the chart. A figure out of sight is drawn when the
+// browser is idle, so that another page need not wait for it, and drawn again only when it is scrolled to: on Watch that
+// saves most of an update's work in the browser.
+
+const states = new WeakMap();
+
+const queue = [];
+const whenIdle = window.requestIdleCallback ?? ((then) => setTimeout(then, 100));
+
+// One figure a frame, so that the first is seen while the next are drawn.
+function drawNext() {
+  const state = queue.shift();
+  if (queue.length) requestAnimationFrame(drawNext);
+  drawState(state);
+}
+
+function drawState(state) {
+  state.asked = false;
+  if (!state.next || !state.root.isConnected) return;
+  if (!window.Plotly) {
+    window.addEventListener(PLOTLY_READY, () => ask(state), { once: true });
+    return;
+  }
+  if (state.root._dragging) {
+    setTimeout(() => ask(state), 150);
+    return;
+  }
+  if (state.root._fullLayout && !state.seen) return; // drawn when it is scrolled to
+  const figure = state.next;
+  state.next = null;
+  draw(state.root, figure);
+}
+
+function ask(state) {
+  if (state.asked) return;
+  state.asked = true;
+  if (queue.push(state) === 1) requestAnimationFrame(drawNext);
+}
+
+function newState(root) {
+  const state = { root, shown: null, next: null, asked: false, seen: false, resize: resizeObserver() };
+  state.resize.observe(root);
+  state.sight = new IntersectionObserver((entries) => {
+    state.seen = entries.at(-1).isIntersecting;
+    if (!state.next) return;
+    if (state.seen) ask(state);
+    else if (!root._fullLayout) whenIdle(() => ask(state));
+  });
+  state.sight.observe(root);
+  return state;
+}
+
+export default function ({ data, parentElement }) {
+  const root = parentElement.querySelector(".fda-figure");
+  let state = states.get(root);
+  if (!state) states.set(root, (state = newState(root)));
+  root.setAttribute("aria-label", data.alt);
+  state.show = (figure) => {
+    if (figure === state.shown) return;
+    state.shown = figure;
+    state.next = { ...JSON.parse(figure), config: data.config };
+    prepare(state.next);
+    root.style.height = state.next.layout.height + "px";
+    if (state.seen) ask(state); // the others once it is known whether they are in sight
+  };
+  if (data.figure !== state.given) state.show((state.given = data.figure));
+  shared.figures.set(data.key, state);
+  return () => {
+    if (shared.figures.get(data.key) === state) shared.figures.delete(data.key);
+    state.resize.disconnect();
+    state.sight.disconnect();
+    state.next = null;
+    purge(root);
+    states.delete(root);
+  };
+}
