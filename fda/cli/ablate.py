@@ -57,17 +57,17 @@ def _row(store: Any, run_id: str) -> dict[str, Any]:
     for measure in SUMMARY:
         courses = [values for _, values in store.scalars(run_id, measure.key, points=None).values()]
         if courses:
-            ends = [sum(values[place] for values in courses) / len(courses) for place in (0, -1)]
+            ends = [sum(values[end] for values in courses) / len(courses) for end in (0, -1)]
             row[measure.key] = {"first": ends[0], "last": ends[1], "units": len(courses)}
     return row
 
 
 def _print(rows: list[dict[str, Any]]) -> None:
-    there = [measure for measure in SUMMARY if any(measure.key in row for row in rows)]
-    print(f"{'start':<16}" + "".join(f"{measure.label:>24}" for measure in there) + "  run")
+    recorded = [measure for measure in SUMMARY if any(measure.key in row for row in rows)]
+    print(f"{'init':<16}" + "".join(f"{measure.label:>24}" for measure in recorded) + "  run")
     for row in rows:
         name = "weight" if row["sigma"] is None else f"gauss σ {row['sigma']:g}"
-        cells = (_cell(row[one.key]) if one.key in row else "–" for one in there)
+        cells = (_cell(row[one.key]) if one.key in row else "–" for one in recorded)
         print(f"{name:<16}" + "".join(f"{cell:>24}" for cell in cells) + f"  {row['run']}")
     print("means over tasks and blocks, first → last step")
 

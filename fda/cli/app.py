@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 USAGE_ERROR = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
-zoo_app = typer.Typer(help="List, look into, check and build zoos.")
+zoo_app = typer.Typer(help="List, show, check and build zoos.")
 app.add_typer(zoo_app, name="zoo")
 for command in (cli_runs.construct, cli_runs.compare, cli_runs.demo, cli_runs.landscape):
     app.command()(command)

@@ -114,7 +114,7 @@ def observations(
 
     require_folder(json_file)
     result = bench_observations(zoo, seeds=_seeds(seeds), preset=preset, blocks=split_blocks(blocks), device=device)
-    print(f"{'start':<7} {'measure':<25} {'first':>8} {'last':>8}  {'over seeds':<17} {'rose in':>8} {'real data':>9}")
+    print(f"{'init':<7} {'measure':<25} {'first':>8} {'last':>8}  {'over seeds':<17} {'rose in':>8} {'real data':>9}")
     for row in result["rows"]:
         last = row["last"]
         spread = f"{min(last):.4f} to {max(last):.4f}"

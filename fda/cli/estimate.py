@@ -71,13 +71,13 @@ def estimate(
         device=device,
     )
     require_readers(spec, adaptation)
-    found = predict(spec, calibrate(spec))
-    for stage, seconds in found.stages.items():
+    prediction = predict(spec, calibrate(spec))
+    for stage, seconds in prediction.stages.items():
         print(f"{PARTS[stage]:<20} {seconds:>9.1f} s")
-    print(f"{'in all':<20} {found.seconds:>9.1f} s")
-    print(f"{'memory':<20} {found.memory_bytes / 2**20:>9.0f} MiB")
-    print(f"{'disk':<20} {found.disk_bytes / 2**20:>9.0f} MiB")
-    if found.uncounted:
-        print(f"not counted: merging by {', '.join(found.uncounted)}")
+    print(f"{'in all':<20} {prediction.seconds:>9.1f} s")
+    print(f"{'memory':<20} {prediction.memory_bytes / 2**20:>9.0f} MiB")
+    print(f"{'disk':<20} {prediction.disk_bytes / 2**20:>9.0f} MiB")
+    if prediction.uncounted:
+        print(f"not counted: merging by {', '.join(prediction.uncounted)}")
     if json_file is not None:
-        write_whole(json_file, json.dumps(asdict(found) | {"seconds": found.seconds}, indent=2))
+        write_whole(json_file, json.dumps(asdict(prediction) | {"seconds": prediction.seconds}, indent=2))

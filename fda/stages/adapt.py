@@ -35,43 +35,45 @@ BlockInputs = Callable[[int], list[Tensor | None]]
 SAVE_EVERY = 10  # epochs per write to the store
 
 
-def epochs(one: Method, settings: AdaptSettings) -> int:
+def epochs(method: Method, settings: AdaptSettings) -> int:
     """The method's number of epochs. From the pretrained model it adapts weights, from a merged one coefficients."""
-    return settings.weights_epochs if one.start == "pretrained" else settings.coefficients_epochs
+    return settings.weights_epochs if method.start == "pretrained" else settings.coefficients_epochs
 
 
-def adapt_to_file(work: Work, one: Method, settings: AdaptSettings, hyperparameters: Mapping[str, object]) -> None:
+def adapt_to_file(work: Work, method: Method, settings: AdaptSettings, hyperparameters: Mapping[str, object]) -> None:
     """Write the merged file of a method that has a `start`; `hyperparameters` are the method's."""
-    inputs = _real_inputs(work, int(hyperparameters["examples"])) if one.needs == "inputs" else _anchors(work, one)
-    started = _started(work, METHODS[one.start])
+    inputs = (
+        _real_inputs(work, int(hyperparameters["examples"])) if method.needs == "inputs" else _anchors(work, method)
+    )
+    started = _started(work, METHODS[method.start])
 
     def piece(block: Block) -> Callable[[Callable[[], bool]], None]:
         def adapt(should_stop: Callable[[], bool]) -> None:
-            file = adapted_file(work.folder, one.name, block.index)
+            file = adapted_file(work.folder, method.name, block.index)
             if not work.is_whole(file):
-                tensors = adapt_block(work, one, settings, started, inputs(block.index), block, should_stop)
+                tensors = adapt_block(work, method, settings, started, inputs(block.index), block, should_stop)
                 save_tensors(file, {block.prefix + name: tensor for name, tensor in tensors.items()}, {})
                 work.keep(file)
 
         return adapt
 
     run_lanes([piece(block.copy()) for block in work.blocks], work.device, work.should_stop)
-    parts = [Checkpoint(adapted_file(work.folder, one.name, block.index)) for block in work.blocks]
+    parts = [Checkpoint(adapted_file(work.folder, method.name, block.index)) for block in work.blocks]
     adapted = ((name, part[name]) for part in parts for name in part)
     base = work.opened.base
     kinds = kinds_of(base)
     write_tensors(
-        merged_file(work.folder, one.name),
+        merged_file(work.folder, method.name),
         kinds,
-        with_rest(base, storable(one.name, kinds, adapted)),
-        {"method": one.name},
+        with_rest(base, storable(method.name, kinds, adapted)),
+        {"method": method.name},
         pulse=work.pulse,
     )
     for block in work.blocks:
-        work.store.forget_file(work.run_id, adapted_file(Path(), one.name, block.index).as_posix())
-    shutil.rmtree(adapted_file(work.folder, one.name, 0).parent)
+        work.store.forget_file(work.run_id, adapted_file(Path(), method.name, block.index).as_posix())
+    shutil.rmtree(adapted_file(work.folder, method.name, 0).parent)
     with contextlib.suppress(OSError):  # not empty while it holds another method's blocks
-        adapted_file(work.folder, one.name, 0).parent.parent.rmdir()
+        adapted_file(work.folder, method.name, 0).parent.parent.rmdir()
 
 
 def _started(work: Work, start: Method) -> Weights | None:
@@ -89,10 +91,10 @@ def _started(work: Work, start: Method) -> Weights | None:
     return Checkpoint(path)
 
 
-def _anchors(work: Work, one: Method) -> BlockInputs:
+def _anchors(work: Work, method: Method) -> BlockInputs:
     source = work.run_id if work.spec.construction is not None else work.spec.anchors_run
     if source is None:
-        raise UserError(f"{one.name} needs anchors: name a finished construct run (--anchors RUN_ID).")
+        raise UserError(f"{method.name} needs anchors: name a finished construct run (--anchors RUN_ID).")
     return lambda block: anchors_of(work.store, source, work.opened, work.spec.tasks, block, work.device)
 
 
@@ -108,10 +110,10 @@ def ta_scale(work: Work) -> float:
     return (METHODS["ta"].defaults | work.spec.hyperparameters.get("ta", {}))["scale"]
 
 
-def start_of(work: Work, one: Method, started: Weights | None, block: Block) -> dict[str, Tensor]:
+def start_of(work: Work, method: Method, started: Weights | None, block: Block) -> dict[str, Tensor]:
     """One block's tensors before adaptation: θ0, θ0 + λ Σ τ_i, or the merged model `started`."""
     base = block.of(work.opened.base, work.device)
-    if one.start == "pretrained":
+    if method.start == "pretrained":
         return base
     if started is not None:
         return block.of(started, work.device)
@@ -121,7 +123,7 @@ def start_of(work: Work, one: Method, started: Weights | None, block: Block) -> 
 
 def adapt_block(
     work: Work,
-    one: Method,
+    method: Method,
     settings: AdaptSettings,
     started: Weights | None,
     inputs: list[Tensor | None],
@@ -137,15 +139,17 @@ def adapt_block(
     """
     base = block.of(work.opened.base, work.device)
     finetuned = [block.of(weights, work.device) for weights in work.finetuned]
-    key = UnitKey("adapt", one.name, block.index)
+    key = UnitKey("adapt", method.name, block.index)
     pairs = [(theta, x) for theta, x in zip(finetuned, inputs, strict=True) if x is not None]
     if not pairs:
         message = f"{UNCHANGED}: no task has anchors of block {block.index}, so it stays as it starts."
-        work.store.update_unit(work.run_id, key, state="done", step=epochs(one, settings), seconds=0.0, message=message)
-        return start_of(work, one, started, block)
+        work.store.update_unit(
+            work.run_id, key, state="done", step=epochs(method, settings), seconds=0.0, message=message
+        )
+        return start_of(work, method, started, block)
     x, y = pool(block, *zip(*pairs, strict=True))
     seed = unit_seed(work.spec.seed, "adapt", block.index)
-    if one.start == "pretrained":
+    if method.start == "pretrained":
         events: Iterator[Epoch | Adapted] = adapt_weights(block, base, x, y, settings, seed=seed)
     else:
         ends = finetuned if started is None else [block.of(started, work.device)]
@@ -162,7 +166,7 @@ def adapt_block(
                 key,
                 rows,
                 state="done",
-                step=epochs(one, settings),
+                step=epochs(method, settings),
                 loss=rows[-1][2],
                 seconds=time.perf_counter() - began,
             )

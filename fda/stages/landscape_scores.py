@@ -82,20 +82,20 @@ class Scorer:
         for name in self.names:
             tensors[name].copy_(weights(name))
         losses, scores = [], []
-        for one, head in zip(self.samples, self._thread.heads, strict=True):
+        for of_task, head in zip(self.samples, self._thread.heads, strict=True):
             parts = []
-            for batch in one.batches:
+            for batch in of_task.batches:
                 logits = head.answer(model, batch)
-                parts.append(next_tokens(logits, batch) if one.head.causal else (logits,))
+                parts.append(next_tokens(logits, batch) if of_task.head.causal else (logits,))
                 pulse()
-            loss, score = _loss_and_score(one, [torch.cat(part) for part in zip(*parts, strict=True)])
+            loss, score = _loss_and_score(of_task, [torch.cat(part) for part in zip(*parts, strict=True)])
             losses.append(loss)
             scores.append(score)
         result = {}
         for metric, values in (("loss", losses), ("accuracy", scores)):
             numbers = torch.stack(values).double().tolist()  # one transfer from the device
             result[metric] = sum(numbers) / len(numbers)
-            result |= {f"{metric}/{one.task}": value for one, value in zip(self.samples, numbers, strict=True)}
+            result |= {f"{metric}/{of_task.task}": value for of_task, value in zip(self.samples, numbers, strict=True)}
         return result
 
     def _model(self) -> Model:
@@ -106,22 +106,24 @@ class Scorer:
             model.load(self.work.opened.base)
             model.to(self.work.device)
             self._thread.model = model
-            self._thread.heads = [one.head.to(self.work.device) for one in self.samples]
+            self._thread.heads = [of_task.head.to(self.work.device) for of_task in self.samples]
         return self._thread.model
 
 
-def _loss_and_score(one: Samples, given: list[Tensor]) -> tuple[Tensor, Tensor]:
+def _loss_and_score(samples: Samples, given: list[Tensor]) -> tuple[Tensor, Tensor]:
     """(loss, score), scalars on the device. `given`: logits (n, classes), or for language models what `next_tokens` returns."""
-    if one.head.causal:
+    if samples.head.causal:
         right, tokens, loss = given
         return loss.sum() / tokens.sum(), right.sum() / tokens.sum()
     (logits,) = given
-    if one.metric == "pearson":
-        loss = torch.nn.functional.mse_loss(logits[:, 0], one.labels.float())
-        return loss, torch.tensor(METRICS["pearson"].of(logits[:, 0].cpu().numpy(), one.labels.cpu().numpy())).to(loss)
-    loss, predicted = torch.nn.functional.cross_entropy(logits, one.labels), logits.argmax(dim=-1)
+    if samples.metric == "pearson":
+        loss = torch.nn.functional.mse_loss(logits[:, 0], samples.labels.float())
+        score = METRICS["pearson"].of(logits[:, 0].cpu().numpy(), samples.labels.cpu().numpy())
+        return loss, torch.tensor(score).to(loss)
+    loss, predicted = torch.nn.functional.cross_entropy(logits, samples.labels), logits.argmax(dim=-1)
     if not logits.isfinite().all():  # a point too far out has no accuracy
         return loss, torch.full_like(loss, torch.nan)
-    if one.metric == "accuracy":
-        return loss, (predicted == one.labels).float().mean()
-    return loss, torch.tensor(METRICS[one.metric].of(predicted.cpu().numpy(), one.labels.cpu().numpy())).to(loss)
+    if samples.metric == "accuracy":
+        return loss, (predicted == samples.labels).float().mean()
+    score = METRICS[samples.metric].of(predicted.cpu().numpy(), samples.labels.cpu().numpy())
+    return loss, torch.tensor(score).to(loss)

@@ -70,7 +70,7 @@ class Measures:
     def at(self, event: Snapshot) -> None:
         """Measure a snapshot's anchors and write the numbers."""
         step, anchors = event.step, event.anchors
-        spectrum, own = decomposed(anchors)
+        spectrum, axes = decomposed(anchors)
         width = anchors.shape[-1]
         rows: Scalars = [
             (EFFECTIVE_RANK.key, step, effective_rank(spectrum)),
@@ -78,7 +78,7 @@ class Measures:
         ]
         self._snapshot(step, SPECTRUM.key, spectrum)
         if self.real is not None:
-            rows += self._alignment(step, own)
+            rows += self._alignment(step, axes)
             rows += self._projection(step, anchors)
             if step == self.steps[-1] and len(self.real) >= NEAREST:
                 self._neighbours(step, anchors)
@@ -88,15 +88,15 @@ class Measures:
         """Rows of the cosine between induced gradient and task vector, one a tensor."""
         return [(f"{COSINES.key}{name}", step, value) for name, value in zip(live, cosines, strict=True)]
 
-    def _alignment(self, step: int, own: Tensor) -> Scalars:
+    def _alignment(self, step: int, axes: Tensor) -> Scalars:
         if self._real_directions is None:
             self._real_directions = decomposed(self.real)[1]
-        real, width = self._real_directions, len(own)
-        by_count = similarity_by_count(own, real)
+        real, width = self._real_directions, len(axes)
+        by_count = similarity_by_count(axes, real)
         counts = torch.tensor([top_count(width, share) for share in SHARES])
         self._snapshot(step, SIMILARITY_BY_SHARE.key, by_count.cpu()[counts - 1])
         k = top_count(width)
-        self._snapshot(step, ANGLES.key, principal_angles(own[:, -k:], real[:, -k:]))
+        self._snapshot(step, ANGLES.key, principal_angles(axes[:, -k:], real[:, -k:]))
         return [(SIMILARITY.key, step, float(by_count[k - 1]))]
 
     def _projection(self, step: int, anchors: Tensor) -> Scalars:
@@ -122,10 +122,10 @@ class Measures:
 
     def _neighbours(self, step: int, anchors: Tensor) -> None:
         centre = centre_of(self.real)
-        own, real = directions(anchors, centre), directions(self.real, centre)
-        places, cosines = nearest(own, real, NEAREST)
-        self._snapshot(step, PLANE_MAP.key, plane_map(own, real))
-        self._snapshot(step, NEAREST_INPUTS.key, torch.stack([places.to(cosines.dtype), cosines], dim=-1))
+        points, real = directions(anchors, centre), directions(self.real, centre)
+        indices, cosines = nearest(points, real, NEAREST)
+        self._snapshot(step, PLANE_MAP.key, plane_map(points, real))
+        self._snapshot(step, NEAREST_INPUTS.key, torch.stack([indices.to(cosines.dtype), cosines], dim=-1))
 
     def _snapshot(self, step: int, kind: str, values: Tensor) -> None:
         self.store.add_snapshot(self.run_id, self.key, step, kind, values.cpu().numpy())

@@ -16,7 +16,7 @@ from fda.errors import UserError
 from fda.store.records import FileRecord, StoredRun
 from fda.store.store import Store
 
-Look = Literal["content", "changes"]
+Comparison = Literal["content", "changes"]  # by checksum, or by size and mtime first
 MADE_BY_RESUME = ("anchors", "merged")  # resuming a finished run makes lost files of these folders again
 LARGEST_HEADER = 100 << 20  # bytes, the safetensors library's limit
 
@@ -38,7 +38,7 @@ def keep(store: Store, run_id: str, path: Path) -> None:
     store.add_file(run_id, path.relative_to(store.run_dir(run_id)).as_posix(), record_of(path))
 
 
-def damage(path: Path, record: FileRecord | None, look: Look = "content") -> str | None:
+def damage(path: Path, record: FileRecord | None, by: Comparison = "content") -> str | None:
     """What is wrong with a finished file, worded to follow its name in a sentence; None if it is unchanged.
 
     Without a record (runs of an earlier version) only the file's length is compared with its safetensors header.
@@ -50,7 +50,7 @@ def damage(path: Path, record: FileRecord | None, look: Look = "content") -> str
         if status.st_size != record.bytes:
             actual = "is empty" if status.st_size == 0 else f"has {status.st_size:,} bytes"
             return f"{actual} instead of {record.bytes:,}"
-        if look == "changes" and status.st_mtime_ns == record.modified:
+        if by == "changes" and status.st_mtime_ns == record.modified:
             return None
         return None if checksum(path) == record.sha256 else "is damaged: its bytes are not those that were written"
     except FileNotFoundError:
@@ -59,14 +59,14 @@ def damage(path: Path, record: FileRecord | None, look: Look = "content") -> str
         return f"cannot be read ({error.strerror})"
 
 
-def damaged_files(store: Store, run_id: str, look: Look, *, also: Callable[[str], bool] = bool) -> dict[str, str]:
+def damaged_files(store: Store, run_id: str, by: Comparison, *, also: Callable[[str], bool] = bool) -> dict[str, str]:
     """Path below the run's folder → damage, for every recorded file that has changed since it was written.
 
     `also` selects the paths to check. A removed merged model is no damage: users delete them because they are large.
     """
     folder, problems = store.run_dir(run_id), {}
     for path, record in store.files(run_id).items():
-        problem = damage(folder / path, record, look) if also(path) else None
+        problem = damage(folder / path, record, by) if also(path) else None
         if problem is not None and not (problem == "is missing" and not path.startswith("anchors/")):
             problems[path] = problem
     return problems

@@ -39,10 +39,9 @@ def write_answers(path: Path, tasks: Mapping[str, Answers]) -> None:
         if answers.loss is not None:
             tensors[f"{task}/loss"] = np.ascontiguousarray(answers.loss, dtype=np.float32)
     with whole_file(path) as part:
+        # one metadata entry, since the library writes several in arbitrary order
         about = {"metrics": {task: answers.metric for task, answers in tasks.items()}, "sha256": _checksum(tensors)}
-        save_file(
-            tensors, part, {"about": json.dumps(about)}
-        )  # one entry: the library writes several in arbitrary order
+        save_file(tensors, part, {"about": json.dumps(about)})
 
 
 def load_predictions(run_dir: Path, method: str) -> dict[str, Answers]:
