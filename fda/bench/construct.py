@@ -253,7 +253,7 @@ def _result(path: str, run: _Run, steps: int, target: float, floor: float, *, wh
 
 
 def _compared(path: Timed, reference: Timed) -> Timed:
-    if path is reference or path.seconds_to_target is None:
+    if path is reference or path.seconds_to_target is None or reference.seconds_to_target is None:
         return path
     zoo = path.compile_seconds + ZOO_UNITS * (path.seconds_to_target - path.compile_seconds)
     return replace(path, times_faster_of_zoo=ZOO_UNITS * reference.seconds_to_target / zoo)
@@ -275,7 +275,7 @@ def _ceiling(products: torch.dtype, device: str) -> float:
     for _ in range(6):
         _wait(device)
         began = time.perf_counter()
-        a @ b
+        torch.matmul(a, b)
         _wait(device)
         best = min(best, time.perf_counter() - began)
     return 2 * side**3 / best

@@ -62,6 +62,8 @@ def bench_cost(
         began = time.perf_counter()
         _process("fda.stages.calibrate", stdin=spec.model_dump_json())
         measuring, known = time.perf_counter() - began, cost.kept_calibration(spec)
+        if known is None:
+            raise UserError(f"the calibration of {zoo} was not saved: check the disk of FDA_HOME.")
         prediction = cost.predict(spec, known)
         taken, peak = _run(spec)
         words = [f"{name} {value}" for name, value in fields.items()] or ["preset fast"]

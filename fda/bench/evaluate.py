@@ -93,8 +93,9 @@ def _exams(opened: OpenZoo, heads: Mapping[str, TaskHead]) -> dict[str, Exam]:
     """Every task's test split, freshly loaded without prepared samples."""
     found = {}
     for task in opened.zoo.tasks:
-        split = load_split(task, task.data.split, opened.model.transform)
-        found[task.name] = Exam(split, heads[task.name], task.data)
+        if task.data is not None:
+            split = load_split(task, task.data.split, opened.model.transform)
+            found[task.name] = Exam(split, heads[task.name], task.data)
     return found
 
 

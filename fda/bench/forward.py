@@ -44,10 +44,10 @@ def forward_step(
     ) -> tuple[Tensor, Tensor]:
         x = matrix.view(shape)
         along, (_, cosine) = grad_and_value(outer, has_aux=True)(grad(score)(base, theta_i, x), task_vector)
-        _, gradient = jvp(lambda theta: grad(score, argnums=2)(theta, theta_i, x), (base,), (along,))
+        _, gradient = jvp(lambda theta: grad(score, argnums=2)(theta, theta_i, x), (base,), (along,))[:2]
         return gradient.view(matrix.shape), cosine
 
-    compiled = torch.compile(composition, options=compiler_options(next(iter(base.values())).device))
+    compiled = torch.compile(composition, options={**compiler_options(next(iter(base.values())).device)})
     compiled(torch.zeros(shape).flatten(0, 1).to(next(iter(base.values()))), base, theta_i, task_vector)
 
     def step(matrices: Tensor) -> tuple[Tensor, Tensor]:

@@ -88,7 +88,7 @@ def _save_base(folder: Path, blocks: int | None) -> None:
     from transformers import AutoTokenizer, BertModel
 
     source = encoder_folder()
-    changed = {} if blocks is None else {"num_hidden_layers": blocks}
+    changed: dict[str, Any] = {} if blocks is None else {"num_hidden_layers": blocks}
     BertModel.from_pretrained(source, local_files_only=True, **changed).save_pretrained(folder)
     AutoTokenizer.from_pretrained(source, local_files_only=True).save_pretrained(folder)
 

@@ -118,7 +118,7 @@ def plain_tsv(taus: list[Tensor]) -> Tensor:
     """The merged update of one matrix: the top 1/T of each task, concatenated, each side replaced by its polar factor."""
     keep = min(taus[0].shape) // len(taus)
     if keep == 0:
-        return sum(taus) / len(taus)
+        return sum(taus[1:], taus[0]) / len(taus)
     parts = []
     for tau in taus:
         u, s, vt = torch.linalg.svd(tau, full_matrices=False)

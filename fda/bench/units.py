@@ -6,6 +6,7 @@ steps on random targets, so that their task vectors, too, are sums of gradients.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -53,7 +54,8 @@ def roberta_base_unit(device: str) -> Unit:
     from transformers import RobertaConfig
     from transformers.models.roberta.modeling_roberta import RobertaLayer
 
-    config = RobertaConfig(hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0, attn_implementation="eager")
+    options: dict[str, Any] = {"attn_implementation": "eager"}  # an option of the base class
+    config = RobertaConfig(hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0, **options)
     return _made(_First(RobertaLayer(config)), 768, 5, 64, "roberta-base", device)
 
 

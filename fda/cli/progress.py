@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from fda.measures import STAGES
 from fda.store.store import Store, Unit, UnitKey
@@ -60,7 +60,7 @@ def moved(unit: Unit) -> str:
 def _bars(units: Callable[[], list[Unit]], over: threading.Event, before: set[UnitKey]) -> None:
     columns = (TextColumn(f"{{task.description:<{WIDTH}}}"), BarColumn(), TextColumn("{task.percentage:3.0f} %"))
     with Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=Console(stderr=True)) as progress:
-        bars: dict[str, int] = {}
+        bars: dict[str, TaskID] = {}
         last = False
         while not last:
             last = over.wait(0.5)

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import cast
 
 import datasets
 import torch
@@ -24,7 +25,8 @@ WORKERS = 2  # tasks finetuned in parallel, one thread each: more threads do not
 def prepare(images: list[Image.Image], labels: list[int]) -> Labelled:
     """Prepare pictures as evaluation does, with open_clip's transform for the model's config."""
     config = PreprocessCfg(size=32, **recipe.MODEL_CONFIG["preprocess_cfg"])
-    transform = image_transform_v2(config, is_train=False)
+    # open_clip also declares a tuple of transforms, which only training returns
+    transform = cast("Callable[[Image.Image], torch.Tensor]", image_transform_v2(config, is_train=False))
     return Labelled(torch.stack([transform(image) for image in images]), torch.tensor(labels))
 
 

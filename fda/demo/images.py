@@ -8,6 +8,7 @@ Knows nothing of files or models; `fda.demo.write` saves the tasks.
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -100,7 +101,7 @@ def crop_splits(sources: dict[str, np.ndarray], plan: CropPlan, rng: np.random.G
 
 
 def digits(seed: int) -> ImageTask:
-    source = load_digits()
+    source: Any = load_digits()  # a Bunch; the library declares a tuple
     grey = (source.images * 15.9375).astype(np.uint8)
     order = stream(seed, "digits").permutation(len(grey))
     images = [small(Image.fromarray(grey[i])) for i in order]

@@ -8,6 +8,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor
 
@@ -16,7 +17,6 @@ from fda.anchors.init import unit_seed
 from fda.architectures.blocks import Block
 from fda.checkpoints.weights import Checkpoint
 from fda.checkpoints.write import kinds_of, write_tensors
-from fda.errors import UserError
 from fda.jobs.lanes import run_lanes
 from fda.jobs.stopped import Stopped
 from fda.merging.merge import merge_to_file, storable, with_rest
@@ -40,11 +40,11 @@ def epochs(method: Method, settings: AdaptSettings) -> int:
     return settings.weights_epochs if method.start == "pretrained" else settings.coefficients_epochs
 
 
-def adapt_to_file(work: Work, method: Method, settings: AdaptSettings, hyperparameters: Mapping[str, object]) -> None:
+def adapt_to_file(work: Work, method: Method, settings: AdaptSettings, hyperparameters: Mapping[str, Any]) -> None:
     """Write the merged file of a method that has a `start`; `hyperparameters` are the method's."""
-    inputs = (
-        _real_inputs(work, int(hyperparameters["examples"])) if method.needs == "inputs" else _anchors(work, method)
-    )
+    if method.start is None:
+        raise ValueError(f"{method.name} adapts no start model")
+    inputs = _real_inputs(work, int(hyperparameters["examples"])) if method.needs == "inputs" else _anchors(work)
     started = _started(work, METHODS[method.start])
 
     def piece(block: Block) -> Callable[[Callable[[], bool]], None]:
@@ -91,17 +91,13 @@ def _started(work: Work, start: Method) -> Weights | None:
     return Checkpoint(path)
 
 
-def _anchors(work: Work, method: Method) -> BlockInputs:
-    source = work.run_id if work.spec.construction is not None else work.spec.anchors_run
-    if source is None:
-        raise UserError(f"{method.name} needs anchors: name a finished construct run (--anchors RUN_ID).")
+def _anchors(work: Work) -> BlockInputs:
+    source = work.anchors_run
     return lambda block: anchors_of(work.store, source, work.opened, work.spec.tasks, block, work.device)
 
 
 def _real_inputs(work: Work, examples: int) -> BlockInputs:
-    inputs = [
-        real_block_inputs(work, task, work.spec.zoo.task(task).data.train_split, examples) for task in work.spec.tasks
-    ]
+    inputs = [real_block_inputs(work, task, work.train_split(task), examples) for task in work.spec.tasks]
     return lambda block: [of_task[block].to(work.device) for of_task in inputs]
 
 

@@ -55,7 +55,7 @@ def _parallelism(work: Work) -> tuple[int, int]:
 
 def _room(work: Work) -> int:
     """How many units fit into a GPU's free memory, judged by the peak memory of one plain step."""
-    settings, opened = work.spec.construction, work.opened
+    settings, opened = work.construction, work.opened
     block = max(work.blocks, key=_size).copy()
     base, finetuned = (block.of(theta, work.device) for theta in (opened.base, opened.tasks[work.spec.tasks[0]]))
     x = initial_anchors(block, finetuned, settings, 0).to(work.device)
@@ -74,7 +74,7 @@ def _size(block: Block) -> int:
 
 def _resolved(work: Work) -> Resolved:
     """Resolve `auto` for this run and device. Depends on the whole spec only, so a resumed run resolves it alike."""
-    settings = work.spec.construction
+    settings = work.construction
     if settings.arithmetic != "auto":
         return settings.arithmetic
     total = operations(work) * settings.steps * len(work.spec.tasks) * len(work.blocks)
@@ -90,7 +90,7 @@ def long_arithmetic(device: str) -> Resolved:
 
 def operations(work: Work) -> float:
     """Rough number of floating-point operations of one step of one unit, averaged over the blocks."""
-    settings = work.spec.construction
+    settings = work.construction
     weights = sum(map(_size, work.blocks))
     tokens = settings.anchors * (settings.tokens or work.opened.model.tokens)
     return PER_PRODUCT * float(weights) * tokens / len(work.blocks)

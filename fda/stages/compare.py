@@ -17,7 +17,7 @@ from fda.errors import UserError
 from fda.jobs.failures import log_traceback, sentence
 from fda.jobs.stopped import Stopped
 from fda.merging.merge import merge_to_file, storable
-from fda.merging.method import SWEPT, Method, TaskMoments
+from fda.merging.method import SWEPT, Hyperparameter, Method, TaskMoments
 from fda.merging.registry import method
 from fda.merging.sweep import Scaled, unit_update_to_file
 from fda.requests.runs import adapt_settings, changed_hyperparameters, missing_need
@@ -63,6 +63,13 @@ def compare_methods(work: Work) -> None:
 def _is_damaged(work: Work, path: Path) -> bool:
     """A missing file is not damaged: its scores are stored, and users delete large models."""
     return path.is_file() and not work.is_whole(path)
+
+
+def _coefficient(one: Method) -> Hyperparameter:
+    """The hyperparameter that a swept method chooses."""
+    if one.coefficient is None:
+        raise ValueError(f"{one.name} has no hyperparameter to sweep")
+    return one.coefficient
 
 
 class _Comparison:
@@ -207,7 +214,7 @@ class _Comparison:
     def _sweep(self, one: Method) -> dict[str, Any]:
         """Score every value of the coefficient on the validation split; keep the best value and the whole curve."""
         hyperparameters, base = self._hyperparameters(one), self.work.opened.base
-        coefficient = one.coefficient
+        coefficient = _coefficient(one)
         path = merged_file(self.work.folder, one.name)
         update_file = path.with_suffix(".update")
         try:
@@ -262,20 +269,18 @@ class _Comparison:
 
     def _anchors_seconds(self) -> float | None:
         """Seconds that constructing the anchors took, summed over units, which may have run in parallel."""
-        units = self.work.store.units(self._anchors_run(), "construct")
+        units = self.work.store.units(self.work.anchors_run, "construct")
         blocks = {block.index for block in self.work.blocks}
         seconds = [unit.seconds for unit in units if unit.key.name in self.tasks and unit.key.block in blocks]
-        return None if None in seconds else sum(seconds)
-
-    def _anchors_run(self) -> str:
-        return self.work.run_id if self.work.spec.construction is not None else self.work.spec.anchors_run
+        known = [taken for taken in seconds if taken is not None]
+        return sum(known) if len(known) == len(seconds) else None
 
     def _inputs(self, one: Method) -> Sequence[TaskMoments] | None:
         """Each task's moments for a method that reads anchors or inputs; None for any other."""
         opened = self.work.opened
         if one.needs == "anchors":
             anchors = [
-                anchors_of(self.work.store, self._anchors_run(), opened, self.tasks, block.index, self.work.device)
+                anchors_of(self.work.store, self.work.anchors_run, opened, self.tasks, block.index, self.work.device)
                 for block in self.work.blocks
             ]
             return [
@@ -296,7 +301,7 @@ class _Comparison:
 
     def _to_score(self, one: Method) -> int:
         """How many samples a method's models answer."""
-        return self.samples(False) + (self.samples(True) * len(one.coefficient.sweep) if one.swept else 0)
+        return self.samples(False) + (self.samples(True) * len(_coefficient(one).sweep) if one.swept else 0)
 
     def _samples(self, validation: bool) -> int:
         """Samples of all tasks' test or validation splits; 1 if one cannot be loaded, which scoring then reports."""

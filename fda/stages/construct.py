@@ -44,9 +44,9 @@ def construct_units(work: Work) -> None:
     """
     store, run_id = work.store, work.run_id
     units = [UnitKey("construct", task, block.index) for task in work.spec.tasks for block in work.blocks]
-    store.add_units(run_id, [(key, work.spec.construction.steps) for key in units])
+    store.add_units(run_id, [(key, work.construction.steps) for key in units])
     todo = unfinished_units(work, units)
-    settings, model = work.spec.construction, work.opened.model
+    settings, model = work.construction, work.opened.model
     if todo and model.token_source and settings.tokens is None:
         tell_on_stderr(f"anchors have {model.tokens} tokens: {model.token_source}")
     real = {task: real_inputs(work, task) for task in dict.fromkeys(key.name for key in todo)}
@@ -146,11 +146,12 @@ class _Record:
     live: tuple[str, ...]
     metadata: dict[str, object]  # of its file, beside the settings
     rows: list[tuple[str, int, float]] = field(default_factory=list)
-    last: Step | None = None
+    step: int = 0  # number of finished steps
+    seconds: float = 0.0
     done: bool = False
 
     def begin(self) -> None:
-        self.reset(state="running", steps=self.work.spec.construction.steps)
+        self.reset(state="running", steps=self.work.construction.steps)
 
     def reset(self, **columns: object) -> None:
         """Make the unit pending, without numbers, unless it is finished."""
@@ -166,7 +167,7 @@ class _Record:
             self._finish(event)
 
     def _step(self, event: Step) -> None:
-        self.last = event
+        self.step, self.seconds = event.step + 1, event.seconds
         self.rows += [
             (ANGLE_LOSS.key, event.step, event.angle_loss),
             ("learning_rate", event.step, event.learning_rate),
@@ -174,13 +175,13 @@ class _Record:
         if event.step in self.measures.steps:
             self.rows += self.measures.cosines(event.step, self.live, event.cosines)
         if len(self.rows) >= 20:
-            self._write(step=event.step + 1, loss=event.angle_loss, seconds=event.seconds)
+            self._write(step=self.step, loss=event.angle_loss, seconds=self.seconds)
 
     def _finish(self, event: Constructed) -> None:
-        self.rows += self.measures.cosines(self.work.spec.construction.steps, event.live, event.cosines)
+        self.rows += self.measures.cosines(self.work.construction.steps, event.live, event.cosines)
         save_anchors(self.work, self.key, event, **self.metadata)  # first: the unit is done once its file is whole
-        step, seconds = self.last.step + 1, self.last.seconds
-        self._write(state="done", step=step, loss=event.angle_loss, best_step=event.step, seconds=seconds)
+        loss, best = event.angle_loss, event.step
+        self._write(state="done", step=self.step, seconds=self.seconds, loss=loss, best_step=best)
         self.done = True
 
     def _write(self, **columns: object) -> None:
@@ -196,9 +197,13 @@ def _construct_batch(
     should_stop: Callable[[], bool],
 ) -> None:
     """Construct units of one block; those with the same live tensors together."""
-    settings, opened, device = work.spec.construction, work.opened, work.device
+    settings, opened, device = work.construction, work.opened, work.device
     block = opened.model.blocks[keys[0].block].copy()
     base = block.of(opened.base, device)
+
+    def seed_of(key: UnitKey) -> int:
+        return unit_seed(settings.seed, key.name, key.block)
+
     same_live: dict[tuple[str, ...], list[tuple[_Record, Parameters]]] = {}
     for key in keys:
         finetuned = block.of(opened.tasks[key.name], device)
@@ -207,8 +212,7 @@ def _construct_batch(
             skip_unchanged(work, key, base, finetuned)
             continue
         measures = measures_of(work, key, block, base, finetuned, real[key.name], spaced_steps(settings.steps))
-        seed = unit_seed(settings.seed, key.name, key.block)
-        metadata = {"arithmetic": steps.arithmetic, "seed": settings.seed, "unit_seed": seed}
+        metadata = {"arithmetic": steps.arithmetic, "seed": settings.seed, "unit_seed": seed_of(key)}
         same_live.setdefault(live, []).append((_Record(work, key, measures, live, metadata), finetuned))
     for live, batch in same_live.items():
         records = [record for record, _ in batch]
@@ -220,7 +224,7 @@ def _construct_batch(
             [finetuned for _, finetuned in batch],
             settings,
             live=live,
-            seeds=[record.metadata["unit_seed"] for record in records],
+            seeds=[seed_of(record.key) for record in records],
             snapshot_steps=spaced_steps(settings.steps),
             make_step=steps.make,
         ):
@@ -233,7 +237,7 @@ def _construct_batch(
 
 def save_anchors(work: Work, key: UnitKey, result: Constructed, **metadata: object) -> None:
     """Write a unit's anchors; the file's metadata names their checkpoints and settings and includes `metadata`."""
-    settings, opened = work.spec.construction, work.opened
+    settings, opened = work.construction, work.opened
     path = anchors_file(work.folder, key.name, key.block)
     save_tensors(
         path,

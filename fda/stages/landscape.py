@@ -58,7 +58,7 @@ def compute_landscape(work: Work) -> None:
     counts = {of_task.task: len(of_task.labels) for of_task in samples}
     landscape = load_map(work.folder)
     if landscape is None:
-        first = FDA_PATHS[:1] if work.spec.landscape.directions == "ta_fda" else FDA_PATHS
+        first = FDA_PATHS[:1] if work.landscape.directions == "ta_fda" else FDA_PATHS
         record_paths(work, first)
         landscape = _find_plane(work, counts, first)
     elif landscape.fingerprints != _fingerprints(work):
@@ -76,7 +76,7 @@ def compute_landscape(work: Work) -> None:
 
 def _units(work: Work) -> list[tuple[UnitKey, int]]:
     tracks = [(track_key(name), len(at)) for name, at in _marks(work).items()]
-    grid = [(tile_key(tile), len(points)) for tile, points in enumerate(tiles(work.spec.landscape.points))]
+    grid = [(tile_key(tile), len(points)) for tile, points in enumerate(tiles(work.landscape.points))]
     return [*adaptation_units(work), *tracks, *grid]
 
 
@@ -103,11 +103,11 @@ def _find_plane(work: Work, counts: dict[str, int], paths: Sequence[str]) -> Lan
     models, spanned = _spanned(work, paths, names)
     _write_directions(work, spanned, names, models)
     tracks = _tracks(work, spanned, paths)
-    points = work.spec.landscape.points
+    points = work.landscape.points
     room = ROOM if len(paths) < len(FDA_PATHS) else 1.0
     across, up = extent(*(_reach(tracks, axis, room) for axis in "ab"))
     result = LandscapeMap(
-        directions=work.spec.landscape.directions,
+        directions=work.landscape.directions,
         unit=spanned.unit,
         scale=ta_scale(work),
         split=split_kind(work),
@@ -143,7 +143,7 @@ def _spanned(work: Work, paths: Sequence[str], names: Sequence[str]) -> tuple[li
         models += [weights_after(work, method, epoch) for epoch in recorded_epochs(work, method)]
     gram = gram_of_differences(names, work.opened.base, models, work.device, work.pulse)
     end = len(work.finetuned) + len(recorded_epochs(work, FDA_PATHS[0])) - 1
-    return models, plane(gram, len(work.finetuned), end, work.spec.landscape.directions)
+    return models, plane(gram, len(work.finetuned), end, work.landscape.directions)
 
 
 def _write_directions(work: Work, spanned: Plane, names: Sequence[str], models: Sequence[Weights]) -> None:
@@ -154,7 +154,7 @@ def _write_directions(work: Work, spanned: Plane, names: Sequence[str], models: 
         for name in names
         for axis, direction in axes.items()
     )
-    metadata = {"directions": work.spec.landscape.directions, "unit": spanned.unit}
+    metadata = {"directions": work.landscape.directions, "unit": spanned.unit}
     write_tensors(directions_file(work.folder), kinds, tensors, metadata, pulse=work.pulse)
 
 
@@ -191,7 +191,7 @@ def _points(
     work: Work, landscape: LandscapeMap, names: Sequence[str], coarse_only: bool
 ) -> list[tuple[UnitKey, list[tuple[int, Point]]]]:
     """The units in the order of scoring, each with the (step, weights) of its points."""
-    points = work.spec.landscape.points
+    points = work.landscape.points
     grid = _grid(work, landscape, names)
     first = len(levels(points)[0]) ** 2
     coarse, fine, count = [], [], 0

@@ -27,7 +27,7 @@ from fda.store.store import UnitKey
 def recorded_epochs(work: Work, method: str) -> tuple[int, ...]:
     """The epochs after which weights are saved, from 0 to the last, denser at the beginning."""
     count = epochs(METHODS[method], adapt_settings(work.spec.zoo, work.spec.adaptation))
-    return spaced_steps(count, work.spec.landscape.snapshots)
+    return spaced_steps(count, work.landscape.snapshots)
 
 
 def adaptation_units(work: Work) -> list[tuple[UnitKey, int]]:
@@ -50,7 +50,8 @@ def record_paths(work: Work, methods: Sequence[str]) -> None:
 def weights_after(work: Work, method: str, epoch: int) -> Weights:
     """The blocks' tensors after `epoch` epochs, by their names in the checkpoint, read lazily."""
     files = [snapshot_file(work.folder, method, block.index, epoch) for block in work.blocks]
-    return ChainMap(*map(Checkpoint, files))
+    # typeshed asks for mutable mappings, but ChainMap reads the ones it chains
+    return ChainMap(*map(Checkpoint, files))  # pyright: ignore[reportArgumentType]
 
 
 def _piece(work: Work, method: str, block: Block) -> Callable[[Callable[[], bool]], None]:
@@ -72,7 +73,7 @@ def _piece(work: Work, method: str, block: Block) -> Callable[[Callable[[], bool
             work.is_whole(snapshot_file(work.folder, method, block.index, epoch)) for epoch in kept
         ):
             return
-        anchors = anchors_of(work.store, work.spec.anchors_run, work.opened, work.spec.tasks, block.index, work.device)
+        anchors = anchors_of(work.store, work.anchors_run, work.opened, work.spec.tasks, block.index, work.device)
         start = start_of(work, METHODS[method], None, block)
         changes = any(x is not None for x in anchors)  # else the block stays at its start
         for epoch in kept[:1] if changes else kept[:-1]:

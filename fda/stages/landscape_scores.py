@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 from fda.architectures.model import Model
-from fda.architectures.transforms import Batch
+from fda.architectures.transforms import Batch, TextBatch
+from fda.errors import UserError
 from fda.stages.work import Work
 from fda.tasks.data import load_split
 from fda.tasks.evaluate import next_tokens
@@ -36,12 +37,12 @@ class Samples:
 
 def load_samples(work: Work) -> list[Samples]:
     """The samples of every task, spread over the chosen split. UserError as `load_split` and `task_head`."""
-    settings, samples = work.spec.landscape, []
+    settings, samples = work.landscape, []
     for name in work.spec.tasks:
         task = work.spec.zoo.task(name)
         split = load_split(task, split_of(work, name), work.opened.model.transform)
         indices, head = split.spread(settings.samples), task_head(work.opened, name).to(work.device)
-        metric = metric_name(task.data, causal=head.causal)
+        metric = metric_name(work.data(name), causal=head.causal)
         metric = "token_accuracy" if head.causal else metric  # generating answers at every point takes too long
         batches = [split.at(indices[at : at + BATCH]).to(work.device) for at in range(0, len(indices), BATCH)]
         samples.append(Samples(name, tuple(batches), split.labels()[indices].to(work.device), head, metric))
@@ -51,16 +52,19 @@ def load_samples(work: Work) -> list[Samples]:
 
 def split_kind(work: Work) -> str:
     """`validation` or `test`, the same for all tasks; `auto` means validation if every task has such a split."""
-    requested = work.spec.landscape.split
+    requested = work.landscape.split
     if requested != "auto":
         return requested
-    all_have = all(work.spec.zoo.task(name).data.validation_split for name in work.spec.tasks)
+    all_have = all(work.data(name).validation_split for name in work.spec.tasks)
     return "validation" if all_have else "test"
 
 
 def split_of(work: Work, task: str) -> str:
-    data = work.spec.zoo.task(task).data
-    return data.validation_split if split_kind(work) == "validation" else data.split
+    data = work.data(task)
+    split = data.validation_split if split_kind(work) == "validation" else data.split
+    if split is None:
+        raise UserError(f"task {task!r} has no validation split: name one in the zoo file, or choose --split test.")
+    return split
 
 
 class Scorer:
@@ -86,7 +90,9 @@ class Scorer:
             parts = []
             for batch in of_task.batches:
                 logits = head.answer(model, batch)
-                parts.append(next_tokens(logits, batch) if of_task.head.causal else (logits,))
+                parts.append(
+                    next_tokens(logits, batch) if isinstance(batch, TextBatch) and of_task.head.causal else (logits,)
+                )
                 pulse()
             loss, score = _loss_and_score(of_task, [torch.cat(part) for part in zip(*parts, strict=True)])
             losses.append(loss)
@@ -102,7 +108,8 @@ class Scorer:
         """This thread's copy of the model, with pretrained weights."""
         if not hasattr(self._thread, "model"):
             shared = self.work.opened.model
-            model = replace(shared, module=deepcopy(shared.module))
+            # every subclass of Model is a dataclass
+            model = replace(shared, module=deepcopy(shared.module))  # pyright: ignore[reportArgumentType]
             model.load(self.work.opened.base)
             model.to(self.work.device)
             self._thread.model = model

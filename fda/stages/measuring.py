@@ -78,37 +78,37 @@ class Measures:
         ]
         self._snapshot(step, SPECTRUM.key, spectrum)
         if self.real is not None:
-            rows += self._alignment(step, axes)
-            rows += self._projection(step, anchors)
+            rows += self._alignment(step, axes, self.real)
+            rows += self._projection(step, anchors, self.real)
             if step == self.steps[-1] and len(self.real) >= NEAREST:
-                self._neighbours(step, anchors)
+                self._neighbours(step, anchors, self.real)
         self.store.add_scalars(self.run_id, self.key, rows)
 
     def cosines(self, step: int, live: Iterable[str], cosines: Iterable[float]) -> Scalars:
         """Rows of the cosine between induced gradient and task vector, one a tensor."""
         return [(f"{COSINES.key}{name}", step, value) for name, value in zip(live, cosines, strict=True)]
 
-    def _alignment(self, step: int, axes: Tensor) -> Scalars:
+    def _alignment(self, step: int, axes: Tensor, real: Tensor) -> Scalars:
         if self._real_directions is None:
-            self._real_directions = decomposed(self.real)[1]
-        real, width = self._real_directions, len(axes)
-        by_count = similarity_by_count(axes, real)
+            self._real_directions = decomposed(real)[1]
+        real_axes, width = self._real_directions, len(axes)
+        by_count = similarity_by_count(axes, real_axes)
         counts = torch.tensor([top_count(width, share) for share in SHARES])
         self._snapshot(step, SIMILARITY_BY_SHARE.key, by_count.cpu()[counts - 1])
         k = top_count(width)
-        self._snapshot(step, ANGLES.key, principal_angles(axes[:, -k:], real[:, -k:]))
+        self._snapshot(step, ANGLES.key, principal_angles(axes[:, -k:], real_axes[:, -k:]))
         return [(SIMILARITY.key, step, float(by_count[k - 1]))]
 
-    def _projection(self, step: int, anchors: Tensor) -> Scalars:
+    def _projection(self, step: int, anchors: Tensor, real: Tensor) -> Scalars:
         entries = sum(tensor.numel() for tensor in self.base.values())
         chosen = {*self.steps[::PROJECTED], self.steps[-1]}
-        if step not in chosen or len(self.real) <= CONE or 8 * (CONE + 1) * entries > MOST_CONE_BYTES:
+        if step not in chosen or len(real) <= CONE or 8 * (CONE + 1) * entries > MOST_CONE_BYTES:
             return []
         rows: Scalars = []
         for measure, parameters in ((PROJECTION_ENERGY, self.base), (PROJECTION_ENERGY_MERGED, self.merged)):
             key = measure.key
             if key not in self._cones:
-                *batches, held_out = (self.real[start :: CONE + 1] for start in range(CONE + 1))
+                *batches, held_out = (real[start :: CONE + 1] for start in range(CONE + 1))
                 self._cones[key] = induced_cone(self.block, parameters, self.finetuned, batches, self.adaptation)
                 rows += self._energy(measure.real_key, 0, key, parameters, held_out)
             rows += self._energy(key, step, key, parameters, anchors)
@@ -120,11 +120,11 @@ class Measures:
             return []
         return [(name, step, projection_energy(self._cones[cone], update))]
 
-    def _neighbours(self, step: int, anchors: Tensor) -> None:
-        centre = centre_of(self.real)
-        points, real = directions(anchors, centre), directions(self.real, centre)
-        indices, cosines = nearest(points, real, NEAREST)
-        self._snapshot(step, PLANE_MAP.key, plane_map(points, real))
+    def _neighbours(self, step: int, anchors: Tensor, real: Tensor) -> None:
+        centre = centre_of(real)
+        points, real_points = directions(anchors, centre), directions(real, centre)
+        indices, cosines = nearest(points, real_points, NEAREST)
+        self._snapshot(step, PLANE_MAP.key, plane_map(points, real_points))
         self._snapshot(step, NEAREST_INPUTS.key, torch.stack([indices.to(cosines.dtype), cosines], dim=-1))
 
     def _snapshot(self, step: int, kind: str, values: Tensor) -> None:

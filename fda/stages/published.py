@@ -35,10 +35,12 @@ def import_units(work: Work) -> None:
     A unit has the number of steps that its anchors were constructed with; all measures are recorded at the last step.
     """
     store, run_id, spec = work.store, work.run_id, work.spec
+    if spec.published is None:
+        raise ValueError("the run imports no anchors")
     folders = task_folders(Path(spec.published), spec.tasks)
     keys = [UnitKey("construct", task, block.index) for task in spec.tasks for block in work.blocks]
     files = {key: layer_file(folders[key.name], key.block) for key in keys}
-    store.add_units(run_id, [(key, spec.construction.steps) for key in keys])
+    store.add_units(run_id, [(key, work.construction.steps) for key in keys])
     todo = unfinished_units(work, keys)
     real = {task: real_inputs(work, task) for task in dict.fromkeys(key.name for key in todo)}
 
@@ -54,7 +56,7 @@ def _import_unit(
 ) -> None:
     if should_stop():
         raise Stopped
-    store, run_id, settings = work.store, work.run_id, work.spec.construction
+    store, run_id, settings = work.store, work.run_id, work.construction
     block = work.opened.model.blocks[key.block].copy()
     base, finetuned = block.of(work.opened.base, work.device), block.of(work.opened.tasks[key.name], work.device)
     steps = settings.steps
@@ -72,7 +74,7 @@ def _import_unit(
     store.add_scalars(run_id, key, rows, state="done", step=steps, loss=result.angle_loss, best_step=steps)
 
 
-def require_fitting(x: Tensor, file: Path, block: Block, first: tuple[int, int], *, images: bool) -> None:
+def require_fitting(x: Tensor, file: Path, block: Block, first: tuple[int, int | None], *, images: bool) -> None:
     """UserError if anchors (n, tokens, d) do not fit the block or differ in (n, tokens) from the first file."""
     count, tokens, width = x.shape
     if width != block.width:

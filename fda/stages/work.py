@@ -7,11 +7,14 @@ from pathlib import Path
 
 from fda.architectures.blocks import Block
 from fda.checkpoints.weights import Weights
+from fda.errors import UserError
 from fda.jobs.stopped import Stopped
+from fda.settings import ConstructSettings, LandscapeSettings
 from fda.store.finished import damage, keep
 from fda.store.spec import RunSpec
 from fda.store.store import Store
 from fda.zoos.survey import OpenZoo
+from fda.zoos.zoo import TaskData
 
 
 @dataclass(frozen=True)
@@ -39,6 +42,42 @@ class Work:
     def finetuned(self) -> list[Weights]:
         """The finetuned weights in the order of `spec.tasks`."""
         return [self.opened.tasks[name] for name in self.spec.tasks]
+
+    @property
+    def construction(self) -> ConstructSettings:
+        """The construction settings of a run that constructs or imports anchors."""
+        if self.spec.construction is None:
+            raise ValueError("the run constructs no anchors")
+        return self.spec.construction
+
+    @property
+    def landscape(self) -> LandscapeSettings:
+        """The settings of a landscape run."""
+        if self.spec.landscape is None:
+            raise ValueError("the run computes no landscape")
+        return self.spec.landscape
+
+    @property
+    def anchors_run(self) -> str:
+        """The run whose anchors this run uses: itself if it has any. UserError if it names none."""
+        source = self.run_id if self.spec.construction is not None else self.spec.anchors_run
+        if source is None:
+            raise UserError("the run has no anchors: name a finished construct run with --anchors RUN_ID.")
+        return source
+
+    def data(self, task: str) -> TaskData:
+        """The task's data. UserError if the zoo names none."""
+        data = self.spec.zoo.task(task).data
+        if data is None:
+            raise UserError(f"task {task!r} has no data: name some in the zoo file.")
+        return data
+
+    def train_split(self, task: str) -> str:
+        """The name of the task's training split. UserError if the zoo names none."""
+        split = self.data(task).train_split
+        if split is None:
+            raise UserError(f"task {task!r} has no training split: name it in the zoo file as train_split.")
+        return split
 
     def keep(self, path: Path) -> None:
         """Record the size and checksum of a finished file in the run's folder."""

@@ -35,7 +35,8 @@ def adapted_file(run_dir: Path, method: str, block: int) -> Path:
 
 def load_anchors(run_dir: Path, task: str, block: int, *, base: str, finetuned: str) -> "Tensor":
     """Anchors of a unit, (n, tokens, d). UserError if they are missing or were made from other checkpoints."""
-    from safetensors.torch import load_file, safe_open
+    from safetensors import safe_open
+    from safetensors.torch import load_file
 
     path = anchors_file(run_dir, task, block)
     if not path.is_file():

@@ -200,7 +200,10 @@ class Numbers(Database):
                 "SELECT method, task, split, metric, value, count FROM scores WHERE run = ? ORDER BY id", (run,)
             ).fetchall()
         return (
-            [MethodResult(method, state, json.loads(settings), *rest) for method, state, settings, *rest in methods],
+            [
+                MethodResult(method, state, json.loads(settings), seconds, peak_bytes, message)
+                for method, state, settings, seconds, peak_bytes, message in methods
+            ],
             [Score(*row[:4], math.nan if row[4] is None else row[4], row[5]) for row in scores],
         )
 
@@ -225,7 +228,7 @@ class Numbers(Database):
                 "SELECT path, bytes, modified, sha256 FROM files WHERE run = ? ORDER BY path",
                 (self._run_row(connection, run_id),),
             ).fetchall()
-        return {path: FileRecord(*rest) for path, *rest in rows}
+        return {path: FileRecord(size, modified, sha256) for path, size, modified, sha256 in rows}
 
 
 def thin(steps: np.ndarray, values: np.ndarray, points: int | None) -> tuple[np.ndarray, np.ndarray]:
