@@ -1,7 +1,7 @@
-"""Scoring several merged models in one pass over the data against scoring them one by one: seconds, and equal answers.
+"""Measure scoring several merged models in one pass over the data against scoring them one by one; answers must agree.
 
-The plain loop reads, decodes and prepares every sample anew for each model, as a script does that evaluates one model. Both use
-the zoo's own data, heads and batches, and all threads: the plain loop within a task, the other one a task each.
+The plain loop reads, decodes and prepares every sample again for each model, like a script that evaluates one model. Both use
+the same data, heads and batches, and all threads: the plain loop within a task, the one pass with a thread a task.
 """
 
 import statistics
@@ -39,10 +39,10 @@ class Way:
 def bench_evaluate(
     zoo: str = "demo", *, models: int = MODELS, repeats: int = 3, device: str = "auto", limit: int = CACHE_BYTES
 ) -> dict[str, Any]:
-    """Measure both ways in turn; plain data.
+    """Measure both paths in turn; return plain data, in which `equal` says whether all answers agree.
 
-    `models`: task arithmetic at so many λ. `limit`: bytes of prepared samples that one pass keeps in memory. `equal`:
-    whether all answers of both ways are the same. UserError if a task of the zoo cannot be scored.
+    `models`: number of models, task arithmetic at that many λ. `limit`: bytes of prepared samples that one pass keeps in
+    memory. UserError if a task of the zoo cannot be scored.
     """
     loaded = load_zoo(zoo)
     need_data(loaded, loaded.task_names)
@@ -78,7 +78,7 @@ def bench_evaluate(
 
 
 def _merged_models(opened: OpenZoo, count: int) -> Iterator[ModelToScore]:
-    """Merged models in memory, so that no answers are kept from one repeat to the next."""
+    """Merged models in memory, whose answers are not cached between repeats."""
     finetuned = list(opened.tasks.values())
     for index in range(count):
         scale = (index + 1) / count
@@ -90,16 +90,17 @@ def _merged_models(opened: OpenZoo, count: int) -> Iterator[ModelToScore]:
 
 
 def _sets(opened: OpenZoo, heads: Mapping[str, TaskHead]) -> dict[str, EvaluationSet]:
-    """Every task's test split with nothing prepared yet."""
+    """Every task's test split, freshly loaded without prepared samples."""
     found = {}
     for task in opened.zoo.tasks:
-        split = load_split(task, task.data.split, opened.model.transform)
-        found[task.name] = EvaluationSet(split, heads[task.name], task.data)
+        if task.data is not None:
+            split = load_split(task, task.data.split, opened.model.transform)
+            found[task.name] = EvaluationSet(split, heads[task.name], task.data)
     return found
 
 
 def _alone(opened: OpenZoo, one: ModelToScore, heads: Mapping[str, TaskHead], device: str) -> dict[str, Answers]:
-    """The plain loop: a model, and for each task its data from the disk."""
+    """The plain loop for one model: load each task's data from disk and evaluate."""
     opened.model.load(one.weights)
     opened.model.to(device)
     return {

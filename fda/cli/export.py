@@ -1,4 +1,4 @@
-"""`python -m fda export`: a merged model of a run as a folder that its library loads, and onto the hub if asked for."""
+"""`python -m fda export`: write a merged model as a folder that its library loads; upload it to the hub on request."""
 
 import sys
 import time
@@ -16,18 +16,18 @@ TELL_SECONDS = 1.0  # between two lines of progress
 
 
 def export(
-    run_id: Annotated[str, typer.Argument(help="a run with a comparison, as `python -m fda runs list` names it")],
-    method: Annotated[str, typer.Option(help="which of its merged models")],
-    out: Annotated[Path, typer.Option(help="the folder to write; it must not be there yet")],
-    task: Annotated[str | None, typer.Option(help="a transformers checkpoint's task whose own head goes along")] = None,
-    push: Annotated[str | None, typer.Option(help="upload the folder to this hub id, org/name, too")] = None,
-    private: Annotated[bool, typer.Option("--private", help="make that repository a private one")] = False,
+    run_id: Annotated[str, typer.Argument(help="a run that compared methods; `python -m fda runs list` shows its id")],
+    method: Annotated[str, typer.Option(help="the method whose merged model is written")],
+    out: Annotated[Path, typer.Option(help="the new or empty folder to write")],
+    task: Annotated[str | None, typer.Option(help="for transformers checkpoints: include this task's head")] = None,
+    push: Annotated[str | None, typer.Option(help="also upload the folder to this hub id, org/name")] = None,
+    private: Annotated[bool, typer.Option("--private", help="make that repository private")] = False,
 ) -> None:
     """Write a merged model as its library loads it: weights, config, processor, model card."""
     from fda.zoos.upload import require_repository, upload
 
     if private and push is None:
-        raise UserError("--private is about the repository that --push names: add --push ORG/NAME, or leave it out.")
+        raise UserError("--private applies to the repository that --push names: add --push ORG/NAME, or leave it out.")
     if push is not None:
         require_repository(push)
     written = export_model_of(Store(), run_id, method, out, task=task, repository=push)
@@ -40,9 +40,9 @@ def export(
 def export_model_of(
     store: Store, run_id: str, method: str, out: Path, *, task: str | None = None, repository: str | None = None
 ) -> Path:
-    """Write one merged model; the folder. `repository`: where its card says that it is.
+    """Write one merged model and return its folder. `repository`: the hub id that the model card names.
 
-    UserError if the run has none, or if its checkpoints have changed since.
+    UserError if the run has no such model, or if its checkpoints have changed since.
     """
     from fda.checkpoints.weights import Checkpoint
     from fda.checkpoints.write import kinds_of, write_tensors
@@ -60,8 +60,8 @@ def export_model_of(
     run = store.run(run_id)
     done = [one.method for one in store.results(run_id)[0] if one.state == "done" and one.method != "individual"]
     if method not in done:
-        told = f"it has {', '.join(done)}" if done else "it has none: compare methods first"
-        raise UserError(f"run {run_id} has no merged model {method!r}; {told}.")
+        available = f"it has {', '.join(done)}" if done else "it has none: compare methods first"
+        raise UserError(f"run {run_id} has no merged model {method!r}; {available}.")
     path = merged_file(store.run_dir(run_id), known_method(method).name)
     if not path.is_file():
         raise UserError(f"{path} is gone, the merged model of {method}: compare the methods again.")
@@ -70,8 +70,8 @@ def export_model_of(
         raise UserError(f"run {run_id} has no task {task!r}: it has {', '.join(run.spec.tasks)}.")
     opened, merged = open_zoo(run.spec.zoo, run.spec.tasks), Checkpoint(path)
     shapes = {name: info.shape for name, info in opened.base.header.items()}
-    if wrong := header_problem(shapes, merged, "the base that the zoo names now"):
-        raise UserError(wrong)
+    if problem := header_problem(shapes, merged, "the base that the zoo names now"):
+        raise UserError(problem)
     built = frame_of(opened, task)
     beside = [name for name in run.spec.tasks if opened.zoo.task(name).head is not None]
     loading = Loading(

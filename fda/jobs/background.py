@@ -5,7 +5,6 @@ Two files tell: a log, what the command said, and a note, which process it is. W
 
 import fcntl
 import json
-import os
 import re
 import signal
 import subprocess
@@ -16,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from fda.atomic import write_text
 from fda.processes import detached, is_alive, send_signal, start_time
 from fda.store.store import Store
 
@@ -34,10 +34,7 @@ class Background:
         self.log.parent.mkdir(parents=True, exist_ok=True)
         self.log.unlink(missing_ok=True)
         child = _children[self.note] = detached(command, self.log, home)
-        content = json.dumps({"pid": child.pid, "started": start_time(child.pid), **noted})
-        unfinished = self.note.with_suffix(".tmp")
-        unfinished.write_text(content, encoding="utf-8")
-        os.replace(unfinished, self.note)
+        write_text(self.note, json.dumps({"pid": child.pid, "started": start_time(child.pid), **noted}))
 
     @property
     def noted(self) -> Mapping[str, Any] | None:

@@ -1,4 +1,4 @@
-"""What a run is asked to do. `spec.json` in the run's folder holds one of these and is enough to repeat the run."""
+"""The specification of a run. `spec.json` in the run's folder holds it and is enough to repeat the run."""
 
 from typing import Any, Literal
 
@@ -9,13 +9,13 @@ from fda.zoos.zoo import Zoo
 
 
 class RunSpec(BaseModel):
-    """One run: construct anchors, or compare methods, or both one after the other; or compute a loss landscape.
+    """What one run does: construct anchors, compare methods, both in turn, or compute a loss landscape.
 
-    `construction` is None for a run that only compares; `methods` is empty for a run that only constructs.
-    A comparing run without `construction` takes its anchors, if a method needs them, from `anchors_run`. `hyperparameters`
-    holds what differs from the registry's defaults (method → name → value); `adaptation` is None for the zoo's own settings.
-    `published`: a folder of anchors that others constructed and this run imports; `construction` then says how they did it, but
-    for the settings in `unknown`, where the paper's stand in.
+    `construction` is None for a run that only compares; `methods` is empty for a run that only constructs. A comparison without
+    `construction` reads anchors, if a method needs them, from `anchors_run`. `hyperparameters`: method → name → value, where
+    they differ from the registry's defaults. `adaptation`: None means the zoo's settings. `published`: a folder of published
+    anchors to import; `construction` then describes how their authors made them, with the paper's values for the settings
+    listed in `unknown`.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -39,7 +39,7 @@ class RunSpec(BaseModel):
 
     @property
     def kind(self) -> Literal["construct", "compare", "demo", "landscape"]:
-        """What the run is called in lists: `demo` constructs and compares in one go."""
+        """The run's kind in lists; `demo` constructs and compares in one run."""
         if self.landscape is not None:
             return "landscape"
         if self.construction is None:

@@ -5,8 +5,6 @@ rows. Only decoding shows whether an image is bad; the result is cached in FDA_H
 """
 
 import json
-import os
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
@@ -14,6 +12,7 @@ from typing import Any
 
 import datasets
 
+from fda.atomic import write_text
 from fda.errors import UserError
 from fda.home import fda_home
 
@@ -89,7 +88,7 @@ def unreadable(dataset: datasets.Dataset) -> dict[int, str]:
     except (OSError, ValueError, AttributeError):
         pass
     bad = dict(_unreadable(dataset))
-    _keep(path, bad)
+    write_text(path, json.dumps(bad))
     return bad
 
 
@@ -103,13 +102,6 @@ def _unreadable(dataset: datasets.Dataset) -> Iterator[tuple[int, str]]:
             except BadRow as bad:
                 yield bad.index, bad.reason
                 indices = range(bad.index + 1, indices.stop)
-
-
-def _keep(path: Path, bad: Mapping[int, str]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile("w", dir=path.parent, suffix=".part", encoding="utf-8", delete=False) as file:
-        json.dump(bad, file)
-    os.replace(file.name, path)
 
 
 def require_few(dataset: datasets.Dataset, bad: Mapping[int, str], where: str) -> str | None:
