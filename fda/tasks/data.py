@@ -227,12 +227,7 @@ class Split:
             return self.transform(sample)
         except UserError:
             raise
-        except (
-            ValueError,
-            TypeError,
-            ArithmeticError,
-            IndexError,
-        ) as error:  # raised by processors on unsuitable samples
+        except (ValueError, TypeError, ArithmeticError, IndexError) as error:  # a processor rejects the sample
             reason = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise UserError(
                 f"{self.where}, {row_name(self._inputs, index)}: the sample cannot be prepared ({reason}): mend or remove it."

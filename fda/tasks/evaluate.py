@@ -118,11 +118,9 @@ def _answers(metric: str, logits: Tensor, batch: Batch, labels: Tensor, split: S
 def all_finite(logits: Tensor, batch: Batch) -> Tensor:
     """Bool (b,): whether all logits of a sample are finite; for next tokens, outside its padding."""
     finite = logits.isfinite().all(dim=-1)
-    return (
-        (finite | ~batch.mask.to(finite.device)).all(dim=1)
-        if isinstance(batch, TextBatch) and finite.ndim == 2
-        else finite
-    )
+    if isinstance(batch, TextBatch) and finite.ndim == 2:
+        return (finite | ~batch.mask.to(finite.device)).all(dim=1)
+    return finite
 
 
 def next_tokens(logits: Tensor, batch: TextBatch) -> tuple[Tensor, Tensor, Tensor]:

@@ -57,12 +57,9 @@ class Pixels:
 
     def _range(self, kind: Depth) -> Range:
         """The range of all images of this depth, of which the column has at least one."""
-        ranges = []
-        for value in self.every():
-            image = as_pixels(value, self.feature)
-            if isinstance(image, Image.Image | np.ndarray) and depth(image) == kind:
-                ranges.append(pixel_range(image))
-        return reduce(Range.joined, ranges)
+        images = (as_pixels(value, self.feature) for value in self.every())
+        same_depth = (image for image in images if isinstance(image, Image.Image | np.ndarray) and depth(image) == kind)
+        return reduce(Range.joined, map(pixel_range, same_depth))
 
 
 def as_pixels(value: Any, feature: Any) -> Any:
