@@ -23,7 +23,7 @@ def test_five_starts_are_run_told_and_not_run_again(fda_home, tiny_zoo, tmp_path
         (values,) = (values for _, values in store.scalars(row["run"], "angle_loss").values())
         assert row["angle_loss"] == {"first": values[0], "last": values[-1], "units": 1}
     table = made.stdout.splitlines()
-    assert table[0].split()[:3] == ["start", "angle", "loss"] and table[1].startswith("weight ")
+    assert table[0].split()[:3] == ["init", "angle", "loss"] and table[1].startswith("weight ")
     assert table[-1] == f"page: /anchors?run={rows[0]['run']}&runs={','.join(row['run'] for row in rows[1:])}"
     store.delete_run(rows[2]["run"])
     again = fda(fda_home, *words, "--json", out)

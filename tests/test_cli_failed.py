@@ -43,10 +43,11 @@ def test_compare_adapts_the_blocks_that_a_run_of_some_blocks_has(fda_home, tiny_
     cli_runs.construct(str(tiny_zoo), blocks="1", device="cpu", steps=1, anchors=2)
     (source,) = Store().runs()
     cli_runs.compare(str(tiny_zoo), anchors=source.run_id, methods="fda:ta", device="cpu")
-    told = (
-        f"fda: only block 1 is adapted, as run {source.run_id} has anchors of no other; the others stay as in the base."
+    sentence = (
+        f"fda: only block 1 is adapted, as run {source.run_id} has anchors of no other block; "
+        "the others stay as in the base."
     )
-    assert told in capsys.readouterr().err
+    assert sentence in capsys.readouterr().err
     run = Store().runs()[0]
     assert run.spec.blocks == (1,) and run.spec == make_spec(
         tiny_zoo, blocks=(1,), methods=("fda:ta",), anchors_run=source.run_id, device="cpu"

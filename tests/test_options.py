@@ -141,7 +141,7 @@ TABLE: dict[str, dict[str, Asks | Refused | Elsewhere]] = {
         "--out": Elsewhere("models/test_export.py::test_what_cannot_be_exported_is_one_sentence_and_leaves_nothing"),
         "--task": Elsewhere("models/test_export.py::test_what_cannot_be_exported_is_one_sentence_and_leaves_nothing"),
         "--push": Elsewhere("models/test_export.py::test_the_hub_gets_the_folder_as_one_private_repository"),
-        "--private": Refused(("--private",), "--private is about the repository that --push names"),
+        "--private": Refused(("--private",), "--private applies to the repository that --push names"),
     },
     "estimate --zoo ZOO": settings("spec.construction")
     | JSON
@@ -151,7 +151,7 @@ TABLE: dict[str, dict[str, Asks | Refused | Elsewhere]] = {
         "--blocks": CHOICE["--blocks"],
         "--device": Asks(("--device", "mps"), "spec.device", "mps"),
         "--methods": Asks(("--methods", "ties"), "spec.methods", ("pretrained", "individual", "ties")),
-        "--sweep": Refused(("--sweep",), "--sweep is given, but no method"),
+        "--sweep": Refused(("--sweep",), "--sweep needs methods"),
         "--set": Refused(("--set", "ta.scale=0.7"), "no method of this run reads it: add ta"),
         "--adapt": Refused(("--adapt", "batch=3"), "--adapt batch is set, but no method of this run reads it"),
     },
@@ -185,7 +185,7 @@ TABLE: dict[str, dict[str, Asks | Refused | Elsewhere]] = {
     "zoo check gone": {
         "ZOO": Refused((), "gone is neither a zoo file nor a shipped zoo"),
         "--headers": Elsewhere("models/test_before_download.py::"),
-        "--json": Refused(("--json",), "--json tells what --headers finds: add --headers"),
+        "--json": Refused(("--json",), "--json prints what --headers finds: add --headers"),
     },
     "zoo build-demo": {
         "--out": Asks(("--out", "A"), "out", Path("A")),
@@ -203,11 +203,11 @@ TABLE: dict[str, dict[str, Asks | Refused | Elsewhere]] = {
     | {
         "--size": Refused(("--size", "huge"), "there is no size 'huge' to measure"),
         "--device": Refused(("--device", "cuda:99"), "there is no device 'cuda:99' here"),
-        "--threads": Refused(("--device", "mps", "--threads", "2"), "--threads is about a CPU"),
+        "--threads": Refused(("--device", "mps", "--threads", "2"), "--threads applies to a CPU"),
         "--budget": Asks(("--budget", "9"), "budget", 9.0),
         "--steps": Asks(("--steps", "9"), "steps", 9),
         "--paths": Asks(("--paths", "plain"), "paths", ("plain",)),
-        "--together": Refused(("--paths", "plain", "--together", "4"), "--together is about compiled and bfloat16"),
+        "--together": Refused(("--paths", "plain", "--together", "4"), "--together applies to compiled and bfloat16"),
     },
     "bench starts": BENCH | SEEDS,
     "bench observations": BENCH

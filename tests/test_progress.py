@@ -48,7 +48,7 @@ def test_lines_tell_what_ends_while_the_run_works_and_nothing_twice(fda_home, ca
 
 @pytest.mark.timeout(30)
 def test_lines_tell_how_far_a_method_is_that_takes_long(fda_home, capsys, monkeypatch):
-    monkeypatch.setattr("fda.cli.progress.MOVED_SECONDS", 0.0)
+    monkeypatch.setattr("fda.cli.progress.SCORING_SECONDS", 0.0)
     store = Store(fda_home)
     run_id = store.create_run(spec())
     key = UnitKey("evaluate", "ta")

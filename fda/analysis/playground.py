@@ -2,7 +2,7 @@
 
 The layer is φ(W, x) = W x, compared by squared distance. Its mathematics is the paper's analysis behind the initialisation
 principle: anchors X (d × n, one a column) induce the gradient Δ X Xᵀ at W0, up to sign and scale, with the task vector
-Δ = Wi − W0; with P the projector on the row space of Δ, the tail (I − P) X adds nothing along Δ. Knows nothing of figures.
+Δ = Wi − W0; with P the projector on the row space of Δ, the tail (I − P) X adds nothing along Δ.
 """
 
 from dataclasses import dataclass
@@ -16,18 +16,25 @@ from fda.errors import UserError
 Array = NDArray[np.float64]
 Start = Literal["weight", "gauss"]
 
-ENTRY = 0.03  # root mean square entry of W0, about that of trained transformers: rows and σ compare as they do there
+ENTRY = (
+    0.03  # root mean square entry of W0, about that of trained transformers, so that weight rows and σ compare alike
+)
 CHANGE = 0.3  # ‖Δ‖ / ‖W0‖ in the Frobenius norm
-WEIGHT_DECAY, BETAS, EPSILON = 0.01, (0.9, 0.999), 1e-8  # AdamW as in the paper's construction, torch's defaults beside
-SNAPSHOTS = 10  # steps whose spectrum and gradient are kept, spaced evenly on a log axis: most happens early
+WEIGHT_DECAY, BETAS, EPSILON = (
+    0.01,
+    (0.9, 0.999),
+    1e-8,
+)  # AdamW as in the paper's construction, otherwise torch's defaults
+SNAPSHOTS = 10  # steps with stored spectrum and gradient, evenly spaced on a log axis: anchors change most early
 
 
 @dataclass(frozen=True)
 class Setting:
-    """What the sliders say. Bad values raise a UserError.
+    """The values of the sliders. Raises UserError for a value out of range.
 
-    `lean` tells how the energy of W0's rows falls over the directions of the data, largest variance first: that of the j-th
-    is proportional to j^(−2·lean). 0: rows without a preference, as before training. Δ moves the first `rank` directions.
+    `lean`: the energy of W0's rows along the j-th direction of the data, by variance, is proportional to j^(−2·lean); with
+    0 the rows have no preferred direction, as before training. `rank`: Δ moves the first `rank` directions. `start`: how
+    the anchors begin.
     """
 
     d: int = 32
@@ -43,10 +50,10 @@ class Setting:
     def __post_init__(self) -> None:
         if not 1 <= self.rank <= self.d:
             raise UserError(
-                f"rank is {self.rank} but lies between 1 and the dimension d = {self.d}: choose one of these."
+                f"rank is {self.rank} but must lie between 1 and the dimension d = {self.d}: choose another."
             )
         if self.start not in ("weight", "gauss"):
-            raise UserError(f"start is {self.start!r} but anchors start as 'weight' or 'gauss': choose one of them.")
+            raise UserError(f"start is {self.start!r} but must be 'weight' or 'gauss': choose one of them.")
         least = {"anchors": 1, "steps": 1, "lean": 0, "seed": 0}
         for name in ("sigma", "learning_rate"):
             if not (np.isfinite(getattr(self, name)) and getattr(self, name) > 0):
@@ -60,7 +67,7 @@ class Setting:
 class Problem:
     """A pretrained layer `base` (d, d) and its task vector Δ = `left` · diag(`values`) · `directions`[:, :rank]ᵀ.
 
-    `directions` (d, d): orthonormal, the first `rank` span the row space of Δ (the head), the others are its tail.
+    `directions` (d, d): orthonormal; the first `rank` span the row space of Δ (the head), the others the tail.
     `left` (d, rank): orthonormal; `values` (rank,): singular values of Δ, descending.
     """
 
@@ -80,13 +87,13 @@ class Problem:
 
     @property
     def compact(self) -> Array:
-        """Δ without its left singular vectors, (rank, d): lengths and angles of ΔXXᵀ are the same, and cheaper."""
+        """Δ without its left singular vectors, (rank, d): gives the same lengths and angles of ΔXXᵀ at a lower cost."""
         return self.values[:, None] * self.directions[:, : self.rank].T
 
 
 @dataclass(frozen=True, eq=False)
 class Course:
-    """What happened to the anchors. T = steps + 1 moments, S snapshots.
+    """The course of one construction: T = steps + 1 points in time, S snapshots.
 
     `loss` (T,): angle loss. `head`, `tail` (T,): ‖PX‖² and ‖(I−P)X‖². `at` (S,): steps of the snapshots.
     `spectra` (S, min(d, n)): singular values of X over the largest. `gradients` (S, rank, d): ΔXXᵀ / ‖ΔXXᵀ‖ with rows and
@@ -105,7 +112,7 @@ class Course:
 
     @property
     def tail_share(self) -> Array:
-        """(T,): part of the anchors' energy in the tail, 0..1. Scaling X changes neither this nor the angle loss."""
+        """(T,): share of the anchors' energy in the tail, 0..1. Scaling X changes neither this nor the angle loss."""
         return self.tail / (self.head + self.tail)
 
     @property
@@ -115,7 +122,7 @@ class Course:
 
 
 def make_problem(setting: Setting) -> Problem:
-    """Pretrained weights that lean towards the data, and a task whose data fill the first `rank` directions.
+    """Pretrained weights that lean towards the data, and a task whose data span the first `rank` directions.
 
     Finetuning moves a linear layer only within the row space of its inputs, so that Δ has exactly this rank.
     """
@@ -132,7 +139,7 @@ def make_problem(setting: Setting) -> Problem:
 
 
 def initial_anchors(problem: Problem, setting: Setting) -> Array:
-    """X (d, n): rows of Wi without replacement, filled up with means of random pairs of rows; or σ·N(0, I)."""
+    """X (d, n): rows of Wi without replacement, then means of random pairs of rows if there are too few; or σ·N(0, I)."""
     random = np.random.default_rng([setting.seed, 1])
     if setting.start == "gauss":
         return setting.sigma * random.standard_normal((setting.d, setting.anchors))
@@ -182,12 +189,12 @@ def optimise(setting: Setting) -> Course:
 
 
 def snapshot_steps(steps: int) -> NDArray[np.int64]:
-    """Up to `SNAPSHOTS` of 0..steps, ascending, both ends among them."""
+    """Up to `SNAPSHOTS` steps of 0..steps, ascending, with both ends."""
     return np.unique(np.concatenate([[0], np.geomspace(1, steps, SNAPSHOTS - 1).round()])).astype(np.int64)
 
 
 def _descend(delta: Array, x: Array, setting: Setting) -> tuple[Array, Array]:
-    """X at every moment (steps + 1, d, n) and its angle loss (steps + 1,), under AdamW."""
+    """Run AdamW: X before and after every step (steps + 1, d, n) and its angle loss (steps + 1,)."""
     path, loss = np.empty((setting.steps + 1, *x.shape)), np.empty(setting.steps + 1)
     first, second = np.zeros_like(x), np.zeros_like(x)
     beta1, beta2 = BETAS
@@ -203,11 +210,11 @@ def _descend(delta: Array, x: Array, setting: Setting) -> tuple[Array, Array]:
 
 
 def _spectra(x: Array) -> Array:
-    """Singular values of each of x (S, d, n), descending, over the largest: (S, min(d, n))."""
+    """Singular values of each matrix of x (S, d, n), descending, divided by the largest: (S, min(d, n))."""
     values = np.linalg.svd(x, compute_uv=False)
     return values / values[:, :1]
 
 
 def _unit(x: Array) -> Array:
-    """The last two axes scaled to Frobenius norm 1."""
+    """Each matrix of the last two axes, scaled to Frobenius norm 1."""
     return x / np.linalg.norm(x, axis=(-2, -1), keepdims=True)

@@ -1,7 +1,7 @@
-"""Projection energy: how much of the update that anchors induce could real data have induced (paper, figure 5).
+"""Projection energy: the share of an update induced by anchors that real data could have induced (paper, figure 5).
 
-The updates of m batches of real data span a non-negative cone; an update is projected on it by non-negative least squares.
-Works on plain vectors of any length; the second half makes such vectors from a block and its inputs.
+The updates of m batches of real data span a non-negative cone; non-negative least squares projects an update on it. The
+projection takes plain vectors; `induced_update` and `induced_cone` make them from a block and its inputs.
 """
 
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ from fda.anchors.loss import Parameters
 from fda.architectures.blocks import Block
 from fda.settings import AdaptSettings
 
-CHUNK = 2**20  # entries of the long vectors that are held in float64 at a time
+CHUNK = 2**20  # entries of each vector in float64 at a time
 RANK_TOLERANCE = 1e-12  # eigenvalues of the Gram matrix of unit vectors below this are rounding
 
 
@@ -25,7 +25,7 @@ RANK_TOLERANCE = 1e-12  # eigenvalues of the Gram matrix of unit vectors below t
 class Projection:
     """The point of the cone nearest to an update: Σ_k coefficients_k · cone_k, coefficients ≥ 0, shape (m,).
 
-    `ratio` = ‖projection‖² / ‖update‖², 0..1: 1 inside the cone, 0 where no vector of it makes an acute angle with the update.
+    `ratio` = ‖projection‖² / ‖update‖², 0..1: 1 inside the cone, 0 if no vector of it makes an acute angle with the update.
     """
 
     ratio: float
@@ -35,9 +35,9 @@ class Projection:
 def project_on_cone(cone: Tensor, update: Tensor) -> Projection:
     """Project `update` (p,) on the non-negative cone spanned by the rows of `cone` (m, p); rows of zeros add nothing.
 
-    Only inner products of the long vectors are formed, in float64, so millions of entries cost m² p operations and no copy:
-    with C the rows scaled to length 1 and C Cᵀ = V Λ Vᵀ, min ‖Cᵀc − u‖ over c ≥ 0 is min ‖Λ^½ Vᵀ c − Λ^-½ Vᵀ C u‖, which has
-    m rows. ValueError if shapes do not fit or the update is zero, for then there is no ratio.
+    Needs only inner products of the vectors, in float64: m² p operations and no copy of the cone. With C the rows scaled to
+    length 1 and C Cᵀ = V Λ Vᵀ, min ‖Cᵀc − u‖ over c ≥ 0 is min ‖Λ^½ Vᵀ c − Λ^-½ Vᵀ C u‖, which has m rows. ValueError if
+    shapes do not fit, or if the update is zero and so has no ratio.
     """
     if cone.ndim != 2 or update.shape != cone.shape[1:]:
         raise ValueError(
@@ -67,10 +67,10 @@ def projection_energy(cone: Tensor, update: Tensor) -> float:
 def induced_update(
     block: Block, parameters: Parameters, finetuned: Parameters, x: Tensor, settings: AdaptSettings
 ) -> Tensor:
-    """−∂/∂θ Σ_j Dist(φ(θ, x_j), φ(θi, x_j)) at θ = `parameters`: what the first step of adapting on x does; shape (p,).
+    """−∂/∂θ Σ_j Dist(φ(θ, x_j), φ(θi, x_j)) at θ = `parameters`: the first step of adapting on x; shape (p,).
 
-    `parameters` are the block's at the pretrained model or at any other, such as a merged one; x: (n, tokens, d), in batches
-    of `settings.batch`. All tensors of the block flattened in the order of `block.names`.
+    `parameters`: the block's tensors in the pretrained model, or in another, such as a merged one. x: (n, tokens, d), taken in
+    batches of `settings.batch`. The result has the tensors of the block flattened in the order of `block.names`.
     """
     theta = {name: parameters[name].detach().requires_grad_() for name in block.names}
     total = [torch.zeros_like(tensor) for tensor in theta.values()]
@@ -78,15 +78,15 @@ def induced_update(
         with torch.no_grad():
             targets = block(finetuned, batch)
         loss = distances(block(theta, batch), targets, settings)
-        for one, gradient in zip(total, torch.autograd.grad(loss, list(theta.values())), strict=True):
-            one -= gradient
-    return torch.cat([one.flatten() for one in total])
+        for update, gradient in zip(total, torch.autograd.grad(loss, list(theta.values())), strict=True):
+            update -= gradient
+    return torch.cat([update.flatten() for update in total])
 
 
 def induced_cone(
     block: Block, parameters: Parameters, finetuned: Parameters, batches: Sequence[Tensor], settings: AdaptSettings
 ) -> Tensor:
-    """The update that each batch (n, tokens, d) of real inputs induces, as rows (m, p): what spans the cone of figure 5."""
+    """The updates that m batches (n, tokens, d) of real inputs induce, as rows (m, p): they span the cone of figure 5."""
     return torch.stack([induced_update(block, parameters, finetuned, batch, settings) for batch in batches])
 
 

@@ -1,7 +1,6 @@
 """Scores of methods on tasks with their confidence intervals: averages, normalised scores, differences. NumPy only.
 
-Whatever is made of the scores is made of their resampled values alike, so that every number gets the interval that is its
-own. Where the scores come from is not known here.
+Every operation on the scores is applied to their resampled values too, so that each derived number has its own interval.
 """
 
 from collections.abc import Sequence
@@ -19,7 +18,7 @@ AVERAGE = "average"
 class Scores:
     """`values`: (methods, tasks), NaN for a gap. `draws`: their resampled values, (methods, tasks, resamples).
 
-    NaN draws mean that nothing is known about how sure a value is. Arrays are shared: read only.
+    NaN draws mean that a value's uncertainty is unknown. Instances share arrays: do not write to them.
     """
 
     methods: tuple[str, ...]
@@ -33,7 +32,7 @@ class Scores:
 
     @cached_property
     def table(self) -> np.ndarray:
-        """(methods, columns): the tasks and the average over all of them, NaN if one is missing."""
+        """(methods, columns): the tasks, then their average, which is NaN if a task is missing."""
         return np.concatenate([self.values, self.values.mean(axis=1, keepdims=True)], axis=1)
 
     @cached_property
@@ -43,7 +42,7 @@ class Scores:
 
     @cached_property
     def surely_not_zero(self) -> np.ndarray:
-        """Bool (methods, columns): the interval lies on one side of zero. For differences."""
+        """Bool (methods, columns), for differences: the interval excludes zero."""
         return (self.intervals[..., 0] > 0) | (self.intervals[..., 1] < 0)
 
     def of(self, method: str, column: str = AVERAGE) -> float:
@@ -55,21 +54,21 @@ class Scores:
         return float(low), float(high)
 
     def only(self, methods: Sequence[str]) -> "Scores":
-        """These methods, in this order."""
+        """The scores of these methods, in this order."""
         rows = [self.methods.index(method) for method in methods]
         return Scores(tuple(methods), self.tasks, self.values[rows], self.draws[rows])
 
     def normalised(self, by: str) -> "Scores":
-        """Each task's scores divided by those of the method `by`; NaN on a task where `by` scores nothing."""
+        """Each task's scores divided by those of the method `by`; NaN on a task where `by` scores 0."""
         row = self.methods.index(by)
-        return self._made(_ratio(self.values, self.values[row]), _ratio(self.draws, self.draws[row]))
+        return self._with(_ratio(self.values, self.values[row]), _ratio(self.draws, self.draws[row]))
 
     def minus(self, baseline: str) -> "Scores":
-        """Differences to the method `baseline`, which is 0 to itself."""
+        """Differences from the method `baseline`."""
         row = self.methods.index(baseline)
-        return self._made(self.values - self.values[row], self.draws - self.draws[row])
+        return self._with(self.values - self.values[row], self.draws - self.draws[row])
 
-    def _made(self, values: np.ndarray, draws: np.ndarray) -> "Scores":
+    def _with(self, values: np.ndarray, draws: np.ndarray) -> "Scores":
         return Scores(self.methods, self.tasks, values, draws)
 
 

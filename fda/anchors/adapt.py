@@ -1,7 +1,7 @@
-"""Adaptation: train a block on the anchors of all tasks until it answers them as the finetuned blocks do.
+"""Adaptation: train a block on the anchors of all tasks to give the outputs of the finetuned blocks.
 
-From the pretrained model the block's weights are trained; from a merged model, element-wise coefficients of task vectors
-(paper, adaptation). A generator of events, like construction.
+Starting from the pretrained model, the block's weights are trained; starting from a merged model, element-wise coefficients
+of task vectors (paper, adaptation). A generator of events, like construction.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -20,7 +20,7 @@ from fda.settings import AdaptSettings
 class Epoch:
     """One pass over the pooled anchors; `loss` is the mean distance per anchor over the pass.
 
-    `parameters()` copies the block's tensors as they are after it; only until the next event is asked for.
+    `parameters()` copies the block's tensors after the pass; call it before the generator resumes.
     """
 
     epoch: int
@@ -45,7 +45,7 @@ def pool(block: Block, finetuned: Sequence[Parameters], anchors: Sequence[Tensor
 def adapt_weights(
     block: Block, base: Parameters, x: Tensor, y: Tensor, settings: AdaptSettings, *, seed: int
 ) -> Iterator[Epoch | Adapted]:
-    """min over θ of Σ Dist(φ(θ, x), y), starting from `base`. x, y: (N, tokens, d), of all tasks."""
+    """Minimise Σ Dist(φ(θ, x), y) over θ, starting from `base`. x, y: (N, tokens, d), of all tasks."""
     theta = {name: tensor.detach().clone().requires_grad_() for name, tensor in base.items()}
     lr, epochs = settings.weights_lr, settings.weights_epochs
     return _adapt(block, lambda: theta, list(theta.values()), x, y, settings, lr, epochs, seed)
@@ -55,20 +55,20 @@ def adapt_coefficients(
     block: Block,
     base: Parameters,
     task_vectors: Iterable[Parameters],
-    start: float,
+    initial: float,
     x: Tensor,
     y: Tensor,
     settings: AdaptSettings,
     *,
     seed: int,
 ) -> Iterator[Epoch | Adapted]:
-    """min over α of Σ Dist(φ(θ0 + Σ_k α_k ⊙ τ_k, x), y), every α element beginning at `start`.
+    """Minimise Σ Dist(φ(θ0 + Σ_k α_k ⊙ τ_k, x), y) over α, all of whose elements are initially `initial`.
 
-    Task arithmetic: k runs over the tasks and start = λ. Other merged models: one τ = merged − θ0 and start = 1.
+    Task arithmetic: k runs over the tasks and initial = λ. Other merged models: one τ = merged − θ0 and initial = 1.
     """
-    theta0 = _flat(base, base)  # a long vector is quicker than many short ones
-    taus = [_flat(one, base) for one in task_vectors]
-    alphas = [torch.full_like(tau, start).requires_grad_() for tau in taus]
+    theta0 = _flat(base, base)  # one long vector is faster than many short ones
+    taus = [_flat(task_vector, base) for task_vector in task_vectors]
+    alphas = [torch.full_like(tau, initial).requires_grad_() for tau in taus]
     sizes = [tensor.numel() for tensor in base.values()]
 
     def merged() -> dict[str, Tensor]:
@@ -107,7 +107,7 @@ def _adapt(
     epochs: int,
     seed: int,
 ) -> Iterator[Epoch | Adapted]:
-    """Adam over shuffled batches; `parameters()` are the block's tensors as a function of the trained ones."""
+    """Run Adam over shuffled batches; `parameters()` computes the block's tensors from the trained ones."""
 
     def copied() -> dict[str, Tensor]:
         with torch.no_grad():

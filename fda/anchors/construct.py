@@ -1,6 +1,6 @@
-"""Construction of a unit's anchors, or those of several tasks of a block together, as a generator of events.
+"""Construction of the anchors of one unit, or of several tasks of a block together, as a generator of events.
 
-The same generator feeds the worker, the tests and the benchmark. It writes nothing and knows no store.
+The worker, the tests and the benchmark consume the same generator. It writes no files and no store.
 """
 
 import math
@@ -18,8 +18,8 @@ from fda.architectures.blocks import Block
 from fda.errors import UserError
 from fda.settings import ConstructSettings
 
-FLUSH_SECONDS = 0.25  # numbers are fetched from the device in batches this far apart, so that steps need not wait
-STRETCH = 25  # steps after which is asked whether the loss still falls
+FLUSH_SECONDS = 0.25  # interval at which numbers are fetched from the device: steps do not wait for them
+STRETCH = 25  # steps between two checks that the loss still falls
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """The anchors at a step, before its update: (n, tokens, d), detached, on the device. `live`: what the cosines are of."""
+    """The anchors before a step's update: (n, tokens, d), detached, on the device. `live`: the tensors of the cosines."""
 
     step: int
     anchors: Tensor
@@ -44,7 +44,7 @@ class Snapshot:
 
 @dataclass(frozen=True)
 class Constructed:
-    """The best anchors by loss, float32 on the CPU, with the loss computed for them once more by the plain step."""
+    """The anchors of lowest loss, float32 on the CPU, with their loss computed once more by the plain step."""
 
     anchors: Tensor
     angle_loss: float
@@ -64,17 +64,17 @@ def construct(
     *,
     seed: int,
     snapshot_steps: Collection[int] = (),
-    start: Tensor | None = None,
+    initial: Tensor | None = None,
     make_step: MakeStep = plain_step,
 ) -> Iterator[Event]:
     """Optimise anchors of one unit until the gradient they induce at `base` points along `finetuned` − `base`.
 
-    base, finetuned: the block's tensors by name, float32, on the device to be used. Yields a `Step` for every step, a
-    `Snapshot` at each of `snapshot_steps` (the step count itself means the end), and at last one `Constructed`. With a
-    `tolerance` there may be fewer steps than `settings.steps`.
-    `make_step` decides how a step's gradient is computed (`fda.anchors.step`).
-    Raises UserError if weights are not finite, or if the loss stops being a number, and ValueError if no tensor is live: such
-    a block has no anchors, and callers skip it.
+    base, finetuned: the block's tensors by name, float32, on the device to compute on. `initial`: the anchors to start
+    from, by default `initial_anchors`. `make_step`: how to compute a step's gradient (`fda.anchors.step`).
+    Yields a `Step` for every step, a `Snapshot` at each of `snapshot_steps` (`settings.steps` means after the last step), and
+    finally one `Constructed`. With a `tolerance` the unit may end before `settings.steps`.
+    Raises UserError if weights are not finite or the loss becomes NaN, and ValueError if no tensor is live: such a block
+    has no anchors, and callers skip it.
     """
     live = checked_live_tensors(block, base, finetuned)
     if not live:
@@ -87,7 +87,7 @@ def construct(
         live=live,
         seeds=[seed],
         snapshot_steps=snapshot_steps,
-        starts=None if start is None else [start],
+        initial=None if initial is None else [initial],
         make_step=make_step,
     )
     for _, event in events:
@@ -103,107 +103,109 @@ def construct_together(
     live: tuple[str, ...],
     seeds: Sequence[int],
     snapshot_steps: Collection[int] = (),
-    starts: Sequence[Tensor] | None = None,
+    initial: Sequence[Tensor] | None = None,
     make_step: MakeStep = plain_step,
 ) -> Iterator[tuple[int, Event]]:
-    """`construct` of several tasks of one block, whose live tensors (`checked_live_tensors`) are the same: (place, event).
+    """`construct` for several tasks of one block with the same live tensors (`checked_live_tensors`): (unit, event).
 
-    The units share nothing but each step's pass over the device; each has its own seed, its own best and its own end.
+    The units share only each step's pass over the device; each has its own seed, best anchors and end.
     """
     device = next(iter(base.values())).device
-    if starts is None:
-        starts = [initial_anchors(block, own, settings, seed) for own, seed in zip(finetuned, seeds, strict=True)]
-    units, shape = len(finetuned), starts[0].shape
-    matrices = torch.stack([start.to(device).flatten(0, 1) for start in starts])  # (n·tokens) × d each
-    rows = [matrices[place].requires_grad_() for place in range(units)]  # views: what moves them moves `matrices`
-    optimizer = make_optimizer(rows, settings)
+    if initial is None:
+        initial = [
+            initial_anchors(block, weights, settings, seed) for weights, seed in zip(finetuned, seeds, strict=True)
+        ]
+    units, shape = len(finetuned), initial[0].shape
+    matrices = torch.stack([anchors.to(device).flatten(0, 1) for anchors in initial])  # (n·tokens) × d each
+    trained = [matrices[unit].requires_grad_() for unit in range(units)]  # views: updating them updates `matrices`
+    optimizer = make_optimizer(trained, settings)
     step_function = make_step(block, base, finetuned, live, shape, settings.distance)
     best = matrices.clone()
     best_loss = torch.full((units,), math.inf, device=device)
     best_step = torch.zeros(units, dtype=torch.long, device=device)
     pending: list[_Pending] = []
-    ends, before = [settings.steps] * units, [math.inf] * units
+    ends, previous = [settings.steps] * units, [math.inf] * units
     step = 0
     began = flushed = time.perf_counter()
 
     while step < max(ends):
-        at_work = [place for place in range(units) if step < ends[place]]
+        running = [unit for unit in range(units) if step < ends[unit]]
         if step in snapshot_steps:
-            for place in at_work:
-                yield place, Snapshot(step, matrices[place].reshape(shape).clone(), live)
+            for unit in running:
+                yield unit, Snapshot(step, matrices[unit].reshape(shape).clone(), live)
         gradients, cosine = step_function(matrices)
         reported = (1 - cosine).mean(1)
         better = reported < best_loss
-        if len(at_work) < units:
+        if len(running) < units:
             better &= torch.tensor([step < end for end in ends], device=device)
         best = torch.where(better[:, None, None], matrices, best)
         best_loss = torch.where(better, reported, best_loss)
         best_step = torch.where(better, step, best_step)
         rates = [learning_rate(settings, step, end) if step < end else 0.0 for end in ends]
-        for row, gradient, group, rate in zip(rows, gradients, optimizer.param_groups, rates, strict=True):
-            row.grad, group["lr"] = gradient, rate
+        for matrix, gradient, group, rate in zip(trained, gradients, optimizer.param_groups, rates, strict=True):
+            matrix.grad, group["lr"] = gradient, rate
         optimizer.step()
-        pending.append(_Pending(step, torch.cat([reported[:, None], cosine], 1), at_work, rates))
+        pending.append(_Pending(step, torch.cat([reported[:, None], cosine], 1), running, rates))
         step += 1
         if settings.tolerance and step % STRETCH == 0 and settings.steps in ends:
             lowest = best_loss.tolist()
-            for place, end in enumerate(ends):
-                if end == settings.steps and lowest[place] > (1 - settings.tolerance) * before[place]:
-                    ends[place] = _early_end(settings, step)
-            before = lowest
+            for unit, end in enumerate(ends):
+                if end == settings.steps and lowest[unit] > (1 - settings.tolerance) * previous[unit]:
+                    ends[unit] = _early_end(settings, step)
+            previous = lowest
         now = time.perf_counter()
         if now - flushed > FLUSH_SECONDS or step == max(ends):
             yield from _flush(pending, block.index, now - began)
             pending, flushed = [], time.perf_counter()
 
-    for place, anchors in enumerate(best):
+    for unit, anchors in enumerate(best):
         if settings.steps in snapshot_steps:
-            yield place, Snapshot(settings.steps, anchors.reshape(shape), live)
-        _, cosine = plain_step(block, base, [finetuned[place]], live, shape, settings.distance)(anchors[None])
+            yield unit, Snapshot(settings.steps, anchors.reshape(shape), live)
+        _, cosine = plain_step(block, base, [finetuned[unit]], live, shape, settings.distance)(anchors[None])
         loss = (1 - cosine).mean().item()
         final = anchors.reshape(shape).float().cpu()
-        yield place, Constructed(final, loss, tuple(cosine[0].tolist()), int(best_step[place].item()), live)
+        yield unit, Constructed(final, loss, tuple(cosine[0].tolist()), int(best_step[unit].item()), live)
 
 
 def checked_live_tensors(block: Block, base: Parameters, finetuned: Parameters) -> tuple[str, ...]:
-    """Names of the live tensors; none if the block is unchanged. UserError if weights are not finite."""
-    for whose, tensors in (("base", base), ("finetuned", finetuned)):
+    """Names of the live tensors; empty if the block is unchanged. UserError if weights are not finite."""
+    for model, tensors in (("base", base), ("finetuned", finetuned)):
         broken = next((name for name, tensor in tensors.items() if not tensor.isfinite().all()), None)
         if broken:
             raise UserError(
-                f"tensor {block.prefix}{broken} of the {whose} model holds values that are not finite: "
-                "give a checkpoint that is whole."
+                f"tensor {block.prefix}{broken} of the {model} model holds values that are not finite: "
+                "give another checkpoint."
             )
     return live_tensors(block, base, finetuned)
 
 
 @dataclass(frozen=True)
 class _Pending:
-    """A step whose numbers are still on the device: (units, 1 + live tensors); those of units at work count."""
+    """A step whose numbers are still on the device: (units, 1 + live tensors), valid for the `running` units."""
 
     step: int
     numbers: Tensor
-    at_work: Sequence[int]
+    running: Sequence[int]
     rates: Sequence[float]
 
 
 def _flush(pending: Sequence[_Pending], block: int, seconds: float) -> Iterator[tuple[int, Step]]:
-    """The events of the steps since the last flush, fetched from the device at once."""
-    fetched = torch.stack([one.numbers for one in pending]).tolist()
-    for one, numbers in zip(pending, fetched, strict=True):
-        for place in one.at_work:
-            loss, *values = numbers[place]
+    """Fetch all pending numbers in one transfer and yield their events."""
+    fetched = torch.stack([step.numbers for step in pending]).tolist()
+    for step, numbers in zip(pending, fetched, strict=True):
+        for unit in step.running:
+            loss, *values = numbers[unit]
             if not math.isfinite(loss):
                 raise UserError(
-                    f"the angle loss of block {block} is no longer a number at step {one.step}: lower the learning rate."
+                    f"the angle loss of block {block} is no longer a number at step {step.step}: lower the learning rate."
                 )
-            yield place, Step(one.step, loss, tuple(values), one.rates[place], seconds)
+            yield unit, Step(step.step, loss, tuple(values), step.rates[unit], seconds)
 
 
 def _early_end(settings: ConstructSettings, step: int) -> int:
-    """Where a unit ends whose loss has stopped falling at `step`: now, or after as many steps on the way to zero.
+    """The end of a unit whose loss has stopped falling at `step`.
 
-    Half a cosine has its course settled beforehand, and what is on its way to zero goes on.
+    A constant rate ends at once. A trapezoid decays to zero over as many steps again. A cosine runs to its planned end.
     """
     if settings.schedule == "trapezoid":
         return min(2 * step, settings.steps)
@@ -211,7 +213,7 @@ def _early_end(settings: ConstructSettings, step: int) -> int:
 
 
 def learning_rate(settings: ConstructSettings, step: int, end: int) -> float:
-    """At a step of `end`: constant, half a cosine from its full value to zero, or constant and in the second half a line."""
+    """The rate at a step of `end`: constant; half a cosine to zero; or constant, then linear to zero in the second half."""
     done = step / end
     if settings.schedule == "cosine":
         return settings.learning_rate * 0.5 * (1 + math.cos(math.pi * done))
@@ -221,14 +223,14 @@ def learning_rate(settings: ConstructSettings, step: int, end: int) -> float:
 
 
 def make_optimizer(matrices: Sequence[Tensor], settings: ConstructSettings) -> torch.optim.Optimizer:
-    """AdamW as in the paper, or Muon (orthogonalised momentum), on ((n·tokens) × d) anchor matrices, each a group."""
+    """AdamW as in the paper, or Muon (orthogonalised momentum); each ((n·tokens) × d) anchor matrix is a parameter group."""
     groups = [{"params": [matrix]} for matrix in matrices]
-    shared = {"lr": settings.learning_rate, "weight_decay": settings.weight_decay}
+    lr, weight_decay = settings.learning_rate, settings.weight_decay
     if settings.optimizer == "adamw":
-        return torch.optim.AdamW(groups, **shared)
-    return torch.optim.Muon(groups, momentum=settings.momentum, **shared)
+        return torch.optim.AdamW(groups, lr=lr, weight_decay=weight_decay)
+    return torch.optim.Muon(groups, lr=lr, weight_decay=weight_decay, momentum=settings.momentum)
 
 
 def spaced_steps(steps: int, count: int = 20) -> tuple[int, ...]:
-    """About `count` steps from 0 to `steps`, denser at the start where anchors change most."""
+    """About `count` steps from 0 to `steps`, denser at the beginning, where anchors change most."""
     return tuple(sorted({round(steps * (i / (count - 1)) ** 2) for i in range(count)}))

@@ -1,4 +1,4 @@
-"""Where anchors start: rows of the finetuned weights, or a small Gaussian (paper, initialisation principle)."""
+"""Initial anchors: rows of the finetuned weights, or a small Gaussian (paper, initialisation principle)."""
 
 import hashlib
 
@@ -12,13 +12,13 @@ from fda.settings import ConstructSettings
 
 
 def unit_seed(seed: int, task: str, block: int) -> int:
-    """The seed of one unit, a function of (seed, task, block) alone: neither order nor engine changes a result."""
+    """The seed of one unit, from (seed, task, block) alone: neither order nor the number of lanes changes a result."""
     digest = hashlib.sha256(f"{seed}/{task}/{block}".encode()).digest()
     return int.from_bytes(digest[:8], "big") >> 1
 
 
 def initial_anchors(block: Block, finetuned: Parameters, settings: ConstructSettings, seed: int) -> Tensor:
-    """The start, shape (n, tokens, d), float32 on the CPU."""
+    """The initial anchors (n, tokens, d), float32 on the CPU."""
     generator = torch.Generator().manual_seed(seed)
     tokens = settings.tokens or block.tokens
     if settings.init == "gauss":
@@ -28,14 +28,14 @@ def initial_anchors(block: Block, finetuned: Parameters, settings: ConstructSett
 
 
 def weight_rows(block: Block, finetuned: Parameters) -> Tensor:
-    """All rows of width d of the block's 2-D weights seen as out × in, as GPT-2's are not kept, stacked: (rows, d)."""
-    turned = in_by_out(block.module)
-    matrices = [w.T if name in turned else w for name, w in finetuned.items() if w.ndim == 2]
+    """All rows of width d of the block's 2-D weights, stacked: (rows, d). Weights stored as in × out (GPT-2) are transposed."""
+    stored_in_by_out = in_by_out(block.module)
+    matrices = [w.T if name in stored_in_by_out else w for name, w in finetuned.items() if w.ndim == 2]
     return torch.cat([w.detach().float().cpu() for w in matrices if w.shape[1] == block.width])
 
 
 def sample_rows(rows: Tensor, count: int, generator: torch.Generator) -> Tensor:
-    """`count` rows without replacement; if there are too few, filled up with means of random pairs of rows."""
+    """`count` rows drawn without replacement; means of random pairs of rows make up for missing ones."""
     chosen = rows[torch.randperm(len(rows), generator=generator)[:count]]
     missing = count - len(chosen)
     if missing > 0:

@@ -1,6 +1,6 @@
 """The angle loss: how far the gradient that anchors induce at the pretrained weights is from the task vector.
 
-Plain functions over a block φ(parameters, x). Nothing here optimises anything.
+Plain functions of a block φ(parameters, x), without any optimisation.
 """
 
 from collections.abc import Mapping
@@ -29,7 +29,7 @@ def induced_gradient(
 ) -> dict[str, Tensor]:
     """g_p = ∂ s(θ, X) / ∂ θ_p at θ = θ0 for every tensor p of the block, differentiable in x (paper, anchor construction).
 
-    x: (n, tokens, d). Needs the math attention kernel, the only one with a second derivative.
+    x: (n, tokens, d). Uses the math attention kernel, the only one with a second derivative.
     """
     theta = {name: tensor.detach().requires_grad_() for name, tensor in base.items()}
     with sdpa_kernel(SDPBackend.MATH):
@@ -49,7 +49,7 @@ def cosines(gradient: Parameters, task_vector: Parameters, live: tuple[str, ...]
 
 
 def angle_losses(cosine: Tensor) -> tuple[Tensor, Tensor]:
-    """(Σ_p [1 − cos_p], which is optimised, and its mean over p, which is reported)."""
+    """(Σ_p [1 − cos_p], the loss to optimise; its mean over p, the loss to report)."""
     terms = 1 - cosine
     return terms.sum(), terms.mean()
 
@@ -57,23 +57,23 @@ def angle_losses(cosine: Tensor) -> tuple[Tensor, Tensor]:
 def live_tensors(block: Block, base: Parameters, finetuned: Parameters) -> tuple[str, ...]:
     """Names of the tensors whose cosine can change: τ ≠ 0 and an induced gradient that is not identically zero.
 
-    None if the task left the block unchanged, or moved only tensors that its output does not depend on.
+    Empty if the task left the block unchanged, or moved only tensors that its output does not depend on.
 
-    Dead ones (frozen tensors; key biases, which attention cannot feed) would only add a constant to the loss. Found by one
-    gradient in float64 at a random point, where a gradient that is zero by mathematics stays at rounding level. Of what is
-    twice the block's size, one copy is in memory at a time: the block may be the largest thing there is.
+    Dead tensors (frozen ones; key biases, whose gradient vanishes in attention) would only add a constant to the loss. One
+    gradient in float64 at a random point finds them: a gradient that is zero by mathematics stays at rounding level there.
+    Its float64 copies, each twice the block's size, are in memory one at a time: a block may be the largest thing there.
     """
     moved = {name for name, tensor in base.items() if not torch.equal(tensor, finetuned[name])}
     if not moved:
         return ()
     device = next(iter(base.values())).device
-    device = torch.device("cpu") if device.type == "mps" else device  # which knows no float64
+    device = torch.device("cpu") if device.type == "mps" else device  # MPS has no float64
     probe = (
         torch.randn(2, block.probe_tokens, block.width, generator=torch.Generator().manual_seed(0)).double().to(device)
     )
     with torch.no_grad(), sdpa_kernel(SDPBackend.MATH):
-        target = block(_doubled(finetuned, device), probe)
-    theta = {name: tensor.requires_grad_() for name, tensor in _doubled(base, device).items()}
+        target = block(_in_float64(finetuned, device), probe)
+    theta = {name: tensor.requires_grad_() for name, tensor in _in_float64(base, device).items()}
     with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH):
         score = similarity(block(theta, probe), target, "cos")
         norms = {
@@ -84,5 +84,5 @@ def live_tensors(block: Block, base: Parameters, finetuned: Parameters) -> tuple
     return tuple(name for name in base if name in moved and norms[name] > 1e-10 * largest)
 
 
-def _doubled(parameters: Parameters, device: torch.device) -> dict[str, Tensor]:
+def _in_float64(parameters: Parameters, device: torch.device) -> dict[str, Tensor]:
     return {name: tensor.detach().to(device, torch.float64, copy=True) for name, tensor in parameters.items()}

@@ -1,4 +1,4 @@
-"""Benchmarks: our paths beside plain ones, in one process, as ratios. Run by `python -m fda bench`.
+"""Benchmarks that measure our implementations against plain ones, as ratios. `python -m fda bench` runs them.
 
-Nothing else imports this room; what a page shows of results is read by `fda.store.bench_results`.
+Only the command line imports this room; pages read results through `fda.store.bench_results`.
 """

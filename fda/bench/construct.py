@@ -1,10 +1,9 @@
-"""How soon a unit's anchors reach the loss that the paper's loop reaches: the reference loop and our paths, in turn.
+"""Measure how soon a unit's anchors reach the final loss of the paper's loop: the reference loop first, then our paths.
 
-Every path optimises the same unit from the same rows of weights, which `fast` scales. Where the reference's steps do not fit
-into the budget, a stretch of them is timed, the rest is extrapolated from it, and the loss at their end is taken from
-compiled steps of the same optimiser; the result says so. That loss is kept for the next time, and our paths run until they
-have reached it. What is compiled is compiled anew, as on a machine that has not seen the shape. Several units in one batch are
-the same unit several times, and their seconds are a unit's share.
+Every path optimises the same unit from the same rows of weights, which preset `fast` scales. If the reference exceeds the
+budget, its first steps are timed and the rest is extrapolated; its final loss then comes from compiled steps of the same
+optimiser, as the result says, and is cached on disk. Our paths run until they reach that loss. Compiling starts with empty
+caches, as on a new machine. A batch of several units repeats the same unit; its seconds are divided by their number.
 """
 
 import json
@@ -29,6 +28,7 @@ from fda.anchors.loss import live_tensors
 from fda.anchors.reference import reference_loop
 from fda.anchors.step import CompiledSteps, MakeStep, StepFunction, plain_step
 from fda.architectures.precision import has_fast_bfloat16
+from fda.atomic import write_text
 from fda.bench.forward import forward_step
 from fda.bench.units import UNITS, Unit
 from fda.settings import ConstructSettings, presets
@@ -38,17 +38,17 @@ from fda.store.bench_results import results_folder
 PATHS = ("plain", "compiled", "bfloat16", "forward")
 BATCHED = ("compiled", "bfloat16")
 ZOO_UNITS = 96  # eight tasks, twelve blocks
-WARM_UP = 0.1  # share of the timings left out at the start
+WARM_UP = 0.1  # share of the first timings to leave out
 
 
 @dataclass(frozen=True)
 class Timed:
     """One path on one unit.
 
-    `step_ms`: median, with the 10th and 90th percentile beside it. `to_target`: steps and seconds until the reference's last
-    loss, compilation included; None if it was not reached. `extrapolated`: the seconds are step time × steps, because only
-    a stretch was run. `share_of_ceiling`: counted operations of a plain step / (step time × ceiling of its products).
-    `times_faster_of_zoo`: the reference's seconds over ours for ZOO_UNITS such units, which compile once.
+    `step_ms`: median, 10th and 90th percentile. `steps_to_target`, `seconds_to_target`: until the reference's final loss, with
+    compilation; None if not reached. `extrapolated`: the seconds are step time × steps, since only the first steps were run.
+    `share_of_ceiling`: counted operations of a plain step / (step time × ceiling of its products). `times_faster_of_zoo`: the
+    reference's seconds over ours for ZOO_UNITS such units, which compile once.
     """
 
     path: str
@@ -75,9 +75,9 @@ def bench_construct(
     paths: Sequence[str] = PATHS[:3],
     together: int = 1,
 ) -> dict[str, Any]:
-    """Measure one unit; plain data. `budget`: seconds that the reference may take; `steps`: it has, else the paper's.
+    """Measure one unit; return plain data. `budget`: seconds for the reference; `steps`: its steps, default the paper's.
 
-    `together`: beside a unit alone, compiled paths are measured with so many in one batch.
+    `together`: compiled paths are measured with one unit and with this many in a batch.
     """
     before = torch.get_num_threads()
     torch.set_num_threads(threads or before)
@@ -115,8 +115,8 @@ def _measure(
         for name in paths:
             for units in (1, together) if together > 1 and name in BATCHED else (1,):
                 run = _run(unit, fast, scaled, makers[name], units, until=target)
-                told = f"fast, {name}" + (f", {units} together" if units > 1 else "")
-                results.append(_result(told, run, fast.steps, target, operations / ceilings[name]))
+                title = f"fast, {name}" + (f", {units} together" if units > 1 else "")
+                results.append(_result(title, run, fast.steps, target, operations / ceilings[name]))
     return {
         "size": size,
         "device": device,
@@ -134,7 +134,7 @@ def _measure(
 
 @dataclass(frozen=True)
 class _Run:
-    """Losses before each step, when each step had ended (seconds, compilation left out), and the cost."""
+    """Losses before each step, the time at which each step ended (seconds, without compilation), and the cost."""
 
     losses: list[float]
     ended: list[float]
@@ -155,21 +155,20 @@ def _timed_reference(unit: Unit, live: tuple[str, ...], start: Tensor, steps: in
 
 
 def _target(unit: Unit, paper: ConstructSettings, start: Tensor, reference: _Run) -> tuple[float, float]:
-    """The loss after all steps of the paper's optimiser, from the device's fastest steps; kept, for it takes longest of all.
+    """(final loss of the paper's optimiser, computed with the device's fastest steps; largest relative deviation).
 
-    With it, by how much losses of these steps differ at most from the reference's over its stretch, relatively. Two courses
-    are one where they have the same settings and the same losses at the stretch's start.
+    The deviation compares these steps' losses with the reference's over the steps that the reference ran. Both numbers are
+    cached on disk, keyed by the settings and the reference's first losses, since this takes longest of all.
     """
-    named = f"{paper.model_dump_json()} {[f'{loss:.3e}' for loss in reference.losses[:3]]} {torch.__version__}"
-    path = results_folder() / "targets" / f"{sha256(named.encode()).hexdigest()[:16]}.json"
+    identity = f"{paper.model_dump_json()} {[f'{loss:.3e}' for loss in reference.losses[:3]]} {torch.__version__}"
+    path = results_folder() / "targets" / f"{sha256(identity.encode()).hexdigest()[:16]}.json"
     if path.is_file():
-        told = json.loads(path.read_text(encoding="utf-8"))
-        return float(told["target"]), float(told["deviation"])
+        cached = json.loads(path.read_text(encoding="utf-8"))
+        return float(cached["target"]), float(cached["deviation"])
     steps = CompiledSteps(torch.bfloat16 if has_fast_bfloat16(str(start.device)) else torch.float32)
     losses = _run(unit, paper, start, steps.step).losses
-    deviation = max(abs(ours / theirs - 1) for ours, theirs in zip(losses, reference.losses, strict=False))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps({"target": losses[-1], "deviation": deviation, "of": named}), encoding="utf-8")
+    deviation = max(abs(loss / expected - 1) for loss, expected in zip(losses, reference.losses, strict=False))
+    write_text(path, json.dumps({"target": losses[-1], "deviation": deviation, "of": identity}))
     return losses[-1], deviation
 
 
@@ -182,12 +181,12 @@ def _run(
     *,
     until: float = -math.inf,
 ) -> _Run:
-    """The product's own generator, from its first step to its last, or to the batch of steps that reaches a loss."""
+    """Run the package's generator to its last step, or to the batch of steps that reaches the loss `until`."""
     compiling = 0.0
 
     def timed_make(*arguments: Any) -> StepFunction:
         nonlocal compiling
-        torch._dynamo.reset()  # compiled as in a process and on a machine that have not seen this shape
+        torch._dynamo.reset()  # so that nothing compiled before is reused
         began = time.perf_counter()
         with fresh_cache():
             step = make(*arguments)
@@ -202,33 +201,33 @@ def _run(
             settings,
             live=live_tensors(unit.block, unit.base, unit.finetuned),
             seeds=[0] * units,
-            starts=[start] * units,
+            initial=[start] * units,
             make_step=timed_make,
         )
-        found: list[Step] = []
-        for place, event in events:
-            if place == 0 and isinstance(event, Step):
-                if found and event.seconds != found[-1].seconds and found[-1].angle_loss <= until:
+        steps: list[Step] = []
+        for index, event in events:
+            if index == 0 and isinstance(event, Step):
+                if steps and event.seconds != steps[-1].seconds and steps[-1].angle_loss <= until:
                     break
-                found.append(event)
-    shares = [moment / units for moment in _spread([event.seconds for event in found])]
-    return _Run([event.angle_loss for event in found], shares, compiling, meter.peak_bytes)
+                steps.append(event)
+    shares = [moment / units for moment in _spread([step.seconds for step in steps])]
+    return _Run([step.angle_loss for step in steps], shares, compiling, meter.peak_bytes)
 
 
 def _spread(seconds: Sequence[float]) -> Iterator[float]:
-    """When each step ended, from events that carry the moment of their batch: the steps of a batch share its time."""
+    """The time at which each step ended. Events carry their batch's time, which is spread evenly over the batch's steps."""
     before, index = 0.0, 0
     while index < len(seconds):
         stop = index
         while stop < len(seconds) and seconds[stop] == seconds[index]:
             stop += 1
-        for place in range(index, stop):
-            yield before + (seconds[index] - before) * (place - index + 1) / (stop - index)
+        for step in range(index, stop):
+            yield before + (seconds[index] - before) * (step - index + 1) / (stop - index)
         before, index = seconds[index], stop
 
 
 def _result(path: str, run: _Run, steps: int, target: float, floor: float, *, whole: bool = True) -> Timed:
-    """`floor`: seconds a step would take at the ceiling. The reference's target is its own last step."""
+    """`floor`: seconds of a step at the ceiling. `whole`: all steps were run. The reference reaches its target at its end."""
     took = [later - earlier for earlier, later in pairwise([0.0, *run.ended])]
     took = sorted(took[int(len(took) * WARM_UP) :])
     low, typical, high = (took[int(q * (len(took) - 1))] for q in (0.1, 0.5, 0.9))
@@ -254,7 +253,7 @@ def _result(path: str, run: _Run, steps: int, target: float, floor: float, *, wh
 
 
 def _compared(path: Timed, reference: Timed) -> Timed:
-    if path is reference or path.seconds_to_target is None:
+    if path is reference or path.seconds_to_target is None or reference.seconds_to_target is None:
         return path
     zoo = path.compile_seconds + ZOO_UNITS * (path.seconds_to_target - path.compile_seconds)
     return replace(path, times_faster_of_zoo=ZOO_UNITS * reference.seconds_to_target / zoo)
@@ -269,14 +268,14 @@ def _operations(unit: Unit, live: tuple[str, ...], start: Tensor) -> float:
 
 
 def _ceiling(products: torch.dtype, device: str) -> float:
-    """Operations a second of a large square matrix product, the best of six."""
+    """Operations per second of a large square matrix product, the best of six."""
     side = 2048 if device == "cpu" else 8192
     a, b = (torch.randn(side, side, device=device).to(products) for _ in range(2))
     best = float("inf")
     for _ in range(6):
         _wait(device)
         began = time.perf_counter()
-        a @ b
+        torch.matmul(a, b)
         _wait(device)
         best = min(best, time.perf_counter() - began)
     return 2 * side**3 / best

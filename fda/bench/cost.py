@@ -1,7 +1,7 @@
-"""Is what is predicted what is taken? Runs of several settings against what the cost model told before each of them.
+"""Compare predicted and actual time and memory of runs with several settings.
 
-The prediction of each setting is measured anew, and the run is an ordinary run of a process of its own; caches of compiled
-code and of real inputs are warm for both, as they are after a first look at the prediction.
+Each prediction is calibrated anew, and each run is an ordinary run in its own process. The prediction warms the caches of
+compiled code and real inputs for the run, as it does in normal use.
 """
 
 import json
@@ -35,8 +35,8 @@ SETTINGS: tuple[dict[str, Any], ...] = (
 
 
 @dataclass(frozen=True)
-class Told:
-    """What was predicted of a run and what it took, in seconds and bytes; `measuring`: seconds that the prediction took."""
+class Compared:
+    """Predicted and actual seconds and bytes of a run; `measuring`: seconds that the prediction took."""
 
     setting: str
     measuring: float
@@ -49,14 +49,14 @@ class Told:
 def bench_cost(
     zoo: str = "demo", *, device: str = "auto", settings: Sequence[dict[str, Any]] = SETTINGS
 ) -> dict[str, Any]:
-    """Predict and run each setting (fields of the `fast` preset, and perhaps `methods`); plain data.
+    """Predict and run each setting (changes to preset `fast`, optionally `methods`); return plain data.
 
     UserError if a run fails.
     """
     family, rows = load_zoo(zoo).family, []
-    for own in settings:
-        fields = {name: value for name, value in own.items() if name != "methods"}
-        methods = own.get("methods", ())
+    for setting in settings:
+        fields = {name: value for name, value in setting.items() if name != "methods"}
+        methods = setting.get("methods", ())
         construct = construct_settings("fast", family=family, **fields)
         spec = make_spec(zoo, construct=construct, methods=methods, device=device)
         cost.calibration_file(spec).unlink(missing_ok=True)
@@ -67,16 +67,19 @@ def bench_cost(
         if "problem" in answer:
             raise UserError(answer["problem"])
         measuring, known = time.perf_counter() - began, cost.kept_calibration(spec)
-        told = cost.predict(spec, known)
+        if known is None:
+            raise UserError(f"the calibration of {zoo} was not saved: check the disk of FDA_HOME.")
+        prediction = cost.predict(spec, known)
         taken, peak = _run(spec)
         words = [f"{name} {value}" for name, value in fields.items()] or ["preset fast"]
         words += ["main methods"] if methods else []
-        rows.append(Told(", ".join(words), measuring, told.seconds, taken, told.memory_bytes, peak))
+        title = ", ".join(words)
+        rows.append(Compared(title, measuring, prediction.seconds, taken, prediction.memory_bytes, peak))
     return {"zoo": zoo, "device": device, "rows": [asdict(row) for row in rows]}
 
 
 def _run(spec: RunSpec) -> tuple[float, int]:
-    """(seconds, peak bytes) of the run in a process of its own."""
+    """(seconds, peak bytes) of the run in its own process."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         (folder / "spec.json").write_text(spec.model_dump_json(), encoding="utf-8")
@@ -95,13 +98,13 @@ def _process(module: str, *arguments: str, stdin: str = "") -> str:
     """What the module prints. UserError with its last line on stderr if it fails."""
     done = subprocess.run([sys.executable, "-m", module, *arguments], input=stdin, capture_output=True, text=True)
     if done.returncode != 0:
-        said = [line for line in done.stderr.splitlines() if line.strip()]
-        raise UserError(said[-1].removeprefix("fda: ") if said else f"{module} ended with code {done.returncode}.")
+        lines = [line for line in done.stderr.splitlines() if line.strip()]
+        raise UserError(lines[-1].removeprefix("fda: ") if lines else f"{module} ended with code {done.returncode}.")
     return done.stdout
 
 
 def main() -> int:
-    """In a process of its own: the run of a folder's spec, in a store in this folder. Begins and ends as a worker does."""
+    """Entry point of the child process: run spec.json of a folder with a store in that folder."""
     from fda.stages.worker import run_here
 
     begin()

@@ -1,6 +1,6 @@
-"""The dashboard as a person meets it: a server of its own on a loopback port, and a real Chromium to look at it with.
+"""A dashboard server on a free loopback port, and a headless Chromium to open it with.
 
-Shared by the measurements of pages and by the browser tests. Playwright and Chromium are needed for development only.
+The page benchmark and the browser tests share this module. Only development needs Playwright and Chromium.
 """
 
 import os
@@ -29,11 +29,11 @@ START_SECONDS = 60
 STANDS = (
     "document.querySelector('[data-testid=stMain] h1') && "
     "document.querySelector('[data-testid=stApp]')?.dataset.testScriptState !== 'running'"
-)  # a page is there, and no script runs
+)  # the page has a title and no script runs
 
 
 class Server:
-    """The dashboard on a loopback port, with `home` as FDA_HOME; it can be ended and started again."""
+    """The dashboard on a loopback port, with `home` as FDA_HOME. It can be stopped and started again."""
 
     def __init__(self, home: Path) -> None:
         with socket.socket() as probe:
@@ -44,7 +44,7 @@ class Server:
         self.process: subprocess.Popen | None = None
 
     def start(self) -> None:
-        """Return as soon as it answers. UserError if it does not."""
+        """Start it and wait until it answers. UserError if it does not."""
         command = [sys.executable, "-m", "streamlit", "run", "app.py", "--server.port", str(self.port)]
         environment = os.environ | {"FDA_HOME": str(self.home)}
         with (self.home / "server.log").open("ab") as log:
@@ -73,7 +73,7 @@ class Server:
 
 @contextmanager
 def browser() -> Iterator["Browser"]:
-    """A Chromium without a window. UserError if it, or Playwright, is not installed."""
+    """A headless Chromium. UserError if Chromium or Playwright is not installed."""
     try:
         from playwright.sync_api import sync_playwright
     except ImportError:

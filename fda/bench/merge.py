@@ -1,8 +1,8 @@
-"""Merging by singular vectors against a plain port of it: seconds and peak memory on checkpoints of ViT-B/32's size.
+"""Measure SVD-based merging against plain ports: seconds and peak memory on checkpoints of ViT-B/32's size.
 
-The ports take a full `torch.linalg.svd` of every matrix and task and do the methods' mathematics on it, kept apart from
-`fda.merging`, so that making that faster does not make these faster too. Both read the same files tensor by tensor and write
-the same kind of file; each measurement is a process of its own, so that its peak memory is its own.
+The ports take a full `torch.linalg.svd` of every matrix and task. They share no code with `fda.merging`, so optimising it
+does not speed them up. Both read and write the same files tensor by tensor; each measurement runs in its own process, which
+isolates its peak memory.
 """
 
 import multiprocessing
@@ -41,7 +41,7 @@ Rule = Callable[[list[Tensor]], Tensor]
 
 @dataclass(frozen=True)
 class Merged:
-    """One method by one path: seconds (median, least, most), and the largest resident size of its process in bytes."""
+    """One method by one path: seconds (median, least, most) and the process's largest resident size in bytes."""
 
     method: str
     path: str
@@ -57,9 +57,9 @@ def bench_merge(
     repeats: int = 3,
     threads: int | None = None,
 ) -> dict[str, Any]:
-    """Measure each method by the plain port, if there is one, and by ours, in turn; plain data.
+    """Measure each method by its plain port, if it has one, and by ours, in turn; return plain data.
 
-    `difference`: ‖ours − plain‖ / ‖plain − θ0‖ over all tensors. Files of (tasks + 2) models lie in a temporary folder.
+    `difference`: ‖ours − plain‖ / ‖plain − θ0‖ over all tensors. A temporary folder holds files of (tasks + 2) models.
     """
     rows, differences = [], {}
     with tempfile.TemporaryDirectory() as name:
@@ -71,10 +71,10 @@ def bench_merge(
             for _ in range(repeats):
                 for path in paths:
                     measured[path].append(_alone(folder, method, path, threads))
-            for path, found in measured.items():
-                seconds = [one for one, _ in found]
+            for path, costs in measured.items():
+                seconds = [taken for taken, _ in costs]
                 spread = (statistics.median(seconds), min(seconds), max(seconds))
-                rows.append(Merged(method, path, spread, max(peak for _, peak in found)))
+                rows.append(Merged(method, path, spread, max(peak for _, peak in costs)))
             if len(paths) == 2:
                 differences[method] = _difference(folder, method)
     return {
@@ -88,7 +88,7 @@ def bench_merge(
 
 
 def write_checkpoints(folder: Path, blocks: int, tasks: int) -> None:
-    """base.safetensors and task0.safetensors …: random matrices, and task vectors with falling singular values."""
+    """Write base.safetensors, task0.safetensors, …: random matrices and task vectors with falling singular values."""
     random = torch.Generator().manual_seed(0)
     base = {
         f"transformer.resblocks.{block}.{name}": 0.02 * torch.randn(shape, generator=random)
@@ -118,7 +118,7 @@ def plain_tsv(taus: list[Tensor]) -> Tensor:
     """The merged update of one matrix: the top 1/T of each task, concatenated, each side replaced by its polar factor."""
     keep = min(taus[0].shape) // len(taus)
     if keep == 0:
-        return sum(taus) / len(taus)
+        return sum(taus[1:], taus[0]) / len(taus)
     parts = []
     for tau in taus:
         u, s, vt = torch.linalg.svd(tau, full_matrices=False)
@@ -176,6 +176,6 @@ def _opened(folder: Path) -> tuple[Checkpoint, list[Checkpoint]]:
 def _difference(folder: Path, method: str) -> float:
     base, _ = _opened(folder)
     plain, ours = (Checkpoint(folder / f"{method}-{path}.safetensors") for path in ("plain", "ours"))
-    wrong = sum(float((ours[name].double() - plain[name]).square().sum()) for name in base)
+    error = sum(float((ours[name].double() - plain[name]).square().sum()) for name in base)
     size = sum(float((plain[name].double() - base[name]).square().sum()) for name in base)
-    return (wrong / size) ** 0.5
+    return (error / size) ** 0.5

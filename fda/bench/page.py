@@ -1,6 +1,6 @@
-"""What waiting for the dashboard is like: its cold start, a change of page, and each second of a run that is watched.
+"""Measure the dashboard's cold start, page changes and live updates of a running run.
 
-A server of its own on a folder of its own, with one run that construction might have written, looked at in a real Chromium.
+Uses its own server and FDA_HOME, one synthetic construct run, and a real Chromium.
 """
 
 import os
@@ -28,11 +28,11 @@ from fda.zoos.zoo import load_zoo
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, CDPSession, Page
 
-POINTS = 12_000  # of the loss curves together
-GROWTH = 5  # points that each curve gets before an update
-WAIT = 60_000  # ms, until something is given up
-DRAWING = 250  # ms: figures are drawn in the animation frames after an answer
-# pages that a reader goes through, by the names in the navigation, each opened from the one before it
+POINTS = 12_000  # of all loss curves together
+GROWTH = 5  # points added to each curve before an update
+WAIT = 60_000  # ms before giving up
+DRAWING = 250  # ms in which figures are drawn after an answer arrives
+# pages in the order of opening, by their names in the navigation
 SWITCHES = ("Checkpoints", "Construct", "Watch", "Anchors", "Compare", "Landscape", "Playground", "Home")
 SIMILARITY_AT = 20  # snapshots a unit
 WIDTH = 128  # of the demo's blocks: entries of a spectrum
@@ -40,7 +40,7 @@ WIDTH = 128  # of the demo's blocks: entries of a spectrum
 
 @dataclass(frozen=True)
 class Measured:
-    """One thing measured several times: median, least, most, and the limit that it is built for."""
+    """One repeated measurement: median, least, most, and the limit that it must keep."""
 
     name: str
     unit: str
@@ -58,7 +58,7 @@ class Measured:
 def bench_page(
     *, points: int = POINTS, starts: int = 3, rounds: int = 3, updates: int = 10, pages: Sequence[str] = SWITCHES
 ) -> dict[str, Any]:
-    """Measure; plain data. `points` of the watched run, cold starts, rounds through `pages`, and updates of Watch.
+    """Measure and return plain data. `starts`: cold starts; `rounds`: through `pages`; `updates`: of Watch.
 
     UserError without Playwright or a Chromium.
     """
@@ -67,7 +67,7 @@ def bench_page(
         store = Store(home)
         run_id = make_run(store, points)
         server = Server(home)
-        with Heart(store, run_id, threading.Event()):  # so that nobody takes the run for crashed
+        with Heart(store, run_id, threading.Event()):  # keeps the run from being declared crashed
             try:
                 cold = [_cold_start(server, opened) for _ in range(starts)]
                 switches = _switches(server, opened, pages, rounds)
@@ -85,7 +85,7 @@ def bench_page(
 
 
 def make_run(store: Store, points: int) -> str:
-    """A run of the demo zoo whose worker is this process: `points` of angle loss over all units, all else in proportion."""
+    """A synthetic run of the demo zoo with this process as its worker; `points` of angle loss over all units."""
     construct = construct_settings("fast", family=load_zoo("demo").family)
     spec = make_spec("demo", construct=construct, methods=("ta", "fda:ta"), device="cpu")
     run_id = store.create_run(spec)
@@ -113,7 +113,7 @@ def _units(tasks: Sequence[str]) -> list[UnitKey]:
 
 
 def _losses(random: np.random.Generator, steps: range) -> list[tuple[str, int, float]]:
-    """A falling, noisy curve, as construction gives."""
+    """A falling, noisy curve like those of construction."""
     return [(ANGLE_LOSS.key, step, 0.9 / (1 + step / 40) ** 0.5 * random.uniform(0.97, 1.03)) for step in steps]
 
 
@@ -121,7 +121,7 @@ def _losses(random: np.random.Generator, steps: range) -> list[tuple[str, int, f
 
 
 def _cold_start(server: Server, opened: "Browser") -> float:
-    """Seconds from starting the server to its first page standing in a browser that has never seen it."""
+    """Seconds from starting the server to its first complete page, in a browser with an empty cache."""
     server.stop()
     context = opened.new_context(viewport={"width": 1400, "height": 1000})
     page = context.new_page()
@@ -135,12 +135,12 @@ def _cold_start(server: Server, opened: "Browser") -> float:
 
 
 def _switches(server: Server, opened: "Browser", pages: Sequence[str], rounds: int) -> dict[str, list[float]]:
-    """Page → seconds from the click to the page standing; the first round warms up the server and does not count."""
+    """Page → seconds from the click to the complete page; the first round warms up the server and does not count."""
     context = opened.new_context(viewport={"width": 1400, "height": 1000})
     page = context.new_page()
     page.goto(server.url)
     _wait(page, STANDS)
-    found: dict[str, list[float]] = {name: [] for name in pages}
+    seconds: dict[str, list[float]] = {name: [] for name in pages}
     for turn in range(rounds + 1):
         for name in pages:
             link = page.locator("[data-testid=stSidebarNav]").get_by_role("link", name=name, exact=True)
@@ -149,10 +149,10 @@ def _switches(server: Server, opened: "Browser", pages: Sequence[str], rounds: i
             title = "Functional dual anchors" if name == "Home" else name
             _wait(page, f"document.querySelector('[data-testid=stMain] h1')?.innerText === '{title}' && {STANDS}")
             if turn:
-                found[name].append(time.perf_counter() - began)
-            page.wait_for_timeout(300)  # what is still being drawn belongs to this page
+                seconds[name].append(time.perf_counter() - began)
+            page.wait_for_timeout(300)  # let this page finish drawing
     context.close()
-    return found
+    return seconds
 
 
 def _wait(page: "Page", condition: str) -> None:
@@ -164,9 +164,9 @@ def _wait(page: "Page", condition: str) -> None:
 
 @dataclass
 class Update:
-    """One update of Watch, from the browser's question (s, by Chromium's clock) to the end of the answer, and its bytes.
+    """One update of Watch: times of request and answer (s, Chromium's clock) and the answer's bytes.
 
-    `browser_ms`: what the page's main thread worked until the figures stood.
+    `browser_ms`: work of the page's main thread until the figures are drawn.
     """
 
     asked: float
@@ -180,7 +180,7 @@ class Update:
 
 
 class Asked:
-    """The updates that a page has asked for, as Chromium's own log of the network has them."""
+    """The updates that a page has requested, from Chromium's network events."""
 
     def __init__(self, session: "CDPSession") -> None:
         self.updates: dict[str, Update] = {}  # by the request's id, in order
@@ -197,26 +197,26 @@ class Asked:
             update.bytes, update.answered = int(event["encodedDataLength"]), event["timestamp"]
 
     def next(self, page: "Page") -> Update:
-        """The next update, once it is answered."""
+        """Wait for the next answered update."""
         known, deadline = len(self.updates), time.monotonic() + WAIT / 1e3
         while not (new := list(self.updates.values())[known:]) or not new[0].answered:
             if time.monotonic() > deadline:
-                raise RuntimeError("Watch asks for no updates")
+                raise RuntimeError("Watch requests no updates")
             page.wait_for_timeout(10)
         return new[0]
 
 
 def _updates(server: Server, opened: "Browser", store: Store, run_id: str, updates: int) -> list[Update]:
-    """Let the run grow as a worker does, and see what each of the page's own updates costs."""
+    """Add steps to the run as a worker does, and measure each update that the page requests."""
     context = opened.new_context(viewport={"width": 1400, "height": 1000})
     page = context.new_page()
     page.goto(f"{server.url}/watch?run={run_id}")
     _wait(page, f"{STANDS} && document.querySelector('.st-key-watch-loss .fda-figure .main-svg')")
     session = context.new_cdp_session(page)
     session.send("Performance.enable")
-    asked, random, found = Asked(session), np.random.default_rng(0), []
+    asked, random, measured = Asked(session), np.random.default_rng(0), []
     for turn in range(updates + 1):
-        asked.next(page)  # so that the whole growth falls between two questions
+        asked.next(page)  # so that all new points fall between two requests
         page.wait_for_timeout(DRAWING)
         grow(store, run_id, random)
         before = _busy(session)
@@ -224,23 +224,23 @@ def _updates(server: Server, opened: "Browser", store: Store, run_id: str, updat
         page.wait_for_timeout(DRAWING)
         update.browser_ms = (_busy(session) - before) * 1e3
         if turn:  # the first warms up
-            found.append(update)
+            measured.append(update)
     context.close()
-    return found
+    return measured
 
 
 def grow(store: Store, run_id: str, random: np.random.Generator) -> None:
-    """A few more steps of every unit."""
+    """Add GROWTH steps to every unit."""
     for unit in store.units(run_id, "construct"):
         steps = range(unit.step, unit.step + GROWTH)
-        store.add_scalars(run_id, unit.key, _losses(random, steps))
-        store.update_unit(run_id, unit.key, step=unit.step + GROWTH, seconds=(unit.step + GROWTH) / 20)
+        step = unit.step + GROWTH
+        store.add_scalars(run_id, unit.key, _losses(random, steps), step=step, seconds=step / 20)
 
 
 def _busy(session: "CDPSession") -> float:
-    """Seconds of work of the page's main thread so far."""
+    """Seconds that the page's main thread has worked so far."""
     metrics = session.send("Performance.getMetrics")["metrics"]
-    return next(one["value"] for one in metrics if one["name"] == "TaskDuration")
+    return next(metric["value"] for metric in metrics if metric["name"] == "TaskDuration")
 
 
 def _measured(name: str, unit: str, values: Sequence[float], limit: float) -> Measured:

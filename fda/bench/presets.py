@@ -1,6 +1,6 @@
-"""Do the fast preset's anchors merge as well as the paper's? Both presets on the same seeds, FDA from every start.
+"""Compare presets fast and paper by the scores of FDA from every start, on the same seeds.
 
-Runs are ordinary runs of the store, so they can be looked at on the pages afterwards.
+Its runs are ordinary runs of the store, so the pages show them.
 """
 
 from collections.abc import Mapping, Sequence
@@ -28,10 +28,9 @@ def bench_presets(
     device: str = "auto",
     arithmetic: Arithmetic = "auto",
 ) -> dict[str, Any]:
-    """Construct and compare once a preset and seed, then `summary`. UserError if a run or a method fails.
+    """Construct and compare once per preset and seed, then return `summary`. UserError if a run or a method fails.
 
-    `arithmetic` is that of both presets, so that what differs is how anchors are optimised: `plain` is the paper's to the
-    letter and takes longer.
+    Both presets use `arithmetic`, so that only the optimisation differs; `plain` is exactly the paper's and takes longer.
     """
     store, family, methods = Store(), load_zoo(zoo).family, tuple(f"fda:{start}" for start in STARTS)
     runs: dict[str, list[str]] = {preset: [] for preset in PRESETS}
@@ -41,23 +40,22 @@ def bench_presets(
             spec = make_spec(zoo, construct=settings, methods=methods, device=device, seed=seed)
             runs[preset].append(store.create_run(spec))
             if run_here(store, runs[preset][-1]) != "done":
-                raise UserError(f"run {runs[preset][-1]} did not finish: `python -m fda runs show RUN_ID` tells why.")
+                raise UserError(f"run {runs[preset][-1]} did not finish: `python -m fda runs show RUN_ID` says why.")
     return summary(store, runs) | {"seeds": list(seeds), "arithmetic": arithmetic}
 
 
 def summary(store: Store, runs: Mapping[str, Sequence[str]]) -> dict[str, Any]:
     """For each start the averages of both presets, one a seed, and fast − paper with its paired 95 % interval.
 
-    The interval is of the test samples, resampled a task at a time, the same for both presets and all seeds; how much seeds
-    differ is seen in the single values. `unit_seconds`: what construction took in each run,
-    its units added up.
+    The interval comes from resampling the test samples within each task, alike for both presets and all seeds; the averages
+    show the spread over seeds. `unit_seconds`: seconds of construction in each run, summed over units.
     """
     paper, fast = (runs[preset] for preset in PRESETS)
     tasks = store.run(paper[0]).spec.tasks
     rows = []
     for start in STARTS:
         pairs = [_correct(store, pair, f"fda:{start}", tasks) for pair in zip(paper, fast, strict=True)]
-        averages = np.array([[own.mean(axis=1) for own in pair] for pair in pairs]).mean(axis=1)  # seeds × 2
+        averages = np.array([[correct.mean(axis=1) for correct in pair] for pair in pairs]).mean(axis=1)  # seeds × 2
         draws = np.mean([np.diff(resampled_accuracies(pair), axis=0)[0].mean(axis=0) for pair in pairs], axis=0)
         low, high = interval(draws)
         rows.append(
@@ -71,25 +69,27 @@ def summary(store: Store, runs: Mapping[str, Sequence[str]]) -> dict[str, Any]:
         )
     return {
         "zoo": store.run(paper[0]).spec.zoo.name,
-        "runs": {preset: list(own) for preset, own in runs.items()},
+        "runs": {preset: list(run_ids) for preset, run_ids in runs.items()},
         "tasks": list(tasks),
-        "unit_seconds": {preset: [_unit_seconds(store, run) for run in own] for preset, own in runs.items()},
+        "unit_seconds": {preset: [_unit_seconds(store, run) for run in run_ids] for preset, run_ids in runs.items()},
         "rows": rows,
     }
 
 
 def _unit_seconds(store: Store, run: str) -> float:
-    """What all units of a run took, added up over its lanes."""
+    """Seconds of all units of a run, summed."""
     return float(sum(unit.seconds or 0.0 for unit in store.units(run, "construct")))
 
 
 def _correct(store: Store, runs: Sequence[str], method: str, tasks: Sequence[str]) -> list[np.ndarray]:
     """For each task a bool (runs, n): which samples the method's model of each run gets right."""
-    found = []
+    by_task = []
     for task in tasks:
-        own = [correctness(store.run_dir(run), (method,), task) for run in runs]
-        for run, one in zip(runs, own, strict=True):
-            if one is None:
-                raise UserError(f"run {run} has no answers of {method}: `python -m fda runs show {run}` tells why.")
-        found.append(np.concatenate(own))
-    return found
+        of_task = []
+        for run in runs:
+            correct = correctness(store.run_dir(run), (method,), task)
+            if correct is None:
+                raise UserError(f"run {run} has no answers of {method}: `python -m fda runs show {run}` says why.")
+            of_task.append(correct)
+        by_task.append(np.concatenate(of_task))
+    return by_task

@@ -1,6 +1,6 @@
-"""Does FDA add to every start? FDA from each start against the start itself, over several seeds, with intervals.
+"""Compare FDA from each start with the start itself, over several seeds, with confidence intervals.
 
-Runs are ordinary runs of the store, so they can be looked at on the pages afterwards.
+Its runs are ordinary runs of the store, so the pages show them.
 """
 
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ from fda.zoos.zoo import load_zoo
 
 
 def bench_starts(zoo: str = "demo", *, seeds: Sequence[int] = (0, 1, 2), device: str = "auto") -> dict[str, Any]:
-    """Construct and compare once a seed, then `summary`. UserError if a run or a method fails."""
+    """Construct and compare once per seed, then return `summary`. UserError if a run or a method fails."""
     store, methods = Store(), tuple(name for start in STARTS for name in (start, f"fda:{start}"))
     family, runs = load_zoo(zoo).family, []
     for seed in seeds:
@@ -32,21 +32,21 @@ def bench_starts(zoo: str = "demo", *, seeds: Sequence[int] = (0, 1, 2), device:
         )
         runs.append(store.create_run(spec))
         if run_here(store, runs[-1]) != "done":
-            raise UserError(f"run {runs[-1]} did not finish: `python -m fda runs show {runs[-1]}` tells why.")
+            raise UserError(f"run {runs[-1]} did not finish: `python -m fda runs show {runs[-1]}` says why.")
     return summary(store, runs)
 
 
 def summary(store: Store, runs: Sequence[str]) -> dict[str, Any]:
     """The average accuracy of each start and of FDA from it, one a run, and their mean difference with its 95 % interval.
 
-    The interval is of the test samples, resampled a task at a time, the same for both methods and for all runs; how much
-    seeds differ is seen in the single values.
+    The interval comes from resampling the test samples within each task, alike for both methods and all runs; the averages show
+    the spread over seeds.
     """
     tasks = store.run(runs[0]).spec.tasks
     rows = []
     for start in STARTS:
         pairs = [_correct(store, run, (start, f"fda:{start}"), tasks) for run in runs]
-        averages = np.array([[own.mean(axis=1) for own in pair] for pair in pairs]).mean(axis=1)  # runs × 2
+        averages = np.array([[correct.mean(axis=1) for correct in pair] for pair in pairs]).mean(axis=1)  # runs × 2
         draws = np.mean([np.diff(resampled_accuracies(pair), axis=0)[0].mean(axis=0) for pair in pairs], axis=0)
         low, high = interval(draws)
         rows.append(
@@ -62,10 +62,10 @@ def summary(store: Store, runs: Sequence[str]) -> dict[str, Any]:
 
 
 def _correct(store: Store, run: str, methods: Sequence[str], tasks: Sequence[str]) -> list[np.ndarray]:
-    """For each task a bool (methods, n)."""
-    found = [correctness(store.run_dir(run), methods, task) for task in tasks]
-    if any(own is None for own in found):
+    """For each task a bool (methods, n): which samples each method got right."""
+    by_task = [of_task for task in tasks if (of_task := correctness(store.run_dir(run), methods, task)) is not None]
+    if len(by_task) < len(tasks):
         raise UserError(
-            f"run {run} has no answers of {' and '.join(methods)}: `python -m fda runs show {run}` tells why."
+            f"run {run} has no answers of {' and '.join(methods)}: `python -m fda runs show {run}` says why."
         )
-    return found
+    return by_task

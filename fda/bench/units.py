@@ -1,11 +1,12 @@
-"""The units that construction is measured on: blocks of real size with task vectors that training made.
+"""The units on which construction is measured: blocks of real size with task vectors from training.
 
-Only the demo's weights are a real model's. The others are the libraries' own blocks with random weights, finetuned here for
-a few steps on random targets, so that the task vector is a sum of gradients as a real one is.
+The demo's weights are those of a trained model. The other units are library blocks with random weights, finetuned for a few
+steps on random targets, so that their task vectors, too, are sums of gradients.
 """
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -18,7 +19,7 @@ TRAINING_STEPS = 20
 
 @dataclass(frozen=True)
 class Unit:
-    """A block, θ0 and θi on the device, how many anchors and tokens it is measured with, and whose presets it has."""
+    """A block with θ0 and θi on the device, its numbers of anchors and tokens, and the family that names its presets."""
 
     block: Block
     base: dict[str, Tensor]
@@ -53,12 +54,13 @@ def roberta_base_unit(device: str) -> Unit:
     from transformers import RobertaConfig
     from transformers.models.roberta.modeling_roberta import RobertaLayer
 
-    config = RobertaConfig(hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0, attn_implementation="eager")
+    options: dict[str, Any] = {"attn_implementation": "eager"}  # an option of the base class
+    config = RobertaConfig(hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0, **options)
     return _made(_First(RobertaLayer(config)), 768, 5, 64, "roberta-base", device)
 
 
 def llama_mlp_unit(device: str) -> Unit:
-    """An MLP as Llama's, a fifth as wide as Llama-2-13B's: 8.5 million parameters, 1024 × 1 × 1024."""
+    """A Llama MLP, a fifth as wide as Llama-2-13B's: 8.5 million parameters, 1024 × 1 × 1024."""
     from transformers import LlamaConfig
     from transformers.models.llama.modeling_llama import LlamaMLP
 
@@ -75,7 +77,7 @@ UNITS: dict[str, Callable[[str], Unit]] = {
 
 
 class _First(nn.Module):
-    """A layer that gives a tuple, or a tensor, as one that gives its hidden states."""
+    """Makes a layer that returns a tuple return its first item, the hidden states."""
 
     def __init__(self, layer: nn.Module) -> None:
         super().__init__()
@@ -101,7 +103,7 @@ def _made(module: nn.Module, width: int, tokens: int, anchors: int, family: Fami
 
 
 def _finetuned(block: Block, base: Mapping[str, Tensor], tokens: int, device: str) -> dict[str, Tensor]:
-    """θi: a few steps of Adam towards random targets on random inputs that lie near a subspace, as real ones do."""
+    """θi: a few Adam steps towards random targets, on random inputs in a subspace (real inputs lie near one)."""
     random = torch.Generator().manual_seed(1)
     rank = block.width // 8
     mixing = torch.randn(rank, block.width, generator=random) / rank**0.5

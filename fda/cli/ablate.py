@@ -1,4 +1,4 @@
-"""`python -m fda ablate`: the same construction from the paper's five starts, one run after the other, and a table of them."""
+"""`python -m fda ablate`: construct anchors with each of the paper's five inits, one run each, and print a table."""
 
 import json
 from typing import Annotated, Any
@@ -22,7 +22,7 @@ def ablate(
     fresh: FreshOption = False,
     json_file: JsonOption = None,
 ) -> None:
-    """Construct anchors from the weight start and from gauss with four σ (the paper's figures 3 and 4)."""
+    """Construct anchors with init weight and with init gauss at four σ (the paper's figures 3 and 4)."""
     from fda.requests.ablation import ablation_specs, run_of
     from fda.requests.runs import split_blocks, split_list
     from fda.store.store import Store
@@ -40,8 +40,8 @@ def ablate(
     store = Store()
     run_ids = []
     for spec in specs:
-        there = None if fresh else run_of(store.runs(states=("done",)), spec)
-        run_ids.append(there.run_id if there is not None else carry_out(spec, fresh))
+        finished = None if fresh else run_of(store.runs(states=("done",)), spec)
+        run_ids.append(finished.run_id if finished is not None else carry_out(spec, fresh))
     rows = [_row(store, run_id) for run_id in run_ids]
     _print(rows)
     print(f"page: /anchors?run={run_ids[0]}&runs={','.join(run_ids[1:])}")
@@ -50,24 +50,24 @@ def ablate(
 
 
 def _row(store: Any, run_id: str) -> dict[str, Any]:
-    """A run's start and the means over its units of every measure, at the first and the last step that have it."""
+    """A run's init and the mean of every measure over its units, at the first and the last recorded step."""
     settings = store.run(run_id).spec.construction
     gauss = settings.init == "gauss"
     row: dict[str, Any] = {"run": run_id, "init": settings.init, "sigma": settings.sigma if gauss else None}
     for measure in SUMMARY:
         courses = [values for _, values in store.scalars(run_id, measure.key, points=None).values()]
         if courses:
-            ends = [sum(values[place] for values in courses) / len(courses) for place in (0, -1)]
+            ends = [sum(values[end] for values in courses) / len(courses) for end in (0, -1)]
             row[measure.key] = {"first": ends[0], "last": ends[1], "units": len(courses)}
     return row
 
 
 def _print(rows: list[dict[str, Any]]) -> None:
-    there = [measure for measure in SUMMARY if any(measure.key in row for row in rows)]
-    print(f"{'start':<16}" + "".join(f"{measure.label:>24}" for measure in there) + "  run")
+    recorded = [measure for measure in SUMMARY if any(measure.key in row for row in rows)]
+    print(f"{'init':<16}" + "".join(f"{measure.label:>24}" for measure in recorded) + "  run")
     for row in rows:
         name = "weight" if row["sigma"] is None else f"gauss σ {row['sigma']:g}"
-        cells = (_cell(row[one.key]) if one.key in row else "–" for one in there)
+        cells = (_cell(row[one.key]) if one.key in row else "–" for one in recorded)
         print(f"{name:<16}" + "".join(f"{cell:>24}" for cell in cells) + f"  {row['run']}")
     print("means over tasks and blocks, first → last step")
 

@@ -1,6 +1,7 @@
-"""The command line. Contract of the project: names, options, exit codes (0 done, 1 the run failed, 2 the request was wrong).
+"""The command line: error handling, and the commands that launch no run.
 
-Here: what becomes of errors, and the commands that start no run. Those that do are in `cli_runs.py`.
+Names, options and exit codes (0 done, 1 the run failed, 2 the request was wrong) are a contract. `fda.cli.runs` has the
+commands that launch runs.
 """
 
 import json
@@ -26,11 +27,13 @@ from fda.interpreter import begin
 if TYPE_CHECKING:
     from fda.merging.method import Hyperparameter, Method
 
-# typer carries its own click and exports no base class of its usage errors
-USAGE_ERROR = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
+# typer bundles click and does not export the base class of its usage errors
+USAGE_ERROR = next(
+    kind for kind in typer.BadParameter.__mro__ if issubclass(kind, Exception) and kind.__name__ == "ClickException"
+)
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
-zoo_app = typer.Typer(help="List, look into, check and build zoos.")
+zoo_app = typer.Typer(help="List, show, check and build zoos.")
 app.add_typer(zoo_app, name="zoo")
 for command in (cli_runs.construct, cli_runs.compare, cli_runs.demo, cli_runs.landscape):
     app.command()(command)
@@ -63,7 +66,7 @@ def main() -> None:
     except UserError as error:
         code = _complain(str(error))
     except USAGE_ERROR as error:
-        code = _complain(f"{error.format_message().rstrip('.')}: `python -m fda --help` tells the options.")
+        code = _complain(f"{error.format_message().rstrip('.')}: `python -m fda --help` lists the options.")
     except (typer.Abort, KeyboardInterrupt):
         code = 1
     except BrokenPipeError:
@@ -83,12 +86,12 @@ def _complain(sentence: str) -> int:
 
 @app.command()
 def convert(
-    source: Annotated[Path, typer.Argument(help="a file or folder of weights, in any format that is read")],
+    source: Annotated[Path, typer.Argument(help="a file or folder of weights, in any supported format")],
     target: Annotated[Path, typer.Argument(help="the .safetensors file to write")],
     base: Annotated[Path | None, typer.Option(help="the base that a LoRA adapter was trained on")] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="replace a file that is there")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="replace an existing file")] = False,
 ) -> None:
-    """Write weights as one safetensors file: pickled checkpoints and heads, shards, adapters. No pickled code is run."""
+    """Convert pickled checkpoints and heads, shards or adapters to one safetensors file. Runs no pickled code."""
     from fda.checkpoints.readers.convert import convert_to_safetensors
     from fda.checkpoints.readers.open import open_weights
     from fda.zoos.kinds import renamings
@@ -104,7 +107,7 @@ def report_run(
     out: Annotated[Path, typer.Option(help="the .html file to write")],
     dark: Annotated[bool, typer.Option("--dark", help="in the dark theme")] = False,
 ) -> None:
-    """Write a run as one HTML file that opens offline: scores, figures, numbers, settings, how to repeat it."""
+    """Write a run as one HTML file for offline reading: scores, figures, numbers, settings, how to repeat it."""
     from fda.cli.output import require_folder, write_whole
     from fda.report.run_report import run_report
     from fda.store.store import Store
@@ -120,17 +123,17 @@ def report_run(
 
 @zoo_app.command("list")
 def zoo_list() -> None:
-    """The shipped zoos, then those saved in FDA_HOME/zoos; one whose file cannot be read is listed with what is wrong."""
+    """List the shipped zoos, then those in FDA_HOME/zoos; for a file that cannot be read, say what is wrong."""
     from fda.zoos.zoo import list_zoos, listed_zoos
 
     shipped = list_zoos()
     for name, zoo in listed_zoos().items():
-        mine = "" if name in shipped else " (mine)"
+        mark = "" if name in shipped else " (mine)"
         if isinstance(zoo, UserError):
-            print(f"{name}{mine}: cannot be read: {zoo}")
+            print(f"{name}{mark}: cannot be read: {zoo}")
         else:
             print(
-                f"{name}{mine}: {readable(zoo.description or '')} ({len(zoo.tasks)} tasks: {', '.join(zoo.task_names)})"
+                f"{name}{mark}: {readable(zoo.description or '')} ({len(zoo.tasks)} tasks: {', '.join(zoo.task_names)})"
             )
 
 
@@ -138,30 +141,30 @@ def zoo_list() -> None:
 def zoo_show(
     zoo: str, as_json: Annotated[bool, typer.Option("--json", help="print everything as JSON")] = False
 ) -> None:
-    """What is in a zoo: blocks, sizes, task-vector norms and cosines."""
+    """Show a zoo: blocks, sizes, task-vector norms and cosines."""
     from fda.figures.checkpoints import TREATMENTS, treatment_of
     from fda.zoos.survey import survey
     from fda.zoos.zoo import load_zoo, zoo_path
 
-    found = survey(load_zoo(zoo), str(zoo_path(zoo)))
+    zoo_data = survey(load_zoo(zoo), str(zoo_path(zoo)))
     if as_json:
-        print(json.dumps(found))
+        print(json.dumps(zoo_data))
         return
-    print(f"{found['name']}: {found['description'] or ''}")
-    print(f"base: {found['base']['model']} ({found['base']['parameters']:,} parameters, {found['layout']})")
+    print(f"{zoo_data['name']}: {zoo_data['description'] or ''}")
+    print(f"base: {zoo_data['base']['model']} ({zoo_data['base']['parameters']:,} parameters, {zoo_data['layout']})")
     print(
-        f"blocks: {len(found['blocks'])} of {len(found['blocks'][0]['tensors'])} tensors, width {found['width']}, "
-        f"{found['tokens']} tokens" + (f" ({found['token_source']})" if found["token_source"] else "")
+        f"blocks: {len(zoo_data['blocks'])} of {len(zoo_data['blocks'][0]['tensors'])} tensors, width {zoo_data['width']}, "
+        f"{zoo_data['tokens']} tokens" + (f" ({zoo_data['token_source']})" if zoo_data["token_source"] else "")
     )
-    for note in found["notes"]:
+    for note in zoo_data["notes"]:
         print(f"note: {note}", file=sys.stderr)
-    kinds = Counter(treatment_of(tensor) for tensor in found["treatments"])
+    kinds = Counter(treatment_of(tensor) for tensor in zoo_data["treatments"])
     print(f"tensors: {', '.join(f'{kinds[kind]} {kind}' for kind in TREATMENTS if kinds[kind])}")
-    for task in found["tasks"]:
+    for task in zoo_data["tasks"]:
         norms = "  ".join(f"{norm:.3f}" for norm in task["norms"])
         print(f"  {task['name']:<12} {task['classes'] or '?':>4} classes   task-vector norm by block: {norms}")
     print("cosine between task vectors:")
-    for name, row in zip(found["cosines"]["tasks"], found["cosines"]["all"], strict=True):
+    for name, row in zip(zoo_data["cosines"]["tasks"], zoo_data["cosines"]["all"], strict=True):
         print(f"  {name:<12} " + " ".join(f"{value:6.3f}" for value in row))
 
 
@@ -169,25 +172,25 @@ def zoo_show(
 def zoo_check(
     zoo: str,
     headers: Annotated[
-        bool, typer.Option("--headers", help="from configs and headers alone: no weights, no data are downloaded")
+        bool, typer.Option("--headers", help="read configs and headers only; download neither weights nor data")
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="with --headers: print what was found as JSON")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="with --headers: print the findings as JSON")] = False,
 ) -> None:
-    """Do the files of a zoo fit together? Headers first; then downloads what is missing, and tries one batch of each task."""
+    """Check that a zoo's files fit together: first their headers, then, after downloading, a batch of each task."""
     from fda.stages.check import preview_zoo, print_preview, try_out
     from fda.zoos.zoo import load_zoo
 
     if as_json and not headers:
-        raise UserError("--json tells what --headers finds: add --headers, or leave --json out.")
+        raise UserError("--json prints what --headers finds: add --headers, or leave --json out.")
     loaded = load_zoo(zoo)
-    found = preview_zoo(loaded)
+    outlook = preview_zoo(loaded)
     if as_json:
-        print(found.model_dump_json())
+        print(outlook.model_dump_json())
         return
-    if headers or found.download_bytes:
-        print_preview(found)
-    if found.problems:
-        raise UserError(found.problems[0])
+    if headers or outlook.download_bytes:
+        print_preview(outlook)
+    if outlook.problems:
+        raise UserError(outlook.problems[0])
     if not headers:
         try_out(loaded)
 
@@ -197,7 +200,7 @@ def zoo_build_demo(
     out: Annotated[Path | None, typer.Option(help="folder to write; default: the embedded zoo's")] = None,
     seed: SeedOption = 0,
 ) -> None:
-    """Make the demo zoo again from its real images (about five minutes on 2 cores)."""
+    """Rebuild the demo zoo from its real images (about five minutes on 2 cores)."""
     from fda.demo import build
 
     if out is None:
@@ -214,7 +217,7 @@ def methods_list(
     name: Annotated[str | None, typer.Argument(help="one method, with every hyperparameter")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="print everything as JSON")] = False,
 ) -> None:
-    """The merging methods: what they need, their ideas and hyperparameters."""
+    """List the merging methods: what they need, their ideas and hyperparameters."""
     from fda.merging.method import SWEPT
     from fda.merging.registry import METHODS, method
 
@@ -235,7 +238,7 @@ def _needs(one: "Method") -> str:
 
 
 def _method_data(one: "Method") -> dict[str, Any]:
-    """A method as plain data; `sweep` is empty for what cannot be chosen on the validation split."""
+    """A method as plain data; `sweep` is empty for hyperparameters that no sweep chooses."""
     from dataclasses import asdict
 
     hypers = [asdict(hyper) | {"type": hyper.type.__name__} for hyper in one.hyperparameters]

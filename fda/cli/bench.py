@@ -13,7 +13,7 @@ from fda.errors import UserError
 if TYPE_CHECKING:
     from fda.store.bench_results import Kind
 
-bench_app = typer.Typer(help="Measure: ratios of our paths to plain ones, in one process.")
+bench_app = typer.Typer(help="Measure our implementations against plain ones, side by side, as ratios.")
 
 
 @bench_app.command()
@@ -24,23 +24,23 @@ def construct(
     device: DeviceOption = "cpu",
     threads: Annotated[int | None, typer.Option(min=1, help="threads of a CPU; default: torch's")] = None,
     budget: Annotated[
-        float, typer.Option(min=1, help="seconds that the reference loop may take; then it is extrapolated")
+        float, typer.Option(min=1, help="seconds for the reference loop; the rest is extrapolated")
     ] = 120.0,
-    steps: Annotated[int | None, typer.Option(min=1, help="steps of the reference loop, else the paper's")] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="steps of the reference loop; default: the paper's")] = None,
     paths: Annotated[
         str,
         typer.Option(
-            help="our paths: plain, compiled, bfloat16, and forward (the gradient differentiated forwards); separated by commas"
+            help="our paths, separated by commas: plain, compiled, bfloat16, forward (gradient by forward-mode differentiation)"
         ),
     ] = "plain,compiled,bfloat16",
     together: Annotated[
-        int, typer.Option(min=1, max=64, help="measure compiled paths with so many units in one batch, too")
+        int, typer.Option(min=1, max=64, help="also measure compiled paths with this many units in one batch")
     ] = 1,
     json_file: JsonOption = None,
 ) -> None:
-    """How soon anchors reach the loss of the paper's loop: that loop and our paths, on the same unit, in turn.
+    """Measure how soon our paths reach the final loss of the paper's loop on the same unit.
 
-    Ratios: of one unit, compile time included; and of 96 such units (eight tasks, twelve blocks), which compile once.
+    Ratios: for one unit, with compile time; and for 96 such units (eight tasks, twelve blocks), which compile once.
     """
     from fda.bench.construct import BATCHED, PATHS, bench_construct
     from fda.bench.units import UNITS
@@ -56,9 +56,9 @@ def construct(
         if name not in PATHS:
             raise UserError(f"there is no path {name!r} to measure: choose among {', '.join(PATHS)}.")
     if threads is not None and device != "cpu":
-        raise UserError("--threads is about a CPU: add --device cpu, or leave it out.")
+        raise UserError("--threads applies to a CPU: add --device cpu, or leave it out.")
     if together > 1 and not set(ours) & set(BATCHED):
-        raise UserError(f"--together is about {' and '.join(BATCHED)}: add one to --paths, or leave it out.")
+        raise UserError(f"--together applies to {' and '.join(BATCHED)}: add one to --paths, or leave it out.")
     results = []
     for name in split_list(sizes):
         results.append(
@@ -83,20 +83,20 @@ def starts(
     device: DeviceOption = "auto",
     json_file: JsonOption = None,
 ) -> None:
-    """FDA from every start against the start itself, over seeds, with 95 % intervals."""
+    """Compare FDA from every start with the start itself, over seeds, with 95 % intervals."""
     from fda.bench.starts import bench_starts
 
     require_folder(json_file)
-    found = bench_starts(zoo, seeds=_seeds(seeds), device=device)
+    result = bench_starts(zoo, seeds=_seeds(seeds), device=device)
     print(f"{'start':<11} {'start %':>16} {'FDA %':>16} {'difference':>10}  95 % interval")
-    for row in found["rows"]:
-        own, fda = (" ".join(f"{value:.1%}"[:-1] for value in row[key]) for key in ("averages", "fda"))
+    for row in result["rows"]:
+        start, fda = (" ".join(f"{value:.1%}"[:-1] for value in row[key]) for key in ("averages", "fda"))
         low, high = row["interval"]
         print(
-            f"{row['start']:<11} {own:>16} {fda:>16} {100 * row['difference']:>+10.1f}  {100 * low:+.1f} to {100 * high:+.1f}"
+            f"{row['start']:<11} {start:>16} {fda:>16} {100 * row['difference']:>+10.1f}  {100 * low:+.1f} to {100 * high:+.1f}"
         )
     if json_file is not None:
-        write_whole(json_file, json.dumps(found, indent=2))
+        write_whole(json_file, json.dumps(result, indent=2))
 
 
 @bench_app.command()
@@ -108,14 +108,14 @@ def observations(
     device: DeviceOption = "auto",
     json_file: JsonOption = None,
 ) -> None:
-    """The paper's observations of spectrum, similarity and projection energy, from weight and from gauss, over seeds."""
+    """Check the paper's observations (spectrum, similarity, projection energy) with init weight and gauss, over seeds."""
     from fda.bench.observations import bench_observations
     from fda.requests.runs import split_blocks
 
     require_folder(json_file)
-    found = bench_observations(zoo, seeds=_seeds(seeds), preset=preset, blocks=split_blocks(blocks), device=device)
-    print(f"{'start':<7} {'measure':<25} {'first':>8} {'last':>8}  {'over seeds':<17} {'rose in':>8} {'real data':>9}")
-    for row in found["rows"]:
+    result = bench_observations(zoo, seeds=_seeds(seeds), preset=preset, blocks=split_blocks(blocks), device=device)
+    print(f"{'init':<7} {'measure':<25} {'first':>8} {'last':>8}  {'over seeds':<17} {'rose in':>8} {'real data':>9}")
+    for row in result["rows"]:
         last = row["last"]
         spread = f"{min(last):.4f} to {max(last):.4f}"
         real = "" if row["real"] is None else f"{row['real']:.3f}"
@@ -124,21 +124,21 @@ def observations(
             f"{row['init']:<7} {row['measure']:<25} {first:>8.4f} {end:>8.4f}  {spread:<17} {row['rose']:>8.0%} {real:>9}"
         )
     if json_file is not None:
-        write_whole(json_file, json.dumps(found, indent=2))
+        write_whole(json_file, json.dumps(result, indent=2))
 
 
 @bench_app.command()
 def merge(
     methods: Annotated[str, typer.Option(help="methods that read checkpoints only, separated by commas")] = "tsv,iso_c",
     blocks: Annotated[
-        int, typer.Option(min=1, max=48, help="blocks of ViT-B/32's size; each needs 284 MB of disk")
+        int, typer.Option(min=1, max=48, help="blocks of ViT-B/32's size; each takes 284 MB of disk")
     ] = 12,
     tasks: Annotated[int, typer.Option(min=2, max=32, help="finetuned checkpoints")] = 8,
     repeats: Annotated[int, typer.Option(min=1, help="measurements of each path, in turn")] = 3,
-    threads: Annotated[int | None, typer.Option(min=1, help="torch's threads; default: torch's")] = None,
+    threads: Annotated[int | None, typer.Option(min=1, help="threads; default: torch's")] = None,
     json_file: JsonOption = None,
 ) -> None:
-    """Merging by singular vectors against a plain port of it: seconds and peak memory, in turn, on the same files."""
+    """Measure SVD-based merging against plain ports of the methods: seconds and peak memory on the same files."""
     from fda.bench.merge import bench_merge
     from fda.merging.registry import method
     from fda.requests.runs import split_list
@@ -151,47 +151,48 @@ def merge(
             raise UserError(
                 f"{name} reads more than checkpoints, so it cannot be measured here: leave it out of --methods."
             )
-    found = bench_merge(names, blocks=blocks, tasks=tasks, repeats=repeats, threads=threads)
-    print(f"{blocks} blocks of ViT-B/32's size, {tasks} tasks, {found['threads']} threads, {repeats} times")
+    result = bench_merge(names, blocks=blocks, tasks=tasks, repeats=repeats, threads=threads)
+    print(f"{blocks} blocks of ViT-B/32's size, {tasks} tasks, {result['threads']} threads, {repeats} times")
     print(
         f"{'method':<10} {'path':<6} {'seconds':>9} {'least–most':>15} {'peak MiB':>9} {'ratio':>6} {'difference':>11}"
     )
-    plain = {row["method"]: row["seconds"][0] for row in found["rows"] if row["path"] == "plain"}
-    for row in found["rows"]:
+    plain = {row["method"]: row["seconds"][0] for row in result["rows"] if row["path"] == "plain"}
+    for row in result["rows"]:
         typical, low, high = row["seconds"]
-        told = f"{row['method']:<10} {row['path']:<6} {typical:>9.2f} {low:>7.2f}–{high:<7.2f}"
-        told += f" {row['peak_bytes'] / 2**20:>9.0f}"
+        line = f"{row['method']:<10} {row['path']:<6} {typical:>9.2f} {low:>7.2f}–{high:<7.2f}"
+        line += f" {row['peak_bytes'] / 2**20:>9.0f}"
         if row["path"] == "ours" and row["method"] in plain:
-            told += f" {plain[row['method']] / typical:>6.2f} {found['difference'][row['method']]:>11.1e}"
-        print(told)
-    _keep("merge", [found], json_file)
+            line += f" {plain[row['method']] / typical:>6.2f} {result['difference'][row['method']]:>11.1e}"
+        print(line)
+    _keep("merge", [result], json_file)
 
 
 @bench_app.command()
 def evaluate(
     zoo: Annotated[str, typer.Option(help="a shipped zoo's name, or the path of a zoo file")] = "demo",
     models: Annotated[int, typer.Option(min=1, max=64, help="merged models to score")] = 8,
-    repeats: Annotated[int, typer.Option(min=1, help="measurements of each way, in turn")] = 3,
+    repeats: Annotated[int, typer.Option(min=1, help="measurements of each path, in turn")] = 3,
     limit: Annotated[int, typer.Option(min=1, help="MiB of prepared samples that one pass keeps in memory")] = 1024,
     device: DeviceOption = "auto",
     json_file: JsonOption = None,
 ) -> None:
-    """Scoring merged models in one pass over the data against a plain loop over them, with the same answers."""
+    """Measure scoring merged models in one pass over the data against a plain loop over models; answers must agree."""
     from fda.bench.evaluate import bench_evaluate
 
     require_folder(json_file)
-    found = bench_evaluate(zoo, models=models, repeats=repeats, device=device, limit=limit * 2**20)
+    result = bench_evaluate(zoo, models=models, repeats=repeats, device=device, limit=limit * 2**20)
     print(
-        f"{found['models']} models on {found['samples']} samples of {found['zoo']} "
-        f"({found['prepared_bytes'] / 2**20:.0f} MiB prepared), {found['device']}, {found['threads']} threads, {repeats} times"
+        f"{result['models']} models on {result['samples']} samples of {result['zoo']} "
+        f"({result['prepared_bytes'] / 2**20:.0f} MiB prepared), {result['device']}, {result['threads']} threads, "
+        f"{repeats} times"
     )
     print(f"{'path':<10} {'seconds':>9} {'least–most':>15} {'ratio':>6}")
-    plain = found["rows"][0]["seconds"][0]
-    for row in found["rows"]:
+    plain = result["rows"][0]["seconds"][0]
+    for row in result["rows"]:
         typical, low, high = row["seconds"]
         print(f"{row['path']:<10} {typical:>9.2f} {low:>7.2f}–{high:<7.2f} {plain / typical:>6.2f}")
-    print("all answers are equal" if found["equal"] else "the answers differ")
-    _keep("evaluate", [found], json_file)
+    print("all answers are equal" if result["equal"] else "the answers differ")
+    _keep("evaluate", [result], json_file)
 
 
 @bench_app.command()
@@ -200,20 +201,20 @@ def cost(
     device: DeviceOption = "auto",
     json_file: JsonOption = None,
 ) -> None:
-    """What is predicted of runs before they start against what they take: anchors 16 to 64, steps 100 to 300."""
+    """Compare predicted and actual time and memory of runs with 16 to 64 anchors and 100 to 300 steps."""
     from fda.bench.cost import bench_cost
 
     require_folder(json_file)
-    found = bench_cost(zoo, device=device)
+    result = bench_cost(zoo, device=device)
     print(f"{'setting':<52} {'measuring':>9} {'predicted':>9} {'taken':>7} {'':>7} {'predicted':>12} {'taken':>9}")
-    for row in found["rows"]:
+    for row in result["rows"]:
         print(
             f"{row['setting']:<52} {row['measuring']:>7.1f} s {row['predicted']:>7.1f} s {row['taken']:>5.1f} s "
             f"{row['predicted'] / row['taken'] - 1:>+7.0%} {row['predicted_bytes'] / 2**20:>8.0f} MiB "
             f"{row['taken_bytes'] / 2**20:>5.0f} MiB {row['predicted_bytes'] / row['taken_bytes'] - 1:>+5.0%}"
         )
     if json_file is not None:
-        write_whole(json_file, json.dumps(found, indent=2))
+        write_whole(json_file, json.dumps(result, indent=2))
 
 
 @bench_app.command()
@@ -224,17 +225,17 @@ def page(
     updates: Annotated[int, typer.Option(min=1, help="updates of Watch")] = 10,
     json_file: JsonOption = None,
 ) -> None:
-    """Waiting for the dashboard: cold start, change of page, live update of Watch, in a real browser, beside their limits."""
+    """Measure cold start, page changes and live updates of the dashboard in a real browser, beside their limits."""
     from fda.bench.page import bench_page
 
     require_folder(json_file)
-    found = bench_page(points=points, starts=starts, rounds=rounds, updates=updates)
+    result = bench_page(points=points, starts=starts, rounds=rounds, updates=updates)
     print(f"{'':<32} {'median':>8} {'least–most':>17} {'limit':>7}")
-    for row in found["rows"]:
+    for row in result["rows"]:
         limit = f"{row['limit']:g}" + ("" if row["kept"] else " passed")
         spread = f"{row['least']:.3g}–{row['most']:.3g}"
         print(f"{row['name']:<32} {row['typical']:>8.3g} {spread:>17} {row['unit']:<2} {limit}".rstrip())
-    _keep("page", [found], json_file)
+    _keep("page", [result], json_file)
 
 
 @bench_app.command()
@@ -244,27 +245,27 @@ def presets(
     device: DeviceOption = "auto",
     json_file: JsonOption = None,
 ) -> None:
-    """FDA from every start by preset fast against preset paper, over seeds, with 95 % intervals."""
+    """Compare preset fast with preset paper: FDA from every start, over seeds, with 95 % intervals."""
     from fda.bench.presets import bench_presets
 
     require_folder(json_file)
-    found = bench_presets(zoo, seeds=_seeds(seeds), device=device)
+    result = bench_presets(zoo, seeds=_seeds(seeds), device=device)
     print(f"{'start':<11} {'paper %':>16} {'fast %':>16} {'difference':>10}  95 % interval")
-    for row in found["rows"]:
+    for row in result["rows"]:
         paper, fast = (" ".join(f"{value:.1%}"[:-1] for value in row[key]) for key in ("paper", "fast"))
         low, high = row["interval"]
         print(
             f"{row['start']:<11} {paper:>16} {fast:>16} {100 * row['difference']:>+10.1f}  "
             f"{100 * low:+.1f} to {100 * high:+.1f}"
         )
-    for preset, seconds in found["unit_seconds"].items():
-        print(f"{preset}: construction {', '.join(f'{one:.0f}' for one in seconds)} s, units added up")
+    for preset, seconds in result["unit_seconds"].items():
+        print(f"{preset}: construction {', '.join(f'{total:.0f}' for total in seconds)} s, summed over units")
     if json_file is not None:
-        write_whole(json_file, json.dumps(found, indent=2))
+        write_whole(json_file, json.dumps(result, indent=2))
 
 
 def _keep(kind: "Kind", results: list[dict[str, Any]], json_file: Path | None, *, device: str | None = None) -> None:
-    """Keep what was measured for the page Speed, and write it where it was asked for."""
+    """Store a result for the page Speed and write it to the requested file."""
     from fda.store.bench_results import keep_result, new_result, to_json
 
     result = new_result(kind, results, device)
@@ -277,27 +278,27 @@ def _keep(kind: "Kind", results: list[dict[str, Any]], json_file: Path | None, *
 def language(
     seeds: Annotated[str, typer.Option(help="seeds, separated by commas")] = "0,1,2",
     folder: Annotated[
-        Path | None, typer.Option(help="where the finetuned models are, or will be; default: FDA_HOME/language")
+        Path | None, typer.Option(help="folder of the finetuned models, made if missing; default: FDA_HOME/language")
     ] = None,
     device: DeviceOption = "auto",
     json_file: JsonOption = None,
 ) -> None:
-    """A real pretrained language encoder, finetuned here on three text tasks, from checkpoints to scores with intervals."""
+    """Finetune a pretrained language encoder on three text tasks, merge with every method, score with intervals."""
     from fda.bench.language import bench_language
 
     require_folder(json_file)
-    found = bench_language(seeds=_seeds(seeds), folder=folder, device=device)
-    print(f"{'method':<15}" + "".join(f"{task:>9}" for task in found["tasks"]) + "  average  95 % interval    over ta")
-    for row in found["rows"]:
+    result = bench_language(seeds=_seeds(seeds), folder=folder, device=device)
+    print(f"{'method':<15}" + "".join(f"{task:>9}" for task in result["tasks"]) + "  average  95 % interval    over ta")
+    for row in result["rows"]:
         scores = "".join(f"{100 * score:>9.1f}" for score in row["tasks"].values())
         (low, high), (least, most) = row["interval"], row["over_ta_interval"]
         print(
             f"{row['method']:<15}{scores} {100 * row['average']:>8.1f}  {100 * low:.1f} to {100 * high:.1f}"
             f"{100 * row['over_ta']:>+12.1f} ({100 * least:+.1f} to {100 * most:+.1f})"
         )
-    print(f"seconds of each run: {', '.join(f'{one:.0f}' for one in found['seconds'])}")
+    print(f"seconds of each run: {', '.join(f'{one:.0f}' for one in result['seconds'])}")
     if json_file is not None:
-        write_whole(json_file, json.dumps(found, indent=2))
+        write_whole(json_file, json.dumps(result, indent=2))
 
 
 def _seeds(text: str) -> list[int]:

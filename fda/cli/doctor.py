@@ -1,4 +1,4 @@
-"""`python -m fda doctor`: what is wrong with this environment and with FDA_HOME, and its repair."""
+"""`python -m fda doctor`: examine the environment and FDA_HOME, and repair the store."""
 
 import platform
 import sys
@@ -12,10 +12,10 @@ NEEDED = ("torch", "transformers", "open_clip_torch", "safetensors", "datasets",
 
 def doctor(
     repair: Annotated[
-        bool, typer.Option("--repair", help="list again the runs that the store lacks; a damaged store is kept aside")
+        bool, typer.Option("--repair", help="add rows for run folders that the store lacks; move a damaged store aside")
     ] = False,
 ) -> None:
-    """Say what is wrong with the environment and the store, with the way to mend each. Exit 1 if anything is."""
+    """Report faults of the environment and the store, each with its remedy. Exit 1 if there is any."""
     from fda.jobs.doctor import examine
     from fda.jobs.doctor import repair as mend
     from fda.store.store import Store
@@ -24,8 +24,8 @@ def doctor(
     print(f"python {platform.python_version()} on {platform.system()} ({platform.machine()}), FDA_HOME {store.home}")
     good = _packages()
     if repair:
-        for told in mend(store):
-            print(f"repaired: {told}")
+        for change in mend(store):
+            print(f"repaired: {change}")
     for finding in examine(store):
         good &= finding.good
         print(f"{'ok' if finding.good else 'FAULT'}: {finding.text}")
@@ -34,14 +34,14 @@ def doctor(
 
 
 def _packages() -> bool:
-    """Print the versions of what fda needs; whether all of it is there."""
-    versions, lacking = [], []
+    """Print the versions of required packages; return whether all are installed."""
+    versions, missing = [], []
     for name in NEEDED:
         try:
             versions.append(f"{name} {metadata.version(name)}")
         except metadata.PackageNotFoundError:
-            lacking.append(name)
+            missing.append(name)
     print(", ".join(versions))
-    if lacking:
-        print(f"FAULT: {', '.join(lacking)} not installed: `{sys.executable} -m pip install -r requirements.txt`.")
-    return not lacking
+    if missing:
+        print(f"FAULT: {', '.join(missing)} not installed: `{sys.executable} -m pip install -r requirements.txt`.")
+    return not missing

@@ -1,4 +1,4 @@
-"""`python -m fda estimate`: what a run will take, before it is started."""
+"""`python -m fda estimate`: predict a run's time, memory and disk before it is launched."""
 
 import json
 from typing import Annotated, Any
@@ -26,7 +26,7 @@ def estimate(
     blocks: BlocksOption = None,
     preset: Annotated[str, typer.Option(help="paper or fast")] = "fast",
     methods: Annotated[
-        str | None, typer.Option(help="methods compared afterwards, as `compare` takes them; default: none")
+        str | None, typer.Option(help="methods to compare afterwards, as for `compare`; default: none")
     ] = None,
     sweep: SweepOption = False,
     method_settings: SetOption = None,
@@ -35,7 +35,7 @@ def estimate(
     json_file: JsonOption = None,
     **settings: Any,
 ) -> None:
-    """Time, memory and disk that a construct run will take, from some seconds of its own work on this device."""
+    """Predict time, memory and disk of a construct run from a few seconds of its work on this device."""
     from dataclasses import asdict
 
     from fda.cli.output import require_folder, write_whole
@@ -59,7 +59,7 @@ def estimate(
     chosen = known_tasks(loaded, split_list(tasks))
     words, adaptation = split_list(methods), read_adaptation(adapt or ())
     if sweep and not words:
-        raise UserError("--sweep is given, but no method: name some with --methods, or leave it out.")
+        raise UserError("--sweep needs methods: name some with --methods, or leave it out.")
     spec = make_spec(
         zoo,
         tasks=chosen,
@@ -71,13 +71,13 @@ def estimate(
         device=device,
     )
     require_readers(spec, adaptation)
-    found = predict(spec, calibrate(spec))
-    for stage, seconds in found.stages.items():
+    prediction = predict(spec, calibrate(spec))
+    for stage, seconds in prediction.stages.items():
         print(f"{PARTS[stage]:<20} {seconds:>9.1f} s")
-    print(f"{'in all':<20} {found.seconds:>9.1f} s")
-    print(f"{'memory':<20} {found.memory_bytes / 2**20:>9.0f} MiB")
-    print(f"{'disk':<20} {found.disk_bytes / 2**20:>9.0f} MiB")
-    if found.uncounted:
-        print(f"not counted: merging by {', '.join(found.uncounted)}")
+    print(f"{'in all':<20} {prediction.seconds:>9.1f} s")
+    print(f"{'memory':<20} {prediction.memory_bytes / 2**20:>9.0f} MiB")
+    print(f"{'disk':<20} {prediction.disk_bytes / 2**20:>9.0f} MiB")
+    if prediction.uncounted:
+        print(f"not counted: merging by {', '.join(prediction.uncounted)}")
     if json_file is not None:
-        write_whole(json_file, json.dumps(asdict(found) | {"seconds": found.seconds}, indent=2))
+        write_whole(json_file, json.dumps(asdict(prediction) | {"seconds": prediction.seconds}, indent=2))

@@ -1,4 +1,4 @@
-"""`python -m fda export`: a merged model of a run as a folder that its library loads, and onto the hub if asked for."""
+"""`python -m fda export`: write a merged model as a folder that its library loads; upload it to the hub on request."""
 
 import sys
 import time
@@ -16,19 +16,19 @@ TELL_SECONDS = 1.0  # between two lines of progress
 
 
 def export(
-    run_id: Annotated[str, typer.Argument(help="a run with a comparison, as `python -m fda runs list` names it")],
-    method: Annotated[str, typer.Option(help="which of its merged models")],
-    out: Annotated[Path, typer.Option(help="the folder to write; it must not be there yet")],
-    task: Annotated[str | None, typer.Option(help="a transformers checkpoint's task whose own head goes along")] = None,
-    push: Annotated[str | None, typer.Option(help="upload the folder to this hub id, org/name, too")] = None,
-    private: Annotated[bool, typer.Option("--private", help="make that repository a private one")] = False,
+    run_id: Annotated[str, typer.Argument(help="a run that compared methods; `python -m fda runs list` shows its id")],
+    method: Annotated[str, typer.Option(help="the method whose merged model is written")],
+    out: Annotated[Path, typer.Option(help="the new or empty folder to write")],
+    task: Annotated[str | None, typer.Option(help="for transformers checkpoints: include this task's head")] = None,
+    push: Annotated[str | None, typer.Option(help="also upload the folder to this hub id, org/name")] = None,
+    private: Annotated[bool, typer.Option("--private", help="make that repository private")] = False,
 ) -> None:
     """Write a merged model as its library loads it: weights, config, processor, model card."""
     from fda.stages.export_run import export_model_of
     from fda.zoos.upload import require_repository, upload
 
     if private and push is None:
-        raise UserError("--private is about the repository that --push names: add --push ORG/NAME, or leave it out.")
+        raise UserError("--private applies to the repository that --push names: add --push ORG/NAME, or leave it out.")
     if push is not None:
         require_repository(push)
     written = export_model_of(Store(), run_id, method, out, task=task, repository=push, pulse=_progress())

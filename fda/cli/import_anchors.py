@@ -1,4 +1,4 @@
-"""`python -m fda import`: anchors that others published, as a run like any other."""
+"""`python -m fda import`: import published anchors as a run."""
 
 import sys
 from pathlib import Path
@@ -20,13 +20,15 @@ def import_anchors(
     zoo: ZooOption,
     tasks: TasksOption = None,
     blocks: BlocksOption = None,
-    init: Annotated[str | None, typer.Option(help="weight or gauss; default: what the folder's name tells")] = None,
-    sigma: Annotated[float | None, typer.Option(help="scale of the gauss start; default: so too")] = None,
-    steps: Annotated[int | None, typer.Option(min=1, help="steps they took; default: so too")] = None,
+    init: Annotated[str | None, typer.Option(help="weight or gauss; default: from the folder's name")] = None,
+    sigma: Annotated[float | None, typer.Option(help="scale of init gauss; default: from the folder's name")] = None,
+    steps: Annotated[
+        int | None, typer.Option(min=1, help="steps of construction; default: from the folder's name")
+    ] = None,
     device: DeviceOption = "auto",
     fresh: FreshOption = False,
 ) -> None:
-    """Import published anchors (.npy) as a run, their angle loss computed anew."""
+    """Import published anchors (.npy) as a run and recompute their angle loss."""
     from fda.requests.published import published_spec
     from fda.requests.runs import split_blocks, split_list
     from fda.store.store import Store

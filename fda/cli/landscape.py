@@ -1,4 +1,4 @@
-"""What the command line tells of a landscape: the ends of the paths, and the lowest point of the plane."""
+"""Print a landscape run: the ends of the paths and the lowest point of the plane."""
 
 import numpy as np
 
@@ -9,28 +9,28 @@ from fda.store.store import Store
 def report_landscape(run_id: str) -> None:
     """Print loss and accuracy of θ0, of task arithmetic, of FDA's ends and of the plane's lowest point."""
     store = Store()
-    found = load_map(store.run_dir(run_id))
-    if found is None:
-        print("the plane is not found yet.")
+    plane = load_map(store.run_dir(run_id))
+    if plane is None:
+        print("the plane is not computed yet.")
         return
-    numbers = read_numbers(store, run_id, found)
+    numbers = read_numbers(store, run_id, plane)
     print(f"{'model':<32} {'a':>6} {'b':>6} {'off plane':>9} {'loss':>7} {'accuracy':>8}")
-    for name, place, title in _ends(found, numbers):
-        track = found.track(name)
-        loss, accuracy = (numbers.tracks[metric][name][place] for metric in ("loss", "accuracy"))
-        _line(title, track.a[place], track.b[place], track.distance[place], loss, accuracy)
+    for name, index, title in _ends(plane, numbers):
+        track = plane.track(name)
+        loss, accuracy = (numbers.tracks[metric][name][index] for metric in ("loss", "accuracy"))
+        _line(title, track.a[index], track.b[index], track.distance[index], loss, accuracy)
     loss, accuracy = numbers.grid["loss"], numbers.grid["accuracy"]
     if np.isfinite(loss).any():
         row, column = np.unravel_index(np.nanargmin(loss), loss.shape)
-        _line("lowest loss on the grid", found.a[column], found.b[row], 0.0, loss[row, column], accuracy[row, column])
-    counts = ", ".join(f"{task} {count}" for task, count in found.samples.items())
-    print(f"means over tasks, on samples of the {found.split} split: {counts}; a, b, off plane in units of ‖Σ τ‖")
+        _line("lowest loss on the grid", plane.a[column], plane.b[row], 0.0, loss[row, column], accuracy[row, column])
+    counts = ", ".join(f"{task} {count}" for task, count in plane.samples.items())
+    print(f"means over tasks, on samples of the {plane.split} split: {counts}; a, b, off plane in units of ‖Σ τ‖")
 
 
-def _ends(found: LandscapeMap, numbers: LandscapeNumbers) -> list[tuple[str, int, str]]:
-    """(track, place, title) of the models worth a line."""
-    ta, losses = found.track(TA), numbers.tracks["loss"][TA]
-    lines = [(TA, ta.at.index(0.0), "pretrained"), (TA, ta.at.index(found.scale), f"ta, λ {found.scale:g}")]
+def _ends(plane: LandscapeMap, numbers: LandscapeNumbers) -> list[tuple[str, int, str]]:
+    """(track, index, title) of the models to print."""
+    ta, losses = plane.track(TA), numbers.tracks["loss"][TA]
+    lines = [(TA, ta.at.index(0.0), "pretrained"), (TA, ta.at.index(plane.scale), f"ta, λ {plane.scale:g}")]
     if np.isfinite(losses).any():
         best = int(np.nanargmin(losses))
         lines.append((TA, best, f"ta of lowest loss, λ {ta.at[best]:g}"))

@@ -1,4 +1,4 @@
-"""What the command line tells of a run: its comparison as a table and as JSON, and all of it as plain data."""
+"""A run as the command line prints it: its comparison as a table or JSON, and the whole run as plain data."""
 
 import json
 import os
@@ -21,20 +21,20 @@ def report(run_id: str, json_file: Path | None) -> None:
     table = comparison(spec.zoo.name, spec.tasks, *store.results(run_id))
     if json_file is not None:
         write_whole(json_file, json.dumps(table, indent=2))
-    wide = max(len(row["method"]) for row in table["rows"])
+    width = max(len(row["method"]) for row in table["rows"])
     titles = " ".join(f"{task[:9]:>9}" for task in spec.tasks)
-    print(f"{'method':<{wide}} {'average':>7} {'norm.':>7}  {titles}  reads")
+    print(f"{'method':<{width}} {'average':>7} {'norm.':>7}  {titles}  reads")
     for row in table["rows"]:
         if row["average"] is None:
-            print(f"{row['method']:<{wide}} failed: {row['error']}")
+            print(f"{row['method']:<{width}} failed: {row['error']}")
         else:
             normalized = f"{row['normalized']:7.1%}" if row["normalized"] is not None else f"{'':>7}"
             cells = " ".join(f"{row['accuracy'][task]:9.1%}" for task in spec.tasks)
-            print(f"{row['method']:<{wide}} {row['average']:7.1%} {normalized}  {cells}  {_reads(row)}".rstrip())
+            print(f"{row['method']:<{width}} {row['average']:7.1%} {normalized}  {cells}  {_reads(row)}".rstrip())
 
 
 def _reads(row: dict[str, Any]) -> str:
-    """What a method read beside the checkpoints, in a few words."""
+    """What the method read beside the checkpoints."""
     settings, one = row["settings"], METHODS.get(row["method"])
     words = []
     if "inputs" in settings:
@@ -48,7 +48,7 @@ def _reads(row: dict[str, Any]) -> str:
 
 
 def run_entry(store: Store, run: Run | UnreadableRun) -> dict[str, Any]:
-    """A run in a list for --json; of one that cannot be read what is known of it, with the `problem`."""
+    """A run as an entry of a --json list; a run that cannot be read has the key `problem`."""
     if isinstance(run, UnreadableRun):
         return asdict(run)
     try:
@@ -59,9 +59,9 @@ def run_entry(store: Store, run: Run | UnreadableRun) -> dict[str, Any]:
         TypeError,
         KeyError,
         AttributeError,
-    ) as error:  # its numbers are damaged, not the list
-        told = readable(str(error)) if isinstance(error, UserError) else f"its numbers cannot be read: {error}"
-        return {"run_id": run.run_id, "state": run.state, "problem": told}
+    ) as error:  # one run's damaged numbers must not break the list
+        problem = readable(str(error)) if isinstance(error, UserError) else f"its numbers cannot be read: {error}"
+        return {"run_id": run.run_id, "state": run.state, "problem": problem}
 
 
 def run_data(store: Store, run: Run) -> dict[str, Any]:
@@ -73,13 +73,13 @@ def run_data(store: Store, run: Run) -> dict[str, Any]:
 
 
 def require_folder(json_file: Path | None) -> None:
-    """UserError, before any work, if the rows could not be written in the end."""
+    """UserError, before any work, if the file's folder is missing or not writable."""
     if json_file is not None and not os.access(json_file.parent, os.W_OK):
         raise UserError(f"{json_file} could not be written (no such folder, or no permission): choose another place.")
 
 
 def write_whole(path: Path, text: str) -> None:
-    """Write a file whole or not at all; a UserError if it cannot be written."""
+    """Write a file atomically, with the modes of the user's umask. UserError if it cannot be written."""
     try:
         write_text(path, text + "\n")
         open_to_others(path)

@@ -1,4 +1,4 @@
-"""Progress of a run on the command line, read from the store: bars on a terminal, a plain line a unit in a pipe."""
+"""A run's progress on the command line, read from the store: bars on a terminal, otherwise a line for each unit."""
 
 import sys
 import threading
@@ -7,19 +7,19 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from fda.measures import STAGES
 from fda.store.store import Store, Unit, UnitKey
 
-WIDE = 44  # of a bar's words: the longest method name fits, so that the bar does not jump
+WIDTH = 44  # characters before a bar: fits the longest method name, so that the bar does not move
 ENDED = ("done", "failed")
-MOVED_SECONDS = 30.0  # between two lines on a method that is being scored
+SCORING_SECONDS = 30.0  # between two lines about a method that is being scored
 
 
 @contextmanager
 def show_progress(store: Store, run_id: str) -> Iterator[None]:
-    """Show the run's progress on stderr while the body runs. What was done before is not told again."""
+    """Show the run's progress on stderr while the body runs, leaving out units that were done before."""
     over = threading.Event()
     before = {unit.key for unit in store.units(run_id) if unit.state == "done"}
     draw = _bars if sys.stderr.isatty() else _lines
@@ -33,18 +33,18 @@ def show_progress(store: Store, run_id: str) -> Iterator[None]:
 
 
 def doing(title: str, units: Sequence[Unit]) -> str:
-    """A stage in words: how many of its units ended, and the method that is at work."""
+    """A stage in words: how many of its units ended, and the method that is running."""
     ended = sum(unit.state in ENDED for unit in units)
     failed = sum(unit.state == "failed" for unit in units)
     unchanged = sum(unit.unchanged for unit in units)
-    at_work = next((unit.key.name for unit in units if unit.state == "running" and unit.key.stage != "construct"), None)
+    running = next((unit.key.name for unit in units if unit.state == "running" and unit.key.stage != "construct"), None)
     words = f"{title} {ended}/{len(units)}" + (f", {failed} failed" if failed else "")
     words += f", {unchanged} unchanged" if unchanged else ""
-    return f"{words}: {at_work}" if at_work else words
+    return f"{words}: {running}" if running else words
 
 
 def line(unit: Unit, ended: int, count: int) -> str:
-    """A unit that ended, in a line."""
+    """A line about a unit that ended."""
     part = "tile" if unit.key.stage == "landscape" else "block"
     where = unit.key.name if unit.key.block < 0 else f"{unit.key.name} {part} {unit.key.block}"
     loss = f" loss {unit.loss:.4f}" if unit.loss is not None else ""
@@ -53,41 +53,41 @@ def line(unit: Unit, ended: int, count: int) -> str:
 
 
 def moved(unit: Unit) -> str:
-    """How far a method that is being scored is, in a line."""
+    """A line about a method that is being scored."""
     return f"{unit.key.stage} {unit.key.name}: {unit.step} of {unit.steps} samples"
 
 
 def _bars(units: Callable[[], list[Unit]], over: threading.Event, before: set[UnitKey]) -> None:
-    columns = (TextColumn(f"{{task.description:<{WIDE}}}"), BarColumn(), TextColumn("{task.percentage:3.0f} %"))
+    columns = (TextColumn(f"{{task.description:<{WIDTH}}}"), BarColumn(), TextColumn("{task.percentage:3.0f} %"))
     with Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=Console(stderr=True)) as progress:
-        bars: dict[str, int] = {}
+        bars: dict[str, TaskID] = {}
         last = False
         while not last:
             last = over.wait(0.5)
             now = units()
             for stage, title in STAGES.items():
-                own = [unit for unit in now if unit.key.stage == stage]
-                if own and stage not in bars:
+                of_stage = [unit for unit in now if unit.key.stage == stage]
+                if of_stage and stage not in bars:
                     bars[stage] = progress.add_task(title)
-                if own:
-                    finished = sum(unit.steps if unit.state in ENDED else unit.step for unit in own)
-                    total = sum(unit.steps for unit in own)
-                    progress.update(bars[stage], description=doing(title, own), total=total, completed=finished)
+                if of_stage:
+                    finished = sum(unit.steps if unit.state in ENDED else unit.step for unit in of_stage)
+                    total = sum(unit.steps for unit in of_stage)
+                    progress.update(bars[stage], description=doing(title, of_stage), total=total, completed=finished)
 
 
 def _lines(units: Callable[[], list[Unit]], over: threading.Event, before: set[UnitKey]) -> None:
-    told = set(before)
-    last, spoken = False, time.monotonic()
+    reported = set(before)
+    last, printed = False, time.monotonic()
     while not last:
         last = over.wait(0.5)
         now = units()
-        for unit in sorted(now, key=lambda unit: tuple(STAGES).index(unit.key.stage)):  # in the order of the work
-            if unit.state in ENDED and unit.key not in told:
-                told.add(unit.key)
-                same = [other.key for other in now if other.key.stage == unit.key.stage]
-                print(line(unit, sum(key in told for key in same), len(same)), file=sys.stderr, flush=True)
-        if time.monotonic() - spoken >= MOVED_SECONDS:
-            spoken = time.monotonic()
+        for unit in sorted(now, key=lambda unit: tuple(STAGES).index(unit.key.stage)):  # in the order of the stages
+            if unit.state in ENDED and unit.key not in reported:
+                reported.add(unit.key)
+                keys = [other.key for other in now if other.key.stage == unit.key.stage]
+                print(line(unit, sum(key in reported for key in keys), len(keys)), file=sys.stderr, flush=True)
+        if time.monotonic() - printed >= SCORING_SECONDS:
+            printed = time.monotonic()
             for unit in now:
                 if unit.key.stage == "evaluate" and unit.state == "running" and unit.step:
                     print(moved(unit), file=sys.stderr, flush=True)

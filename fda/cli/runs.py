@@ -1,6 +1,6 @@
-"""Commands that start runs and look after them: construct, compare, demo, and `runs …`. `cli.py` gathers them.
+"""Commands that launch and manage runs: construct, compare, demo, landscape, and `runs …`.
 
-Options come from the settings' models and the registry; a request is checked in `fda.requests.runs`.
+Options come from the settings' models and the registry; `fda.requests.runs` checks requests.
 """
 
 import inspect
@@ -22,11 +22,13 @@ runs_app = typer.Typer(help="List, show, stop, resume and delete runs.")
 
 ZooOption = Annotated[str, typer.Option("--zoo", help="a shipped zoo's name, or the path of a zoo file")]
 TasksOption = Annotated[str | None, typer.Option(help="tasks, separated by commas; default: all")]
-BlocksOption = Annotated[str | None, typer.Option(help="blocks from 0, separated by commas; default: all")]
+BlocksOption = Annotated[str | None, typer.Option(help="block numbers from 0, separated by commas; default: all")]
 DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda:0 or mps")]
 JsonOption = Annotated[Path | None, typer.Option("--json", help="write the rows to this file")]
 SeedOption = Annotated[int, typer.Option(min=0, help="seed")]
-FreshOption = Annotated[bool, typer.Option("--fresh", help="start anew, even where the same run was left unfinished")]
+FreshOption = Annotated[
+    bool, typer.Option("--fresh", help="launch a new run even if the same request was left unfinished")
+]
 SetOption = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="METHOD.NAME=VALUE", help="a hyperparameter, such as ta.scale=0.4; any number"),
@@ -41,16 +43,16 @@ SweepOption = Annotated[
 MethodsOption = Annotated[
     str | None,
     typer.Option(
-        help="methods, separated by commas; main, data-free or all: those of them that can run here; default: main"
+        help="methods, separated by commas, or main, data-free or all for every such method that can run; default: main"
     ),
 ]
 
 
 def with_construct_options(command: Callable[..., None]) -> Callable[..., None]:
-    """An option for every field of ConstructSettings that the command does not name itself, given to its **settings."""
-    own = [one for one in inspect.signature(command).parameters.values() if one.kind is not one.VAR_KEYWORD]
-    named = {one.name for one in own}
-    fields = {name: field for name, field in ConstructSettings.model_fields.items() if name not in named}
+    """Add an option for every field of ConstructSettings that the command does not declare; they reach it as **settings."""
+    declared = [p for p in inspect.signature(command).parameters.values() if p.kind is not p.VAR_KEYWORD]
+    names = {parameter.name for parameter in declared}
+    fields = {name: field for name, field in ConstructSettings.model_fields.items() if name not in names}
     added = []
     for name, field in fields.items():
         literal = get_origin(field.annotation) is Literal
@@ -61,8 +63,10 @@ def with_construct_options(command: Callable[..., None]) -> Callable[..., None]:
         )
         hint = Annotated[kind | None, option]
         added.append(inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=hint))
-    command.__signature__ = inspect.Signature([*own, *added])  # typer reads both
-    command.__annotations__ = {one.name: one.annotation for one in (*own, *added)} | {"return": None}
+    command.__signature__ = inspect.Signature([*declared, *added])  # typer reads both
+    command.__annotations__ = {parameter.name: parameter.annotation for parameter in (*declared, *added)} | {
+        "return": None
+    }
     return command
 
 
@@ -131,9 +135,9 @@ def compare(
     if anchors:
         adapted = anchored_blocks(_store(), anchors, chosen, adapted)
         if adapted and not blocks:
-            named = f"block {adapted[0]} is" if len(adapted) == 1 else f"blocks {', '.join(map(str, adapted))} are"
+            which = f"block {adapted[0]} is" if len(adapted) == 1 else f"blocks {', '.join(map(str, adapted))} are"
             print(
-                f"fda: only {named} adapted, as run {anchors} has anchors of no other; the others stay as in the base.",
+                f"fda: only {which} adapted, as run {anchors} has anchors of no other block; the others stay as in the base.",
                 file=sys.stderr,
             )
     words, adaptation = split_list(methods) or ("main",), read_adaptation(adapt or ())
@@ -192,7 +196,7 @@ def landscape(
     device: DeviceOption = "auto",
     fresh: FreshOption = False,
 ) -> None:
-    """Loss over a plane of weights, with the paths of task arithmetic and of FDA."""
+    """Compute the loss over a plane of weights, with the paths of task arithmetic and of FDA."""
     from fda.cli.landscape import report_landscape
     from fda.requests.landscape import landscape_spec
 
@@ -212,9 +216,9 @@ def landscape(
 @runs_app.command("list")
 def runs_list(
     as_json: Annotated[bool, typer.Option("--json")] = False,
-    every: Annotated[bool, typer.Option("--all", help="with exports, downloads and what else pages start")] = False,
+    every: Annotated[bool, typer.Option("--all", help="also exports, downloads, surveys and estimates")] = False,
 ) -> None:
-    """All runs, newest first."""
+    """List all runs, newest first."""
     from fda.store.records import ANALYSES, KINDS, UnreadableRun
 
     store = _shown()
@@ -234,7 +238,7 @@ def runs_list(
 
 @runs_app.command("show")
 def runs_show(run_id: str, as_json: Annotated[bool, typer.Option("--json")] = False) -> None:
-    """One run: its state, settings, units and scores."""
+    """Show one run: its state, settings, units and scores."""
     from fda.store.finished import damaged_files
     from fda.store.records import UNCHANGED
 
@@ -250,15 +254,15 @@ def runs_show(run_id: str, as_json: Annotated[bool, typer.Option("--json")] = Fa
         where = unit.key.name if unit.key.block < 0 else f"{unit.key.name} block {unit.key.block}"
         state = UNCHANGED if unit.unchanged else unit.state
         print(f"  {unit.key.stage:<9} {where:<24} {state:<9} {unit.step}/{unit.steps}{loss}")
-    for path, told in damaged_files(store, run_id, "content").items():
-        print(f"  {path} {told}: `python -m fda runs resume {run_id}` makes it again.")
+    for path, damage in damaged_files(store, run_id, "content").items():
+        print(f"  {path} {damage}: `python -m fda runs resume {run_id}` makes it again.")
     if store.results(run_id)[0]:
         report(run_id, None)
 
 
 @runs_app.command("stop")
 def runs_stop(run_id: str) -> None:
-    """Stop a run; what is finished stays, and it can be resumed."""
+    """Stop a run; finished work stays, and the run can be resumed."""
     from fda.jobs.lifecycle import stop_and_wait
 
     print(stop_and_wait(_store(), run_id))
@@ -266,7 +270,7 @@ def runs_stop(run_id: str) -> None:
 
 @runs_app.command("resume")
 def runs_resume(run_id: str) -> None:
-    """Go on with a stopped, crashed or failed run from its finished units."""
+    """Resume a stopped, crashed or failed run from its finished units."""
     from fda.jobs.lifecycle import reopen
 
     store = _store()
@@ -301,9 +305,9 @@ def _store() -> Any:
 
 
 def _run(spec: Any, fresh: bool) -> str:
-    """Check the spec against the checkpoints, then carry it out here, with progress; the run's id. Exit 1 if it fails.
+    """Check the spec against the checkpoints, run it in this process with progress, and return the run's id.
 
-    The same request that was left unfinished goes on, unless `fresh`.
+    Unless `fresh`, an unfinished run of the same request is resumed instead. Exit 1 if the run fails.
     """
     from fda.jobs.lifecycle import reopen
     from fda.stages.execute import check_spec, resolve_device
@@ -312,21 +316,21 @@ def _run(spec: Any, fresh: bool) -> str:
     store = _store()
     spec = spec.model_copy(update={"device": resolve_device(spec.device)})
     check_spec(spec, open_zoo(spec.zoo, spec.tasks))
-    left = None if fresh else _unfinished(store, spec)
-    if left is None:
+    unfinished = None if fresh else _unfinished(store, spec)
+    if unfinished is None:
         run_id = store.create_run(spec)
     else:
-        run_id = left.run_id
+        run_id = unfinished.run_id
         reopen(store, run_id)
-        ended = "was stopped" if left.state == "cancelled" else left.state
-        done = f"{left.units_done} of {left.units_total} units done"
+        ended = "was stopped" if unfinished.state == "cancelled" else unfinished.state
+        done = f"{unfinished.units_done} of {unfinished.units_total} units done"
         print(f"fda: going on with run {run_id}, which {ended}: {done} (--fresh starts a new one).", file=sys.stderr)
     _carry_out(run_id)
     return run_id
 
 
 def _report(run_id: str, json_file: Path | None) -> None:
-    """Print a comparison. Exit 1 with a list if a method failed, unless it lacked what the request did not give it."""
+    """Print a comparison. Exit 1 if a method failed, unless the request did not give it what it needs."""
     from fda.merging.registry import METHODS
     from fda.requests.runs import missing_need
 
@@ -342,7 +346,7 @@ def _report(run_id: str, json_file: Path | None) -> None:
 
 
 def _unfinished(store: Any, spec: Any) -> Any:
-    """The newest run of the same request that ended without being done, or None."""
+    """The newest failed, cancelled or crashed run of the same request, or None."""
     from fda.stages.execute import resolve_device
 
     for run in _shown().runs(states=("failed", "cancelled", "crashed")):

@@ -1,6 +1,6 @@
-"""The embedded demo zoo: where its pictures come from and how its models are trained. Only its builder needs this room.
+"""The builder of the embedded demo zoo: where its pictures come from and how its models are trained.
 
-The zoo itself lies in assets/demo and is read like any other.
+The zoo itself is in assets/demo and is read like any other; nothing else imports this room.
 """
 
 from fda.demo.build import build

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import cast
 
 import datasets
 import torch
@@ -18,24 +19,25 @@ from fda.home import ASSETS
 
 OUT = ASSETS / "demo"
 ZOO_FILE = ASSETS / "zoos" / "demo.yaml"
-WORKERS = 2  # tasks finetuned side by side, one thread each: on such small tensors more threads only wait
+WORKERS = 2  # tasks finetuned in parallel, one thread each: more threads do not help on such small tensors
 
 
 def prepare(images: list[Image.Image], labels: list[int]) -> Labelled:
-    """Pictures as the evaluation will see them: through the transform that open_clip makes from the model's config."""
+    """Prepare pictures as evaluation does, with open_clip's transform for the model's config."""
     config = PreprocessCfg(size=32, **recipe.MODEL_CONFIG["preprocess_cfg"])
-    transform = image_transform_v2(config, is_train=False)
+    # open_clip also declares a tuple of transforms, which only training returns
+    transform = cast("Callable[[Image.Image], torch.Tensor]", image_transform_v2(config, is_train=False))
     return Labelled(torch.stack([transform(image) for image in images]), torch.tensor(labels))
 
 
 def load_written(folder: Path, split: str) -> Labelled:
-    """Read a split back, so that training sees the pictures as they were saved (JPEG loses a little)."""
+    """Read a split back, so that training sees the pictures as saved (JPEG is lossy)."""
     data = datasets.Dataset.from_parquet(str(folder / f"{split}.parquet"), keep_in_memory=True)
     return prepare(data["image"][:], data["label"][:])
 
 
-def own_share(data: Labelled, seed: int, name: str) -> Labelled:
-    """The few training pictures of a task that pretraining may see, at least one of every class."""
+def pretraining_share(data: Labelled, seed: int, name: str) -> Labelled:
+    """The few training pictures of a task that pretraining uses, at least one of every class."""
     order = torch.from_numpy(stream(seed, f"{name} in pretraining").permutation(len(data.labels)))
     labels = data.labels[order]
     first = torch.stack([(labels == label).nonzero()[0, 0] for label in labels.unique()])
@@ -46,7 +48,7 @@ def own_share(data: Labelled, seed: int, name: str) -> Labelled:
 
 
 def build(out: Path = OUT, seed: int = 0, report: Callable[[str], None] = print, zoo_file: Path = ZOO_FILE) -> None:
-    """Make the whole zoo below `out`, and `zoo_file` that points at it. Takes some minutes on two CPU cores."""
+    """Write the whole zoo below `out`, and `zoo_file` that points to it. Takes about five minutes on two CPU cores."""
     datasets.disable_progress_bars()
     torch.set_num_threads(1)
     tasks = [make(seed) for make in TASKS]
@@ -59,9 +61,9 @@ def build(out: Path = OUT, seed: int = 0, report: Callable[[str], None] = print,
         report(f"{task.name}: " + ", ".join(f"{len(loaded[task.name][split].labels)} {split}" for split in SPLITS))
 
     scenery = [Problem(s.name, s.classes, prepare(s.split.images, s.split.labels)) for s in make_scenery(seed)]
-    own = [Problem(t.name, len(t.classes), own_share(loaded[t.name]["train"], seed, t.name)) for t in tasks]
+    shares = [Problem(t.name, len(t.classes), pretraining_share(loaded[t.name]["train"], seed, t.name)) for t in tasks]
     report("pretraining")
-    pretrained, heads = pretrain([*scenery, *own], seed)
+    pretrained, heads = pretrain([*scenery, *shares], seed)
     state = {name: tensor.clone() for name, tensor in pretrained.state_dict().items()}
     write_model(state, out / "models" / "pretrained")
 

@@ -1,6 +1,6 @@
-"""Letters drawn with real typefaces that PyPI packages carry (SIL OFL 1.1 or Apache 2.0). No system font is used.
+"""Letters drawn with typefaces from PyPI packages (SIL OFL 1.1 or Apache 2.0), not with system fonts.
 
-Every split has font files of its own, so no test letter has the outline of a training letter.
+The splits use different font files, so no test letter has the outline of a training letter.
 """
 
 from importlib.util import find_spec
@@ -14,7 +14,7 @@ from fda.errors import UserError
 CANVAS = 64  # drawn at twice the final size, then reduced
 
 
-# Package → styles, by split. Italics, weights and serifs occur in every split, but every font file in one only.
+# Package → styles, by split. Every split has italics, several weights and serifs; every font file is in one split only.
 STYLES: dict[str, dict[str, tuple[str, ...]]] = {
     "train": {
         "font_caladea": ("Regular", "Italic"),
@@ -41,7 +41,7 @@ TIMES = {"train": 9, "validation": 4, "test": 4}  # pictures of every letter in 
 
 
 def font_files(package: str, styles: tuple[str, ...]) -> list[Path]:
-    """The package's files, in the order of `styles`. UserError when it is not installed."""
+    """The package's font files in the order of `styles`. UserError if it is not installed."""
     spec = find_spec(package)
     if spec is None or spec.origin is None:
         distribution = package.replace("_", "-")
@@ -51,7 +51,7 @@ def font_files(package: str, styles: tuple[str, ...]) -> list[Path]:
 
 
 def draw_letter(letter: str, font_file: Path, rng: np.random.Generator) -> Image.Image:
-    """One 32 x 32 picture: ink on paper of a random tint, a little turned, sized and shifted."""
+    """One 32 × 32 picture with random colours and a small random rotation, size and shift."""
     font = ImageFont.truetype(str(font_file), int(rng.integers(38, 54)))
     paper, ink = rng.integers(150, 256, size=3), rng.integers(0, 106, size=3)
     if rng.random() < 0.5:
@@ -66,7 +66,7 @@ def draw_letter(letter: str, font_file: Path, rng: np.random.Generator) -> Image
 
 
 def render_letters(alphabet: str, split: str, rng: np.random.Generator) -> tuple[list[Image.Image], list[int]]:
-    """Every letter in every style of the split, with its place in `alphabet`."""
+    """(pictures, labels) of every letter in every style of the split; labels are indices into `alphabet`."""
     images, labels = [], []
     for package, styles in STYLES[split].items():
         for font_file in font_files(package, styles):

@@ -1,13 +1,14 @@
 """The demo's image tasks: small labelled pictures from scikit-learn, scikit-image and real fonts, in three splits.
 
-Splits are apart in truth: crops of one picture come from disjoint cells of it, letters of the splits from different
-font files, digits from different stretches of the original file (so mostly from different writers).
-Knows nothing of files or models: `fda.demo.write` saves what this makes.
+Splits share no content: crops of one picture come from disjoint cells of it, letters of the splits from different font
+files, digits from different stretches of the original file (so mostly from different writers).
+Knows nothing of files or models; `fda.demo.write` saves the tasks.
 """
 
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -22,7 +23,7 @@ SPLITS = ("train", "validation", "test")
 
 @dataclass(frozen=True)
 class Split:
-    """Pictures of 32 x 32 RGB and the index of each one's class."""
+    """RGB pictures of 32 × 32 and the class index of each."""
 
     images: list[Image.Image]
     labels: list[int]
@@ -30,7 +31,7 @@ class Split:
 
 @dataclass(frozen=True)
 class ImageTask:
-    """A task before it is written: `encoding` is the picture format that keeps it small without harm."""
+    """A task before it is written; `encoding` is the picture format that keeps its files small."""
 
     name: str
     title: str
@@ -44,7 +45,7 @@ class ImageTask:
 class CropPlan:
     """How pictures are cut up: cells of `cell` pixels, crops of at least `smallest` pixels inside one cell.
 
-    Cells whose grey levels deviate by less than `detail` (of 255) are left out: a patch of plain sky is in no one picture.
+    Cells whose grey levels have a standard deviation below `detail` (of 255) are left out: plain sky identifies no picture.
     """
 
     cell: int
@@ -55,7 +56,7 @@ class CropPlan:
 
 
 def stream(seed: int, name: str) -> np.random.Generator:
-    """A random stream of its own for every task, so that adding one changes no other."""
+    """A separate random stream for every task, so that adding a task changes no other."""
     return np.random.default_rng([seed, zlib.crc32(name.encode())])
 
 
@@ -64,7 +65,7 @@ def small(image: Image.Image) -> Image.Image:
 
 
 def crops(picture: np.ndarray, plan: CropPlan, rng: np.random.Generator) -> dict[str, list[Image.Image]]:
-    """Random square crops per split. Every cell of the picture belongs to one split, and no crop leaves its cell."""
+    """Random square crops per split. Every cell of the picture belongs to one split and contains its crops."""
     image = Image.fromarray(picture)
     grey = np.asarray(image.convert("L"))
     corners = [
@@ -100,7 +101,7 @@ def crop_splits(sources: dict[str, np.ndarray], plan: CropPlan, rng: np.random.G
 
 
 def digits(seed: int) -> ImageTask:
-    source = load_digits()
+    source: Any = load_digits()  # a Bunch; the library declares a tuple
     grey = (source.images * 15.9375).astype(np.uint8)
     order = stream(seed, "digits").permutation(len(grey))
     images = [small(Image.fromarray(grey[i])) for i in order]

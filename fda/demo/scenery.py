@@ -1,6 +1,6 @@
 """Pictures for pretraining that belong to no task: drawn shapes, small letters, and crops of other pictures.
 
-They are never written: only the pretrained model keeps what they taught.
+They are used for training only and never written to a file.
 """
 
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ class Scenery:
 
 
 def draw_shape(shape: str, rng: np.random.Generator) -> Image.Image:
-    """One of SHAPES at a random place, size, turn and tint; 32 x 32."""
+    """A 32 × 32 picture of one of SHAPES with random position, size, rotation and colours."""
     paper, ink = (tuple(int(value) for value in rng.integers(0, 256, size=3)) for _ in range(2))
     page = Image.new("RGB", (96, 96), paper)
     pen = ImageDraw.Draw(page)
@@ -59,7 +59,7 @@ def draw_shape(shape: str, rng: np.random.Generator) -> Image.Image:
 
 
 def make_scenery(seed: int) -> tuple[Scenery, ...]:
-    """The pretraining problems. Pictures that are not free to pass on are used here only, since none is written."""
+    """The pretraining problems. They may use pictures that we may not redistribute, since none is written."""
     rng = stream(seed, "scenery")
     count = 200
     shapes = Split([draw_shape(s, rng) for s in SHAPES for _ in range(count)], sorted([*range(len(SHAPES))] * count))

@@ -1,4 +1,4 @@
-"""Train the demo's models: one pretrained on a mixture, then one finetuned per task with everything but the blocks frozen.
+"""Train the demo's models: pretrain one on a mixture, then finetune the blocks of one per task.
 
 Takes prepared tensors and returns state dicts and heads; reads and writes no file.
 """
@@ -33,23 +33,23 @@ class Problem:
     data: Labelled
 
 
-def new_model() -> nn.Module:
+def new_model() -> open_clip.CLIP:
     return open_clip.CLIP(**recipe.MODEL_CONFIG["model_cfg"])
 
 
-def logits(model: nn.Module, head: Tensor, images: Tensor) -> Tensor:
+def logits(model: open_clip.CLIP, head: Tensor, images: Tensor) -> Tensor:
     """Cosine head: images (b, 3, h, w), head (classes, features) -> (b, classes)."""
     return recipe.LOGIT_SCALE * model.encode_image(images, normalize=True) @ F.normalize(head, dim=-1).T
 
 
 @torch.no_grad()
-def accuracy(model: nn.Module, head: Tensor, data: Labelled) -> float:
+def accuracy(model: open_clip.CLIP, head: Tensor, data: Labelled) -> float:
     model.eval()
     return (logits(model, head, data.images).argmax(-1) == data.labels).float().mean().item()
 
 
 def jitter(images: Tensor, generator: torch.Generator) -> Tensor:
-    """The batch, every picture shifted by up to two pixels with its edge repeated."""
+    """Shift every picture of the batch by up to two pixels, repeating its edge."""
     padded = F.pad(images, (2, 2, 2, 2), mode="replicate")
     rows, columns = torch.randint(0, 5, (2, len(images), 1), generator=generator) + torch.arange(images.shape[-1])
     which = torch.arange(len(images))[:, None, None]
@@ -66,8 +66,8 @@ def optimiser(parameters: list[nn.Parameter], lr: float, decay: float, steps: in
     return adamw, schedule
 
 
-def pretrain(problems: list[Problem], seed: int) -> tuple[nn.Module, dict[str, Tensor]]:
-    """Train a new model on all problems together, batch by batch in random order; the model and each problem's head."""
+def pretrain(problems: list[Problem], seed: int) -> tuple[open_clip.CLIP, dict[str, Tensor]]:
+    """Train a new model on batches of all problems in random order; return it with each problem's head."""
     torch.manual_seed(seed)
     generator = torch.Generator().manual_seed(seed)
     model = new_model()
@@ -91,7 +91,7 @@ def pretrain(problems: list[Problem], seed: int) -> tuple[nn.Module, dict[str, T
     return model, {name: head.detach().clone() for name, head in heads.items()}
 
 
-def finetune(pretrained: dict[str, Tensor], head: Tensor, data: Labelled, seed: int) -> nn.Module:
+def finetune(pretrained: dict[str, Tensor], head: Tensor, data: Labelled, seed: int) -> open_clip.CLIP:
     """A copy of the pretrained model with its blocks trained on `data`; every other tensor and the head stay."""
     generator = torch.Generator().manual_seed(seed)
     model = new_model()

@@ -1,6 +1,6 @@
 """Write the demo zoo: parquet splits, open_clip model folders, head files and the zoo's YAML.
 
-Formats are those of the hub and of the project's contracts; what goes into them is decided elsewhere.
+The formats are those of the hub and of docs/zoos.md; `build.py` decides the content.
 """
 
 import io
@@ -28,7 +28,7 @@ def encode(image: Image.Image, encoding: str) -> bytes:
 
 
 def write_split(split: Split, task: ImageTask, path: Path) -> None:
-    """One parquet file with the columns `image` (encoded) and `label` (class names in the schema)."""
+    """Write one parquet file with the columns `image` (encoded) and `label` (class names in the schema)."""
     features = datasets.Features({"image": datasets.Image(), "label": datasets.ClassLabel(names=list(task.classes))})
     rows = {
         "image": [{"bytes": encode(image, task.encoding), "path": None} for image in split.images],
@@ -39,21 +39,21 @@ def write_split(split: Split, task: ImageTask, path: Path) -> None:
 
 
 def write_model(state: dict[str, Tensor], folder: Path) -> None:
-    """A folder that `open_clip.create_model("local-dir:…")` opens."""
+    """Write a folder that `open_clip.create_model("local-dir:…")` opens."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "open_clip_config.json").write_text(json.dumps(MODEL_CONFIG, indent=2) + "\n", encoding="utf-8")
     save_file({name: tensor.contiguous() for name, tensor in state.items()}, folder / "open_clip_model.safetensors")
 
 
 def write_head(weight: Tensor, logit_scale: Tensor, classes: Sequence[str], path: Path) -> None:
-    """`classes`: what the rows of `weight` are called, so that labels are taken by name."""
+    """Write a head file. `classes` names the rows of `weight`, so that labels can be matched by name."""
     path.parent.mkdir(parents=True, exist_ok=True)
     tensors = {"weight": weight.contiguous(), "logit_scale": logit_scale}
     save_file(tensors, path, {"classes": json.dumps(list(classes))})
 
 
 def write_zoo(tasks: list[ImageTask], folder: Path, path: Path) -> None:
-    """The zoo file at `path`, pointing into `folder` by relative paths."""
+    """Write the zoo file at `path`, pointing into `folder` by relative paths."""
     inside = Path(os.path.relpath(folder, path.parent))
     zoo = {
         "name": "demo",

@@ -38,14 +38,14 @@ class PatientStore(Store):
     def add_units(self, run_id: str, keys: Iterable[tuple[UnitKey, int]]) -> None:
         self._write(self._plain.add_units, run_id, list(keys))
 
-    def reset_unit(self, run_id: str, key: UnitKey) -> None:
-        self._write(self._plain.reset_unit, run_id, key)
+    def reset_unit(self, run_id: str, key: UnitKey, **changes: Any) -> None:
+        self._write(self._plain.reset_unit, run_id, key, **changes)
 
     def update_unit(self, run_id: str, key: UnitKey, **changes: Any) -> None:
         self._write(self._plain.update_unit, run_id, key, **changes)
 
-    def add_scalars(self, run_id: str, key: UnitKey, rows: Iterable[tuple[str, int, float]]) -> None:
-        self._write(self._plain.add_scalars, run_id, key, list(rows))
+    def add_scalars(self, run_id: str, key: UnitKey, rows: Iterable[tuple[str, int, float]], **changes: Any) -> None:
+        self._write(self._plain.add_scalars, run_id, key, list(rows), **changes)
 
     def add_snapshot(self, run_id: str, key: UnitKey, step: int, kind: str, values: np.ndarray) -> None:
         self._write(self._plain.add_snapshot, run_id, key, step, kind, np.array(values))

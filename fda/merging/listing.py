@@ -1,19 +1,19 @@
-"""The registry as docs/methods.md: `python -m fda.merging.listing > docs/methods.md` writes it, a test compares the two."""
+"""Writes docs/methods.md from the registry: `python -m fda.merging.listing > docs/methods.md`. A test compares the two."""
 
 from fda.merging.registry import METHODS
 
 INTRODUCTION = """# Merging methods
 
-Every comparison has the rows `pretrained` and `individual`. Hyperparameters are the authors' fixed values or those of the
+Every comparison has the rows `pretrained` and `individual`. Hyperparameters have the authors' fixed values or those of the
 zoo file, unless you set them (`--set METHOD.NAME=VALUE`) or sweep a coefficient on the validation split (`--sweep`, which
-adds a row `METHOD:swept`). None is chosen on the test split, and each row says what it used. `python -m fda methods NAME`
+adds a row `METHOD:swept`). None is chosen on the test split, and each row states its values. `python -m fda methods NAME`
 explains every hyperparameter of a method.
 
-What a method needs beside the checkpoints: nothing; `inputs`, unlabelled samples; `labels`, labelled ones; or `anchors` of
-a finished run. `--adapt NAME=VALUE` changes how FDA and distillation adapt. The group `main` is what `compare` takes by
-itself; `data-free` and `all` name the methods of those groups that can run on the zoo.
+Beside the checkpoints a method needs nothing, `inputs` (unlabelled samples), `labels` (labelled samples), or `anchors` (of
+a finished run). `--adapt NAME=VALUE` changes how FDA and distillation adapt. `compare` runs the group `main` by default;
+`data-free` and `all` select the methods of those groups that can run on the zoo.
 
-This page is made from the registry: `python -m fda.merging.listing > docs/methods.md`.
+This page is generated from the registry: `python -m fda.merging.listing > docs/methods.md`.
 """
 
 
@@ -23,9 +23,9 @@ def document() -> str:
 
 
 def methods_table() -> str:
-    """One row a method: name, idea, hyperparameters with their defaults, what it needs beside the checkpoints."""
+    """A Markdown table, one row a method: name, idea, hyperparameters with their defaults, sweep, needs."""
     lines = ["| method | idea | hyperparameters | swept over | needs |", "|---|---|---|---|---|"]
-    for method in (one for one in METHODS.values() if not one.swept):
+    for method in (method for method in METHODS.values() if not method.swept):
         title = f"[{method.title}]({method.paper})" if method.paper else method.title
         hypers = ", ".join(f"{name} {value:g}" if isinstance(value, float) else f"{name} {value}"
                            for name, value in method.defaults.items())  # fmt: skip

@@ -1,7 +1,7 @@
 """Run a merging method over lazily read weights: checks, dtype, and the tensors no method touches.
 
-Into memory (`merge`), or tensor by tensor into a safetensors file (`merge_to_file`), so that memory follows the largest
-tensor and not the model. Which method, and where the file belongs, is left to the callers.
+`merge` returns a state dict; `merge_to_file` writes a safetensors file tensor by tensor, so that peak memory follows the
+largest tensor, not the model. The caller chooses the method and the path.
 """
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from fda.checkpoints.write import Kind, kinds_of, write_tensors
 from fda.errors import UserError
-from fda.merging.math.sides import Turned, turned, turned_inputs
+from fda.merging.math.sides import Transposed, TransposedInputs, transposed
 from fda.merging.method import Method, TaskMoments, Weights
 from fda.zoos.finite import looked_at
 
@@ -28,8 +28,8 @@ def merge(
 ) -> dict[str, Tensor]:
     """The merged state dict, in the base's order and dtypes; computed in fp32, non-floating tensors taken from the base.
 
-    `inputs`: one a task, for a method that needs more than weights. `in_by_out`: the linear weights that are kept that way
-    around (`Model.in_by_out`). Raises UserError for a hyperparameter the method does not have, or that is out of its range.
+    `inputs`: one a task, for a method that needs more than weights. `in_by_out`: names of the linear weights that the
+    model stores as in × out (`Model.in_by_out`). Raises UserError for an unknown hyperparameter or one out of its range.
     """
     floats = merged_floats(method, base, finetuned, inputs=inputs, in_by_out=in_by_out, **hyperparameters)
     merged = dict(storable(method.name, kinds_of(base), floats))
@@ -48,9 +48,9 @@ def merge_to_file(
     pulse: Callable[[], None] = lambda: None,
     **hyperparameters: Any,
 ) -> None:
-    """Write what `merge` returns as a safetensors file, each tensor as soon as it is merged.
+    """Write the result of `merge` to a safetensors file, each tensor as soon as it is merged.
 
-    Whole or not at all; `pulse` is called after each tensor and may raise to stop. Raises as `merge`.
+    The file is written atomically. `pulse` is called after each tensor and may raise to stop. Raises as `merge`.
     """
     floats = merged_floats(method, base, finetuned, inputs=inputs, in_by_out=in_by_out, **hyperparameters)
     kinds = kinds_of(base)
@@ -60,23 +60,23 @@ def merge_to_file(
 def storable(
     method: str, kinds: Mapping[str, Kind], tensors: Iterable[tuple[str, Tensor]]
 ) -> Iterator[tuple[str, Tensor]]:
-    """Merged tensors in the dtypes of `kinds`. UserError that names the method for one that is not finite there.
+    """Convert merged tensors to the dtypes of `kinds`. UserError, with the method's name, for one that is not finite then.
 
-    Sums of finite weights overflow: half precision ends at 65,504.
+    Sums of finite weights can overflow: half precision ends at 65,504.
     """
     for name, tensor in tensors:
         stored = tensor.to(kinds[name][1])
-        if (wrong := looked_at(name, stored)) is not None:
-            kept = str(kinds[name][1]).removeprefix("torch.")
+        if (problem := looked_at(name, stored)) is not None:
+            dtype = str(kinds[name][1]).removeprefix("torch.")
             raise UserError(
-                f"{method}: of the merged model, {wrong} as {kept}: lower the method's coefficients with --set, or give the "
+                f"{method}: of the merged model, {problem} as {dtype}: lower the method's coefficients with --set, or give the "
                 "base in float32."
             )
         yield name, stored
 
 
 def with_rest(base: Weights, tensors: Iterator[tuple[str, Tensor]]) -> Iterator[tuple[str, Tensor]]:
-    """`tensors`, then the base's own of every name that did not come."""
+    """`tensors`, then the base's tensors of all names that are missing among them."""
     rest = dict.fromkeys(base)
     for name, tensor in tensors:
         del rest[name]
@@ -94,7 +94,7 @@ def merged_floats(
     in_by_out: Collection[str] = (),
     **hyperparameters: Any,
 ) -> Iterator[tuple[str, Tensor]]:
-    """What the method yields, (name, fp32 tensor), after a check of its hyperparameters. `in_by_out`: as `merge`."""
+    """Check the hyperparameters and run the method: (name, fp32 tensor), lazily. `in_by_out`: as `merge`."""
     if method.merge is None:
         raise ValueError(f"{method.name} is not a weight-space method")
     unknown = sorted(set(hyperparameters) - set(method.defaults))
@@ -104,13 +104,13 @@ def merged_floats(
     for hyper in method.hyperparameters:
         value = hyperparameters.get(hyper.name, hyper.default)
         if (hyper.low is not None and value < hyper.low) or (hyper.high is not None and value > hyper.high):
-            above = f"at least {hyper.low:g}" if hyper.high is None else f"between {hyper.low:g} and {hyper.high:g}"
-            raise UserError(f"{method.name}: {hyper.name} must be {above}, not {value:g}.")
+            bounds = f"at least {hyper.low:g}" if hyper.high is None else f"between {hyper.low:g} and {hyper.high:g}"
+            raise UserError(f"{method.name}: {hyper.name} must be {bounds}, not {value:g}.")
     if method.needs != "nothing" and inputs is None:
         raise ValueError(f"{method.name} needs {method.needs}")
     if in_by_out:
-        base, finetuned = Turned(base, in_by_out), [Turned(one, in_by_out) for one in finetuned]
-        inputs = turned_inputs(inputs, in_by_out)
-    read = (base, finetuned) if method.needs == "nothing" else (base, finetuned, inputs)
-    merged = method.merge(*read, **hyperparameters)
-    return ((name, turned(name, tensor, in_by_out)) for name, tensor in merged) if in_by_out else merged
+        base, finetuned = Transposed(base, in_by_out), [Transposed(weights, in_by_out) for weights in finetuned]
+        inputs = None if inputs is None else [TransposedInputs(task, in_by_out) for task in inputs]
+    arguments = (base, finetuned) if method.needs == "nothing" else (base, finetuned, inputs)
+    merged = method.merge(*arguments, **hyperparameters)
+    return ((name, transposed(name, tensor, in_by_out)) for name, tensor in merged) if in_by_out else merged

@@ -1,11 +1,11 @@
 """What a merging method is, and the decorator that makes one from a function.
 
 A method is a function `merge(base, finetuned, *, hyperparameters)` over lazily read weights that yields (name, fp32 tensor)
-for every floating-point tensor, one at a time, so that peak memory follows the largest tensor. Weights of linear layers come
-and go as out × in. A method that needs more than weights takes a third argument,
+for every floating-point tensor, one at a time, so that peak memory follows the largest tensor. Linear weights are out × in,
+on input and on output. A method that needs more than weights takes a third argument,
 `merge(base, finetuned, inputs, *, hyperparameters)`: one `TaskInputs` a task, in the order of `finetuned`. Its
-hyperparameters are its keyword-only arguments, each annotated with `Hyper`. Method files import torch inside their functions:
-pages list methods without loading it.
+hyperparameters are its keyword-only arguments, each annotated with `Hyper`. Method files import torch inside their functions,
+so that pages can list methods without loading it.
 """
 
 import inspect
@@ -24,18 +24,19 @@ Needs = Literal["nothing", "inputs", "labels", "anchors"]
 Weights = Mapping[str, "Tensor"]
 Merge = Callable[..., Iterator[tuple[str, "Tensor"]]]
 UP_TO_1 = tuple(round(0.05 * i, 2) for i in range(1, 21))  # sweeps: task arithmetic's grid (Ilharco et al. 2023)
-UP_TO_3 = tuple(round(0.1 * i, 1) for i in range(1, 31))  # and that of TSV-M and Iso-C (their released code)
-SWEPT = ":swept"  # ends the name of a method whose coefficient is chosen on the validation split
+UP_TO_3 = tuple(round(0.1 * i, 1) for i in range(1, 31))  # sweeps: the grid of TSV-M's and Iso-C's released code
+SWEPT = ":swept"  # suffix of a method whose coefficient is chosen on the validation split
 
 
 class TaskMoments(Protocol):
-    """What linear layers are fed on one task, by real inputs or by anchors."""
+    """Second moments of the inputs of linear layers on one task, from real inputs or from anchors."""
 
     def moments(self, examples: int | None = None) -> "Mapping[str, Tensor]":
         """Weight (out × in) of each linear layer → mean over tokens of x xᵀ (in × in), fp32, on the CPU.
 
-        x is what enters the layer in the task's finetuned model, on `examples` inputs (None: on all there are).
+        x enters the layer in the task's finetuned model; `examples`: how many inputs to take (None: all).
         """
+        ...
 
 
 class TaskInputs(TaskMoments, Protocol):
@@ -44,19 +45,24 @@ class TaskInputs(TaskMoments, Protocol):
     device: str
 
     def batches(self, size: int, *, examples: int | None = None, seed: int | None = None) -> "Iterator[Tensor]":
-        """Inputs on the device, `size` at a time. Without a seed: one pass in order over `examples` inputs spread over the
-        split (None: over all). With a seed: shuffled passes without end."""
+        """Inputs on the device, `size` at a time.
+
+        Without a seed: one pass in order over `examples` inputs spread over the split (None: all). With a seed: endless
+        shuffled passes.
+        """
+        ...
 
     def logits(self, weights: Weights, inputs: "Tensor") -> "Tensor":
-        """(batch, classes), differentiable in `weights`, which has every floating-point tensor, on the device."""
+        """(batch, classes), differentiable in `weights`, which hold every floating-point tensor, on the device."""
+        ...
 
 
 @dataclass(frozen=True)
 class Hyper:
-    """Annotation of a hyperparameter: what it is, its sensible range, and where its default comes from.
+    """Annotation of a hyperparameter: what it is, its allowed range, and the source of its default.
 
-    `sweep`: the values that are tried when it is chosen on the validation split. Only for a coefficient on which the
-    merged update θ − θ0 depends linearly, so that one merge serves all values.
+    `sweep`: the values to try on the validation split. Only for a coefficient on which the merged update θ − θ0 depends
+    linearly, so that one merge serves all values.
     """
 
     help: str
@@ -68,6 +74,8 @@ class Hyper:
 
 @dataclass(frozen=True)
 class Hyperparameter:
+    """A hyperparameter of a method: the fields of `Hyper`, with name, type and default."""
+
     name: str
     type: type
     default: Any
@@ -82,17 +90,18 @@ class Hyperparameter:
 class Method:
     """One entry of the registry.
 
-    `needs`: what it reads beside the checkpoints; `split`: whose inputs, if it needs inputs. `merge` is None for `individual`
-    (every task its own checkpoint) and for a method with a `start`, which adapts the start's result block by block: on
-    anchors (FDA) or on real block inputs (layer-wise distillation). `swept`: its coefficient is chosen on the validation split.
-    `tasks`: how many it merges, if that is not the user's to choose; `least_tasks`: how many it needs at least.
+    `year`: of the paper, None without one. `needs`: what it reads beside the checkpoints; `split`: the split of its inputs.
+    `merge` is None for `individual` (each task keeps its checkpoint) and for a method with a `start`: it adapts the model
+    merged by the method `start` block by block, on anchors (FDA) or on real block inputs (layer-wise distillation).
+    `swept`: its coefficient is chosen on the validation split. `tasks`: the number of tasks it merges, where it is fixed;
+    `least_tasks`: the smallest number.
     """
 
     name: str
     title: str
     idea: str
-    paper: str
-    year: int
+    paper: str = ""
+    year: int | None = None
     needs: Needs = "nothing"
     merge: Merge | None = None
     hyperparameters: tuple[Hyperparameter, ...] = ()
@@ -108,7 +117,7 @@ class Method:
 
     @property
     def coefficient(self) -> Hyperparameter | None:
-        """The hyperparameter that can be swept, if there is one."""
+        """The hyperparameter that can be swept; None if no one can."""
         return next((hyper for hyper in self.hyperparameters if hyper.sweep), None)
 
     @property
@@ -122,8 +131,8 @@ def merging_method(
     name: str,
     title: str,
     idea: str,
-    paper: str,
-    year: int,
+    paper: str = "",
+    year: int | None = None,
     needs: Needs = "nothing",
     split: Literal["train", "test"] = "train",
     tasks: int | None = None,
@@ -154,8 +163,8 @@ def _hyperparameter(parameter: inspect.Parameter) -> Hyperparameter:
 def all_weights(base: Weights, finetuned: Sequence[Weights]) -> Iterator[tuple[str, "Tensor", list["Tensor"]]]:
     """(name, θ0, [τ1 … τT]) of every floating-point tensor in the base's order, in fp32, read one tensor at a time.
 
-    The list is emptied when the next tensor is asked for, so that two tensors' task vectors are never in memory at once.
-    Task vectors are the caller's to change, θ0 is not. UserError for a tensor that is not finite.
+    The generator empties the list before it reads the next tensor: task vectors of two tensors are never in memory
+    together. Callers may change the task vectors in place, but not θ0. UserError for a tensor that is not finite.
     """
     for name, theta0 in each_tensor(base):
         taus = list(task_vectors(name, theta0, finetuned))
@@ -164,7 +173,7 @@ def all_weights(base: Weights, finetuned: Sequence[Weights]) -> Iterator[tuple[s
 
 
 def each_tensor(base: Weights) -> Iterator[tuple[str, "Tensor"]]:
-    """(name, θ0) of every floating-point tensor in the base's order, in fp32: for methods that read one τi at a time.
+    """(name, θ0) of every floating-point tensor in the base's order, in fp32, for methods that read one τi at a time.
 
     UserError for a tensor that is not finite.
     """
@@ -176,31 +185,36 @@ def each_tensor(base: Weights) -> Iterator[tuple[str, "Tensor"]]:
 
 
 def task_vectors(name: str, theta0: "Tensor", finetuned: Sequence[Weights]) -> Iterator["Tensor"]:
-    """τ1 … τT of one tensor in fp32, each read when it is asked for, the caller's to change. UserError if one is not finite."""
-    return map(partial(_task_vector, name, theta0), finetuned)  # keeps none of them alive
+    """τ1 … τT of one tensor in fp32, read lazily; callers may change them in place. UserError if one is not finite."""
+    return map(partial(_task_vector, name, theta0), finetuned)  # a generator would keep the last τ alive
 
 
 def _task_vector(name: str, theta0: "Tensor", weights: Weights) -> "Tensor":
     import torch
 
-    theta = weights[name].to(torch.float32, copy=True)  # float32 may be the file itself
+    theta = weights[name].to(torch.float32, copy=True)  # a float32 tensor may be the mapped file itself
     return finite(name, theta, weights).sub_(theta0)
 
 
 def summed(taus: Sequence["Tensor"]) -> "Tensor":
-    """Σ τi, made in the place of the first: where a tensor is an eighth of memory, every copy counts."""
+    """Σ τi, computed in place of τ1: a copy counts where one tensor takes an eighth of the memory."""
     total = taus[0]
     for tau in taus[1:]:
         total += tau
     return total
 
 
+def total(taus: Sequence["Tensor"]) -> "Tensor":
+    """Σ τi, a new tensor."""
+    return summed([taus[0] + 0, *taus[1:]])
+
+
 def finite(name: str, tensor: "Tensor", weights: Weights) -> "Tensor":
-    """The tensor itself. UserError if it holds NaN or infinity: merged, they would spread without a word."""
+    """Returns the tensor. UserError if it holds NaN or infinity, which a merge would spread silently."""
     from fda.zoos.finite import looked_at
 
-    if (wrong := looked_at(name, tensor)) is not None:
+    if (problem := looked_at(name, tensor)) is not None:
         raise UserError(
-            f"{getattr(weights, 'path', 'a model')}: {wrong}: copy or download it again, or give another checkpoint."
+            f"{getattr(weights, 'path', 'a model')}: {problem}: copy or download it again, or give another checkpoint."
         )
     return tensor

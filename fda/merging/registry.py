@@ -1,4 +1,4 @@
-"""All merging methods by name, in the order in which tables list them. A new method is one line here and its own file."""
+"""All merging methods by name, in the order of tables. A new method is one file in `methods` and one line here."""
 
 import difflib
 
@@ -26,9 +26,9 @@ from fda.merging.methods.ties import ties
 from fda.merging.methods.tsv import tsv
 from fda.merging.methods.wudi import wudi
 
-# What `compare` takes where nobody names methods. Each but `individual` leaves a file of its own.
+# The default of `compare`. Each of these methods but `individual` writes a merged file.
 MAIN_METHODS = ("pretrained", "individual", "average", "ta", "tsv", "fda:pretrained", "fda:ta", "fda:tsv")
-# First the methods that need the checkpoints alone, then those that need inputs, then those that need anchors; by year in each.
+# Methods that need only checkpoints, then those that need inputs, then those that need anchors; by year within each group.
 IN_ORDER: tuple[Method, ...] = (
     pretrained,
     individual,
@@ -59,8 +59,12 @@ IN_ORDER: tuple[Method, ...] = (
 
 def _by_name(methods: tuple[Method, ...]) -> dict[str, Method]:
     """Each method under its name, followed by its swept variant if it has a coefficient."""
-    variants = (one for method in methods for one in ((method, method.as_swept) if method.coefficient else (method,)))
-    return {one.name: one for one in variants}
+    by_name = {}
+    for method in methods:
+        by_name[method.name] = method
+        if method.coefficient is not None:
+            by_name[method.as_swept.name] = method.as_swept
+    return by_name
 
 
 METHODS: dict[str, Method] = _by_name(IN_ORDER)
@@ -70,6 +74,6 @@ def method(name: str) -> Method:
     """The method called `name`; a UserError that suggests the nearest name if there is none."""
     if name in METHODS:
         return METHODS[name]
-    near = difflib.get_close_matches(name.lower().replace("-", "_"), METHODS, n=1)
-    hint = f" (did you mean {near[0]}?)" if near else ""
+    matches = difflib.get_close_matches(name.lower().replace("-", "_"), METHODS, n=1)
+    hint = f" (did you mean {matches[0]}?)" if matches else ""
     raise UserError(f"there is no merging method {name!r}{hint}: choose among {', '.join(METHODS)}.")

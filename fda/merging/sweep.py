@@ -1,6 +1,6 @@
-"""A sweep of a method's coefficient: one merge serves all values, because the update θ − θ0 is linear in it.
+"""A sweep over a method's coefficient: one merge serves all values, because the update θ − θ0 is linear in it.
 
-Which value is best is decided elsewhere, on the validation split.
+The caller chooses the best value on the validation split.
 """
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -25,9 +25,14 @@ def unit_update_to_file(
     pulse: Callable[[], None] = lambda: None,
     **hyperparameters: Any,
 ) -> None:
-    """Write θ(1) − θ0 of every floating-point tensor, in fp32: the update at coefficient 1. `in_by_out`: as `merge`."""
+    """Write θ(1) − θ0 of every floating-point tensor, in fp32: the update at coefficient 1. `in_by_out`: as `merge`.
+
+    ValueError for a method without a coefficient.
+    """
+    if method.coefficient is None:
+        raise ValueError(f"{method.name} has no coefficient to sweep")
     kinds = {name: (shape, torch.float32) for name, (shape, dtype) in kinds_of(base).items() if dtype.is_floating_point}
-    unit = hyperparameters | {method.coefficient.name: 1.0}
+    unit: dict[str, Any] = hyperparameters | {method.coefficient.name: 1.0}
     floats = merged_floats(method, base, finetuned, in_by_out=in_by_out, **unit)
     write_tensors(
         path,
@@ -39,7 +44,7 @@ def unit_update_to_file(
 
 
 class Scaled(Mapping[str, Tensor]):
-    """θ0 + value · update, read tensor by tensor, in the base's dtypes; what has no update is the base's."""
+    """θ0 + value · update, read tensor by tensor, in the base's dtypes. Tensors without an update stay the base's."""
 
     def __init__(self, base: Weights, update: Weights, value: float) -> None:
         self.base, self.update, self.value = base, update, value

@@ -11,6 +11,7 @@ import os
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from fda.atomic import write_text
 from fda.home import fda_home
 from fda.measures import STAGES
 from fda.merging.method import SWEPT
@@ -211,12 +212,4 @@ def kept_calibration(spec: RunSpec) -> Calibration | None:
 
 
 def keep_calibration(spec: RunSpec, known: Calibration) -> None:
-    """Whole or not at all."""
-    path = calibration_file(spec)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        part.write_text(json.dumps(asdict(known)) + "\n", encoding="utf-8")
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
+    write_text(calibration_file(spec), json.dumps(asdict(known)) + "\n")

@@ -18,7 +18,7 @@ from fda.architectures.transforms import IMAGE_FILES, TOKENIZER_FILES
 from fda.checkpoints.weights import TensorInfo, Weights
 from fda.errors import Misfit, UserError
 from fda.requests.needs import construction_seconds, memory_bytes, product_rate, run_bytes
-from fda.tasks.data_seen import SeenData, data_problems, look_at_data
+from fda.tasks.data_seen import SeenData, data_problems, describe_data
 from fda.tasks.heads_seen import head_problems
 from fda.tasks.labels import head_classes, head_size, labels_note
 from fda.zoos.configs import VOCABULARIES, compared, config_place
@@ -162,7 +162,7 @@ def _data(zoo: Zoo, problems: list[str], notes: list[str]) -> dict[str, SeenData
     data = {}
     for task in (one for one in zoo.tasks if one.data is not None):
         with _kept(problems):
-            data[task.name] = look_at_data(task)
+            data[task.name] = describe_data(task)
             problems += data_problems(task, data[task.name])
             notes += [data[task.name].note] if data[task.name].note else []
     return data

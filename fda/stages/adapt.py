@@ -1,6 +1,6 @@
-"""Adapt a start block by block: on the anchors of all tasks (FDA), or on their real block inputs (layer-wise distillation).
+"""Adapt a start model block by block: on the anchors of all tasks (FDA) or on real block inputs (layer-wise distillation).
 
-Each finished block is a file, so that a resumed run goes on with the next, and memory follows the block.
+Each finished block is saved to a file, so a resumed run continues with the next block, and memory scales with the block.
 """
 
 import contextlib
@@ -8,6 +8,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor
 
@@ -16,7 +17,6 @@ from fda.anchors.init import unit_seed
 from fda.architectures.blocks import Block
 from fda.checkpoints.weights import Checkpoint
 from fda.checkpoints.write import kinds_of, write_tensors
-from fda.errors import UserError
 from fda.jobs.lanes import run_lanes
 from fda.jobs.stopped import Stopped
 from fda.merging.merge import merge_to_file, storable, with_rest
@@ -30,75 +30,75 @@ from fda.store.files import adapted_file, merged_file, save_tensors
 from fda.store.records import UNCHANGED
 from fda.store.store import UnitKey
 
-# block index → one (n, tokens, d) a task, None of a task that left the block unchanged and so has no anchors
+# block index → one (n, tokens, d) a task; None for a task that did not change the block and so has no anchors
 BlockInputs = Callable[[int], list[Tensor | None]]
-SAVE_EVERY = 10  # epochs between two writes to the store
+SAVE_EVERY = 10  # epochs per write to the store
 
 
-def epochs(one: Method, settings: AdaptSettings) -> int:
-    """How many epochs a method adapts for: weights from the pretrained model, coefficients from a merged one."""
-    return settings.weights_epochs if one.start == "pretrained" else settings.coefficients_epochs
+def epochs(method: Method, settings: AdaptSettings) -> int:
+    """The method's number of epochs. From the pretrained model it adapts weights, from a merged one coefficients."""
+    return settings.weights_epochs if method.start == "pretrained" else settings.coefficients_epochs
 
 
-def adapt_to_file(work: Work, one: Method, settings: AdaptSettings, hyperparameters: Mapping[str, object]) -> None:
-    """Write the merged file of a method that has a `start`. `hyperparameters`: its own."""
-    inputs = _real_inputs(work, int(hyperparameters["examples"])) if one.needs == "inputs" else _anchors(work, one)
-    started = _started(work, METHODS[one.start])
+def adapt_to_file(work: Work, method: Method, settings: AdaptSettings, hyperparameters: Mapping[str, Any]) -> None:
+    """Write the merged file of a method that has a `start`; `hyperparameters` are the method's."""
+    if method.start is None:
+        raise ValueError(f"{method.name} adapts no start model")
+    inputs = _real_inputs(work, int(hyperparameters["examples"])) if method.needs == "inputs" else _anchors(work)
+    started = _started(work, METHODS[method.start])
 
     def piece(block: Block) -> Callable[[Callable[[], bool]], None]:
         def adapt(should_stop: Callable[[], bool]) -> None:
-            file = adapted_file(work.folder, one.name, block.index)
+            file = adapted_file(work.folder, method.name, block.index)
             if not work.is_whole(file):
-                tensors = adapt_block(work, one, settings, started, inputs(block.index), block, should_stop)
+                tensors = adapt_block(work, method, settings, started, inputs(block.index), block, should_stop)
                 save_tensors(file, {block.prefix + name: tensor for name, tensor in tensors.items()}, {})
                 work.keep(file)
 
         return adapt
 
     run_lanes([piece(block.copy()) for block in work.blocks], work.device, work.should_stop)
-    parts = [Checkpoint(adapted_file(work.folder, one.name, block.index)) for block in work.blocks]
+    parts = [Checkpoint(adapted_file(work.folder, method.name, block.index)) for block in work.blocks]
     adapted = ((name, part[name]) for part in parts for name in part)
     base = work.opened.base
     kinds = kinds_of(base)
     write_tensors(
-        merged_file(work.folder, one.name),
+        merged_file(work.folder, method.name),
         kinds,
-        with_rest(base, storable(one.name, kinds, adapted)),
-        {"method": one.name},
+        with_rest(base, storable(method.name, kinds, adapted)),
+        {"method": method.name},
         pulse=work.pulse,
     )
     for block in work.blocks:
-        work.store.forget_file(work.run_id, adapted_file(Path(), one.name, block.index).as_posix())
-    shutil.rmtree(adapted_file(work.folder, one.name, 0).parent)
-    with contextlib.suppress(OSError):  # another method's blocks may be there
-        adapted_file(work.folder, one.name, 0).parent.parent.rmdir()
+        work.store.forget_file(work.run_id, adapted_file(Path(), method.name, block.index).as_posix())
+    shutil.rmtree(adapted_file(work.folder, method.name, 0).parent)
+    with contextlib.suppress(OSError):  # not empty while it holds another method's blocks
+        adapted_file(work.folder, method.name, 0).parent.parent.rmdir()
 
 
 def _started(work: Work, start: Method) -> Weights | None:
-    """The start's merged weights; None where the task vectors themselves are adapted (from pretrained, from TA)."""
+    """The start model's merged weights; None for pretrained and TA, where the task vectors themselves are adapted."""
     if start.name in ("pretrained", "ta"):
         return None
     path = merged_file(work.folder, start.name)
     if not work.is_whole(path):
-        own = work.spec.hyperparameters.get(start.name, {})
-        own = own | {"in_by_out": work.opened.model.in_by_out, "pulse": work.pulse}
-        merge_to_file(start, work.opened.base, work.finetuned, path, {"method": start.name}, **own)
+        options = work.spec.hyperparameters.get(start.name, {}) | {
+            "in_by_out": work.opened.model.in_by_out,
+            "pulse": work.pulse,
+        }
+        merge_to_file(start, work.opened.base, work.finetuned, path, {"method": start.name}, **options)
         work.keep(path)
     return Checkpoint(path)
 
 
-def _anchors(work: Work, one: Method) -> BlockInputs:
-    source = work.run_id if work.spec.construction is not None else work.spec.anchors_run
-    if source is None:
-        raise UserError(f"{one.name} needs anchors: name a finished construct run (--anchors RUN_ID).")
+def _anchors(work: Work) -> BlockInputs:
+    source = work.anchors_run
     return lambda block: anchors_of(work.store, source, work.opened, work.spec.tasks, block, work.device)
 
 
 def _real_inputs(work: Work, examples: int) -> BlockInputs:
-    kept = [
-        real_block_inputs(work, task, work.spec.zoo.task(task).data.train_split, examples) for task in work.spec.tasks
-    ]
-    return lambda block: [one[block].to(work.device) for one in kept]
+    inputs = [real_block_inputs(work, task, work.train_split(task), examples) for task in work.spec.tasks]
+    return lambda block: [of_task[block].to(work.device) for of_task in inputs]
 
 
 def ta_scale(work: Work) -> float:
@@ -106,20 +106,20 @@ def ta_scale(work: Work) -> float:
     return (METHODS["ta"].defaults | work.spec.hyperparameters.get("ta", {}))["scale"]
 
 
-def start_of(work: Work, one: Method, started: Weights | None, block: Block) -> dict[str, Tensor]:
-    """One block's tensors before adaptation: θ0, θ0 + λ Σ τ_i, or those of the merged model `started`."""
+def start_of(work: Work, method: Method, started: Weights | None, block: Block) -> dict[str, Tensor]:
+    """One block's tensors before adaptation: θ0, θ0 + λ Σ τ_i, or the merged model `started`."""
     base = block.of(work.opened.base, work.device)
-    if one.start == "pretrained":
+    if method.start == "pretrained":
         return base
     if started is not None:
         return block.of(started, work.device)
     finetuned = [block.of(weights, work.device) for weights in work.finetuned]
-    return {name: base[name] + ta_scale(work) * sum(own[name] - base[name] for own in finetuned) for name in base}
+    return {name: base[name] + ta_scale(work) * sum(theta[name] - base[name] for theta in finetuned) for name in base}
 
 
 def adapt_block(
     work: Work,
-    one: Method,
+    method: Method,
     settings: AdaptSettings,
     started: Weights | None,
     inputs: list[Tensor | None],
@@ -128,24 +128,24 @@ def adapt_block(
     *,
     seen: Callable[[Epoch], None] = lambda _: None,
 ) -> dict[str, Tensor]:
-    """One block's tensors after adaptation on the pooled inputs of all tasks; `seen` is called after every epoch.
+    """Adapt one block on the pooled inputs of all tasks and return its tensors. `seen` is called after every epoch.
 
-    A task without inputs (None) contributes nothing; a block without any stays as it starts.
-
-    `started`: weights of the merged model to start from; None where the task vectors themselves are adapted. Progress goes to
-    the store's unit (adapt, method, block).
+    A task without inputs (None) contributes nothing; without any inputs the block keeps its start tensors. `started`: the
+    merged model to start from; None where task vectors are adapted. Progress goes to the unit (adapt, method, block).
     """
     base = block.of(work.opened.base, work.device)
     finetuned = [block.of(weights, work.device) for weights in work.finetuned]
-    key = UnitKey("adapt", one.name, block.index)
-    given = [(own, x) for own, x in zip(finetuned, inputs, strict=True) if x is not None]
-    if not given:
+    key = UnitKey("adapt", method.name, block.index)
+    pairs = [(theta, x) for theta, x in zip(finetuned, inputs, strict=True) if x is not None]
+    if not pairs:
         message = f"{UNCHANGED}: no task has anchors of block {block.index}, so it stays as it starts."
-        work.store.update_unit(work.run_id, key, state="done", step=epochs(one, settings), seconds=0.0, message=message)
-        return start_of(work, one, started, block)
-    x, y = pool(block, *zip(*given, strict=True))
+        work.store.update_unit(
+            work.run_id, key, state="done", step=epochs(method, settings), seconds=0.0, message=message
+        )
+        return start_of(work, method, started, block)
+    x, y = pool(block, *zip(*pairs, strict=True))
     seed = unit_seed(work.spec.seed, "adapt", block.index)
-    if one.start == "pretrained":
+    if method.start == "pretrained":
         events: Iterator[Epoch | Adapted] = adapt_weights(block, base, x, y, settings, seed=seed)
     else:
         ends = finetuned if started is None else [block.of(started, work.device)]
@@ -157,12 +157,12 @@ def adapt_block(
     began = time.perf_counter()
     for event in events:
         if isinstance(event, Adapted):
-            work.store.add_scalars(work.run_id, key, rows)
-            work.store.update_unit(
+            work.store.add_scalars(
                 work.run_id,
                 key,
+                rows,
                 state="done",
-                step=epochs(one, settings),
+                step=epochs(method, settings),
                 loss=rows[-1][2],
                 seconds=time.perf_counter() - began,
             )
@@ -172,9 +172,7 @@ def adapt_block(
         seen(event)
         rows.append(("adapt_loss", event.epoch, event.loss))
         if len(rows) >= SAVE_EVERY:
-            work.store.add_scalars(work.run_id, key, rows)
-            work.store.update_unit(
-                work.run_id, key, step=event.epoch + 1, loss=event.loss, seconds=time.perf_counter() - began
-            )
+            seconds = time.perf_counter() - began
+            work.store.add_scalars(work.run_id, key, rows, step=event.epoch + 1, loss=event.loss, seconds=seconds)
             rows = rows[-1:]
     raise AssertionError("adaptation ended without a result")

@@ -1,6 +1,6 @@
-"""The anchors that a comparison reads from a construct run, and the blocks that it therefore adapts.
+"""Read and check the anchors of a construct run for a comparison; find the blocks that the comparison adapts.
 
-Constructing them is `fda.stages.construct`; a file of anchors is read by `fda.store.files`.
+`fda.stages.construct` makes anchors; `fda.store.files` reads their files.
 """
 
 from collections.abc import Sequence
@@ -21,10 +21,9 @@ if TYPE_CHECKING:
 def anchors_of(
     store: Store, source: str, opened: "OpenZoo", tasks: Sequence[str], block: int, device: "str | torch.device"
 ) -> "list[Tensor | None]":
-    """The anchors of every task for one block, from run `source`, checked: their bytes, and the checkpoints in use.
+    """Each task's anchors (n, tokens, d) of one block from run `source`, or None for a task that did not change the block.
 
-    None for a task that left the block unchanged, which has no anchors. UserError if some are missing, or if they were made
-    from other checkpoints.
+    Checks the files' checksums and that they were made from the checkpoints in use. UserError if one is missing or differs.
     """
     units = {unit.key: unit for unit in store.units(source, "construct")}
     return [_anchors(store, source, opened, units, UnitKey("construct", task, block), device) for task in tasks]
@@ -48,7 +47,7 @@ def _anchors(
 
 
 def _require_unchanged(source: str, opened: "OpenZoo", key: UnitKey) -> None:
-    """UserError if a block that had no anchors to construct would have some now: no file's metadata tells it."""
+    """UserError if the block has changed since the run found it unchanged; no file's metadata records that."""
     from fda.anchors.loss import live_tensors
 
     block = opened.model.blocks[key.block].copy()
@@ -60,21 +59,21 @@ def _require_unchanged(source: str, opened: "OpenZoo", key: UnitKey) -> None:
 
 
 def anchored_blocks(store: Store, source: str, tasks: Sequence[str], blocks: Sequence[int]) -> tuple[int, ...]:
-    """The blocks of which run `source` constructs anchors, or those of them that `blocks` names; () for all of the model's.
+    """The blocks that run `source` has anchors of, limited to `blocks` if that is not empty; () means all of the model's.
 
-    UserError if a block, or one of `tasks`, is not among the run's, or if the run constructs no anchors.
+    UserError if the run lacks one of `blocks` or `tasks`, or constructs no anchors.
     """
     spec = store.run(source).spec
     if spec.construction is None:
         raise UserError(f"run {source} constructs no anchors: name another with --anchors RUN_ID.")
-    if other := [task for task in tasks if task not in spec.tasks]:
+    if unknown := [task for task in tasks if task not in spec.tasks]:
         kept = ",".join(task for task in tasks if task in spec.tasks)
-        do = f"leave it out with --tasks {kept}" if kept else "name another run with --anchors"
-        raise UserError(f"run {source} has no anchors of task {other[0]!r}: {do}, or construct them.")
+        advice = f"leave it out with --tasks {kept}" if kept else "name another run with --anchors"
+        raise UserError(f"run {source} has no anchors of task {unknown[0]!r}: {advice}, or construct them.")
     if spec.blocks and (lacking := sorted(set(blocks) - set(spec.blocks))):
-        named = ",".join(map(str, spec.blocks))
+        existing = ",".join(map(str, spec.blocks))
         raise UserError(
-            f"run {source} has no anchors of block {lacking[0]}: give --blocks {named}, or leave --blocks away, which means "
+            f"run {source} has no anchors of block {lacking[0]}: give --blocks {existing}, or leave --blocks out, which means "
             "the same here."
         )
     return tuple(blocks) or spec.blocks

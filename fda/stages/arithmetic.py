@@ -1,4 +1,4 @@
-"""How a construct run computes its steps: plain, compiled, or compiled with bfloat16 products; and how many units at once."""
+"""Choose how a construct run computes its steps: plain, compiled, or compiled with bfloat16 products; and how many at once."""
 
 import os
 import shutil
@@ -25,9 +25,9 @@ PER_PRODUCT = 20  # operations of a step per (token, weight): ten passes over th
 
 @dataclass(frozen=True)
 class Steps:
-    """How all units of a run compute their steps, and what that is called.
+    """How all units of a run compute their steps.
 
-    `together`: how many tasks of a block share a step; `lanes`: how many such batches are at work at once.
+    `together`: how many tasks of a block share a step. `lanes`: how many such batches run in parallel.
     """
 
     arithmetic: Resolved
@@ -37,16 +37,16 @@ class Steps:
 
 
 def steps_of(work: Work) -> Steps:
-    """The steps that a construct run asks for."""
+    """The steps for a construct run's settings and device."""
     arithmetic = _resolved(work)
     if arithmetic == "plain":
         return Steps(arithmetic, plain_step, 1, lane_count(work.device))
     products = torch.bfloat16 if arithmetic == "bfloat16" else torch.float32
-    return Steps(arithmetic, CompiledSteps(products).step, *_at_once(work))
+    return Steps(arithmetic, CompiledSteps(products).step, *_parallelism(work))
 
 
-def _at_once(work: Work) -> tuple[int, int]:
-    """(tasks in a batch, lanes): on a CPU one task a lane, whose products fill a core; on a GPU two lanes, filling it."""
+def _parallelism(work: Work) -> tuple[int, int]:
+    """(tasks a batch, lanes). On a CPU one task fills a core, so one task a lane; a GPU gets two lanes that fill its memory."""
     if not work.device.startswith("cuda"):
         return 1, lane_count(work.device)
     room = _room(work)
@@ -54,43 +54,43 @@ def _at_once(work: Work) -> tuple[int, int]:
 
 
 def _room(work: Work) -> int:
-    """How many units a GPU's free memory holds, by what a plain step of one takes."""
-    settings, opened = work.spec.construction, work.opened
+    """How many units fit into a GPU's free memory, judged by the peak memory of one plain step."""
+    settings, opened = work.construction, work.opened
     block = max(work.blocks, key=_size).copy()
-    base, finetuned = (block.of(one, work.device) for one in (opened.base, opened.tasks[work.spec.tasks[0]]))
+    base, finetuned = (block.of(theta, work.device) for theta in (opened.base, opened.tasks[work.spec.tasks[0]]))
     x = initial_anchors(block, finetuned, settings, 0).to(work.device)
     step = plain_step(block, base, [finetuned], block.names, x.shape, settings.distance)
     with sdpa_kernel(SDPBackend.MATH), Meter(work.device) as meter:
         step(x.flatten(0, 1)[None])
-    torch.cuda.empty_cache()  # what the step no longer needs is free
+    torch.cuda.empty_cache()  # releases what the step no longer needs
     free, _ = torch.cuda.mem_get_info(work.device)
     return int(ROOM * free / meter.peak_bytes)
 
 
 def _size(block: Block) -> int:
-    """How many numbers a block's tensors hold."""
+    """Number of parameters in a block."""
     return sum(torch.Size(shape).numel() for shape in block.shapes.values())
 
 
 def _resolved(work: Work) -> Resolved:
-    """What `auto` means for this run on this device. Decided by the whole request, so that a resumed run keeps to it."""
-    settings = work.spec.construction
+    """Resolve `auto` for this run and device. Depends on the whole spec only, so a resumed run resolves it alike."""
+    settings = work.construction
     if settings.arithmetic != "auto":
         return settings.arithmetic
-    run = operations(work) * settings.steps * len(work.spec.tasks) * len(work.blocks)
-    return long_arithmetic(work.device) if run >= PAYS_FROM else "plain"
+    total = operations(work) * settings.steps * len(work.spec.tasks) * len(work.blocks)
+    return long_arithmetic(work.device) if total >= PAYS_FROM else "plain"
 
 
 def long_arithmetic(device: str) -> Resolved:
-    """What `auto` means for a run that is long enough to compile for."""
+    """Resolve `auto` for a run that is long enough to pay for compiling."""
     if device == "mps" or not _has_compiler(device):
         return "plain"
     return "bfloat16" if has_fast_bfloat16(device) else "compiled"
 
 
 def operations(work: Work) -> float:
-    """Roughly, of one step of one unit: the mean over the blocks."""
-    settings = work.spec.construction
+    """Rough number of floating-point operations of one step of one unit, averaged over the blocks."""
+    settings = work.construction
     weights = sum(map(_size, work.blocks))
     tokens = settings.anchors * (settings.tokens or work.opened.model.tokens)
     return PER_PRODUCT * float(weights) * tokens / len(work.blocks)

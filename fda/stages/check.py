@@ -1,7 +1,6 @@
-"""Check a zoo: what headers and configs say of its models, and one batch of every task through them."""
+"""`zoo check`: print what headers and configs say of a zoo's models, and run a batch of every task through them."""
 
 import sys
-from collections.abc import Sequence
 
 from fda.errors import UserError
 from fda.report.cited import cited
@@ -25,35 +24,41 @@ def preview_zoo(zoo: Zoo) -> Preview:
     return preview(zoo)
 
 
-def print_preview(found: Preview) -> None:
-    """A line a model, what will be needed, and all problems but the first, which ends the command; on stderr, as no result."""
-    wide = max(len(one.role) for one in found.models)
-    for one in found.models:
-        told = f"{one.parameters:,} parameters, {one.dtype}" if one.parameters else "its tensors are not known yet"
-        where = f"{_size(one.to_download)} to download" if one.to_download else "here"
-        print(f"{one.role:<{wide}}  {one.model}: {one.architecture or 'no config'}, {told}, {where}", file=sys.stderr)
-    blocks = next((one for one in found.models if one.blocks), None)
-    if blocks is not None:
-        data = f"{_size(found.data_bytes)} of it for data, " if found.data_bytes else ""
+def print_preview(preview: Preview) -> None:
+    """Print to stderr a line a model, the requirements, and all problems but the first, which the command raises."""
+    width = max(len(model.role) for model in preview.models)
+    for model in preview.models:
+        size = (
+            f"{model.parameters:,} parameters, {model.dtype}" if model.parameters else "its tensors are not known yet"
+        )
+        where = f"{_size(model.to_download)} to download" if model.to_download else "here"
         print(
-            f"{blocks.blocks} blocks of {blocks.tensors_per_block} tensors, width {blocks.width}; the paper's settings need "
-            f"about {_size(found.memory_bytes)} of memory, {_size(found.disk_bytes)} of disk "
-            f"({data}{_size(found.disk_free_bytes)} free) and roughly {_time(found.seconds)} for the anchors on this machine",
+            f"{model.role:<{width}}  {model.model}: {model.architecture or 'no config'}, {size}, {where}",
             file=sys.stderr,
         )
-    for note in found.notes:
+    with_blocks = next((model for model in preview.models if model.blocks), None)
+    if with_blocks is not None:
+        data = f"{_size(preview.data_bytes)} of it for data, " if preview.data_bytes else ""
+        print(
+            f"{with_blocks.blocks} blocks of {with_blocks.tensors_per_block} tensors, width {with_blocks.width}; "
+            f"the paper's settings need about {_size(preview.memory_bytes)} of memory, {_size(preview.disk_bytes)} of disk "
+            f"({data}{_size(preview.disk_free_bytes)} free) and roughly {_time(preview.seconds)} for the anchors on this "
+            "machine",
+            file=sys.stderr,
+        )
+    for note in preview.notes:
         print(f"note: {note}", file=sys.stderr)
-    for problem in found.problems[1:]:
+    for problem in preview.problems[1:]:
         print(f"fda: {problem}", file=sys.stderr)
 
 
 def try_out(zoo: Zoo) -> None:
-    """Open everything, bring what is missing, try samples of every task. UserError with the first problem."""
+    """Download and open everything and try samples of every task. UserError with the first problem."""
     opened = counted_on_data(open_zoo(zoo))
-    looked = require_finite(opened)
-    for note in looked.notes:
+    checked = require_finite(opened)
+    for note in checked.notes:
         print(f"note: {note}", file=sys.stderr)
-    print(f"all {looked.values:,} values of {looked.tensors:,} tensors are finite numbers.", file=sys.stderr)
+    print(f"all {checked.values:,} values of {checked.tensors:,} tensors are finite numbers.", file=sys.stderr)
     if opened.model.token_source:
         print(f"{opened.model.tokens:,} tokens an anchor: {opened.model.token_source}.", file=sys.stderr)
     opened.model.load(opened.base)
@@ -62,21 +67,22 @@ def try_out(zoo: Zoo) -> None:
             try:
                 notes = _try_task(opened, task)
             except UserError as error:
-                said = str(error)
-                raise UserError(said if repr(task.name) in said else f"task {task.name!r}: {said}") from None
+                sentence = str(error)
+                named = repr(task.name) in sentence
+                raise UserError(sentence if named else f"task {task.name!r}: {sentence}") from None
             for note in notes:
                 print(f"note: task {task.name!r}: {note}", file=sys.stderr)
     print(f"{zoo.name}: {len(zoo.tasks)} tasks, {len(opened.model.blocks)} blocks: everything fits together.")
 
 
 def _try_task(opened: OpenZoo, task: ZooTask) -> list[str]:
-    """Samples through the model and the task's head, and all labels against the head; what is to be noted of them."""
+    """Run samples through the model and the task's head and check all labels against the head; return notes."""
     split = load_split(task, task.data.split, opened.model.transform)
-    places = split.spread(COUNT)
-    notes = [split.skipped, samples_note(split, places)]
-    if task.head is None and opened.model.kind == "open_clip":  # nothing that labels could be compared with
+    indices = split.spread(COUNT)
+    notes = [split.skipped, samples_note(split, indices)]
+    if task.head is None and opened.model.kind == "open_clip":  # no head to compare labels with
         split.labels()
-        print(_looked(task, split, places, 0), file=sys.stderr)
+        print(_summary(task, split, len(indices), 0), file=sys.stderr)
         return [note for note in (*notes, split.note) if note is not None]
     head = task_head(opened, task.name)
     answered = split.spread(ANSWERED)
@@ -85,15 +91,15 @@ def _try_task(opened: OpenZoo, task: ZooTask) -> list[str]:
     if not head.causal:
         require_labels(metric, split, split.labels(), logits.shape[1])
         notes.append(split.note)
-    print(_looked(task, split, places, len(answered)), file=sys.stderr)
+    print(_summary(task, split, len(indices), len(answered)), file=sys.stderr)
     return [note for note in notes if note is not None]
 
 
-def _looked(task: ZooTask, split: Split, places: Sequence[int], answered: int) -> str:
-    """Exactly what was looked at of a task's data."""
+def _summary(task: ZooTask, split: Split, samples: int, answered: int) -> str:
+    """Which parts of a task's data were checked."""
     labels = "no labels" if split.label is None else "all labels"
     return (
-        f"task {task.name!r}: looked at {len(places)} of {len(split)} samples, drawn evenly over the split "
+        f"task {task.name!r}: looked at {samples} of {len(split)} samples, drawn evenly over the split "
         f"{task.data.split!r}, and at {labels}; the model answered {answered} of them."
     )
 

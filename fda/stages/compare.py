@@ -1,7 +1,7 @@
-"""Merge and score the methods of a run. A method that fails says why; the others go on.
+"""Merge and score the methods of a run. A failing method stores its reason; the others continue.
 
-Every merged model goes to its file tensor by tensor and is scored from there. How a block is adapted is in `blockwise.py`, how
-models are asked in `scoring.py`.
+Each merged model is written to its file tensor by tensor and scored from there. `adapt.py` adapts blocks; `scoring.py` computes
+the models' answers.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -17,15 +17,15 @@ from fda.errors import UserError
 from fda.jobs.failures import log_traceback, sentence
 from fda.jobs.stopped import Stopped
 from fda.merging.merge import merge_to_file, storable
-from fda.merging.method import SWEPT, Method, TaskMoments
+from fda.merging.method import SWEPT, Hyperparameter, Method, TaskMoments
 from fda.merging.registry import method
 from fda.merging.sweep import Scaled, unit_update_to_file
 from fda.requests.runs import adapt_settings, changed_hyperparameters, missing_need
 from fda.stages.adapt import adapt_to_file, epochs
 from fda.stages.anchored import anchors_of
 from fda.stages.meter import Meter
-from fda.stages.scored import Scored
-from fda.stages.scoring import Candidate, Exam, answer, stay_in_memory
+from fda.stages.scored import SampleCounter
+from fda.stages.scoring import EvaluationSet, ModelToScore, answer, stay_in_memory
 from fda.stages.work import Work
 from fda.store.files import merged_file
 from fda.store.predictions import save_predictions
@@ -40,12 +40,12 @@ from fda.zoos.hub import tell_on_stderr
 
 
 def compare_methods(work: Work) -> None:
-    """Run every method of the spec that has no result yet, or whose merged model is damaged; each result is stored at once.
+    """Run every method of the spec that has no result yet or whose merged model is damaged; store each result at once.
 
-    UserError if in the end not one of them is done.
+    UserError if no method of the run could be scored.
     """
     if work.device == "cpu":
-        torch.set_num_threads(1)  # as in the lanes, so that a resumed run merges bit by bit as an uninterrupted one
+        torch.set_num_threads(1)  # as in the lanes, so that a resumed run merges bit for bit like an uninterrupted one
     finished = {result.method for result in work.store.results(work.run_id)[0] if result.state == "done"}
     finished -= {name for name in finished if _is_damaged(work, merged_file(work.folder, name))}
     todo = [method(name) for name in work.spec.methods if name not in finished]
@@ -61,34 +61,41 @@ def compare_methods(work: Work) -> None:
 
 
 def _is_damaged(work: Work, path: Path) -> bool:
-    """One that somebody removed is not: its scores are known, and it may have been large."""
+    """A missing file is not damaged: its scores are stored, and users delete large models."""
     return path.is_file() and not work.is_whole(path)
 
 
+def _coefficient(one: Method) -> Hyperparameter:
+    """The hyperparameter that a swept method chooses."""
+    if one.coefficient is None:
+        raise ValueError(f"{one.name} has no hyperparameter to sweep")
+    return one.coefficient
+
+
 class _Comparison:
-    """One comparing run: what all its methods share."""
+    """What all methods of one comparison share."""
 
     def __init__(self, work: Work) -> None:
         self.work = work
         self.tasks = work.spec.tasks
         self.adapt = adapt_settings(work.spec.zoo, work.spec.adaptation)
         self.heads: dict[str, TaskHead] = {name: task_head(work.opened, name) for name in self.tasks}
-        self.data_notes: dict[tuple[str, str], str] = {}  # (task, split) → what is to be told of its samples
+        self.data_notes: dict[tuple[str, str], str] = {}  # (task, split) → notes on its samples
         self.split = cache(self._split)
         self.samples = cache(self._samples)
-        self.scored = Scored(work)
+        self.scored = SampleCounter(work)
         self.settings: dict[str, dict[str, Any]] = {}
         self.cost: dict[str, Meter] = {}
 
     def plan(self, one: Method) -> None:
-        """Tell the store what is coming, so that progress has a total."""
+        """Add the method's units to the store, so that progress has a total."""
         keys = [(UnitKey("evaluate", one.name), self._to_score(one))]
         if one.start is not None:
             keys += [(UnitKey("adapt", one.name, block.index), epochs(one, self.adapt)) for block in self.work.blocks]
         self.work.store.add_units(self.work.run_id, keys)
 
     def merge(self, one: Method) -> bool:
-        """Make the method's merged file; False if it could not be made, which its row then says."""
+        """Write the method's merged file; False if that failed, with the reason in its result."""
         self.work.store.update_unit(self.work.run_id, UnitKey("evaluate", one.name), state="running", step=0)
         self.scored.begin(one.name)
         try:
@@ -100,8 +107,8 @@ class _Comparison:
                 self.work.keep(path)
         except Stopped:
             raise
-        except Exception as error:  # whatever goes wrong in one method, the others go on
-            if is_full(error):  # nor would they have room
+        except Exception as error:  # the other methods continue
+            if is_full(error):  # they would have no room either
                 raise
             self._fail(one, error)
             return False
@@ -109,17 +116,17 @@ class _Comparison:
         return True
 
     def groups(self, merged: Iterable[Method]) -> Iterator[list[Method]]:
-        """The methods that are scored together: one by one, or all at once where data are too large to stay in memory."""
+        """Groups of methods to score together: singly, or all at once where the data do not fit into memory."""
         if self._data_stay_in_memory():
             yield from ([one] for one in merged)
         elif group := list(merged):
             yield group
 
     def score(self, group: Sequence[Method]) -> None:
-        """Let the methods' models answer every task's test split, and store their rows."""
-        candidates = [candidate for one in group for candidate in self._candidates(one)]
+        """Score the methods' models on every task's test split and store the results."""
+        models = [scored for one in group for scored in self._models(one)]
         try:
-            found = self._answers(candidates, self._exams())
+            found = self._answers(models, self._sets())
         except Stopped:
             raise
         except Exception as error:
@@ -127,19 +134,19 @@ class _Comparison:
                 raise
             if len(group) == 1:
                 self._fail(group[0], error)
-            else:  # it may be the fault of one alone; what the others have answered is kept
+            else:  # perhaps one method alone fails; the others' finished answers are kept on disk
                 for one in group:
                     self.scored.begin(one.name)
                     self.score([one])
             return
         for one in group:
-            answers = [given for own, given in zip(candidates, found, strict=True) if own.owner == one.name]
+            answers = [given for own, given in zip(models, found, strict=True) if own.owner == one.name]
             self._store(one, {task: given[task] for given in answers for task in given})
 
     def _data_stay_in_memory(self) -> bool:
         try:
-            return stay_in_memory(self._exams())
-        except Exception:  # the rows will say what is wrong with the data
+            return stay_in_memory(self._sets())
+        except Exception:  # scoring will report what is wrong with the data
             return True
 
     def _fail(self, one: Method, error: Exception) -> None:
@@ -175,14 +182,14 @@ class _Comparison:
     # merging ---------------------------------------------------------------------------------------------------------
 
     def _merge(self, one: Method) -> dict[str, Any]:
-        """Write the method's merged file, if it makes one; what its row says of its settings."""
+        """Write the method's merged file, if it has one; return the settings of its result."""
         if one.name == "individual":
             return {"selection": "fixed"}
         if one.start is not None:
             return self._adapt(one)
         if one.swept:
             return self._sweep(one)
-        own = self._hyperparameters(one)
+        hyperparameters = self._hyperparameters(one)
         merge_to_file(
             one,
             self.work.opened.base,
@@ -192,35 +199,40 @@ class _Comparison:
             inputs=self._inputs(one),
             in_by_out=self.work.opened.model.in_by_out,
             pulse=self.work.pulse,
-            **own,
+            **hyperparameters,
         )
-        return own | self._reads(one) | {"selection": self._selection(one)}
+        return hyperparameters | self._reads(one) | {"selection": self._selection(one)}
 
     def _adapt(self, one: Method) -> dict[str, Any]:
-        own = self._hyperparameters(one)
-        adapt_to_file(self.work, one, self.adapt, own)
+        hyperparameters = self._hyperparameters(one)
+        adapt_to_file(self.work, one, self.adapt, hyperparameters)
         trained = "weights" if one.start == "pretrained" else "coefficients"
         names = ("distance", f"{trained}_lr", f"{trained}_epochs", "batch")
         adapted = {name: getattr(self.adapt, name) for name in names}
-        return own | adapted | self._reads(one) | {"selection": self._selection(one)}
+        return hyperparameters | adapted | self._reads(one) | {"selection": self._selection(one)}
 
     def _sweep(self, one: Method) -> dict[str, Any]:
-        """Score every value of the coefficient on the validation split and keep the best; the curve is kept too."""
-        own, base = self._hyperparameters(one), self.work.opened.base
-        coefficient = one.coefficient
+        """Score every value of the coefficient on the validation split; keep the best value and the whole curve."""
+        hyperparameters, base = self._hyperparameters(one), self.work.opened.base
+        coefficient = _coefficient(one)
         path = merged_file(self.work.folder, one.name)
         update_file = path.with_suffix(".update")
         try:
-            turn = self.work.opened.model.in_by_out
             unit_update_to_file(
-                one, base, self.work.finetuned, update_file, in_by_out=turn, pulse=self.work.pulse, **own
+                one,
+                base,
+                self.work.finetuned,
+                update_file,
+                in_by_out=self.work.opened.model.in_by_out,
+                pulse=self.work.pulse,
+                **hyperparameters,
             )
             update = Checkpoint(update_file)
-            candidates = [Candidate(one.name, Scaled(base, update, value), self.tasks) for value in coefficient.sweep]
-            found = self._answers(candidates, self._exams(validation=True))
+            models = [ModelToScore(one.name, Scaled(base, update, value), self.tasks) for value in coefficient.sweep]
+            found = self._answers(models, self._sets(validation=True))
             curve = {name: [answers[name].value for answers in found] for name in self.tasks}
             average = [sum(scores) / len(self.tasks) for scores in zip(*curve.values(), strict=True)]
-            best = coefficient.sweep[average.index(max(average))]  # the first, so the smallest, of equals
+            best = coefficient.sweep[average.index(max(average))]  # of equals the first, which is the smallest
             merged = Scaled(base, update, best)
             kinds = kinds_of(base)
             tensors = storable(one.name, kinds, merged.items())
@@ -234,13 +246,13 @@ class _Comparison:
             "tasks": curve,
             "split": "validation",
         }
-        return own | {coefficient.name: best, "sweep": sweep, "selection": "validation"}
+        return hyperparameters | {coefficient.name: best, "sweep": sweep, "selection": "validation"}
 
     def _hyperparameters(self, one: Method) -> dict[str, Any]:
         return one.defaults | self.work.spec.hyperparameters.get(one.name.removesuffix(SWEPT), {})
 
     def _selection(self, one: Method) -> str:
-        """How the settings of a row came about. None was chosen on the test split."""
+        """How the result's settings were selected; never on the test split."""
         if one.start is not None and self.work.spec.adaptation is not None:
             return "set by hand"
         if {one.name, one.start} & changed_hyperparameters(self.work.spec).keys():
@@ -248,7 +260,7 @@ class _Comparison:
         return "fixed (zoo file)" if one.start is not None and self.work.spec.zoo.adapt else "fixed"
 
     def _reads(self, one: Method) -> dict[str, Any]:
-        """What a row says of the data that the method read beside the checkpoints."""
+        """What the result says about data that the method read beside the checkpoints."""
         if one.needs == "inputs":
             return {"inputs": "train" if one.split == "train" else "test, unlabelled"}
         if one.needs == "anchors":
@@ -256,25 +268,23 @@ class _Comparison:
         return {}
 
     def _anchors_seconds(self) -> float | None:
-        """Seconds of computing that the anchors took, summed over their units; they may have run side by side."""
-        units = self.work.store.units(self._anchors_run(), "construct")
+        """Seconds that constructing the anchors took, summed over units, which may have run in parallel."""
+        units = self.work.store.units(self.work.anchors_run, "construct")
         blocks = {block.index for block in self.work.blocks}
         seconds = [unit.seconds for unit in units if unit.key.name in self.tasks and unit.key.block in blocks]
-        return None if None in seconds else sum(seconds)
-
-    def _anchors_run(self) -> str:
-        return self.work.run_id if self.work.spec.construction is not None else self.work.spec.anchors_run
+        known = [taken for taken in seconds if taken is not None]
+        return sum(known) if len(known) == len(seconds) else None
 
     def _inputs(self, one: Method) -> Sequence[TaskMoments] | None:
-        """What a method reads beside the checkpoints, one a task."""
+        """Each task's moments for a method that reads anchors or inputs; None for any other."""
         opened = self.work.opened
         if one.needs == "anchors":
             anchors = [
-                anchors_of(self.work.store, self._anchors_run(), opened, self.tasks, block.index, self.work.device)
+                anchors_of(self.work.store, self.work.anchors_run, opened, self.tasks, block.index, self.work.device)
                 for block in self.work.blocks
             ]
             return [
-                AnchorMoments(self.work.blocks, opened.tasks[name], [own[index] for own in anchors])
+                AnchorMoments(self.work.blocks, opened.tasks[name], [of_block[index] for of_block in anchors])
                 for index, name in enumerate(self.tasks)
             ]
         if one.needs == "inputs":
@@ -290,44 +300,44 @@ class _Comparison:
     # scoring ---------------------------------------------------------------------------------------------------------
 
     def _to_score(self, one: Method) -> int:
-        """How many samples a method's models are asked."""
-        return self.samples(False) + (self.samples(True) * len(one.coefficient.sweep) if one.swept else 0)
+        """How many samples a method's models answer."""
+        return self.samples(False) + (self.samples(True) * len(_coefficient(one).sweep) if one.swept else 0)
 
     def _samples(self, validation: bool) -> int:
-        """Of all tasks' test or validation splits together; 1 where one cannot be loaded, which the rows will tell."""
+        """Samples of all tasks' test or validation splits; 1 if one cannot be loaded, which scoring then reports."""
         try:
-            return sum(len(exam.split) for exam in self._exams(validation=validation).values())
+            return sum(len(each.split) for each in self._sets(validation=validation).values())
         except Exception:
             return 1
 
-    def _candidates(self, one: Method) -> list[Candidate]:
-        """The method's model; `individual` has a model a task."""
+    def _models(self, one: Method) -> list[ModelToScore]:
+        """The method's model; `individual` has one model a task."""
         if one.name == "individual":
-            return [Candidate(one.name, self.work.opened.tasks[name], (name,)) for name in self.tasks]
-        return [Candidate(one.name, Checkpoint(merged_file(self.work.folder, one.name)), self.tasks)]
+            return [ModelToScore(one.name, self.work.opened.tasks[name], (name,)) for name in self.tasks]
+        return [ModelToScore(one.name, Checkpoint(merged_file(self.work.folder, one.name)), self.tasks)]
 
-    def _exams(self, *, validation: bool = False) -> dict[str, Exam]:
+    def _sets(self, *, validation: bool = False) -> dict[str, EvaluationSet]:
         found = {}
         for name in self.tasks:
             data = self._data(name)
             split = self.split(name, data.validation_split if validation else data.split)
-            found[name] = Exam(split, self.heads[name], data)
+            found[name] = EvaluationSet(split, self.heads[name], data)
         return found
 
-    def _answers(self, candidates: Sequence[Candidate], exams: Mapping[str, Exam]) -> list[dict[str, Answers]]:
+    def _answers(self, models: Sequence[ModelToScore], sets: Mapping[str, EvaluationSet]) -> list[dict[str, Answers]]:
         work = self.work
         return answer(
-            work.opened.model, candidates, exams, work.device, should_stop=work.should_stop, told=self.scored.add
+            work.opened.model, models, sets, work.device, should_stop=work.should_stop, report=self.scored.add
         )
 
     def _data(self, task: str) -> Any:
         return self.work.spec.zoo.task(task).data
 
     def _split(self, task: str, split: str) -> Split:
-        found = load_split(self.work.opened.zoo.task(task), split, self.work.opened.model.transform)
-        notes = [found.skipped, samples_note(found, found.spread(COUNT))]
+        loaded = load_split(self.work.opened.zoo.task(task), split, self.work.opened.model.transform)
+        notes = [loaded.skipped, samples_note(loaded, loaded.spread(COUNT))]
         self.data_notes[task, split] = " ".join(note for note in notes if note is not None)
-        for note in (*notes, None if self.heads[task].causal else found.note):
+        for note in (*notes, None if self.heads[task].causal else loaded.note):
             if note is not None:
                 tell_on_stderr(f"task {task!r}, split {split!r}: {note}")
-        return found
+        return loaded

@@ -1,4 +1,4 @@
-"""Construct the units of a run: events into the store, anchors into files."""
+"""Construct the units of a run: write each step's numbers to the store and the anchors to files."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -34,19 +34,19 @@ from fda.store.records import UNCHANGED
 from fda.store.store import UnitKey
 from fda.zoos.hub import tell_on_stderr
 
-REAL_SAMPLES = 64  # samples whose block inputs stand for "real data"
+REAL_SAMPLES = 64  # samples whose block inputs serve as "real data"
 
 
 def construct_units(work: Work) -> None:
-    """Construct every unit that is not finished. A unit is finished when its row says so and its file is as it was written.
+    """Construct every unfinished unit. A unit is finished if its row is done and its file has not changed since.
 
-    A unit whose task left the block unchanged is finished without a file: its row says why.
+    A unit whose task did not change the block is done without a file; its row says why.
     """
     store, run_id = work.store, work.run_id
     units = [UnitKey("construct", task, block.index) for task in work.spec.tasks for block in work.blocks]
-    store.add_units(run_id, [(key, work.spec.construction.steps) for key in units])
+    store.add_units(run_id, [(key, work.construction.steps) for key in units])
     todo = unfinished_units(work, units)
-    settings, model = work.spec.construction, work.opened.model
+    settings, model = work.construction, work.opened.model
     if todo and model.token_source and settings.tokens is None:
         tell_on_stderr(f"anchors have {model.tokens} tokens: {model.token_source}")
     real = {task: real_inputs(work, task) for task in dict.fromkeys(key.name for key in todo)}
@@ -55,13 +55,13 @@ def construct_units(work: Work) -> None:
     def piece(keys: Sequence[UnitKey]) -> Callable[[Callable[[], bool]], None]:
         return lambda stop: _construct_batch(work, keys, real, steps, stop)
 
-    with sdpa_kernel(SDPBackend.MATH):  # a switch of the whole process, so it is set before the lanes and stays
+    with sdpa_kernel(SDPBackend.MATH):  # process-wide, so it must be set before the lanes start
         pieces = [piece(keys) for keys in batches(todo, steps.together)]
         run_lanes(pieces, work.device, work.should_stop, lanes=steps.lanes)
 
 
 def unfinished_units(work: Work, keys: Sequence[UnitKey]) -> list[UnitKey]:
-    """The units that are not done, or whose anchors file is missing or damaged. Unchanged units have no file."""
+    """Units that are not done or whose anchors file is missing or damaged. Unchanged units need no file."""
     done = {unit.key: unit for unit in work.store.units(work.run_id, "construct") if unit.state == "done"}
     return [
         key
@@ -71,32 +71,31 @@ def unfinished_units(work: Work, keys: Sequence[UnitKey]) -> list[UnitKey]:
 
 
 def skip_unchanged(work: Work, key: UnitKey, base: Parameters, finetuned: Parameters) -> None:
-    """Mark a unit without live tensors as done, without anchors: adaptation leaves the task out of the block."""
+    """Mark a unit without live tensors as done without anchors; adaptation then skips the task in this block."""
     moved = any(not torch.equal(tensor, finetuned[name]) for name, tensor in base.items())
     why = "moved only tensors that its output does not depend on" if moved else "left it as it is in the base"
     message = f"{UNCHANGED}: task {key.name!r} {why}, so block {key.block} has no anchors of it."
-    work.store.reset_unit(work.run_id, key)
-    work.store.update_unit(work.run_id, key, state="done", step=0, seconds=0.0, message=message)
+    work.store.reset_unit(work.run_id, key, state="done", step=0, seconds=0.0, message=message)
 
 
 def batches(units: Sequence[UnitKey], most: int) -> list[list[UnitKey]]:
-    """Units in batches of at most so many, each of one block; each alone, in their order, if `most` is 1."""
+    """Group units of the same block into batches of at most `most`. With `most` = 1 the order of the units stays."""
     if most == 1:
         return [[key] for key in units]
-    found: dict[int, list[list[UnitKey]]] = {}
+    by_block: dict[int, list[list[UnitKey]]] = {}
     for key in units:
-        of_block = found.setdefault(key.block, [[]])
+        of_block = by_block.setdefault(key.block, [[]])
         if len(of_block[-1]) == most:
             of_block.append([])
         of_block[-1].append(key)
-    return [batch for of_block in found.values() for batch in of_block]
+    return [batch for of_block in by_block.values() for batch in of_block]
 
 
 def real_inputs(work: Work, task: str) -> RealBlockInputs | None:
-    """By block, the inputs that samples of the task give it in the finetuned model; None without data.
+    """The inputs that real samples of the task give each block of its finetuned model; None if the task has no data.
 
-    Samples come from the training split if the zoo names one, else from validation, else from the test split; they are kept
-    in the run's folder to be shown.
+    The samples come from the first split that the zoo names among train, validation and test. Copies of them go to the run's
+    folder for display.
     """
     data = work.spec.zoo.task(task).data
     if data is None:
@@ -115,7 +114,7 @@ def measures_of(
     real: RealBlockInputs | None,
     steps: tuple[int, ...],
 ) -> Measures:
-    """The unit's recorder, at these steps. Its merged model, which real inputs need, is task arithmetic at the usual λ."""
+    """The unit's recorder at these steps. With real inputs it also needs a merged model: task arithmetic at the default λ."""
     merged: dict[str, Tensor] = {}
     if real is not None:
         scale = METHODS["ta"].defaults["scale"]
@@ -139,25 +138,25 @@ def measures_of(
 
 @dataclass
 class _Record:
-    """What the store and the folder are told of one unit while it is constructed."""
+    """Writes one unit's progress to the store and its anchors to a file."""
 
     work: Work
     key: UnitKey
     measures: Measures
     live: tuple[str, ...]
-    own: dict[str, object]  # what its file says beside the settings
+    metadata: dict[str, object]  # of its file, beside the settings
     rows: list[tuple[str, int, float]] = field(default_factory=list)
-    last: Step | None = None
+    step: int = 0  # number of finished steps
+    seconds: float = 0.0
     done: bool = False
 
     def begin(self) -> None:
-        self.reset()
-        self._update(state="running", step=0, steps=self.work.spec.construction.steps)
+        self.reset(state="running", steps=self.work.construction.steps)
 
-    def reset(self) -> None:
-        """As if it had never been begun, unless it is finished."""
+    def reset(self, **columns: object) -> None:
+        """Make the unit pending, without numbers, unless it is finished."""
         if not self.done:
-            self.work.store.reset_unit(self.work.run_id, self.key)
+            self.work.store.reset_unit(self.work.run_id, self.key, **columns)
 
     def take(self, event: Event) -> None:
         if isinstance(event, Snapshot):
@@ -168,7 +167,7 @@ class _Record:
             self._finish(event)
 
     def _step(self, event: Step) -> None:
-        self.last = event
+        self.step, self.seconds = event.step + 1, event.seconds
         self.rows += [
             (ANGLE_LOSS.key, event.step, event.angle_loss),
             ("learning_rate", event.step, event.learning_rate),
@@ -176,23 +175,18 @@ class _Record:
         if event.step in self.measures.steps:
             self.rows += self.measures.cosines(event.step, self.live, event.cosines)
         if len(self.rows) >= 20:
-            self._write()
-            self._update(step=event.step + 1, loss=event.angle_loss, seconds=event.seconds)
+            self._write(step=self.step, loss=event.angle_loss, seconds=self.seconds)
 
     def _finish(self, event: Constructed) -> None:
-        self.rows += self.measures.cosines(self.work.spec.construction.steps, event.live, event.cosines)
-        self._write()
-        save_anchors(self.work, self.key, event, **self.own)
-        step, seconds = self.last.step + 1, self.last.seconds
-        self._update(state="done", step=step, loss=event.angle_loss, best_step=event.step, seconds=seconds)
+        self.rows += self.measures.cosines(self.work.construction.steps, event.live, event.cosines)
+        save_anchors(self.work, self.key, event, **self.metadata)  # first: the unit is done once its file is whole
+        loss, best = event.angle_loss, event.step
+        self._write(state="done", step=self.step, seconds=self.seconds, loss=loss, best_step=best)
         self.done = True
 
-    def _write(self) -> None:
-        self.work.store.add_scalars(self.work.run_id, self.key, self.rows)
+    def _write(self, **columns: object) -> None:
+        self.work.store.add_scalars(self.work.run_id, self.key, self.rows, **columns)
         self.rows = []
-
-    def _update(self, **columns: object) -> None:
-        self.work.store.update_unit(self.work.run_id, self.key, **columns)
 
 
 def _construct_batch(
@@ -203,10 +197,14 @@ def _construct_batch(
     should_stop: Callable[[], bool],
 ) -> None:
     """Construct units of one block; those with the same live tensors together."""
-    settings, opened, device = work.spec.construction, work.opened, work.device
+    settings, opened, device = work.construction, work.opened, work.device
     block = opened.model.blocks[keys[0].block].copy()
     base = block.of(opened.base, device)
-    alike: dict[tuple[str, ...], list[tuple[_Record, Parameters]]] = {}
+
+    def seed_of(key: UnitKey) -> int:
+        return unit_seed(settings.seed, key.name, key.block)
+
+    same_live: dict[tuple[str, ...], list[tuple[_Record, Parameters]]] = {}
     for key in keys:
         finetuned = block.of(opened.tasks[key.name], device)
         live = checked_live_tensors(block, base, finetuned)
@@ -214,20 +212,19 @@ def _construct_batch(
             skip_unchanged(work, key, base, finetuned)
             continue
         measures = measures_of(work, key, block, base, finetuned, real[key.name], spaced_steps(settings.steps))
-        seed = unit_seed(settings.seed, key.name, key.block)
-        own = {"arithmetic": steps.arithmetic, "seed": settings.seed, "unit_seed": seed}
-        alike.setdefault(live, []).append((_Record(work, key, measures, live, own), finetuned))
-    for live, some in alike.items():
-        records = [record for record, _ in some]
+        metadata = {"arithmetic": steps.arithmetic, "seed": settings.seed, "unit_seed": seed_of(key)}
+        same_live.setdefault(live, []).append((_Record(work, key, measures, live, metadata), finetuned))
+    for live, batch in same_live.items():
+        records = [record for record, _ in batch]
         for record in records:
             record.begin()
-        for place, event in construct_together(
+        for index, event in construct_together(
             block,
             base,
-            [finetuned for _, finetuned in some],
+            [finetuned for _, finetuned in batch],
             settings,
             live=live,
-            seeds=[record.own["unit_seed"] for record in records],
+            seeds=[seed_of(record.key) for record in records],
             snapshot_steps=spaced_steps(settings.steps),
             make_step=steps.make,
         ):
@@ -235,12 +232,12 @@ def _construct_batch(
                 for record in records:
                     record.reset()
                 raise Stopped
-            records[place].take(event)
+            records[index].take(event)
 
 
-def save_anchors(work: Work, key: UnitKey, result: Constructed, **own: object) -> None:
-    """Write a unit's anchors with what ties them to their checkpoints and settings; `own` is what else is known of them."""
-    settings, opened = work.spec.construction, work.opened
+def save_anchors(work: Work, key: UnitKey, result: Constructed, **metadata: object) -> None:
+    """Write a unit's anchors; the file's metadata names their checkpoints and settings and includes `metadata`."""
+    settings, opened = work.construction, work.opened
     path = anchors_file(work.folder, key.name, key.block)
     save_tensors(
         path,
@@ -255,7 +252,7 @@ def save_anchors(work: Work, key: UnitKey, result: Constructed, **own: object) -
             "live_tensors": ",".join(result.live),
             "base_fingerprint": opened.base.fingerprint,
             "checkpoint_fingerprint": opened.tasks[key.name].fingerprint,
-            **own,
+            **metadata,
         },
     )
     work.keep(path)

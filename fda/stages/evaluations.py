@@ -1,7 +1,7 @@
-"""Answers that were computed once are kept in FDA_HOME, by everything that they depend on, and never computed again.
+"""A cache of answers in FDA_HOME/cache/answers, keyed by everything that they depend on.
 
-So a resumed run goes on where it was, and a model that two runs share (the pretrained, the individual ones) is scored once.
-Of a split that is not answered whole, the answers so far lie in a folder of parts, a file a part.
+A resumed run continues where it stopped, and models that runs share (pretrained, individual) are scored once. A partly answered
+split has a folder of parts, one file each.
 """
 
 import hashlib
@@ -27,7 +27,7 @@ NAME = "answers"
 def answers_file(
     model: Model, weights: Weights | Mapping[str, Tensor], head: TaskHead, split: Split, data: TaskData, device: str
 ) -> Path | None:
-    """Where these answers are kept; None for weights that have no fingerprint, being in no file."""
+    """The cache file of these answers; None for weights in memory, which have no fingerprint."""
     if not isinstance(weights, Weights):
         return None
     parts = (
@@ -41,8 +41,8 @@ def answers_file(
         metric_name(data, causal=head.causal),
         device.split(":")[0],
     )
-    named = hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]
-    return fda_home() / "cache" / "answers" / f"{named}.safetensors"
+    key = hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]
+    return fda_home() / "cache" / "answers" / f"{key}.safetensors"
 
 
 def read_kept(path: Path | None) -> Answers | None:
@@ -55,12 +55,12 @@ def keep(path: Path | None, answers: Answers) -> None:
 
 
 def part_file(path: Path | None, start: int) -> Path | None:
-    """Where the part that begins with this sample of the split is kept until all of it is."""
+    """The file of the part that begins with sample `start` of the split."""
     return None if path is None else path.with_suffix(".parts") / f"{start}.safetensors"
 
 
 def keep_whole(path: Path | None, answers: Answers) -> None:
-    """Keep the answers of a whole split, in place of its parts."""
+    """Cache the answers of a whole split and delete its parts."""
     keep(path, answers)
     if path is not None:
         shutil.rmtree(path.with_suffix(".parts"), ignore_errors=True)

@@ -1,4 +1,4 @@
-"""The work of one run, from its spec to its numbers in the store. Runs inside a worker; knows no process and no page."""
+"""Carry out one run, from its spec to its numbers in the store. Runs inside a worker; knows no process and no page."""
 
 from collections.abc import Callable
 
@@ -21,7 +21,7 @@ __all__ = ["Stopped", "check_spec", "execute"]
 
 
 def execute(store: Store, run_id: str, should_stop: Callable[[], bool]) -> None:
-    """Construct (or import), compare and look at the landscape as the run's spec asks, leaving out what is already done.
+    """Construct (or import), compare and compute the landscape as the spec says, skipping finished work.
 
     Raises Stopped as soon as `should_stop()` is true, and UserError for a request that cannot be carried out.
     """
@@ -41,18 +41,18 @@ def execute(store: Store, run_id: str, should_stop: Callable[[], bool]) -> None:
 
 
 def check_spec(spec: RunSpec, opened: OpenZoo) -> None:
-    """UserError if the spec names a block that the model lacks an engine that does not work, or if a number is not finite."""
-    if spec.engine == "ray":  # stored before it was refused
+    """UserError if the spec names a missing block or the engine ray, or if a checkpoint holds NaN or infinity."""
+    if spec.engine == "ray":  # only in runs stored before requests refused it
         raise UserError("the run asks for the engine ray, which does not work yet: start it again without --engine.")
     count = len(opened.model.blocks)
-    wrong = [block for block in spec.blocks if not 0 <= block < count]
-    if wrong:
-        raise UserError(f"there is no block {wrong[0]}: this model has blocks 0 to {count - 1}.")
+    missing = [block for block in spec.blocks if not 0 <= block < count]
+    if missing:
+        raise UserError(f"there is no block {missing[0]}: this model has blocks 0 to {count - 1}.")
     require_finite(opened)
 
 
 def resolve_device(name: str) -> str:
-    """`auto` becomes the best device there is; UserError for one that is not there."""
+    """Resolve `auto` to the best device of this machine; UserError for a device that it lacks."""
     if name == "auto":
         return "cuda:0" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     try:

@@ -1,6 +1,6 @@
-"""The paths of FDA adaptation: the blocks adapted as in a comparison, with their weights kept at spaced epochs.
+"""Record the paths of FDA adaptation: adapt the blocks as a comparison does and save their weights at spaced epochs.
 
-A file a block and epoch, so that memory follows the block and a resumed run goes on with the next block.
+One file a block and epoch, so memory scales with the block and a resumed run continues with the next block.
 """
 
 from collections import ChainMap
@@ -25,9 +25,9 @@ from fda.store.store import UnitKey
 
 
 def recorded_epochs(work: Work, method: str) -> tuple[int, ...]:
-    """Numbers of finished epochs at which the weights are kept, from 0 to the last, denser at the start."""
+    """The epochs after which weights are saved, from 0 to the last, denser at the beginning."""
     count = epochs(METHODS[method], adapt_settings(work.spec.zoo, work.spec.adaptation))
-    return spaced_steps(count, work.spec.landscape.snapshots)
+    return spaced_steps(count, work.landscape.snapshots)
 
 
 def adaptation_units(work: Work) -> list[tuple[UnitKey, int]]:
@@ -39,7 +39,7 @@ def adaptation_units(work: Work) -> list[tuple[UnitKey, int]]:
 
 
 def record_paths(work: Work, methods: Sequence[str]) -> None:
-    """Adapt every block by these of `FDA_PATHS`, leaving out what is already recorded."""
+    """Adapt every block by these methods of `FDA_PATHS`, skipping recorded blocks."""
     run_lanes(
         [_piece(work, method, block.copy()) for method in methods for block in work.blocks],
         work.device,
@@ -48,9 +48,10 @@ def record_paths(work: Work, methods: Sequence[str]) -> None:
 
 
 def weights_after(work: Work, method: str, epoch: int) -> Weights:
-    """The tensors inside the blocks after so many epochs, by their names in the checkpoint, read when asked for."""
+    """The blocks' tensors after `epoch` epochs, by their names in the checkpoint, read lazily."""
     files = [snapshot_file(work.folder, method, block.index, epoch) for block in work.blocks]
-    return ChainMap(*map(Checkpoint, files))
+    # typeshed asks for mutable mappings, but ChainMap reads the ones it chains
+    return ChainMap(*map(Checkpoint, files))  # pyright: ignore[reportArgumentType]
 
 
 def _piece(work: Work, method: str, block: Block) -> Callable[[Callable[[], bool]], None]:
@@ -72,14 +73,13 @@ def _piece(work: Work, method: str, block: Block) -> Callable[[Callable[[], bool
             work.is_whole(snapshot_file(work.folder, method, block.index, epoch)) for epoch in kept
         ):
             return
-        anchors = anchors_of(work.store, work.spec.anchors_run, work.opened, work.spec.tasks, block.index, work.device)
+        anchors = anchors_of(work.store, work.anchors_run, work.opened, work.spec.tasks, block.index, work.device)
         start = start_of(work, METHODS[method], None, block)
-        for epoch in (
-            kept[:1] if any(x is not None for x in anchors) else kept[:-1]
-        ):  # an unchanged block stays as it is
+        changes = any(x is not None for x in anchors)  # else the block stays at its start
+        for epoch in kept[:1] if changes else kept[:-1]:
             keep(epoch, start)
         settings = adapt_settings(work.spec.zoo, work.spec.adaptation)
         end = adapt_block(work, METHODS[method], settings, None, anchors, block, should_stop, seen=seen)
-        keep(kept[-1], end)  # last: this file says that the block is finished
+        keep(kept[-1], end)  # last, because this file marks the block as finished
 
     return adapt

@@ -1,7 +1,7 @@
-"""Loss and accuracy of any weights on samples of every task. Which weights, and where the numbers go, is left to the caller.
+"""Loss and accuracy of given weights on samples of every task.
 
-The loss is the cross-entropy with each task's own head (the squared error where it gives a number; of next tokens, the mean
-over tokens); accuracy is each task's metric; tensors outside the blocks stay the pretrained model's.
+The loss is the cross-entropy with each task's head (squared error for regression; for language models the mean over next
+tokens). Accuracy is each task's metric. Tensors outside the blocks stay pretrained.
 """
 
 import threading
@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 from fda.architectures.model import Model
-from fda.architectures.transforms import Batch
+from fda.architectures.transforms import Batch, TextBatch
+from fda.errors import UserError
 from fda.stages.work import Work
 from fda.tasks.data import load_split
 from fda.tasks.evaluate import next_tokens
@@ -25,7 +26,7 @@ BATCH = 256
 
 @dataclass(frozen=True)
 class Samples:
-    """Of one task, on the device: what is prepared of n samples, in batches, labels (n,), its head, and its metric."""
+    """n prepared samples of one task on the device, in batches, with labels (n,), the task's head and its metric."""
 
     task: str
     batches: tuple[Batch, ...]
@@ -35,41 +36,44 @@ class Samples:
 
 
 def load_samples(work: Work) -> list[Samples]:
-    """`samples` of every task, spread over the split that the settings mean. UserError as `load_split` and `load_head`."""
-    settings, found = work.spec.landscape, []
+    """The samples of every task, spread over the chosen split. UserError as `load_split` and `task_head`."""
+    settings, samples = work.landscape, []
     for name in work.spec.tasks:
         task = work.spec.zoo.task(name)
         split = load_split(task, split_of(work, name), work.opened.model.transform)
-        places, head = split.spread(settings.samples), task_head(work.opened, name).to(work.device)
-        metric = metric_name(task.data, causal=head.causal)
-        metric = "token_accuracy" if head.causal else metric  # writing answers at every point of a plane takes too long
-        batches = [split.at(places[at : at + BATCH]).to(work.device) for at in range(0, len(places), BATCH)]
-        found.append(Samples(name, tuple(batches), split.labels()[places].to(work.device), head, metric))
+        indices, head = split.spread(settings.samples), task_head(work.opened, name).to(work.device)
+        metric = metric_name(work.data(name), causal=head.causal)
+        metric = "token_accuracy" if head.causal else metric  # generating answers at every point takes too long
+        batches = [split.at(indices[at : at + BATCH]).to(work.device) for at in range(0, len(indices), BATCH)]
+        samples.append(Samples(name, tuple(batches), split.labels()[indices].to(work.device), head, metric))
         work.pulse()
-    return found
+    return samples
 
 
 def split_kind(work: Work) -> str:
-    """`validation` or `test`, the same for all tasks."""
-    asked = work.spec.landscape.split
-    if asked != "auto":
-        return asked
-    named = all(work.spec.zoo.task(name).data.validation_split for name in work.spec.tasks)
-    return "validation" if named else "test"
+    """`validation` or `test`, the same for all tasks; `auto` means validation if every task has such a split."""
+    requested = work.landscape.split
+    if requested != "auto":
+        return requested
+    all_have = all(work.data(name).validation_split for name in work.spec.tasks)
+    return "validation" if all_have else "test"
 
 
 def split_of(work: Work, task: str) -> str:
-    data = work.spec.zoo.task(task).data
-    return data.validation_split if split_kind(work) == "validation" else data.split
+    data = work.data(task)
+    split = data.validation_split if split_kind(work) == "validation" else data.split
+    if split is None:
+        raise UserError(f"task {task!r} has no validation split: name one in the zoo file, or choose --split test.")
+    return split
 
 
 class Scorer:
-    """Scores weights in a module of its own in each thread."""
+    """Scores weights; each thread loads them into a module of its own."""
 
     def __init__(self, work: Work, samples: list[Samples]) -> None:
         self.work, self.samples = work, samples
         self.names = [block.prefix + name for block in work.blocks for name in block.names]
-        self._own = threading.local()
+        self._thread = threading.local()
 
     @torch.no_grad()
     def score(self, weights: Callable[[str], Tensor], pulse: Callable[[], None]) -> dict[str, float]:
@@ -78,50 +82,55 @@ class Scorer:
         `pulse` is called after each batch and may raise to stop.
         """
         model = self._model()
-        own = model.module.state_dict()
+        tensors = model.module.state_dict()
         for name in self.names:
-            own[name].copy_(weights(name))
+            tensors[name].copy_(weights(name))
         losses, scores = [], []
-        for one, head in zip(self.samples, self._own.heads, strict=True):
+        for of_task, head in zip(self.samples, self._thread.heads, strict=True):
             parts = []
-            for batch in one.batches:
+            for batch in of_task.batches:
                 logits = head.answer(model, batch)
-                parts.append(next_tokens(logits, batch) if one.head.causal else (logits,))
+                parts.append(
+                    next_tokens(logits, batch) if isinstance(batch, TextBatch) and of_task.head.causal else (logits,)
+                )
                 pulse()
-            loss, score = _loss_and_score(one, [torch.cat(part) for part in zip(*parts, strict=True)])
+            loss, score = _loss_and_score(of_task, [torch.cat(part) for part in zip(*parts, strict=True)])
             losses.append(loss)
             scores.append(score)
-        found = {}
+        result = {}
         for metric, values in (("loss", losses), ("accuracy", scores)):
             numbers = torch.stack(values).double().tolist()  # one transfer from the device
-            found[metric] = sum(numbers) / len(numbers)
-            found |= {f"{metric}/{one.task}": value for one, value in zip(self.samples, numbers, strict=True)}
-        return found
+            result[metric] = sum(numbers) / len(numbers)
+            result |= {f"{metric}/{of_task.task}": value for of_task, value in zip(self.samples, numbers, strict=True)}
+        return result
 
     def _model(self) -> Model:
-        """This thread's copy, with the pretrained weights outside the blocks."""
-        if not hasattr(self._own, "model"):
+        """This thread's copy of the model, with pretrained weights."""
+        if not hasattr(self._thread, "model"):
             shared = self.work.opened.model
-            model = replace(shared, module=deepcopy(shared.module))
+            # every subclass of Model is a dataclass
+            model = replace(shared, module=deepcopy(shared.module))  # pyright: ignore[reportArgumentType]
             model.load(self.work.opened.base)
             model.to(self.work.device)
-            self._own.model = model
-            self._own.heads = [one.head.to(self.work.device) for one in self.samples]
-        return self._own.model
+            self._thread.model = model
+            self._thread.heads = [of_task.head.to(self.work.device) for of_task in self.samples]
+        return self._thread.model
 
 
-def _loss_and_score(one: Samples, given: list[Tensor]) -> tuple[Tensor, Tensor]:
-    """Two scalars on the device, from logits (n, classes), or of a language model from `next_tokens`."""
-    if one.head.causal:
+def _loss_and_score(samples: Samples, given: list[Tensor]) -> tuple[Tensor, Tensor]:
+    """(loss, score), scalars on the device. `given`: logits (n, classes), or for language models what `next_tokens` returns."""
+    if samples.head.causal:
         right, tokens, loss = given
         return loss.sum() / tokens.sum(), right.sum() / tokens.sum()
     (logits,) = given
-    if one.metric == "pearson":
-        loss = torch.nn.functional.mse_loss(logits[:, 0], one.labels.float())
-        return loss, torch.tensor(METRICS["pearson"].of(logits[:, 0].cpu().numpy(), one.labels.cpu().numpy())).to(loss)
-    loss, predicted = torch.nn.functional.cross_entropy(logits, one.labels), logits.argmax(dim=-1)
-    if not logits.isfinite().all():  # a point of the plane too far out: it has no accuracy either
+    if samples.metric == "pearson":
+        loss = torch.nn.functional.mse_loss(logits[:, 0], samples.labels.float())
+        score = METRICS["pearson"].of(logits[:, 0].cpu().numpy(), samples.labels.cpu().numpy())
+        return loss, torch.tensor(score).to(loss)
+    loss, predicted = torch.nn.functional.cross_entropy(logits, samples.labels), logits.argmax(dim=-1)
+    if not logits.isfinite().all():  # a point too far out has no accuracy
         return loss, torch.full_like(loss, torch.nan)
-    if one.metric == "accuracy":
-        return loss, (predicted == one.labels).float().mean()
-    return loss, torch.tensor(METRICS[one.metric].of(predicted.cpu().numpy(), one.labels.cpu().numpy())).to(loss)
+    if samples.metric == "accuracy":
+        return loss, (predicted == samples.labels).float().mean()
+    score = METRICS[samples.metric].of(predicted.cpu().numpy(), samples.labels.cpu().numpy())
+    return loss, torch.tensor(score).to(loss)

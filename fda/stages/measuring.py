@@ -1,12 +1,12 @@
-"""What is recorded of a unit's anchors beside the loss, at the steps of its snapshots: the paper's figures 3, 4 and 5.
+"""Record measures of a unit's anchors at its snapshot steps, for the paper's figures 3, 4 and 5.
 
   always            snapshot `spectrum`; scalars `effective_rank`, `tail_energy`, `cosine/TENSOR` of each live tensor
   with real inputs  snapshots `similarity_by_share` (at 2, 4 … 100 % of d) and `angles` (at 20 %)
-                    scalars `similarity` (at 20 %), and at some steps `projection_energy` and `projection_energy_merged`;
-                    once, the same of a held-out batch of real inputs, ending in `_real`
-  at the last step  snapshots `map` (n + m, 2) and `nearest` (n, 5, 2: place, cosine), flattened
+                    scalars `similarity` (at 20 %); at every fourth snapshot `projection_energy` and
+                    `projection_energy_merged`; once, both for a held-out batch of real inputs, ending in `_real`
+  at the last step  snapshots `map` (n + m, 2) and `nearest` (n, 5, 2: index, cosine), flattened
 
-Only reads: anchors come out the same with and without it. The measures themselves are in `fda.analysis`.
+Measuring does not change the anchors. `fda.analysis` computes the measures.
 """
 
 from collections.abc import Iterable, Sequence
@@ -41,18 +41,17 @@ from fda.settings import AdaptSettings
 from fda.store.store import Store, UnitKey
 
 CONE = 6  # batches of real inputs whose updates span the cone; one more is held out
-PROJECTED = 4  # projection energy at every fourth snapshot, for each costs two passes through the block
-MOST_CONE_BYTES = 2**29  # beyond this the cone is left out, as for the MLP of a 13-billion-parameter model
+PROJECTED = 4  # projection energy at every fourth snapshot only, since each costs two passes through the block
+MOST_CONE_BYTES = 2**29  # no cone for larger blocks, such as the MLP of a 13-billion-parameter model
 
 Scalars = list[tuple[str, int, float]]
 
 
 @dataclass
 class Measures:
-    """The recorder of one unit. `real`: real block inputs (m, tokens, d) on the unit's device, or None.
+    """Records one unit. `real`: real block inputs (m, tokens, d) on the unit's device, or None.
 
-    `merged`: the block's tensors of the merged model at which projection energy is taken a second time; not used without
-    real inputs.
+    `merged`: the merged model's tensors of the block, for `projection_energy_merged`; unused without real inputs.
     """
 
     store: Store
@@ -69,9 +68,9 @@ class Measures:
     _cones: dict[str, Tensor] = field(default_factory=dict, repr=False)
 
     def at(self, event: Snapshot) -> None:
-        """Record what a snapshot shows."""
+        """Measure a snapshot's anchors and write the numbers."""
         step, anchors = event.step, event.anchors
-        spectrum, own = decomposed(anchors)
+        spectrum, axes = decomposed(anchors)
         width = anchors.shape[-1]
         rows: Scalars = [
             (EFFECTIVE_RANK.key, step, effective_rank(spectrum)),
@@ -79,37 +78,37 @@ class Measures:
         ]
         self._snapshot(step, SPECTRUM.key, spectrum)
         if self.real is not None:
-            rows += self._alignment(step, own)
-            rows += self._projection(step, anchors)
+            rows += self._alignment(step, axes, self.real)
+            rows += self._projection(step, anchors, self.real)
             if step == self.steps[-1] and len(self.real) >= NEAREST:
-                self._neighbours(step, anchors)
+                self._neighbours(step, anchors, self.real)
         self.store.add_scalars(self.run_id, self.key, rows)
 
     def cosines(self, step: int, live: Iterable[str], cosines: Iterable[float]) -> Scalars:
-        """Rows of the cosine of the induced gradient with the task vector, tensor by tensor."""
+        """Rows of the cosine between induced gradient and task vector, one a tensor."""
         return [(f"{COSINES.key}{name}", step, value) for name, value in zip(live, cosines, strict=True)]
 
-    def _alignment(self, step: int, own: Tensor) -> Scalars:
+    def _alignment(self, step: int, axes: Tensor, real: Tensor) -> Scalars:
         if self._real_directions is None:
-            self._real_directions = decomposed(self.real)[1]
-        real, width = self._real_directions, len(own)
-        by_count = similarity_by_count(own, real)
+            self._real_directions = decomposed(real)[1]
+        real_axes, width = self._real_directions, len(axes)
+        by_count = similarity_by_count(axes, real_axes)
         counts = torch.tensor([top_count(width, share) for share in SHARES])
         self._snapshot(step, SIMILARITY_BY_SHARE.key, by_count.cpu()[counts - 1])
         k = top_count(width)
-        self._snapshot(step, ANGLES.key, principal_angles(own[:, -k:], real[:, -k:]))
+        self._snapshot(step, ANGLES.key, principal_angles(axes[:, -k:], real_axes[:, -k:]))
         return [(SIMILARITY.key, step, float(by_count[k - 1]))]
 
-    def _projection(self, step: int, anchors: Tensor) -> Scalars:
+    def _projection(self, step: int, anchors: Tensor, real: Tensor) -> Scalars:
         entries = sum(tensor.numel() for tensor in self.base.values())
         chosen = {*self.steps[::PROJECTED], self.steps[-1]}
-        if step not in chosen or len(self.real) <= CONE or 8 * (CONE + 1) * entries > MOST_CONE_BYTES:
+        if step not in chosen or len(real) <= CONE or 8 * (CONE + 1) * entries > MOST_CONE_BYTES:
             return []
         rows: Scalars = []
         for measure, parameters in ((PROJECTION_ENERGY, self.base), (PROJECTION_ENERGY_MERGED, self.merged)):
             key = measure.key
             if key not in self._cones:
-                *batches, held_out = (self.real[start :: CONE + 1] for start in range(CONE + 1))
+                *batches, held_out = (real[start :: CONE + 1] for start in range(CONE + 1))
                 self._cones[key] = induced_cone(self.block, parameters, self.finetuned, batches, self.adaptation)
                 rows += self._energy(measure.real_key, 0, key, parameters, held_out)
             rows += self._energy(key, step, key, parameters, anchors)
@@ -117,16 +116,16 @@ class Measures:
 
     def _energy(self, name: str, step: int, cone: str, parameters: Parameters, x: Tensor) -> Scalars:
         update = induced_update(self.block, parameters, self.finetuned, x, self.adaptation)
-        if not update.any():  # anchors so large or small that the block does not feel the weights: no direction
+        if not update.any():  # anchors so extreme that the output does not depend on the weights: no direction
             return []
         return [(name, step, projection_energy(self._cones[cone], update))]
 
-    def _neighbours(self, step: int, anchors: Tensor) -> None:
-        centre = centre_of(self.real)
-        own, real = directions(anchors, centre), directions(self.real, centre)
-        places, cosines = nearest(own, real, NEAREST)
-        self._snapshot(step, PLANE_MAP.key, plane_map(own, real))
-        self._snapshot(step, NEAREST_INPUTS.key, torch.stack([places.to(cosines.dtype), cosines], dim=-1))
+    def _neighbours(self, step: int, anchors: Tensor, real: Tensor) -> None:
+        centre = centre_of(real)
+        points, real_points = directions(anchors, centre), directions(real, centre)
+        indices, cosines = nearest(points, real_points, NEAREST)
+        self._snapshot(step, PLANE_MAP.key, plane_map(points, real_points))
+        self._snapshot(step, NEAREST_INPUTS.key, torch.stack([indices.to(cosines.dtype), cosines], dim=-1))
 
     def _snapshot(self, step: int, kind: str, values: Tensor) -> None:
         self.store.add_snapshot(self.run_id, self.key, step, kind, values.cpu().numpy())

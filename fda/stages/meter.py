@@ -1,4 +1,4 @@
-"""What a piece of work costs: seconds, and peak memory on its device."""
+"""Measure the seconds and the peak memory of a piece of work."""
 
 import threading
 import time
@@ -8,7 +8,7 @@ import torch
 
 
 class Meter:
-    """Context manager. `peak_bytes` is the device's peak (cuda) or the process's largest resident size (elsewhere)."""
+    """Context manager. `peak_bytes`: the GPU's peak allocation on cuda, elsewhere the process's largest resident size."""
 
     def __init__(self, device: str) -> None:
         self.device = device

@@ -1,7 +1,7 @@
-"""Import published anchors as the units of a run: their angle loss computed anew at θ0, and measured as constructed ones are.
+"""Import published anchors as the units of a run: recompute their angle loss at θ0 and measure them like constructed ones.
 
-Which file is whose, and how they were constructed, is `fda.requests.published`; the .npy format is
-`fda.checkpoints.readers.published_anchors`.
+`fda.requests.published` maps files to units and knows how they were constructed; `fda.checkpoints.readers.published_anchors`
+reads the .npy format.
 """
 
 from collections.abc import Callable
@@ -26,26 +26,28 @@ from fda.stages.real_inputs import RealBlockInputs
 from fda.stages.work import Work
 from fda.store.store import UnitKey
 
-OTHER = "give anchors of this architecture"
+ADVICE = "give anchors of this architecture"
 
 
 def import_units(work: Work) -> None:
-    """Import every unit that is not finished. UserError for a file that is missing or does not fit its block.
+    """Import every unfinished unit. UserError for a file that is missing or does not fit its block.
 
-    A unit counts as many steps as its anchors are said to have taken, and what is measured stands at the last of them.
+    A unit has the number of steps that its anchors were constructed with; all measures are recorded at the last step.
     """
     store, run_id, spec = work.store, work.run_id, work.spec
+    if spec.published is None:
+        raise ValueError("the run imports no anchors")
     folders = task_folders(Path(spec.published), spec.tasks)
     keys = [UnitKey("construct", task, block.index) for task in spec.tasks for block in work.blocks]
     files = {key: layer_file(folders[key.name], key.block) for key in keys}
-    store.add_units(run_id, [(key, spec.construction.steps) for key in keys])
+    store.add_units(run_id, [(key, work.construction.steps) for key in keys])
     todo = unfinished_units(work, keys)
     real = {task: real_inputs(work, task) for task in dict.fromkeys(key.name for key in todo)}
 
     def piece(key: UnitKey) -> Callable[[Callable[[], bool]], None]:
         return lambda stop: _import_unit(work, key, files[key], real[key.name], stop)
 
-    with sdpa_kernel(SDPBackend.MATH):  # a switch of the whole process, so it is set before the lanes and stays
+    with sdpa_kernel(SDPBackend.MATH):  # process-wide, so it must be set before the lanes start
         run_lanes([piece(key) for key in todo], work.device, work.should_stop)
 
 
@@ -54,36 +56,33 @@ def _import_unit(
 ) -> None:
     if should_stop():
         raise Stopped
-    store, run_id, settings = work.store, work.run_id, work.spec.construction
+    store, run_id, settings = work.store, work.run_id, work.construction
     block = work.opened.model.blocks[key.block].copy()
     base, finetuned = block.of(work.opened.base, work.device), block.of(work.opened.tasks[key.name], work.device)
     steps = settings.steps
-    store.reset_unit(run_id, key)
-    store.update_unit(run_id, key, state="running", step=0, steps=steps)
+    store.reset_unit(run_id, key, state="running", steps=steps)
     x = read_published_anchors(file)
     require_fitting(x, file, block, (settings.anchors, settings.tokens), images=work.opened.model.images)
-    found = measured(block, base, finetuned, x.to(work.device), settings.distance, steps)
-    if found is None:
+    result = measured(block, base, finetuned, x.to(work.device), settings.distance, steps)
+    if result is None:
         skip_unchanged(work, key, base, finetuned)
         return
     measures = measures_of(work, key, block, base, finetuned, real, (steps,))
-    store.add_scalars(
-        run_id,
-        key,
-        [(ANGLE_LOSS.key, steps, found.angle_loss), *measures.cosines(steps, found.live, found.cosines)],
-    )
-    measures.at(Snapshot(steps, x.to(work.device), found.live))
-    save_anchors(work, key, found, source=file)
-    store.update_unit(run_id, key, state="done", step=steps, loss=found.angle_loss, best_step=steps)
+    measures.at(Snapshot(steps, x.to(work.device), result.live))
+    save_anchors(work, key, result, source=file)
+    rows = [(ANGLE_LOSS.key, steps, result.angle_loss), *measures.cosines(steps, result.live, result.cosines)]
+    store.add_scalars(run_id, key, rows, state="done", step=steps, loss=result.angle_loss, best_step=steps)
 
 
-def require_fitting(x: Tensor, file: Path, block: Block, first: tuple[int, int], *, images: bool) -> None:
-    """UserError if anchors (n, tokens, d) do not fit the block, or are of another shape than the first file's (n, tokens)."""
+def require_fitting(x: Tensor, file: Path, block: Block, first: tuple[int, int | None], *, images: bool) -> None:
+    """UserError if anchors (n, tokens, d) do not fit the block or differ in (n, tokens) from the first file."""
     count, tokens, width = x.shape
     if width != block.width:
-        raise UserError(f"{file} holds anchors of width {width}, but block {block.index} has {block.width}: {OTHER}.")
+        raise UserError(f"{file} holds anchors of width {width}, but block {block.index} has {block.width}: {ADVICE}.")
     if images and tokens != block.tokens:
-        raise UserError(f"{file} holds anchors of {tokens} tokens, but images give this model {block.tokens}: {OTHER}.")
+        raise UserError(
+            f"{file} holds anchors of {tokens} tokens, but images give this model {block.tokens}: {ADVICE}."
+        )
     if (count, tokens) != first:
         raise UserError(
             f"{file} holds {count} anchors of {tokens} tokens, where the first file holds {first[0]} of {first[1]}: "
@@ -96,9 +95,9 @@ def require_fitting(x: Tensor, file: Path, block: Block, first: tuple[int, int],
 def measured(
     block: Block, base: Parameters, finetuned: Parameters, x: Tensor, distance: Distance, steps: int
 ) -> Constructed | None:
-    """These anchors (n, tokens, d) as if construction had ended with them, their loss computed plainly at θ0.
+    """The construction result for given anchors (n, tokens, d), with the plain loss at θ0.
 
-    None if the block is unchanged. UserError if weights are not finite, or if the loss is no number.
+    None if the block is unchanged. UserError if weights are not finite or the loss is NaN.
     """
     live = checked_live_tensors(block, base, finetuned)
     if not live:
@@ -108,5 +107,5 @@ def measured(
         cosine = cosines(induced_gradient(block, base, finetuned, x, distance), task_vector, live)
     loss = (1 - cosine).mean().item()
     if loss != loss:
-        raise UserError(f"the angle loss of block {block.index} is no number on these anchors: {OTHER}.")
+        raise UserError(f"the angle loss of block {block.index} is not a number on these anchors: {ADVICE}.")
     return Constructed(x.float().cpu(), loss, tuple(cosine.tolist()), steps, live)

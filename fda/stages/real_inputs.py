@@ -1,6 +1,6 @@
-"""The inputs that real samples give each block of a finetuned model, computed once per (checkpoint, data) and kept on disk.
+"""The inputs that real samples give each block of a finetuned model, computed once per (checkpoint, data) and cached on disk.
 
-They stand for "real data" in the subspace similarity, and are what layer-wise distillation trains on.
+They are the "real data" of the subspace similarity and the training data of layer-wise distillation.
 """
 
 import hashlib
@@ -20,7 +20,7 @@ BATCH = 64  # samples a forward pass
 
 
 class RealBlockInputs:
-    """For one task: block index → (n, tokens, d) on the CPU, read when asked for."""
+    """For one task: block index → (n, tokens, d) on the CPU, read from disk on access."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -32,7 +32,8 @@ class RealBlockInputs:
 def real_block_inputs(work: Work, task: str, split: str, count: int) -> RealBlockInputs:
     """The inputs that `count` samples, spread over a split, give each block of the task's finetuned model.
 
-    Loads that model into the shared module if they are not on disk yet, so not for threads. UserError as `load_split`.
+    Not thread-safe: unless the inputs are cached, it loads the finetuned model into the shared module. UserError as
+    `load_split`.
     """
     opened = work.opened
     data = load_split(opened.zoo.task(task), split, opened.model.transform)
@@ -45,9 +46,9 @@ def real_block_inputs(work: Work, task: str, split: str, count: int) -> RealBloc
     if not all(file.is_file() for file in files):
         opened.model.load(opened.tasks[task])
         opened.model.to(work.device)
-        places, batches = data.spread(count), []
-        for start in range(0, len(places), BATCH):
-            batch = data.at(places[start : start + BATCH]).to(work.device)
+        indices, batches = data.spread(count), []
+        for start in range(0, len(indices), BATCH):
+            batch = data.at(indices[start : start + BATCH]).to(work.device)
             batches.append([x.cpu() for x in block_inputs(opened.model, batch)])
             work.pulse()
         for file, parts in zip(files, zip(*batches, strict=True), strict=True):

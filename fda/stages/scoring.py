@@ -1,8 +1,8 @@
-"""What models answer on the tasks of a run: several models in one pass over the data, each sample prepared once.
+"""Evaluates several models on the tasks of a run in one pass over the data: each sample is prepared once.
 
-Data that do not fit into memory come in pieces; every model answers a piece before the next one is read. Only one model's
-weights are in memory at a time, whatever the number of models. Of a piece, a few batches' answers at a time are kept and told.
-Merging the models is left to `compare.py`.
+Data that do not fit into memory are read in pieces, and every model answers a piece before the next one is read. Only one
+model's weights are in memory at a time. The answers to a few batches at a time are saved and reported. `compare.py` merges the
+models.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -27,8 +27,8 @@ from fda.zoos.zoo import TaskData
 
 
 @dataclass(frozen=True)
-class Exam:
-    """One task's split, the head that answers it, and what the zoo says of its data."""
+class EvaluationSet:
+    """One task's split, its head, and the entry of its data in the zoo file."""
 
     split: Split
     head: TaskHead
@@ -36,90 +36,91 @@ class Exam:
 
 
 @dataclass(frozen=True)
-class Candidate:
-    """A model and the tasks that it is asked; `owner` is the method that it belongs to."""
+class ModelToScore:
+    """A model and the tasks to score it on; `owner` is the name of its method."""
 
     owner: str
     weights: Weights | Mapping[str, Tensor]
     tasks: tuple[str, ...]
 
 
-def stay_in_memory(exams: Mapping[str, Exam]) -> bool:
-    """Whether every split is small enough to stay in memory once it is prepared: then models may come one by one."""
-    return all(exam.split.bytes <= CACHE_BYTES for exam in exams.values())
+def stay_in_memory(sets: Mapping[str, EvaluationSet]) -> bool:
+    """Whether every prepared split fits into memory, so that models can be scored one after the other."""
+    return all(evaluation.split.bytes <= CACHE_BYTES for evaluation in sets.values())
 
 
 def answer(
     model: Model,
-    candidates: Sequence[Candidate],
-    exams: Mapping[str, Exam],
+    models: Sequence[ModelToScore],
+    sets: Mapping[str, EvaluationSet],
     device: str,
     *,
     should_stop: Callable[[], bool] = lambda: False,
-    told: Callable[[Candidate, int], None] = lambda _, __: None,
+    report: Callable[[ModelToScore, int], None] = lambda _, __: None,
     limit: int | None = None,
 ) -> list[dict[str, Answers]]:
-    """Task → answers of each candidate, its tasks side by side. Answers that are kept from before are not asked for again.
+    """Task → answers, for each of `models`, whose tasks run side by side. Saved answers are reused.
 
-    `limit`: bytes of prepared samples that all tasks together hold in memory; None: splits that fit stay whole and in
-    memory, for the next call too. `told(candidate, count)` is called, by any thread, whenever a candidate has answered so many
-    samples more. Raises Stopped once `should_stop()` is true.
+    `model`: the module that the weights are loaded into. `limit`: bytes of prepared samples in memory over all tasks; None:
+    splits that fit stay whole and in memory, also for the next call. `report(scored, count)` is called by any thread when a
+    model has answered `count` more samples. Raises Stopped once `should_stop()` is true.
     """
-    sittings = [_Sitting.of(one, model, exams, device) for one in candidates]
-    for sitting in sittings:
-        for kept in sitting.found.values():
-            told(sitting.candidate, kept.count)
-    splits = {task: exam.split for task, exam in exams.items() if any(task in sitting.parts for sitting in sittings)}
+    states = [_ModelAnswers.of(scored, model, sets, device) for scored in models]
+    for state in states:
+        for saved in state.complete.values():
+            report(state.scored, saved.count)
+    splits = {task: each.split for task, each in sets.items() if any(task in state.parts for state in states)}
     for pieces in _rounds(splits, limit):
-        for sitting in sittings:
-            todo = {task: piece for task, piece in pieces.items() if task in sitting.parts}
+        for state in states:
+            todo = {task: piece for task, piece in pieces.items() if task in state.parts}
             if not todo:
                 continue
-            model.load(sitting.candidate.weights)
+            model.load(state.scored.weights)
             model.to(device)
-            _ask(model, todo, exams, device, should_stop, sitting, told)
-            for task in sitting.finish(todo, exams):
-                keep_whole(sitting.files[task], sitting.found[task])
-    return [{task: sitting.found[task] for task in sitting.candidate.tasks} for sitting in sittings]
+            _evaluate(model, todo, sets, device, should_stop, state, report)
+            for task in state.finish(todo, sets):
+                keep_whole(state.files[task], state.complete[task])
+    return [{task: state.complete[task] for task in state.scored.tasks} for state in states]
 
 
 @dataclass(frozen=True)
-class _Sitting:
-    """A candidate, where its answers are kept, those that are whole, and the parts of the others so far."""
+class _ModelAnswers:
+    """A model's answers by task: their files, the complete ones, and the parts so far of the others."""
 
-    candidate: Candidate
+    scored: ModelToScore
     files: dict[str, Path | None]
-    found: dict[str, Answers]
+    complete: dict[str, Answers]
     parts: dict[str, list[Answers]]
 
     @classmethod
-    def of(cls, one: Candidate, model: Model, exams: Mapping[str, Exam], device: str) -> "_Sitting":
+    def of(cls, scored: ModelToScore, model: Model, sets: Mapping[str, EvaluationSet], device: str) -> "_ModelAnswers":
         files = {}
-        for task in one.tasks:
-            exam = exams[task]
-            files[task] = answers_file(model, one.weights, exam.head, exam.split, exam.data, device)
-        found = {task: kept for task, path in files.items() if (kept := read_kept(path)) is not None}
-        return cls(one, files, found, {task: [] for task in one.tasks if task not in found})
+        for task in scored.tasks:
+            each = sets[task]
+            files[task] = answers_file(model, scored.weights, each.head, each.split, each.data, device)
+        complete = {task: saved for task, path in files.items() if (saved := read_kept(path)) is not None}
+        return cls(scored, files, complete, {task: [] for task in scored.tasks if task not in complete})
 
-    def finish(self, tasks: Iterable[str], exams: Mapping[str, Exam]) -> list[str]:
-        """Those of these tasks whose every sample is answered now."""
-        whole = [task for task in tasks if sum(one.count for one in self.parts[task]) == len(exams[task].split)]
-        for task in whole:
-            self.found[task] = joined(self.parts.pop(task))
-        return whole
+    def finish(self, tasks: Iterable[str], sets: Mapping[str, EvaluationSet]) -> list[str]:
+        """Join the parts of those of these tasks with an answer to every sample; returns these tasks."""
+        finished = [task for task in tasks if sum(part.count for part in self.parts[task]) == len(sets[task].split)]
+        for task in finished:
+            self.complete[task] = joined(self.parts.pop(task))
+        return finished
 
 
 def joined(parts: Sequence[Answers]) -> Answers:
     """The answers on consecutive pieces of a split as one."""
     if len(parts) == 1:
         return parts[0]
-    loss = None if parts[0].loss is None else np.concatenate([part.loss for part in parts])
+    losses = [part.loss for part in parts if part.loss is not None]
+    loss = np.concatenate(losses) if losses else None
     predicted, label = (np.concatenate([getattr(part, name) for part in parts]) for name in ("predicted", "label"))
     return Answers(predicted, label, parts[0].metric, loss)
 
 
 def _rounds(splits: Mapping[str, Split], limit: int | None) -> Iterator[dict[str, Split]]:
-    """Task → its next piece, until all splits are read. A piece is let go of before the next is read."""
+    """Task → its next piece, until all splits are read. A piece is freed before the next is read."""
     if limit is None and all(split.bytes <= CACHE_BYTES for split in splits.values()):
         yield dict(splits)
         return
@@ -128,45 +129,45 @@ def _rounds(splits: Mapping[str, Split], limit: int | None) -> Iterator[dict[str
         yield {task: piece for task, piece in zip(splits, pieces, strict=True) if piece is not None}
 
 
-def _ask(
+def _evaluate(
     model: Model,
     pieces: Mapping[str, Split],
-    exams: Mapping[str, Exam],
+    sets: Mapping[str, EvaluationSet],
     device: str,
     should_stop: Callable[[], bool],
-    sitting: _Sitting,
-    told: Callable[[Candidate, int], None],
+    state: _ModelAnswers,
+    report: Callable[[ModelToScore, int], None],
 ) -> None:
-    """Add what the weights in `model` answer on these pieces, side by side."""
+    """Add the answers of the weights in `model` on these pieces to `state`, task by task side by side."""
 
     def lane(task: str) -> Callable[[Callable[[], bool]], None]:
-        def ask(should_stop: Callable[[], bool]) -> None:
+        def evaluate_task(should_stop: Callable[[], bool]) -> None:
             def pulse() -> None:
                 if should_stop():
                     raise Stopped
 
-            exam, piece, parts = exams[task], pieces[task], sitting.parts[task]
-            before = sum(part.count for part in parts)
+            evaluation, piece, parts = sets[task], pieces[task], state.parts[task]
+            answered = sum(part.count for part in parts)
             wrong = 0
-            for places in piece.spans():
-                file = part_file(sitting.files[task], before + places.start)
+            for indices in piece.spans():
+                file = part_file(state.files[task], answered + indices.start)
                 part = read_kept(file)
-                if part is None or part.count != len(places):
+                if part is None or part.count != len(indices):
                     try:
-                        part = evaluate(model, exam.head, piece, device, pulse, exam.data, places)
+                        part = evaluate(model, evaluation.head, piece, device, pulse, evaluation.data, indices)
                     except NoNumbers as error:
                         wrong += error.samples
                         continue
-                    if len(places) < len(exam.split):
+                    if len(indices) < len(evaluation.split):
                         keep(file, part)
                 parts.append(part)
-                told(sitting.candidate, part.count)
+                report(state.scored, part.count)
             if wrong:
                 raise UserError(
-                    f"{sitting.candidate.owner}, task {task!r}: {wrong:,} of {len(piece):,} samples have a logit that is NaN "
+                    f"{state.scored.owner}, task {task!r}: {wrong:,} of {len(piece):,} samples have a logit that is NaN "
                     f"or infinite, so nothing is scored: {NO_NUMBERS}."
                 )
 
-        return ask
+        return evaluate_task
 
     run_lanes([lane(task) for task in pieces], device, should_stop)

@@ -1,4 +1,4 @@
-"""What is kept of runs: the SQLite schema and its migrations, the records it hands out, and the files in a run's folder.
+"""The store of runs: SQLite schema and migrations, the records that reads return, and the files in a run's folder.
 
 Starts no process and computes nothing with tensors.
 """

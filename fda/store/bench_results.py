@@ -1,6 +1,6 @@
-"""What a benchmark measured, kept as JSON: with its command, its moment, and the machine that it ran on.
+"""Benchmark results as JSON files in FDA_HOME/bench, each with its command, date and machine.
 
-Written by `python -m fda bench …` to FDA_HOME/bench and read by the page Speed, so torch stays out.
+`python -m fda bench …` writes them and the page Speed reads them, so this module imports no torch.
 """
 
 import json
@@ -15,18 +15,19 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from fda.atomic import write_text
 from fda.home import fda_home
 
 Kind = Literal["construct", "merge", "evaluate", "page"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
-NEWEST = 50  # results that are read: older ones stay on the disk
+NEWEST = 50  # only so many results are read; older files stay on disk
 
 
 @dataclass(frozen=True)
 class Result:
-    """One measurement. `results`: what the benchmark of this kind returns, one entry a size for `construct`.
+    """One measurement. `results`: what the benchmark of this kind returns; for `construct`, one entry a size.
 
-    `date`: seconds since the epoch. `machine`: processor, cores, memory_bytes, system, python, torch, and perhaps device.
+    `date`: seconds since the epoch. `machine`: processor, cores, memory_bytes, system, python, torch; with a GPU, also device.
     """
 
     kind: Kind
@@ -37,16 +38,16 @@ class Result:
 
 
 def new_result(kind: Kind, results: list[dict[str, Any]], device: str | None = None) -> Result:
-    """What this process measured just now, with the command it was called by; `device`: the name of a GPU."""
+    """A result of this process, dated now, with its command line. `device`: the GPU's name."""
     arguments = sys.argv[1:]
     return Result(kind, shlex.join(["python", "-m", "fda", *arguments]), time.time(), machine(device), results)
 
 
 def machine(device: str | None = None) -> dict[str, Any]:
-    """This machine in words and numbers; `device` is added where one is given."""
+    """Describe this machine; see `Result`."""
     import psutil
 
-    found = {
+    facts = {
         "processor": _processor(),
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "memory_bytes": psutil.virtual_memory().total,
@@ -54,7 +55,7 @@ def machine(device: str | None = None) -> dict[str, Any]:
         "python": platform.python_version(),
         "torch": _installed("torch"),
     }
-    return found if device is None else found | {"device": device}
+    return facts if device is None else facts | {"device": device}
 
 
 def results_folder() -> Path:
@@ -62,17 +63,10 @@ def results_folder() -> Path:
 
 
 def keep_result(result: Result) -> Path:
-    """Write it below FDA_HOME/bench, whole or not at all; where."""
-    folder = results_folder()
-    folder.mkdir(parents=True, exist_ok=True)
+    """Write a result to FDA_HOME/bench and return its path."""
     moment = time.strftime("%Y%m%d-%H%M%S", time.gmtime(result.date))
-    path = folder / f"{moment}-{result.kind}.json"
-    part = path.with_name(f".{path.name}.part")
-    try:
-        part.write_text(to_json(result) + "\n", encoding="utf-8")
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
+    path = results_folder() / f"{moment}-{result.kind}.json"
+    write_text(path, to_json(result) + "\n")
     return path
 
 
@@ -81,33 +75,33 @@ def to_json(result: Result) -> str:
 
 
 def kept_results() -> list[tuple[Path, Result]]:
-    """The newest results below FDA_HOME/bench, newest first. Files that are none are passed over."""
+    """(path, result) of the newest results in FDA_HOME/bench, newest first. Skips files that hold no valid result."""
     try:
         paths = sorted(results_folder().glob("*.json"), reverse=True)
     except OSError:
         return []
-    found = [(path, read) for path in paths[:NEWEST] if (read := _read(path)) is not None]
-    return sorted(found, key=lambda pair: pair[1].date, reverse=True)
+    results = [(path, result) for path in paths[:NEWEST] if (result := _read(path)) is not None]
+    return sorted(results, key=lambda pair: pair[1].date, reverse=True)
 
 
 def _read(path: Path) -> Result | None:
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
         result = Result(**data)
-        fits = isinstance(result.machine, Mapping) and all(isinstance(one, Mapping) for one in result.results)
+        fits = isinstance(result.machine, Mapping) and all(isinstance(entry, Mapping) for entry in result.results)
         return result if fits and result.kind in KINDS and isinstance(result.date, int | float) else None
     except (OSError, ValueError, TypeError):
         return None
 
 
 def _processor() -> str:
-    """The processor's name as Linux tells it, else as Python does."""
+    """The processor's name from /proc/cpuinfo, or from Python where that file is missing."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
         lines = []
-    named = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return named[0] if named else platform.processor() or platform.machine()
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
 
 
 def _installed(package: str) -> str | None:

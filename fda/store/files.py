@@ -1,6 +1,6 @@
-"""Files of a run: whole or not at all, with the metadata that ties them to the checkpoints they came from.
+"""Paths, writing and reading of a run's tensor files; their metadata names the checkpoints they were made from.
 
-Where they lie is asked by pages too, so torch is imported only where tensors are.
+Pages ask for the paths, so functions import torch only where they handle tensors.
 """
 
 from collections.abc import Mapping
@@ -29,13 +29,14 @@ def save_tensors(path: Path, tensors: Mapping[str, "Tensor"], metadata: Mapping[
 
 
 def adapted_file(run_dir: Path, method: str, block: int) -> Path:
-    """One block's tensors after adaptation; there until the merged file is whole."""
+    """One block's tensors after adaptation; deleted once the merged file is whole."""
     return run_dir / "adapted" / method / f"{block}.safetensors"
 
 
 def load_anchors(run_dir: Path, task: str, block: int, *, base: str, finetuned: str) -> "Tensor":
     """Anchors of a unit, (n, tokens, d). UserError if they are missing or were made from other checkpoints."""
-    from safetensors.torch import load_file, safe_open
+    from safetensors import safe_open
+    from safetensors.torch import load_file
 
     path = anchors_file(run_dir, task, block)
     if not path.is_file():
@@ -45,9 +46,9 @@ def load_anchors(run_dir: Path, task: str, block: int, *, base: str, finetuned: 
         )
     with safe_open(path, framework="pt") as file:
         metadata = file.metadata() or {}
-    for what, expected in (("base", base), ("checkpoint", finetuned)):
-        if metadata.get(f"{what}_fingerprint") != expected:
+    for source, expected in (("base", base), ("checkpoint", finetuned)):
+        if metadata.get(f"{source}_fingerprint") != expected:
             raise UserError(
-                f"{path} was made from another {what} than the zoo names now: construct the anchors of {task} again."
+                f"{path} was made from another {source} than the zoo names now: construct the anchors of {task} again."
             )
     return load_file(path)["anchors"]

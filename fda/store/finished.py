@@ -1,7 +1,7 @@
-"""Finished files of a run, known by size and SHA-256 in the store: which are as they were written, and which must be made anew.
+"""Check a run's finished files against the sizes and SHA-256 checksums in the store.
 
-Anchors, merged and adapted models, and what a landscape keeps. A file is recorded once it is whole and on the disk. Where its
-content is used its checksum is compared; a page looks at size and time of change first, and reads only what changed.
+The files are anchors, merged and adapted models, and landscape snapshots; each is recorded once it is whole and synced. Code
+that uses a file's content compares the checksum; pages compare size and mtime first and read only files that changed.
 Imports no torch.
 """
 
@@ -16,13 +16,13 @@ from fda.errors import UserError
 from fda.store.records import FileRecord, StoredRun
 from fda.store.store import Store
 
-Look = Literal["content", "changes"]
-MADE_BY_RESUME = ("anchors", "merged")  # folders whose lost files are made again in a run that is done
-LARGEST_HEADER = 100 << 20  # bytes, as the safetensors library allows
+Comparison = Literal["content", "changes"]  # by checksum, or by size and mtime first
+MADE_BY_RESUME = ("anchors", "merged")  # resuming a finished run makes lost files of these folders again
+LARGEST_HEADER = 100 << 20  # bytes, the safetensors library's limit
 
 
 def record_of(path: Path) -> FileRecord:
-    """A file's size, time of change and checksum. OSError if it cannot be read."""
+    """A file's size, mtime and checksum. OSError if it cannot be read."""
     status = path.stat()
     return FileRecord(status.st_size, status.st_mtime_ns, checksum(path))
 
@@ -38,19 +38,19 @@ def keep(store: Store, run_id: str, path: Path) -> None:
     store.add_file(run_id, path.relative_to(store.run_dir(run_id)).as_posix(), record_of(path))
 
 
-def damage(path: Path, record: FileRecord | None, look: Look = "content") -> str | None:
-    """What is wrong with a finished file, to follow its name in a sentence; None if it is as it was written.
+def damage(path: Path, record: FileRecord | None, by: Comparison = "content") -> str | None:
+    """What is wrong with a finished file, worded to follow its name in a sentence; None if it is unchanged.
 
-    Of a file without a record (an earlier version's) no more than its safetensors header is known: whether it is whole.
+    Without a record (runs of an earlier version) only the file's length is compared with its safetensors header.
     """
     try:
         status = path.stat()
         if record is None:
             return _header_damage(path, status.st_size)
         if status.st_size != record.bytes:
-            size = "is empty" if status.st_size == 0 else f"has {status.st_size:,} bytes"
-            return f"{size} instead of {record.bytes:,}"
-        if look == "changes" and status.st_mtime_ns == record.modified:
+            actual = "is empty" if status.st_size == 0 else f"has {status.st_size:,} bytes"
+            return f"{actual} instead of {record.bytes:,}"
+        if by == "changes" and status.st_mtime_ns == record.modified:
             return None
         return None if checksum(path) == record.sha256 else "is damaged: its bytes are not those that were written"
     except FileNotFoundError:
@@ -59,33 +59,33 @@ def damage(path: Path, record: FileRecord | None, look: Look = "content") -> str
         return f"cannot be read ({error.strerror})"
 
 
-def damaged_files(store: Store, run_id: str, look: Look, *, also: Callable[[str], bool] = bool) -> dict[str, str]:
-    """Path below the run's folder → what is wrong with it, for every recorded file that is not as it was written.
+def damaged_files(store: Store, run_id: str, by: Comparison, *, also: Callable[[str], bool] = bool) -> dict[str, str]:
+    """Path below the run's folder → damage, for every recorded file that has changed since it was written.
 
-    `also`: which paths to look at. A merged model that somebody removed is no damage: it can be large.
+    `also` selects the paths to check. A removed merged model is no damage: users delete them because they are large.
     """
-    folder, wrong = store.run_dir(run_id), {}
+    folder, problems = store.run_dir(run_id), {}
     for path, record in store.files(run_id).items():
-        told = damage(folder / path, record, look) if also(path) else None
-        if told is not None and not (told == "is missing" and not path.startswith("anchors/")):
-            wrong[path] = told
-    return wrong
+        problem = damage(folder / path, record, by) if also(path) else None
+        if problem is not None and not (problem == "is missing" and not path.startswith("anchors/")):
+            problems[path] = problem
+    return problems
 
 
 def files_to_make_again(store: Store, run: StoredRun) -> dict[str, str]:
-    """As `damaged_files`, by content, of those that resuming the run makes again."""
+    """`damaged_files` by content, limited to the files that resuming the run makes again."""
     return damaged_files(store, run.run_id, "content", also=lambda path: path.partition("/")[0] in MADE_BY_RESUME)
 
 
 def require_whole(store: Store, run_id: str, path: Path) -> None:
-    """UserError that names a file of the run which is not as it was written, and the way to have it made again."""
+    """UserError if a file of the run has changed since it was written; the sentence says how to make it again."""
     record = store.files(run_id).get(path.relative_to(store.run_dir(run_id)).as_posix())
-    if (told := damage(path, record)) is not None:
-        raise UserError(f"{path} {told}: `python -m fda runs resume {run_id}` makes it again.")
+    if (problem := damage(path, record)) is not None:
+        raise UserError(f"{path} {problem}: `python -m fda runs resume {run_id}` makes it again.")
 
 
 def _header_damage(path: Path, size: int) -> str | None:
-    """What is wrong with a safetensors file as far as its header tells."""
+    """What is wrong with a safetensors file, judged by its header and length."""
     if size == 0:
         return "is empty"
     with path.open("rb") as file:

@@ -1,6 +1,6 @@
-"""What a landscape run has found: where everything lies on its plane, and the numbers there.
+"""A landscape run's results: the coordinates of its models on the plane (landscape.json) and their scores (in the store).
 
-For pages and the command line, so torch-free. Written by `landscape.py`; the numbers themselves are in the store.
+`fda.stages.landscape` writes them; pages and the command line read them, so this module imports no torch.
 """
 
 from dataclasses import dataclass
@@ -21,10 +21,10 @@ MEAN = "all tasks"
 
 
 class Track(BaseModel):
-    """Models that belong together: a path in its order, or the finetuned models in the tasks' order.
+    """A series of models: a path in its order, or the finetuned models in the tasks' order.
 
-    `at`: λ of task arithmetic, finished epochs of FDA, the task's number. `a`, `b` and the `distance` from the plane are in
-    units of ‖Σ τ_i‖.
+    `at`: λ for task arithmetic, finished epochs for FDA, the task's number for finetuned models. `a`, `b` and the `distance`
+    from the plane are in units of ‖Σ τ_i‖.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -42,9 +42,9 @@ class Track(BaseModel):
 
 
 class LandscapeMap(BaseModel):
-    """The plane of a run: a of the grid's columns, b of its rows, and all tracks. `landscape.json` in the run's folder.
+    """The plane of a run, stored as `landscape.json`: `a` of the grid's columns, `b` of its rows, and all tracks.
 
-    `scale` is λ of the task arithmetic that FDA starts from; `unit` is ‖Σ τ_i‖ inside the blocks; `samples` are those scored.
+    `scale`: λ of the task arithmetic that FDA starts from. `unit`: ‖Σ τ_i‖ inside the blocks. `samples`: task → scored count.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -65,10 +65,10 @@ class LandscapeMap(BaseModel):
 
 @dataclass(frozen=True, eq=False)
 class LandscapeNumbers:
-    """`loss` and `accuracy` (0..1) of all tasks on average, or of one (`of`); NaN where not yet known.
+    """`loss` and `accuracy` (0..1), averaged over tasks or of the one named by `of`; NaN where not yet scored.
 
-    `grid`: metric → (points, points), rows by b. `tracks`: metric → track → (its points,), of the true weights, not of their
-    projections on the plane.
+    `grid`: metric → (points, points), rows by b. `tracks`: metric → track → (its points,), scored at the models' full weights,
+    not at their projections onto the plane.
     """
 
     of: str
@@ -81,7 +81,7 @@ def map_file(run_dir: Path) -> Path:
 
 
 def directions_file(run_dir: Path) -> Path:
-    """Tensors `u/NAME` and `v/NAME`: the directions of the plane, for every tensor inside the blocks."""
+    """Holds the plane's directions as tensors `u/NAME` and `v/NAME`, for every tensor NAME inside the blocks."""
     return run_dir / "landscape.safetensors"
 
 
@@ -90,7 +90,7 @@ def paths_folder(run_dir: Path) -> Path:
 
 
 def snapshot_file(run_dir: Path, method: str, block: int, epoch: int) -> Path:
-    """One block's tensors after so many epochs of adaptation; there until all recorded weights are scored."""
+    """One block's tensors after `epoch` epochs of adaptation; deleted once all recorded weights are scored."""
     return paths_folder(run_dir) / method / f"{block}-{epoch}.safetensors"
 
 
@@ -102,13 +102,12 @@ def track_key(name: str) -> UnitKey:
     return UnitKey("landscape", name)
 
 
-def save_map(run_dir: Path, found: LandscapeMap) -> None:
-    """Whole or not at all."""
-    write_text(map_file(run_dir), found.model_dump_json(indent=1) + "\n")
+def save_map(run_dir: Path, landscape: LandscapeMap) -> None:
+    write_text(map_file(run_dir), landscape.model_dump_json(indent=1) + "\n")
 
 
 def load_map(run_dir: Path) -> LandscapeMap | None:
-    """None until the run has found its plane. UserError if the file cannot be read."""
+    """The run's map; None until its plane is computed. UserError if the file is damaged."""
     path = map_file(run_dir)
     try:
         return LandscapeMap.model_validate_json(path.read_text(encoding="utf-8"))
@@ -118,13 +117,13 @@ def load_map(run_dir: Path) -> LandscapeMap | None:
         raise UserError(f"{path} is damaged: delete run {run_dir.name} and compute the landscape anew.") from None
 
 
-def read_numbers(store: Store, run_id: str, found: LandscapeMap, of: str = MEAN) -> LandscapeNumbers:
-    """Everything scored so far, of all tasks on average or of one."""
+def read_numbers(store: Store, run_id: str, landscape: LandscapeMap, of: str = MEAN) -> LandscapeNumbers:
+    """All scores so far, averaged over tasks or of the task `of`."""
     keys = {metric: metric if of == MEAN else f"{metric}/{of}" for metric in ("loss", "accuracy")}
     return LandscapeNumbers(
         of=of,
-        grid={metric: _grid_values(store, run_id, key, len(found.a)) for metric, key in keys.items()},
-        tracks={metric: _track_values(store, run_id, key, found) for metric, key in keys.items()},
+        grid={metric: _grid_values(store, run_id, key, len(landscape.a)) for metric, key in keys.items()},
+        tracks={metric: _track_values(store, run_id, key, landscape) for metric, key in keys.items()},
     )
 
 
@@ -135,8 +134,8 @@ def _grid_values(store: Store, run_id: str, key: str, points: int) -> np.ndarray
     return values.reshape(points, points)
 
 
-def _track_values(store: Store, run_id: str, key: str, found: LandscapeMap) -> dict[str, np.ndarray]:
-    values = {track.name: np.full(len(track.at), np.nan) for track in found.tracks}
+def _track_values(store: Store, run_id: str, key: str, landscape: LandscapeMap) -> dict[str, np.ndarray]:
+    values = {track.name: np.full(len(track.at), np.nan) for track in landscape.tracks}
     for unit, (steps, known) in store.scalars(run_id, key, stage="landscape", names=tuple(values), points=None).items():
         values[unit.name][steps] = known
     return values

@@ -1,8 +1,8 @@
-"""Bring a store that an earlier version wrote up to this version's schema, keeping every run.
+"""Migrate a store of an earlier version to this version's schema, keeping every run.
 
-The rule for the next change: never edit a step that was released. Change the tables in `schema.py`, raise SCHEMA_VERSION
-by one, and add to STEPS, under the version it starts from, a function that makes of the old tables what the new text makes.
-Columns go to the end of a table, where ALTER TABLE puts them. A test holds the migrated tables against the new ones.
+To change the schema: edit the tables in `schema.py`, raise SCHEMA_VERSION by one, and add to STEPS, under the version it starts
+from, a function that turns the old tables into the new ones. Never edit a released step. New columns go to the end of a table,
+where ALTER TABLE puts them. A test compares the migrated tables with the new ones.
 """
 
 import sqlite3
@@ -15,7 +15,7 @@ from fda.store.schema import SCHEMA_VERSION
 
 
 def _from_1(connection: sqlite3.Connection) -> None:
-    """Finished files have a size and a checksum; the wait for a worker is measured by a clock that nobody sets."""
+    """Add sizes and checksums of finished files, and the queueing time on a clock that users cannot set."""
     connection.execute("ALTER TABLE runs ADD COLUMN queued_clock TEXT")
     connection.execute(
         "CREATE TABLE files (run INTEGER NOT NULL, path TEXT NOT NULL, bytes INTEGER NOT NULL, "
@@ -27,16 +27,15 @@ STEPS: Mapping[int, Callable[[sqlite3.Connection], None]] = {1: _from_1}
 
 
 def migrate(connection: sqlite3.Connection, path: Path) -> None:
-    """All steps from the file's version to SCHEMA_VERSION in one transaction, or none of them.
+    """Run all steps from the file's version to SCHEMA_VERSION in one transaction. The caller holds the store's lock.
 
-    For a caller who holds the store's lock. UserError for a version that is not known, and while a worker of an earlier
-    version is at work, which could not go on.
+    UserError for an unknown version, and while a worker of the earlier version is running: it could not continue.
     """
     connection.execute("BEGIN IMMEDIATE")
     version = connection.execute("PRAGMA user_version").fetchone()[0]
     if version != SCHEMA_VERSION:
         require_known(version, path)
-        _refuse_while_at_work(connection, path)
+        _refuse_while_running(connection, path)
         for step in range(version, SCHEMA_VERSION):
             STEPS[step](connection)
         connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
@@ -44,7 +43,7 @@ def migrate(connection: sqlite3.Connection, path: Path) -> None:
 
 
 def require_known(version: int, path: Path) -> None:
-    """UserError if there is no way from this version to SCHEMA_VERSION."""
+    """UserError if no steps lead from this version to SCHEMA_VERSION."""
     if version not in STEPS and version != SCHEMA_VERSION:
         raise UserError(
             f"{path} was written by another version of fda (schema {version}, this one reads {SCHEMA_VERSION}): "
@@ -52,7 +51,7 @@ def require_known(version: int, path: Path) -> None:
         )
 
 
-def _refuse_while_at_work(connection: sqlite3.Connection, path: Path) -> None:
+def _refuse_while_running(connection: sqlite3.Connection, path: Path) -> None:
     rows = connection.execute(
         "SELECT run_id, pid, pid_started FROM runs WHERE state IN ('queued', 'running', 'stopping')"
     )

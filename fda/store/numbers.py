@@ -1,7 +1,7 @@
-"""Progress, numbers and results of a run: `units`, `scalars`, `snapshots`, `system`, `results`, `scores`, `files`.
+"""Everything a run produces: tables `units`, `scalars`, `snapshots`, `system`, `results`, `scores`, `files`.
 
-Written by workers in batches, read by pages each second, so reads take increments (`after`) and are thinned to what
-a chart can show. Leaves the runs themselves to `store.py`.
+Workers write in batches and pages read every second, so reads can be incremental (`after`) and are thinned to what a chart can
+show. `store.py` handles the runs themselves.
 """
 
 import json
@@ -32,7 +32,7 @@ class Numbers(Database):
 
     # units -----------------------------------------------------------------------------------------------------------
     def add_units(self, run_id: str, keys: Iterable[tuple[UnitKey, int]]) -> None:
-        """Add (unit, steps) in this order, pending. A unit already there keeps its state and takes the new steps."""
+        """Add pending units, as (unit, steps), in this order. An existing unit keeps its state and takes the new steps."""
         with self._writing(run_id) as (connection, run):
             connection.executemany(
                 "INSERT INTO units (run, stage, name, block, steps) VALUES (?, ?, ?, ?, ?) "
@@ -50,8 +50,9 @@ class Numbers(Database):
             ).fetchall()
         return [Unit(UnitKey(*row[:3]), *row[3:]) for row in rows]
 
-    def reset_unit(self, run_id: str, key: UnitKey) -> None:
-        """Back to pending, without its scalars and snapshots: the unit begins anew."""
+    def reset_unit(self, run_id: str, key: UnitKey, **changes: Any) -> None:
+        """Delete a unit's scalars and snapshots, make it pending, then set `changes` as `update_unit`, in one transaction."""
+        changes = _unit_columns(changes)
         with self._writing(run_id) as (connection, run):
             unit = _unit_row(connection, run, key)
             connection.execute("DELETE FROM scalars WHERE unit = ?", (unit,))
@@ -61,23 +62,18 @@ class Numbers(Database):
                 "message = NULL WHERE id = ?",
                 (unit,),
             )
+            _set_columns(connection, unit, changes)
 
     def update_unit(self, run_id: str, key: UnitKey, **changes: Any) -> None:
         """Set any of state, step, steps, loss, best_step, seconds, message; a NaN reads as None."""
-        unknown = changes.keys() - _UNIT_COLUMNS.keys()
-        if unknown:
-            raise TypeError(f"a unit has no {', '.join(sorted(unknown))}")
-        values = [None if value is None else _UNIT_COLUMNS[name](value) for name, value in changes.items()]
+        changes = _unit_columns(changes)
         with self._writing(run_id) as (connection, run):
-            unit = _unit_row(connection, run, key)
-            if changes:
-                assignments = ", ".join(f"{name} = ?" for name in changes)
-                connection.execute(f"UPDATE units SET {assignments} WHERE id = ?", (*values, unit))
+            _set_columns(connection, _unit_row(connection, run, key), changes)
 
     # scalars and snapshots -------------------------------------------------------------------------------------------
-    def add_scalars(self, run_id: str, key: UnitKey, rows: Iterable[tuple[str, int, float]]) -> None:
-        """Add (key, step, value) of one unit in one transaction; a value already there is replaced."""
-        rows = [(name, int(step), float(value)) for name, step, value in rows]
+    def add_scalars(self, run_id: str, key: UnitKey, rows: Iterable[tuple[str, int, float]], **changes: Any) -> None:
+        """Add or replace a unit's (key, step, value), and set `changes` as `update_unit`, in one transaction."""
+        rows, changes = [(name, int(step), float(value)) for name, step, value in rows], _unit_columns(changes)
         with self._writing(run_id) as (connection, run):
             unit = _unit_row(connection, run, key)
             names = sorted({name for name, _, _ in rows})
@@ -87,9 +83,10 @@ class Numbers(Database):
                 "INSERT OR REPLACE INTO scalars (unit, key, step, value) VALUES (?, ?, ?, ?)",
                 [(unit, ids[name], step, value) for name, step, value in rows],
             )
+            _set_columns(connection, unit, changes)
 
     def scalar_names(self, run_id: str, *, stage: Stage = "construct") -> list[str]:
-        """The keys, sorted, for which units of this stage have numbers."""
+        """Sorted names of the series that units of this stage have."""
         with self._reading() as connection:
             run = self._run_row(connection, run_id)
             rows = connection.execute(
@@ -110,10 +107,10 @@ class Numbers(Database):
         after: int = -1,
         points: int | None = 1500,
     ) -> dict[UnitKey, tuple[np.ndarray, np.ndarray]]:
-        """The series called `name` (say angle_loss) of each unit: (steps int64 (S,), values float64 (S,)).
+        """The series called `name`, such as angle_loss, of each unit that has it: (steps int64 (S,), values float64 (S,)).
 
-        Only steps > `after`. At most `points` a series, spikes kept (see `thin`); points=1 is the last value, which
-        costs no scan; None is everything. Units without such numbers are left out.
+        Only steps > `after`. At most `points` a series, thinned so that spikes stay (see `thin`); points=1 reads the last value
+        without a scan; None reads everything.
         """
         series = {}
         query = "SELECT step, value FROM scalars WHERE unit = ? AND key = ? AND step > ? ORDER BY step"
@@ -129,7 +126,7 @@ class Numbers(Database):
         return series
 
     def add_snapshot(self, run_id: str, key: UnitKey, step: int, kind: str, values: np.ndarray) -> None:
-        """Add one array (k,) of a unit, kept as float32; k is the same for all steps of a (unit, kind)."""
+        """Add one array (k,) of a unit, stored as float32; k is the same for all steps of a (unit, kind)."""
         data = np.ascontiguousarray(values, dtype="<f4").reshape(-1).tobytes()
         with self._writing(run_id) as (connection, run):
             connection.execute(
@@ -141,7 +138,7 @@ class Numbers(Database):
         self, run_id: str, kind: str, *, names: Sequence[str] | None = None, blocks: Sequence[int] | None = None
     ) -> dict[UnitKey, tuple[np.ndarray, np.ndarray]]:
         """The snapshots called `kind` of each unit that has any: (steps int64 (S,), values float32 (S, k))."""
-        found = {}
+        series = {}
         query = "SELECT step, data FROM snapshots WHERE unit = ? AND kind = ? ORDER BY step"
         with self._reading() as connection:
             run = self._run_row(connection, run_id)
@@ -150,12 +147,12 @@ class Numbers(Database):
                 if rows:
                     steps, data = zip(*rows, strict=True)
                     values = np.frombuffer(b"".join(data), "<f4").reshape(len(rows), -1)
-                    found[key] = np.array(steps, np.int64), values.astype(np.float32)
-        return found
+                    series[key] = np.array(steps, np.int64), values.astype(np.float32)
+        return series
 
     # the machine -----------------------------------------------------------------------------------------------------
     def add_system(self, run_id: str, values: dict[str, float]) -> None:
-        """Add readings of this moment."""
+        """Add readings (name → value) at the current time."""
         now = time.time()
         with self._writing(run_id) as (connection, run):
             connection.executemany(
@@ -164,7 +161,7 @@ class Numbers(Database):
             )
 
     def system(self, run_id: str, *, last: int = 300) -> list[tuple[float, str, float]]:
-        """(time, key, value) of the `last` moments that have readings, oldest first."""
+        """(time, key, value) of the `last` times that have readings, oldest first."""
         with self._reading() as connection:
             return connection.execute(
                 "SELECT time, key, value FROM system WHERE run = ?1 AND time >= (SELECT min(time) FROM "
@@ -174,7 +171,7 @@ class Numbers(Database):
 
     # results ---------------------------------------------------------------------------------------------------------
     def add_result(self, run_id: str, result: MethodResult, scores: Sequence[Score] = ()) -> None:
-        """Add one method with all its scores; replaces what was there of it, in its place."""
+        """Add one method with all its scores. An existing result of that method is replaced and keeps its position."""
         peak = None if result.peak_bytes is None else int(result.peak_bytes)
         settings = json.dumps(result.settings)
         with self._writing(run_id) as (connection, run):
@@ -192,7 +189,7 @@ class Numbers(Database):
             )
 
     def results(self, run_id: str) -> tuple[list[MethodResult], list[Score]]:
-        """Methods in the order they were first added, and every score."""
+        """(methods in the order they were first added, all scores)."""
         with self._reading() as connection:
             run = self._run_row(connection, run_id)
             methods = connection.execute(
@@ -203,13 +200,16 @@ class Numbers(Database):
                 "SELECT method, task, split, metric, value, count FROM scores WHERE run = ? ORDER BY id", (run,)
             ).fetchall()
         return (
-            [MethodResult(method, state, json.loads(settings), *rest) for method, state, settings, *rest in methods],
+            [
+                MethodResult(method, state, json.loads(settings), seconds, peak_bytes, message)
+                for method, state, settings, seconds, peak_bytes, message in methods
+            ],
             [Score(*row[:4], math.nan if row[4] is None else row[4], row[5]) for row in scores],
         )
 
     # files -----------------------------------------------------------------------------------------------------------
     def add_file(self, run_id: str, path: str, record: FileRecord) -> None:
-        """A finished file, `path` below the run's folder; replaces what was known of it."""
+        """Add or replace the record of a finished file; `path` is relative to the run's folder."""
         with self._writing(run_id) as (connection, run):
             connection.execute(
                 "INSERT OR REPLACE INTO files (run, path, bytes, modified, sha256) VALUES (?, ?, ?, ?, ?)",
@@ -217,18 +217,18 @@ class Numbers(Database):
             )
 
     def forget_file(self, run_id: str, path: str) -> None:
-        """A file that is no longer meant to be there."""
+        """Delete the record of a file that was removed on purpose."""
         with self._writing(run_id) as (connection, run):
             connection.execute("DELETE FROM files WHERE run = ? AND path = ?", (run, path))
 
     def files(self, run_id: str) -> dict[str, FileRecord]:
-        """The run's finished files by their paths below its folder, sorted."""
+        """Path below the run's folder → record of each finished file, sorted."""
         with self._reading() as connection:
             rows = connection.execute(
                 "SELECT path, bytes, modified, sha256 FROM files WHERE run = ? ORDER BY path",
                 (self._run_row(connection, run_id),),
             ).fetchall()
-        return {path: FileRecord(*rest) for path, *rest in rows}
+        return {path: FileRecord(size, modified, sha256) for path, size, modified, sha256 in rows}
 
 
 def thin(steps: np.ndarray, values: np.ndarray, points: int | None) -> tuple[np.ndarray, np.ndarray]:
@@ -244,7 +244,7 @@ def thin(steps: np.ndarray, values: np.ndarray, points: int | None) -> tuple[np.
     padded = np.full(rows * width, np.nan)
     padded[: count - 1] = values[:-1]
     padded = padded.reshape(rows, width)
-    absent = np.isnan(padded)  # a bucket of nothing but NaN keeps its first point, so that a gap stays a gap
+    absent = np.isnan(padded)  # an all-NaN bucket keeps its first point, so that the chart shows the gap
     lowest = np.where(absent, np.inf, padded).argmin(axis=1)
     highest = np.where(absent, -np.inf, padded).argmax(axis=1)
     first = np.arange(rows) * width
@@ -260,6 +260,19 @@ def _unit_row(connection: sqlite3.Connection, run: int, key: UnitKey) -> int:
     if row is None:
         raise KeyError(f"{key} was not added to the run")
     return row[0]
+
+
+def _unit_columns(changes: dict[str, Any]) -> dict[str, Any]:
+    """Column → value as SQLite stores it. TypeError for a column that units do not have."""
+    if unknown := changes.keys() - _UNIT_COLUMNS.keys():
+        raise TypeError(f"a unit has no {', '.join(sorted(unknown))}")
+    return {name: None if value is None else _UNIT_COLUMNS[name](value) for name, value in changes.items()}
+
+
+def _set_columns(connection: sqlite3.Connection, unit: int, changes: dict[str, Any]) -> None:
+    if changes:
+        assignments = ", ".join(f"{name} = ?" for name in changes)
+        connection.execute(f"UPDATE units SET {assignments} WHERE id = ?", (*changes.values(), unit))
 
 
 def _key_id(connection: sqlite3.Connection, name: str) -> int | None:

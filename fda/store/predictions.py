@@ -1,8 +1,8 @@
-"""What each method answered to each sample of the test split: what confidence intervals are drawn from.
+"""Each method's answers to the samples of the test split, from which confidence intervals are computed.
 
-One file a method, `predictions/METHOD.safetensors` in the run's folder, with tensors `TASK/prediction` and `TASK/label` (int32;
-float32 where they are no classes), of language models also `TASK/loss`; metadata `about`: task → metric, and a checksum. Read
-by pages, so torch stays out.
+One file a method, `predictions/METHOD.safetensors` in the run's folder: tensors `TASK/prediction` and `TASK/label` (int32;
+float32 for regression), for language models also `TASK/loss`; metadata `about` holds each task's metric and a checksum. Pages
+read these files, so this module imports no torch.
 """
 
 import hashlib
@@ -25,38 +25,39 @@ def predictions_file(run_dir: Path, method: str) -> Path:
 
 
 def save_predictions(run_dir: Path, method: str, tasks: Mapping[str, Answers]) -> None:
-    """Write the answers of one method, whole or not at all."""
+    """Write one method's answers (task → answers)."""
     write_answers(predictions_file(run_dir, method), tasks)
 
 
 def write_answers(path: Path, tasks: Mapping[str, Answers]) -> None:
     """Task → answers in one file, whole or not at all."""
     tensors = {}
-    for task, own in tasks.items():
-        kind = np.float32 if own.metric == "pearson" else np.int32
-        tensors[f"{task}/prediction"] = np.ascontiguousarray(own.predicted, dtype=kind)
-        tensors[f"{task}/label"] = np.ascontiguousarray(own.label, dtype=kind)
-        if own.loss is not None:
-            tensors[f"{task}/loss"] = np.ascontiguousarray(own.loss, dtype=np.float32)
+    for task, answers in tasks.items():
+        kind = np.float32 if answers.metric == "pearson" else np.int32
+        tensors[f"{task}/prediction"] = np.ascontiguousarray(answers.predicted, dtype=kind)
+        tensors[f"{task}/label"] = np.ascontiguousarray(answers.label, dtype=kind)
+        if answers.loss is not None:
+            tensors[f"{task}/loss"] = np.ascontiguousarray(answers.loss, dtype=np.float32)
     with whole_file(path) as part:
-        about = {"metrics": {task: own.metric for task, own in tasks.items()}, "sha256": _checksum(tensors)}
-        save_file(tensors, part, {"about": json.dumps(about)})  # one entry: the library writes several in any order
+        # one metadata entry, since the library writes several in arbitrary order
+        about = {"metrics": {task: answers.metric for task, answers in tasks.items()}, "sha256": _checksum(tensors)}
+        save_file(tensors, part, {"about": json.dumps(about)})
 
 
 def load_predictions(run_dir: Path, method: str) -> dict[str, Answers]:
-    """Task → answers; empty if the method has none that can be read (runs of older versions kept none)."""
+    """Task → answers; empty if the file is missing (runs of older versions) or cannot be read."""
     return read_answers(predictions_file(run_dir, method))
 
 
 def read_answers(path: Path) -> dict[str, Answers]:
-    """Task → answers of a file; empty if there is none that can be read. Older files know accuracy only."""
+    """Task → answers of a file; empty if it is missing or damaged. Older files name no metric: it is accuracy."""
     try:
         with safe_open(path, framework="numpy") as file:
             about = _about(file.metadata() or {})
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
     except (OSError, SafetensorError, ValueError):
         return {}
-    if about["sha256"] not in (None, _checksum(tensors)):  # damaged: the samples are asked again
+    if about["sha256"] not in (None, _checksum(tensors)):  # damaged: the model answers the samples again
         return {}
     metrics = about["metrics"]
     tasks = dict.fromkeys(name.rsplit("/", 1)[0] for name in tensors)
@@ -72,7 +73,7 @@ def read_answers(path: Path) -> dict[str, Answers]:
 
 
 def _about(metadata: Mapping[str, str]) -> dict[str, Any]:
-    """Task → metric, and the checksum, of which older files have none. ValueError for what cannot be read."""
+    """{"metrics": task → metric, "sha256": checksum or None (older files)}. ValueError if the metadata cannot be read."""
     about = (
         json.loads(metadata["about"]) if "about" in metadata else {"metrics": json.loads(metadata.get("metrics", "{}"))}
     )
@@ -82,7 +83,7 @@ def _about(metadata: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _checksum(tensors: Mapping[str, np.ndarray]) -> str:
-    """SHA-256 of all tensors' names and bytes. A flipped bit in an answer would be a wrong score without a word."""
+    """SHA-256 of all tensors' names and bytes: a flipped bit would silently change a score."""
     digest = hashlib.sha256()
     for name in sorted(tensors):
         digest.update(f"{name} {tensors[name].dtype.str} {tensors[name].shape}".encode())
@@ -91,30 +92,31 @@ def _checksum(tensors: Mapping[str, np.ndarray]) -> str:
 
 
 def correctness(run_dir: Path, methods: Sequence[str], task: str) -> np.ndarray | None:
-    """Bool (methods, n): which samples of a task each method got right; None unless all of them answered the same samples."""
-    found = _same_samples(run_dir, methods, task)
-    return None if found is None else np.stack([one.correct for one in found])
+    """Bool (methods, n): which samples of a task each method got right; None unless all answered the same samples."""
+    answers = _same_samples(run_dir, methods, task)
+    return None if answers is None else np.stack([given.correct for given in answers])
 
 
 def score_sums(run_dir: Path, methods: Sequence[str], task: str) -> tuple[str, np.ndarray] | None:
-    """(metric, (methods, n, k)): what its score is made of, sample by sample; None as `correctness`.
+    """(metric, (methods, n, k)): the per-sample terms of the task's score; None as for `correctness`.
 
-    Of plain accuracy the (methods, n, 1) booleans of `correctness`, whose mean is the score.
+    For accuracy they are the booleans of `correctness` as (methods, n, 1); their mean is the score.
     """
-    found = _same_samples(run_dir, methods, task)
-    if found is None or found[0].count == 0 or any(one.metric != found[0].metric for one in found):
+    answers = _same_samples(run_dir, methods, task)
+    if answers is None or answers[0].count == 0 or any(given.metric != answers[0].metric for given in answers):
         return None
-    metric = METRICS[found[0].metric]
+    metric = METRICS[answers[0].metric]
     if metric.name in ("accuracy", "exact_match"):
-        return metric.name, np.stack([one.correct for one in found])[..., None]
-    if metric.name == "matthews":  # its sums are as wide as there are classes: the same for all methods
-        classes = max(int(max(one.predicted.max(), one.label.max())) for one in found) + 1
-        return metric.name, np.stack([metric.sums(one.predicted, one.label, classes) for one in found])
-    return metric.name, np.stack([metric.sums(one.predicted, one.label) for one in found])
+        return metric.name, np.stack([given.correct for given in answers])[..., None]
+    if metric.name == "matthews":  # k depends on the number of classes, which must agree between methods
+        classes = max(int(max(given.predicted.max(), given.label.max())) for given in answers) + 1
+        return metric.name, np.stack([metric.sums(given.predicted, given.label, classes) for given in answers])
+    return metric.name, np.stack([metric.sums(given.predicted, given.label) for given in answers])
 
 
 def _same_samples(run_dir: Path, methods: Sequence[str], task: str) -> list[Answers] | None:
-    found = [load_predictions(run_dir, method).get(task) for method in methods]
-    if not found or any(one is None or not np.array_equal(one.label, found[0].label) for one in found):
+    answers = [given for method in methods if (given := load_predictions(run_dir, method).get(task)) is not None]
+    if not answers or len(answers) < len(methods):
         return None
-    return found
+    same = all(np.array_equal(given.label, answers[0].label) for given in answers)
+    return answers if same else None

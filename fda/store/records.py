@@ -1,4 +1,4 @@
-"""What the store hands out: one frozen record a run, unit, score and method. Plain data, no I/O."""
+"""The records that the store returns: one frozen dataclass each for a run, unit, file, score and method. No I/O."""
 
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -13,12 +13,12 @@ HELPERS = ("export", "download", "survey", "preview", "estimate")  # runs that p
 KINDS = (*ANALYSES, *HELPERS)
 FINAL: tuple[State, ...] = ("done", "failed", "cancelled", "crashed")
 UnitState = Literal["pending", "running", "done", "failed"]
-UNCHANGED = "unchanged"  # begins the message of a unit that is done without anchors: its task left the block as it was
+UNCHANGED = "unchanged"  # first word of the message of a done unit without anchors: its task did not change the block
 
 
 @dataclass(frozen=True)
 class UnitKey:
-    """Which unit of a run: see the table `units` in `store.py`. Blocks count from 0; -1 where there is none."""
+    """Identifies a unit of a run; see the table `units` in `store.py`. Blocks count from 0; -1 means no block."""
 
     stage: Stage
     name: str
@@ -40,16 +40,16 @@ class Unit:
 
     @property
     def unchanged(self) -> bool:
-        """Whether it was skipped, because its task left the block as it is in the base: such a unit has no anchors."""
+        """Whether the unit was skipped because its task did not change the block; it then has no anchors."""
         return self.state == "done" and (self.message or "").startswith(UNCHANGED)
 
 
 @dataclass(frozen=True, kw_only=True)
 class StoredRun:
-    """What the store knows of a run beside what it is asked to do.
+    """A run's row without its spec.
 
-    `created` is its first moment, `queued` the moment it last entered the queue (start or resume). `device` is the one in
-    whose queue it waits; `spec.device` is what was asked for (perhaps `auto`).
+    `queued`: when the run last entered the queue, at its launch or a resume. `device`: the device whose queue it waits in;
+    `spec.device` is the requested one, which may be `auto`.
     """
 
     run_id: str
@@ -57,18 +57,18 @@ class StoredRun:
     state: State
     device: str
     message: str | None
-    created: float  # seconds since the epoch, as all times here
+    created: float  # seconds since the epoch, like all times here
     started: float | None
     finished: float | None
     heartbeat: float | None
     pid: int | None
     pid_started: float | None
-    attempt: int  # 1 at the first start, one more at each resume
+    attempt: int  # 1 at launch, one more at each resume
     stop_requested: float | None
     units_done: int
     units_total: int
     queued: float | None = None
-    queued_clock: str | None = None  # the same moment, as `fda.clock` stamps it
+    queued_clock: str | None = None  # the same time as an `fda.clock` stamp
 
     @property
     def active(self) -> bool:
@@ -84,14 +84,14 @@ class Run(StoredRun):
 
 @dataclass(frozen=True, kw_only=True)
 class UnreadableRun(StoredRun):
-    """A run whose row cannot be read in full, and why, in a sentence. It can be deleted, but neither shown nor resumed."""
+    """A run whose row cannot be read in full. `problem` says why. It can be deleted, but neither shown nor resumed."""
 
     problem: str
 
 
 @dataclass(frozen=True)
 class FileRecord:
-    """A finished file as it was written: its size, its time of change in nanoseconds, and its SHA-256 in hexadecimal."""
+    """A finished file as written: size in bytes, mtime in nanoseconds, SHA-256 in hexadecimal."""
 
     bytes: int
     modified: int
@@ -112,9 +112,9 @@ class Score:
 
 @dataclass(frozen=True)
 class MethodResult:
-    """One method of a comparing run: done with its cost, or failed with its sentence.
+    """One method of a comparison: done with its cost, or failed with an error sentence.
 
-    `settings` says what was fixed and what was chosen, and on which split.
+    `settings`: hyperparameters, how they were selected and on which split.
     """
 
     method: str

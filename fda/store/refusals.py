@@ -1,4 +1,4 @@
-"""What failures of the store's file are called: one sentence each, with the way out."""
+"""Turn failures of the store's file into one sentence each that says what to do."""
 
 import errno
 import shutil
@@ -38,7 +38,7 @@ class DiskFull(UserError):
 
 
 def is_full(error: BaseException) -> bool:
-    """Whether an exception says that a disk has no room, from wherever it comes."""
+    """Whether any exception, raised anywhere, means that a disk is full."""
     if isinstance(error, DiskFull) or getattr(error, "errno", None) in _FULL_ERRNOS:
         return True
     return not isinstance(error, UserError) and "No space left on device" in str(error)
@@ -46,7 +46,7 @@ def is_full(error: BaseException) -> bool:
 
 @contextmanager
 def readable_refusals(home: Path, seconds: float) -> Iterator[None]:
-    """Failures of SQLite and of the system as sentences about `home`; `seconds`: how long a lock was waited for."""
+    """Raise errors of SQLite and the system as sentences about `home`. `seconds`: how long the call waited for a lock."""
     try:
         yield
     except sqlite3.Error as error:
@@ -74,7 +74,7 @@ def _of_sqlite(error: sqlite3.Error, home: Path, seconds: float) -> Exception:
 
 
 def free_bytes(folder: Path) -> int:
-    """Of the disk that holds `folder`; a large number where the system does not say."""
+    """Free bytes of the disk that holds `folder`; a large number if the system cannot say."""
     try:
         return shutil.disk_usage(folder).free
     except OSError:

@@ -1,4 +1,4 @@
-"""A row of the table `runs` as a record. Each is read in its own guard: what is wrong with one is told of that run alone."""
+"""Read rows of the table `runs` as records. A bad row becomes an UnreadableRun and does not affect others."""
 
 from functools import lru_cache
 
@@ -24,7 +24,7 @@ _NEEDED = ("created", "attempt")
 
 
 def read_run(row: tuple) -> Run | UnreadableRun:
-    """One row, in its own guard: whatever is wrong with it is told of this run alone."""
+    """The run of a row of RUN_QUERY; never raises for bad content."""
     *columns, text = row
     values = dict(zip(_FIELDS, columns, strict=True))
     try:
@@ -32,7 +32,7 @@ def read_run(row: tuple) -> Run | UnreadableRun:
         return Run(**values, spec=_spec(text))
     except (ValueError, TypeError, RecursionError) as error:
         problem = (
-            f"Run {values['run_id']} cannot be read ({_what(error)}): delete it with "
+            f"Run {values['run_id']} cannot be read ({_reason(error)}): delete it with "
             f"`python -m fda runs delete {values['run_id']}`, or use the version of fda that wrote it."
         )
     numbers = {name: values[name] for name in _NUMBERS if _is_number(values[name])}
@@ -42,7 +42,7 @@ def read_run(row: tuple) -> Run | UnreadableRun:
 
 
 def _check(values: dict[str, object]) -> None:
-    """ValueError for a column whose value no run has. SQLite keeps any kind of value in any column."""
+    """ValueError for an invalid column value: SQLite stores any type in any column."""
     if not RUN_ID.fullmatch(str(values["run_id"])):
         raise ValueError("its id is none")
     if values["state"] not in (*ACTIVE, *FINAL):
@@ -57,11 +57,11 @@ def _check(values: dict[str, object]) -> None:
 
 
 def _is_number(value: object) -> bool:
-    """A time, a process or a count: neither negative nor beyond what a date can show."""
+    """Whether this is a valid time, process id or count: not negative, not beyond the range of dates."""
     return isinstance(value, int | float) and 0 <= value < 1e11
 
 
-def _what(error: Exception) -> str:
+def _reason(error: Exception) -> str:
     """What is wrong with a row, in a few words."""
     if isinstance(error, ValidationError):
         first = error.errors(include_url=False, include_input=False)[0]

@@ -1,9 +1,9 @@
-"""The tables of the store, as this version writes them. `store.py` says what they mean, `migrations.py` what they were."""
+"""The store's tables in this version. `store.py` describes their meaning; `migrations.py` converts earlier versions."""
 
 SCHEMA_VERSION = 2
 
-# `scalars` holds millions of rows: WITHOUT ROWID and integer unit and key ids keep one at about 20 bytes, and a series
-# is one contiguous range. `keys` gives the names of the integers in scalars.key.
+# `scalars` holds millions of rows. WITHOUT ROWID and integer ids keep a row at about 20 bytes and make a series one
+# contiguous range. `keys` maps the integers in scalars.key to names.
 SCHEMA = """
 CREATE TABLE runs (
     id INTEGER PRIMARY KEY, run_id TEXT NOT NULL UNIQUE, kind TEXT NOT NULL, state TEXT NOT NULL, spec TEXT NOT NULL,

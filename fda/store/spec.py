@@ -1,4 +1,4 @@
-"""What a run is asked to do. `spec.json` in the run's folder holds one of these and is enough to repeat the run."""
+"""The specification of a run. `spec.json` in the run's folder holds it and is enough to repeat the run."""
 
 from typing import Annotated, Any, Literal
 
@@ -52,15 +52,15 @@ Helper = ExportSettings | DownloadSettings | SurveySettings | PreviewSettings | 
 
 
 class RunSpec(BaseModel):
-    """One run: construct anchors, or compare methods, or both one after the other; or compute a loss landscape.
+    """What one run does: construct anchors, compare methods, both in turn, or compute a loss landscape.
 
     `helper`: the run does this for a page instead, and stays out of the lists of runs.
 
-    `construction` is None for a run that only compares; `methods` is empty for a run that only constructs.
-    A comparing run without `construction` takes its anchors, if a method needs them, from `anchors_run`. `hyperparameters`
-    holds what differs from the registry's defaults (method → name → value); `adaptation` is None for the zoo's own settings.
-    `published`: a folder of anchors that others constructed and this run imports; `construction` then says how they did it, but
-    for the settings in `unknown`, where the paper's stand in.
+    `construction` is None for a run that only compares; `methods` is empty for a run that only constructs. A comparison without
+    `construction` reads anchors, if a method needs them, from `anchors_run`. `hyperparameters`: method → name → value, where
+    they differ from the registry's defaults. `adaptation`: None means the zoo's settings. `published`: a folder of published
+    anchors to import; `construction` then describes how their authors made them, with the paper's values for the settings
+    listed in `unknown`.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -85,7 +85,7 @@ class RunSpec(BaseModel):
 
     @property
     def kind(self) -> str:
-        """What the run is called in lists, one of `records.KINDS`: `demo` constructs and compares in one go."""
+        """The run's kind in lists, one of `records.KINDS`; `demo` constructs and compares in one run."""
         if self.helper is not None:
             return self.helper.kind
         if self.landscape is not None:

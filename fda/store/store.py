@@ -1,27 +1,26 @@
-"""The store: one SQLite file that says what every run is, how far it is, and every number it produced.
+"""The store: one SQLite file with every run, its progress, and every number it produced.
 
-Written by workers, read by pages and the command line. Knows nothing of torch, processes or pictures; `jobs.py` starts
-and stops processes, `worker.py` lives in them. This file holds the runs themselves; `numbers.py` what they produce,
-`database.py` schema and transactions, `records.py` what is handed out.
+Workers write it; pages and the command line read it. Knows nothing of torch, processes or figures. This file handles the runs
+themselves, `numbers.py` what they produce, `database.py` connections and transactions, `records.py` the returned records.
 
 Tables (also readable by other tools):
   runs       one row a run: state, spec, device, process, heartbeat
   units      one row a unit of progress: (run, stage, name, block)
-               stage `construct`: name = task,   block = number      (the grain of resume)
+               stage `construct`: name = task,   block = number      (the unit of resuming)
                stage `adapt`:     name = method, block = number      (adaptation of a block inside fda:… methods)
                stage `evaluate`:  name = method, block = -1          (merge and score one method)
-               stage `landscape`: name = `grid`, block = tile        (points of the plane, scored side by side)
+               stage `landscape`: name = `grid`, block = tile        (points of the plane, scored in parallel)
                                   name = a path or `finetuned`, block = -1   (its recorded weights, scored)
                stage `export`:    name = method, block = -1          (steps are bytes written)
                stage `download`:  name = zoo,    block = -1          (steps are bytes; the message is the file on its way)
   scalars    (unit, key, step) -> value        keys: angle_loss, learning_rate, adapt_loss, cosine/<tensor>, seconds, …
-               landscape: loss, accuracy, loss/<task>, accuracy/<task>; step = point of the grid, or place on the path
-               (`key` is a number; the table `keys` has its name)
+               landscape: loss, accuracy, loss/<task>, accuracy/<task>; step = point of the grid, or index on the path
+               (`key` is an integer; the table `keys` has its name)
   snapshots  (unit, kind, step) -> float32 array   kinds: spectrum (singular values / largest), similarity (one value)
   results    one row a (run, method): state, settings, cost
   scores     one row a (run, method, task, split, metric)
   system     (run, time, key) -> value          device memory, utilisation
-  files      (run, path) -> size, time of change, SHA-256 of a finished file, `path` below the run's folder
+  files      (run, path) -> size, mtime, SHA-256 of a finished file, `path` below the run's folder
 """
 
 import os
@@ -74,28 +73,28 @@ __all__ = [
     "UnreadableRun",
 ]
 
-ALL = 1_000_000  # more runs than a store has
+ALL = 1_000_000  # a limit above the number of runs in any store
 IO_QUEUE = "io"
 
-# now, but after all that wait already, though the clock was set back since they came
+# the current time, or just after the last queued run if the clock was set back since
 _LAST_IN_QUEUE = "max(?, coalesce((SELECT max(queued) + 0.001 FROM runs WHERE state = 'queued'), 0))"
 
 
 class Store(Numbers):
-    """All reads and writes of one FDA_HOME/fda.db. One short connection per call: safe from any thread or process.
+    """All reads and writes of one FDA_HOME/fda.db. Every call opens its own connection: safe from any thread or process.
 
-    Every method that takes a run id raises UserError if there is no such run, or if the store cannot be read or
-    written (disk full, no permission, damaged).
+    Every method that takes a run id raises UserError if the run does not exist, or if the store cannot be read or written (disk
+    full, no permission, damaged).
     """
 
     # folders ---------------------------------------------------------------------------------------------------------
     def run_dir(self, run_id: str) -> Path:
-        """FDA_HOME/runs/RUN_ID. Checks the id's shape, so that no id leads elsewhere, not whether the run exists."""
+        """FDA_HOME/runs/RUN_ID. Checks the id's form, so that the path stays inside runs/, but not that the run exists."""
         return self.home / "runs" / self._checked(run_id)
 
     # runs ------------------------------------------------------------------------------------------------------------
     def create_run(self, spec: RunSpec) -> str:
-        """Queue a new run: its row, its folder and spec.json, or none of them."""
+        """Queue a new run and return its id. Its row, folder and spec.json are created together or not at all."""
         now = time.time()
         folder = None
         try:
@@ -117,7 +116,7 @@ class Store(Numbers):
         return run_id
 
     def adopt_run(self, run_id: str, spec: RunSpec, device: str, created: float, message: str) -> None:
-        """List a run whose folder is there already, as one that ended early; before all that are listed."""
+        """Add a row for an existing run folder, as a cancelled run that sorts before all others."""
         with self._transaction() as connection:
             first = connection.execute("SELECT coalesce(min(id), 1) FROM runs").fetchone()[0]
             connection.execute(
@@ -137,7 +136,7 @@ class Store(Numbers):
             )
 
     def _free_run_id(self, connection: sqlite3.Connection, now: float) -> str:
-        """20261123-041500-ab12: UTC to the second, so that ids sort by age, and a suffix no other run has."""
+        """An id such as 20261123-041500-ab12: UTC to the second, so that ids sort by age, and an unused suffix."""
         moment = time.strftime("%Y%m%d-%H%M%S", time.gmtime(now))
         while True:
             run_id = f"{moment}-{secrets.token_hex(2)}"
@@ -146,7 +145,7 @@ class Store(Numbers):
                 return run_id
 
     def run(self, run_id: str) -> Run:
-        """UserError, too, for a run whose row cannot be read."""
+        """One run. UserError also if its row cannot be read."""
         run = self.stored(run_id)
         if isinstance(run, UnreadableRun):
             raise UserError(run.problem)
@@ -155,7 +154,7 @@ class Store(Numbers):
     def runs(
         self, *, states: Sequence[State] | None = None, kinds: Sequence[str] = ANALYSES, limit: int = 200
     ) -> list[Run]:
-        """Those of the newest `limit` runs of these kinds that can be read, newest first, of these states (None: of any)."""
+        """The readable runs among the newest `limit` of these kinds in these states (None: any state), newest first."""
         return [run for run in self.all_stored(states=states, kinds=kinds, limit=limit) if isinstance(run, Run)]
 
     def unreadable_runs(self) -> list[UnreadableRun]:
@@ -163,7 +162,7 @@ class Store(Numbers):
         return [run for run in self.all_stored(limit=ALL) if isinstance(run, UnreadableRun)]
 
     def stored(self, run_id: str) -> Run | UnreadableRun:
-        """A run, whether or not its row can be read in full."""
+        """One run, as an UnreadableRun if its row cannot be read in full."""
         with self._reading() as connection:
             row = connection.execute(f"{RUN_QUERY} WHERE run_id = ?", (run_id,)).fetchone()
         if row is None:
@@ -173,9 +172,9 @@ class Store(Numbers):
     def all_stored(
         self, *, states: Sequence[State] | None = None, kinds: Sequence[str] | None = None, limit: int = 200
     ) -> list[Run | UnreadableRun]:
-        """As `runs`, but of every kind unless `kinds` are named, and with the runs that cannot be read.
+        """Like `runs`, but of every kind unless `kinds` are named, and with unreadable runs included.
 
-        A run whose kind is damaged counts to all kinds.
+        A run whose kind is damaged belongs to every kind.
         """
         conditions, parameters = [], []
         left_out = [kind for kind in KINDS if kinds is not None and kind not in kinds]
@@ -189,7 +188,7 @@ class Store(Numbers):
         return [read_run(row) for row in rows]
 
     def delete_run(self, run_id: str) -> None:
-        """Remove a run that is not active: its rows and its folder."""
+        """Delete the rows and the folder of a run that is not active."""
         if not RUN_ID.fullmatch(run_id):
             return self._delete_row(run_id)
         folder = self.run_dir(run_id)
@@ -200,7 +199,7 @@ class Store(Numbers):
                 raise UserError(f"Run {run_id} is {state}: stop it first (`python -m fda runs stop {run_id}`).")
             _delete_rows(connection, run)
             if folder.exists():
-                os.replace(folder, doomed)  # at once, so that other writers do not wait for gigabytes to go
+                os.replace(folder, doomed)  # instant, so other writers do not wait while gigabytes are deleted
         try:
             if doomed.exists():
                 shutil.rmtree(doomed)
@@ -210,7 +209,7 @@ class Store(Numbers):
             ) from error
 
     def _delete_row(self, run_id: str) -> None:
-        """Remove a row whose id is none: a damaged one, to which no folder belongs."""
+        """Delete a damaged row whose run id is invalid; it has no folder."""
         with self._transaction() as connection:
             row = connection.execute("SELECT id FROM runs WHERE run_id = ?", (run_id,)).fetchone()
             if row is None:
@@ -218,7 +217,7 @@ class Store(Numbers):
             _delete_rows(connection, row[0])
 
     def queue_position(self, run_id: str) -> int | None:
-        """1 for the next in line on its device, in the order the runs were queued; None if the run is not queued."""
+        """Position in its device's queue, counting from 1; None if the run is not queued."""
         with self._reading() as connection:
             row = connection.execute(
                 "SELECT CASE state WHEN 'queued' THEN (SELECT count(*) FROM runs AS other WHERE other.state = 'queued' "
@@ -231,7 +230,7 @@ class Store(Numbers):
         return row[0]
 
     def version(self, run_id: str) -> int:
-        """A number that grows whenever anything of the run changes, its heartbeat alone excepted."""
+        """A number that grows with every change of the run except heartbeats."""
         with self._reading() as connection:
             row = connection.execute("SELECT version FROM runs WHERE run_id = ?", (self._checked(run_id),)).fetchone()
         if row is None:
@@ -242,9 +241,9 @@ class Store(Numbers):
     def set_state(
         self, run_id: str, state: State, message: str | None = None, *, only_from: Sequence[State] | None = None
     ) -> bool:
-        """Compare and set: go to `state` if the run is in one of `only_from` (None: in any), and say whether it was.
+        """Compare and set: enter `state` if the current one is in `only_from` (None: any); return whether it did.
 
-        Notes when the run first runs and when it ends; a run that ended has no unit running.
+        Records the times of start and end. When a run ends, its running units become pending.
         """
         now = time.time()
         with self._writing(run_id) as (connection, run):
@@ -254,9 +253,9 @@ class Store(Numbers):
         return True
 
     def claim_process(self, run_id: str, pid: int, pid_started: float) -> None:
-        """The process `pid`, started at `pid_started` (see `processes.start_time`), is the run's worker from now on.
+        """Make process `pid`, started at `pid_started` (see `processes.start_time`), the run's worker.
 
-        UserError unless the run is queued, or was taken for crashed because this took so long.
+        UserError unless the run is queued, or was declared crashed while the process was starting.
         """
         with self._writing(run_id) as (connection, run):
             state, started = connection.execute("SELECT state, started FROM runs WHERE id = ?", (run,)).fetchone()
@@ -268,9 +267,9 @@ class Store(Numbers):
             )
 
     def beat(self, run_id: str, pid: int) -> bool:
-        """The worker `pid` is alive; False if the run is no longer its own (resumed by another, ended).
+        """Record a heartbeat of worker `pid`; False if it no longer owns the run (ended, or resumed by another).
 
-        A run that was taken for crashed, while the machine slept or the process was suspended, comes back.
+        Revives a run that was declared crashed while the machine slept or the process was suspended.
         """
         with self._transaction() as connection:
             run = self._run_row(connection, run_id)
@@ -289,7 +288,7 @@ class Store(Numbers):
         return True
 
     def request_stop(self, run_id: str) -> None:
-        """Ask an active run to stop: a running one is stopping from now on, a queued one is cancelled at once."""
+        """Ask an active run to stop: a running run enters `stopping`, a queued one `cancelled`."""
         now = time.time()
         with self._writing(run_id) as (connection, run):
             state = _state(connection, run)
@@ -309,7 +308,7 @@ class Store(Numbers):
         return bool(row[0])
 
     def requeue(self, run_id: str, *, ended: Sequence[State] = ("failed", "cancelled", "crashed")) -> bool:
-        """Put a run that ended in one of these states at the end of the queue; False if it is in another."""
+        """Put a run at the end of the queue if it ended in one of these states; return whether it did."""
         with self._writing(run_id) as (connection, run):
             if _state(connection, run) not in ended:
                 return False
@@ -329,9 +328,9 @@ def queue_of(spec: RunSpec) -> str:
 
 
 def queue_device(name: str) -> str:
-    """The device in whose queue a run that asks for `name` waits: `auto` and `cuda` mean a device that has a name too.
+    """The device whose queue a run waits in if it asks for `name`, which may be `auto` or `cuda`.
 
-    A guess that needs no torch; wrong, it makes a run wait for another it need not have waited for.
+    A guess that needs no torch; a wrong guess only makes the run wait unnecessarily.
     """
     if name == "auto":
         if Path("/dev/nvidia0").exists():
@@ -359,5 +358,5 @@ def _enter(connection: sqlite3.Connection, run: int, state: State, message: str 
         "ELSE started END, finished = CASE WHEN ?4 THEN ?3 END WHERE id = ?5",
         (state, message, now, state in FINAL, run),
     )
-    if state in FINAL and state != "crashed":  # a crashed run may prove alive: its unit still runs then
+    if state in FINAL and state != "crashed":  # a crashed run may turn out to be alive, with its unit running
         connection.execute("UPDATE units SET state = 'pending' WHERE run = ? AND state = 'running'", (run,))

@@ -1,4 +1,4 @@
-"""The tasks of a zoo: their data, labels and heads, and what a model answers on them, scored by each task's metric.
+"""The tasks of a zoo: data, labels, heads, a model's answers, and each task's metric.
 
 Merging and adapting models belongs in `fda.merging` and `fda.anchors`.
 """

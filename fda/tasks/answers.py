@@ -1,4 +1,4 @@
-"""What a model answered on one split of a task. Plain arrays: pages read them too, so torch stays out."""
+"""The answers of a model on one split of a task. NumPy only: pages read them too."""
 
 from dataclasses import dataclass
 
@@ -9,10 +9,10 @@ from fda.tasks.metrics import METRICS
 
 @dataclass(frozen=True)
 class Answers:
-    """One number a sample (n,), in the order of the split, and the metric that they are scored by.
+    """`predicted` and `label`: one number per sample (n,), in the order of the split. `metric`: the metric that scores them.
 
-    Class numbers, int32; of `pearson` numbers, float32; of `exact_match` 1 or 0 against 1; of `token_accuracy` how many next
-    tokens were right, against how many there are, with `loss`, their summed negative log-likelihood in nats, float32.
+    Class numbers, int32. For `pearson` numbers, float32. For `exact_match` 1 or 0, and 1. For `token_accuracy` the number of
+    next tokens predicted right and their number in the text; `loss`: their summed negative log-likelihood in nats, float32.
     """
 
     predicted: np.ndarray
@@ -22,22 +22,22 @@ class Answers:
 
     @property
     def correct(self) -> np.ndarray:
-        """Bool (n,)."""
+        """Bool (n,): whether each answer is right."""
         return self.predicted == self.label
 
     @property
     def accuracy(self) -> float:
-        """0..1: the share of samples answered right, whatever the metric."""
+        """0..1: the share of right answers, whatever the metric."""
         return float(self.correct.mean())
 
     @property
     def value(self) -> float:
-        """The score by the metric: 0..1, of correlations −1..1."""
+        """The score by the metric: 0..1, or −1..1 for correlations."""
         return METRICS[self.metric].of(self.predicted, self.label)
 
     @property
     def perplexity(self) -> float | None:
-        """exp of the mean negative log-likelihood a token; None where it is no language model that answered."""
+        """exp of the mean negative log-likelihood per token; None if no language model answered."""
         return None if self.loss is None else float(np.exp(self.loss.sum(dtype=float) / max(1, self.label.sum())))
 
     @property

@@ -1,7 +1,7 @@
-"""What a task's data are, told before any of them is downloaded or prepared: splits, columns, classes, size.
+"""Describes a task's data before any download or preparation: splits, columns, classes, size.
 
-Of a hub id by its card and its list of files, and where the card does not describe the columns, by the first bytes of a table
-(of parquet the last). Loading and the samples themselves are `fda.tasks.data`.
+For a hub id it reads the card and the list of files and, if the card does not describe the columns, the first bytes of a table
+(the last ones of parquet). `fda.tasks.data` loads the samples.
 """
 
 import json
@@ -26,16 +26,16 @@ from fda.zoos.hub import Unreached, told
 from fda.zoos.nearby import columns_in, table_in
 from fda.zoos.zoo import TaskData, ZooTask
 
-MOST_READ = 100 * 2**20  # bytes of a table that is here whose labels are read
-BLOCK = 2**16  # bytes that one request for a part of a file on the hub brings
+MOST_READ = 100 * 2**20  # bytes; the labels of larger local tables are not read
+BLOCK = 2**16  # bytes per request for a part of a file on the hub
 
 
 @dataclass(frozen=True)
 class SeenData:
-    """`splits` and `columns`: None where they are not known, or any will do.
-    `classes`: how many the label has; `names`: theirs, where the data have some.
+    """What is known about a task's data. `splits`, `columns`: None if unknown, or if any name is accepted.
 
-    `bytes`: what is still to be downloaded and unpacked, where that is known. `note`: why nothing could be seen.
+    `classes`: the number of classes of the label; `names`: their names; None if unknown. `bytes`: the size still to be
+    downloaded and unpacked, 0 if unknown. `note`: why the data could not be described.
     """
 
     splits: tuple[str, ...] | None = None
@@ -46,14 +46,14 @@ class SeenData:
     note: str | None = None
 
 
-def look_at_data(task: ZooTask) -> SeenData:
-    """Of a task that has data. UserError if they are not there, or have no such configuration."""
-    data = task.data
-    if Path(data.path).is_file():  # it is whatever split is asked for
+def describe_data(task: ZooTask) -> SeenData:
+    """Describe the data of a task that has some. UserError if they do not exist, or lack the named configuration."""
+    data = _data(task)
+    if Path(data.path).is_file():  # a single file is every split
         return _of_file(Path(data.path), data)
     try:
         builder = _builder(task, data)
-    except Unreached as error:  # the models may be merged without
+    except Unreached as error:  # merging does not need the data
         return SeenData(note=str(error))
     files = builder.config.data_files or {}
     if Path(data.path).is_dir():
@@ -62,7 +62,7 @@ def look_at_data(task: ZooTask) -> SeenData:
 
 
 def _builder(task: ZooTask, data: TaskData) -> datasets.DatasetBuilder:
-    """What `datasets` makes of the path, nothing prepared. Unreached, at once, if it is on a hub that does not answer."""
+    """The builder of the data, without preparing them. Unreached, without delay, if the hub does not answer."""
     what = f"task {task.name!r}: the data set {data.path}"
     if not Path(data.path).exists() and not constants.HF_HUB_OFFLINE:
         with told(what):
@@ -74,40 +74,47 @@ def _builder(task: ZooTask, data: TaskData) -> datasets.DatasetBuilder:
         )
     except ConnectionError as error:
         raise Unreached(f"{what} could not be asked for ({first_line(error)}).") from None
-    except Exception as error:  # `datasets` raises whatever its readers raise
+    except Exception as error:  # `datasets` passes on anything its readers raise
         raise UserError(
             f"{what} cannot be opened ({first_line(error)}): check `data.path` and `data.name` in the zoo file."
         ) from None
 
 
-def data_problems(task: ZooTask, found: SeenData) -> list[str]:
-    """A sentence on every split and column that the zoo names and the data have not."""
-    data, problems = task.data, []
+def data_problems(task: ZooTask, seen: SeenData) -> list[str]:
+    """A sentence on every split and column that the zoo file names and the data lack."""
+    data, problems = _data(task), []
     for role in ("split", "validation_split", "train_split"):
         named = getattr(data, role)
-        for split in split_names(named) if named is not None and found.splits is not None else ():
-            if split not in found.splits:
-                problems.append(_lacks(task, "split", split, role, found.splits))
+        if named is None or seen.splits is None:
+            continue
+        missing = [split for split in split_names(named) if split not in seen.splits]
+        problems += [_lacks(data, task.name, "split", split, role, seen.splits) for split in missing]
+    if seen.columns is None:
+        return problems
     columns = [("input", column) for column in data.columns]
     if data.metric != "perplexity" and "label" in data.model_fields_set:
         columns.append(("label", data.label))
-    for role, column in columns if found.columns is not None else ():
-        if column not in found.columns:
-            problems.append(_lacks(task, "column", column, role, found.columns))
+    for role, column in columns:
+        if column not in seen.columns:
+            problems.append(_lacks(data, task.name, "column", column, role, seen.columns))
     return problems
 
 
-def _lacks(task: ZooTask, what: str, name: str, role: str, there: tuple[str, ...]) -> str:
-    near = nearest(name, there)
+def _data(task: ZooTask) -> TaskData:
+    if task.data is None:
+        raise ValueError(f"task {task.name!r} has no data")
+    return task.data
+
+
+def _lacks(data: TaskData, task: str, what: str, name: str, role: str, names: tuple[str, ...]) -> str:
+    near = nearest(name, names)
     hint = f"the nearest is {near!r}; " if near is not None else ""
-    return (
-        f"task {task.name!r}: {task.data.path} has no {what} {name!r} (`data.{role}`): {hint}it has {', '.join(there)}."
-    )
+    return f"task {task!r}: {data.path} has no {what} {name!r} (`data.{role}`): {hint}it has {', '.join(names)}."
 
 
 def _of_file(path: Path, data: TaskData) -> SeenData:
     if path.suffix.lower() not in READERS:
-        return SeenData()  # loading says what is read
+        return SeenData()  # loading names the formats
     columns, classes, names = _table(str(path), data.label)
     return SeenData(columns=columns, classes=classes, names=names)
 
@@ -129,9 +136,9 @@ def _of_builder(builder: datasets.DatasetBuilder, files: Mapping[str, Any], data
 def _first_table(
     builder: datasets.DatasetBuilder, files: list[str], label: str
 ) -> tuple[tuple[str, ...] | None, int | None, tuple[str, ...] | None]:
-    """(columns, classes, their names) of a split's first table.
+    """(columns, number of classes, their names) of a split's first table.
 
-    Beside images lies one that describes them, or folders are the labels.
+    An image folder has a table of metadata, or its subfolders are the labels.
     """
     name = table_in(files)
     if name is None:
@@ -143,11 +150,10 @@ def _first_table(
 
 
 def _table(name: str, label: str) -> tuple[tuple[str, ...] | None, int | None, tuple[str, ...] | None]:
-    """(columns, classes, their names) as a table's own header says, with what `datasets` noted in it.
+    """(columns, number of classes, their names) from a table's header and the features that `datasets` stored in it.
 
-    The classes of a table that is here are counted by its labels.
-
-    None for what is not known, or cannot be read: it is looked at again when it is loaded, which says what is wrong with it.
+    The classes of a local table are counted by its labels. None for what is unknown or cannot be read: loading the table
+    raises the error.
     """
     try:
         with closing(_opened(name)) as file:
@@ -157,13 +163,13 @@ def _table(name: str, label: str) -> tuple[tuple[str, ...] | None, int | None, t
         classes = None if names is None else len(names)
         if classes is None and not name.startswith("hf://") and label in columns:
             classes = _largest(Path(name), label)
-    except Exception:  # whatever the file system of the hub, or a reader, raises
+    except Exception:  # the hub's file system and the readers raise anything
         return None, None, None
     return tuple(columns) or None, classes, names
 
 
 def _largest(path: Path, label: str) -> int | None:
-    """One more than the largest class number in a table of moderate size; None where labels are no whole numbers."""
+    """1 + the largest class number of a table of at most `MOST_READ` bytes; None if labels are not whole numbers."""
     if path.stat().st_size > MOST_READ:
         return None
     if path.suffix == ".parquet":

@@ -1,6 +1,6 @@
-"""Score a model on a task: its classes, numbers, next tokens or written answers against the labels.
+"""A model's answers on a task: its classes, numbers, next tokens or generated texts, beside the labels.
 
-What a score is made of them is `fda.tasks.metrics`; keeping answers is `fda.stages.evaluations`.
+`fda.tasks.metrics` turns answers into scores; `fda.stages.evaluations` stores them.
 """
 
 from collections.abc import Callable
@@ -19,14 +19,14 @@ from fda.tasks.heads import TaskHead
 from fda.tasks.metrics import metric_name
 from fda.zoos.zoo import TaskData
 
-IMAGES = 256  # a batch
-TEXTS = 32
-MORE_TOKENS = 8  # that a written answer may have beyond the longest right one
+IMAGES = 256  # per batch
+TEXTS = 32  # per batch
+MORE_TOKENS = 8  # a generated answer may be this much longer than the longest right one
 NO_NUMBERS = "look for the tensor with `python -m fda zoo check`, or lower the method's coefficients with --set"
 
 
 class NoNumbers(UserError):
-    """`samples` of the `asked` ones had a logit that is NaN or infinite: they have no answer, and no score is made of them."""
+    """`samples` of `asked` samples have a logit that is NaN or infinite, so there is no score."""
 
     def __init__(self, samples: int, asked: int) -> None:
         self.samples, self.asked = samples, asked
@@ -41,28 +41,28 @@ def evaluate(
     device: str = "cpu",
     pulse: Callable[[], None] = lambda: None,
     data: TaskData | None = None,
-    places: range | None = None,
+    indices: range | None = None,
 ) -> Answers:
-    """What the weights that are in `model` (already on `device`) answer; `pulse` is called after each batch.
+    """The answers of the weights loaded in `model`, which is on `device`; `pulse` is called after each batch.
 
-    `data`: the zoo's word on the task, whose metric is meant; without it accuracy, or for a language head next tokens.
-    `places`: of the split only these samples. UserError if head, labels and metric do not belong together; NoNumbers, after all
-    samples were asked, if some have a logit that is no finite number.
+    `data`: the task's data in the zoo file, which give the metric; None: accuracy, or next tokens for a language head.
+    `indices`: samples of the split, None for all. UserError if head, labels and metric do not fit; NoNumbers, after all
+    samples, if some have a logit that is not finite.
     """
     head = head.to(device)
     metric = scored_by(head, data)
     if metric == "exact_match":
-        return _exact_match(model, head, split, device, pulse, range(len(split)) if places is None else places)
+        return _exact_match(model, head, split, device, pulse, range(len(split)) if indices is None else indices)
     if metric == "token_accuracy":
-        split = replace(split, label=None)  # the texts themselves are what is to be told
-    found: list[tuple[Tensor, ...]] = []
+        split = replace(split, label=None)  # the texts are their own labels
+    batches: list[tuple[Tensor, ...]] = []
     wrong = 0
-    for batch, labels in split.batches(TEXTS if split.transform.kind == "text" else IMAGES, places):
+    for batch, labels in split.batches(TEXTS if split.transform.kind == "text" else IMAGES, indices):
         logits = head.answer(model, batch.to(device))
-        wrong += int((~numbers(logits, batch)).sum())
-        found.append(tuple(part.cpu() for part in _answers(metric, logits, batch.to(device), labels, split)))
+        wrong += int((~all_finite(logits, batch)).sum())
+        batches.append(tuple(part.cpu() for part in _answers(metric, logits, batch.to(device), labels, split)))
         pulse()
-    predicted, label, *loss = (torch.cat(parts) for parts in zip(*found, strict=True))
+    predicted, label, *loss = (torch.cat(parts) for parts in zip(*batches, strict=True))
     if wrong:
         raise NoNumbers(wrong, len(label))
     kind = np.float32 if metric == "pearson" else np.int32
@@ -72,7 +72,7 @@ def evaluate(
 
 
 def scored_by(head: TaskHead, data: TaskData | None) -> str:
-    """The name of the metric that a head and its data mean. UserError if they do not belong together."""
+    """The name of the metric for a head and its data. UserError if they do not fit."""
     if data is None:
         return "token_accuracy" if head.causal else "accuracy"
     metric = metric_name(data, causal=head.causal)
@@ -85,12 +85,12 @@ def scored_by(head: TaskHead, data: TaskData | None) -> str:
 
 
 def require_labels(metric: str, split: Split, labels: Tensor, width: int) -> None:
-    """UserError if these labels are none that a head with `width` logits can be scored against."""
+    """UserError if a head with `width` logits cannot be scored against these labels."""
     if split.label is None:
         raise UserError(f"{split.where} have no column of labels: name it in `data.label`.")
     if metric == "pearson":
         if width != 1:
-            raise UserError(f"Pearson's correlation needs a head of one number, and this one has {width}.")
+            raise UserError(f"Pearson's correlation needs a head of one number, but this one has {width}.")
         return
     if labels.is_floating_point():
         wrong = labels[(labels < 0) | (labels != labels.round())][0].item()
@@ -106,7 +106,7 @@ def require_labels(metric: str, split: Split, labels: Tensor, width: int) -> Non
 
 
 def _answers(metric: str, logits: Tensor, batch: Batch, labels: Tensor, split: Split) -> tuple[Tensor, ...]:
-    """(predicted, label) of a batch, and of next tokens the loss, each (b,)."""
+    """(predicted, label), for next tokens also the loss, each (b,)."""
     if metric == "token_accuracy":
         return next_tokens(logits, batch)
     require_labels(metric, split, labels, logits.shape[1])
@@ -115,55 +115,57 @@ def _answers(metric: str, logits: Tensor, batch: Batch, labels: Tensor, split: S
     return logits.argmax(dim=-1), labels
 
 
-def numbers(logits: Tensor, batch: Batch) -> Tensor:
-    """Of each sample, whether all its logits are finite; of next tokens, on its own tokens alone. Bool (b,)."""
+def all_finite(logits: Tensor, batch: Batch) -> Tensor:
+    """Bool (b,): whether all logits of a sample are finite; for next tokens, outside its padding."""
     finite = logits.isfinite().all(dim=-1)
-    return finite if finite.ndim == 1 else (finite | ~batch.mask.to(finite.device)).all(dim=1)
+    if isinstance(batch, TextBatch) and finite.ndim == 2:
+        return (finite | ~batch.mask.to(finite.device)).all(dim=1)
+    return finite
 
 
 def next_tokens(logits: Tensor, batch: TextBatch) -> tuple[Tensor, Tensor, Tensor]:
-    """Of each text: how many next tokens were likeliest, how many there are, their summed negative log-likelihood; (b,)."""
-    targets, real = batch.ids[:, 1:], batch.mask[:, 1:]
+    """For each text the next tokens predicted right, their number, and their summed negative log-likelihood, each (b,)."""
+    targets, mask = batch.ids[:, 1:], batch.mask[:, 1:]
     logits = logits[:, :-1].float()
     losses = torch.nn.functional.cross_entropy(logits.transpose(1, 2), targets, reduction="none")
-    right = (logits.argmax(dim=-1) == targets) & real
-    return right.sum(dim=1), real.sum(dim=1), losses.masked_fill(~real, 0.0).sum(dim=1)
+    right = (logits.argmax(dim=-1) == targets) & mask
+    return right.sum(dim=1), mask.sum(dim=1), losses.masked_fill(~mask, 0.0).sum(dim=1)
 
 
 def _exact_match(
-    model: Model, head: TaskHead, split: Split, device: str, pulse: Callable[[], None], asked: range
+    model: Model, head: TaskHead, split: Split, device: str, pulse: Callable[[], None], indices: range
 ) -> Answers:
-    """1 for each prompt that is answered to the letter: written greedily up to the end of the text or of the line."""
+    """1 for each prompt whose answer, generated greedily up to the end of the text or line, equals the right one, else 0."""
     if split.label is None:
         raise UserError("exact match needs the column of the right answers: name it in `data.label`.")
-    wanted = {place: text.strip() for place, text in zip(asked, split.texts(split.label, asked), strict=True)}
+    expected = {index: text.strip() for index, text in zip(indices, split.texts(split.label, indices), strict=True)}
     tokenizer = split.transform.tokenizer
-    room = max(len(tokenizer(text, add_special_tokens=False)["input_ids"]) for text in wanted.values()) + MORE_TOKENS
+    room = max(len(tokenizer(text, add_special_tokens=False)["input_ids"]) for text in expected.values()) + MORE_TOKENS
     right: list[int] = []
-    for start in range(asked.start, asked.stop, TEXTS):
-        places = range(start, min(start + TEXTS, asked.stop))
-        texts = written(model, head, split.at(places), split, room, device, pulse)
-        right += [int(text == wanted[place]) for place, text in zip(places, texts, strict=True)]
+    for start in range(indices.start, indices.stop, TEXTS):
+        batch = range(start, min(start + TEXTS, indices.stop))
+        texts = generated(model, head, split.at(batch), split, room, device, pulse)
+        right += [int(text == expected[index]) for index, text in zip(batch, texts, strict=True)]
     return Answers(np.array(right, np.int32), np.ones(len(right), np.int32), "exact_match")
 
 
-def written(
+def generated(
     model: Model, head: TaskHead, batch: TextBatch, split: Split, room: int, device: str, pulse: Callable[[], None]
 ) -> list[str]:
-    """What the model writes after each prompt, up to the first line's end, without spaces around it.
+    """The model's continuation of each prompt up to the end of its first line, stripped.
 
-    The likeliest token each time, at most `room` of them and as many as the model has positions for. The end mark that a
-    tokenizer puts behind a prompt is taken off.
+    Greedy: the likeliest token each time, at most `room` tokens and as many as the model has positions. The end mark that a
+    tokenizer appends to a prompt is removed.
     """
     tokenizer, end = split.transform.tokenizer, split.transform.tokenizer.eos_token_id
     prompts = [row[mask].tolist() for row, mask in zip(batch.ids, batch.mask, strict=True)]
-    prompts = [one[:-1] if len(one) > 1 and one[-1] == end else one for one in prompts]
-    texts, open_rows = [list(one) for one in prompts], set(range(len(prompts)))
+    prompts = [ids[:-1] if len(ids) > 1 and ids[-1] == end else ids for ids in prompts]
+    texts, open_rows = [list(ids) for ids in prompts], set(range(len(prompts)))
     for _ in range(room):
         rows = sorted(open_rows)
-        made = split.transform.batch([torch.tensor([texts[row], [0] * len(texts[row])]).T for row in rows]).to(device)
-        logits = head.answer(model, made)
-        last = made.mask.sum(dim=1) - 1
+        inputs = split.transform.batch([torch.tensor([texts[row], [0] * len(texts[row])]).T for row in rows]).to(device)
+        logits = head.answer(model, inputs)
+        last = inputs.mask.sum(dim=1) - 1
         final = logits[torch.arange(len(rows), device=last.device), last]
         if wrong := int((~final.isfinite().all(dim=-1)).sum()):
             raise NoNumbers(wrong, len(rows))
@@ -182,6 +184,7 @@ def written(
         if not open_rows:
             break
     answers = (
-        tokenizer.decode(text[len(one) :], skip_special_tokens=True) for text, one in zip(texts, prompts, strict=True)
+        tokenizer.decode(text[len(prompt) :], skip_special_tokens=True)
+        for text, prompt in zip(texts, prompts, strict=True)
     )
     return [answer.strip().split("\n")[0].strip() for answer in answers]

@@ -1,12 +1,12 @@
-"""A task's frozen head: what a model makes of a batch → logits. Three kinds: a file, zero-shot, the checkpoint's own.
+"""A task's frozen head, which turns a model's output on a batch into logits.
 
-Heads are never merged: each task keeps its own, whatever model stands before it. The contract of head files is in `Head`; the
-others are made by `fda.tasks.zero_shot` and `fda.tasks.own_heads`.
+A head comes from a head file (`Head` describes its tensors), from class names (`fda.tasks.zero_shot`), or from the task's
+checkpoint (`fda.tasks.own_heads`). Heads are never merged: each task keeps its head in front of every model.
 """
 
 from dataclasses import dataclass
 from hashlib import sha256
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import torch
 from torch import Tensor
@@ -25,18 +25,21 @@ HEAD_TENSORS = ("weight", "bias", "logit_scale")
 
 
 class TaskHead(Protocol):
-    """What evaluation needs of a head. `causal`: its logits (batch, tokens, vocabulary) are of next tokens, not of classes."""
+    """The interface of a head. `causal`: its logits (batch, tokens, vocabulary) predict next tokens, not classes."""
 
-    causal: bool
+    @property
+    def causal(self) -> bool: ...
 
     def answer(self, model: Model, batch: Batch) -> Tensor:
-        """Logits of the weights that are in `model`; (batch, classes), or (batch, 1) for a number."""
+        """Logits with the weights loaded in `model`: (batch, classes), or (batch, 1) for a number."""
+        ...
 
     def to(self, device: torch.device | str) -> "TaskHead": ...
 
     @property
     def fingerprint(self) -> str:
-        """Of its weights and of how it computes."""
+        """Changes with its weights and with its computation."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -46,10 +49,10 @@ class Head:
     weight: Tensor
     bias: Tensor | None
     logit_scale: Tensor | None
-    causal = False
+    causal: ClassVar[bool] = False
 
     def logits(self, features: Tensor) -> Tensor:
-        """(batch, features) → (batch, classes). With a logit scale both sides are L2-normalised first."""
+        """(batch, features) → (batch, classes). With a logit scale, features and rows are L2-normalised first."""
         if self.logit_scale is not None:
             features = torch.nn.functional.normalize(features, dim=-1)
             return self.logit_scale * features @ torch.nn.functional.normalize(self.weight, dim=-1).T
@@ -65,11 +68,13 @@ class Head:
         return self.logits(features)
 
     def to(self, device: torch.device | str) -> "Head":
-        return Head(*(t if t is None else t.to(device) for t in (self.weight, self.bias, self.logit_scale)))
+        bias = None if self.bias is None else self.bias.to(device)
+        scale = None if self.logit_scale is None else self.logit_scale.to(device)
+        return Head(self.weight.to(device), bias, scale)
 
     @property
     def tensors(self) -> dict[str, Tensor]:
-        """By the names that a head file has."""
+        """The tensors by their names in a head file."""
         named = {"weight": self.weight, "bias": self.bias, "logit_scale": self.logit_scale}
         return {name: tensor for name, tensor in named.items() if tensor is not None}
 
@@ -80,7 +85,7 @@ class Head:
 
 
 def task_head(opened: OpenZoo, name: str) -> TaskHead:
-    """The head of a task, of the kind its zoo names; without a word of it, the checkpoint's own. UserError without one."""
+    """The head that the zoo file names for a task, by default the checkpoint's. UserError if there is none."""
     task = opened.zoo.task(name)
     if isinstance(task.head, str):
         return load_head(task)
@@ -89,14 +94,14 @@ def task_head(opened: OpenZoo, name: str) -> TaskHead:
 
         return zero_shot_head(opened, task.head.zero_shot)
     if opened.model.kind == "open_clip":
-        return load_head(task)  # says that a head is missing: open_clip's checkpoints have none of their own
+        return load_head(task)  # raises: open_clip's checkpoints hold no head
     from fda.tasks.own_heads import own_head
 
     return own_head(opened, name)
 
 
 def head_file(task: ZooTask) -> Weights:
-    """A task's head file, whose header alone is read. UserError as `load_head`."""
+    """Open a task's head file; only its header is read. UserError as `load_head`."""
     if not isinstance(task.head, str):
         raise UserError(f"task {task.name!r} names no head file: give `head` the path of a safetensors file.")
     file = open_weights(task.head)
@@ -106,13 +111,14 @@ def head_file(task: ZooTask) -> Weights:
 
 
 def load_head(task: ZooTask) -> Head:
-    """Read a task's head file. UserError if the task names none, or if it does not hold what a head needs."""
+    """Read a task's head file. UserError if the task names none, or if its tensors are not those of a head."""
     file = head_file(task)
     tensors = head_tensors(file) if isinstance(file, PickledCheckpoint) and is_head(file) else file
-    if other := [name for name in tensors if name not in HEAD_TENSORS]:
+    if unexpected := [name for name in tensors if name not in HEAD_TENSORS]:
         raise UserError(
-            f"{file.path} is not a head: it holds {', '.join(other[:3])} too, where a head has {', '.join(HEAD_TENSORS)}."
+            f"{file.path} is not a head: it holds {', '.join(unexpected[:3])} too, where a head has {', '.join(HEAD_TENSORS)}."
         )
     if "bias" in tensors and "logit_scale" in tensors:
-        raise UserError(f"{file.path} is not a head: a head with `logit_scale` has no `bias`: leave one away.")
-    return Head(*(tensors[name].float() if name in tensors else None for name in HEAD_TENSORS))
+        raise UserError(f"{file.path} is not a head: a head with `logit_scale` has no `bias`: leave one out.")
+    bias, scale = (tensors[name].float() if name in tensors else None for name in ("bias", "logit_scale"))
+    return Head(tensors["weight"].float(), bias, scale)

@@ -1,6 +1,6 @@
-"""Whether a task has a head that fits, told from configs and headers: before any weight is downloaded.
+"""Checks from configs and headers, before any weights are downloaded, that a task has a head that fits its data.
 
-The heads themselves are `fda.tasks.heads`, and those that checkpoints bring `fda.tasks.own_heads`.
+`fda.tasks.heads` and `fda.tasks.own_heads` load heads.
 """
 
 from fda.architectures.model import Model
@@ -17,14 +17,14 @@ from fda.zoos.zoo import ZooTask
 
 
 def head_problems(
-    task: ZooTask, model: Model, base: Seen, own: Seen, classes: int | None, notes: list[str] | None = None
+    task: ZooTask, model: Model, base: Seen, checkpoint: Seen, classes: int | None, notes: list[str] | None = None
 ) -> list[str]:
-    """A sentence on everything that will keep a task from being scored. `classes`: of the data, where they are known.
+    """Sentences on everything that prevents scoring a task. `classes`: the number of classes in the data, if known.
 
-    To `notes` is put where the checkpoint's config and the tensors of its head disagree.
+    Appends to `notes` where the checkpoint's config and the tensors of its head disagree.
     """
     try:
-        rows = _rows(task, model, base, own, [] if notes is None else notes)
+        rows = _rows(task, model, base, checkpoint, [] if notes is None else notes)
     except UserError as error:
         return list(error.problems) if isinstance(error, Misfit) else [str(error)]
     if rows is None or classes is None or rows in (1, classes) or rows > classes:
@@ -35,8 +35,8 @@ def head_problems(
     ]
 
 
-def _rows(task: ZooTask, model: Model, base: Seen, own: Seen, notes: list[str]) -> int | None:
-    """How many classes a task's head has; None where it has none, or it is not known. UserError if it has no head that fits."""
+def _rows(task: ZooTask, model: Model, base: Seen, checkpoint: Seen, notes: list[str]) -> int | None:
+    """The number of a head's classes; None if unknown or without meaning. UserError if the task has no head that fits."""
     if isinstance(task.head, str):
         rows, features = head_file(task).header["weight"].shape
         if (width := _embedding(model)) not in (None, features):
@@ -52,19 +52,20 @@ def _rows(task: ZooTask, model: Model, base: Seen, own: Seen, notes: list[str]) 
             base.bring(SMALL_FILES)
             text_tokenizer(base.folder)
         return len(task.head.zero_shot.classes)
-    if model.kind == "open_clip":  # its checkpoints bring none: it can be merged, not scored
+    if model.kind == "open_clip":  # its checkpoints hold no head: they can be merged, not scored
         return None
-    return None if own.weights is None else _of_checkpoint(task, model, base, own, notes)
+    return None if checkpoint.weights is None else _of_checkpoint(task, model, base, checkpoint, notes)
 
 
-def _of_checkpoint(task: ZooTask, model: Model, base: Seen, own: Seen, notes: list[str]) -> int | None:
-    folder = next((one.folder for one in (own, base) if (one.folder / CONFIG).is_file()), own.folder)
-    kind = class_in(task.name, folder, own.weights)
+def _of_checkpoint(task: ZooTask, model: Model, base: Seen, checkpoint: Seen, notes: list[str]) -> int | None:
+    folder = next((seen.folder for seen in (checkpoint, base) if (seen.folder / CONFIG).is_file()), checkpoint.folder)
+    kind = class_in(task.name, folder, checkpoint.weights)
     notes += kind.notes
-    if own.known:
+    if checkpoint.known:
         module = build_class(kind, stubbed=True)
-        tied, here = tied_name(module), own.listing is None and not isinstance(kind.weights, AdaptedWeights)
-        if here and tied and model.embeddings and (untied := untied_by(kind, tied, model)):
+        tied = tied_name(module)
+        downloaded = checkpoint.listing is None and not isinstance(kind.weights, AdaptedWeights)
+        if downloaded and tied and model.embeddings and (untied := untied_by(kind, tied, model)):
             notes.append(f"task {task.name!r}: {untied}")
             tied = None
         fitted_head(kind.weights, module, tied)
@@ -72,7 +73,7 @@ def _of_checkpoint(task: ZooTask, model: Model, base: Seen, own: Seen, notes: li
 
 
 def _embedding(model: Model) -> int | None:
-    """The width of what the model gives as its embedding, where its config says it."""
+    """The width of the model's embedding; None if its config does not give it."""
     if model.kind == "open_clip":
         return getattr(model.module.visual, "output_dim", None)
     projection = getattr(model.module, "visual_projection", None)

@@ -1,4 +1,6 @@
-"""The inputs that real samples give each block of a model: what anchors are compared with."""
+"""The inputs of each block of a model on real samples, for comparison with anchors."""
+
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -6,27 +8,26 @@ from torch import Tensor, nn
 from fda.architectures.model import Model
 from fda.architectures.transforms import Batch, TextBatch
 
-TEXT_TOKENS = 16  # of each text, where the block takes any number
+TEXT_TOKENS = 16  # tokens kept of each text, unless the block needs another number
 
 
 @torch.no_grad()
 def block_inputs(model: Model, batch: Batch) -> list[Tensor]:
-    """For each block, its inputs (n, tokens, d) on the device of the weights that are in `model`.
+    """The inputs (n, tokens, d) of each block, with the weights loaded in `model`, on their device.
 
-    Of a text, `TEXT_TOKENS` of its own tokens (as many as the block takes, if it takes one number only), spaced evenly from the
-    first to the last: padding is never among them, tokens of a shorter text come more than once, and each is what the model
-    makes of it within the whole text.
+    A text gives `TEXT_TOKENS` of its tokens, spaced evenly from the first to the last; a block with a fixed number of tokens
+    gets that many. The model sees the whole text. Padding is never taken; tokens of a short text repeat.
     """
-    caught: dict[int, Tensor] = {}
+    captured: dict[int, Tensor] = {}
 
-    def keep(index: int):
+    def capture(index: int) -> Callable[..., None]:
         def hook(_: nn.Module, args: tuple, keywords: dict) -> None:
-            caught[index] = (args[0] if args else next(iter(keywords.values()))).detach()
+            captured[index] = (args[0] if args else next(iter(keywords.values()))).detach()
 
         return hook
 
     hooks = [
-        block.module.register_forward_pre_hook(keep(index), with_kwargs=True)
+        block.module.register_forward_pre_hook(capture(index), with_kwargs=True)
         for index, block in enumerate(model.blocks)
     ]
     try:
@@ -35,8 +36,8 @@ def block_inputs(model: Model, batch: Batch) -> list[Tensor]:
         for hook in hooks:
             hook.remove()
     if not isinstance(batch, TextBatch):
-        return [caught[index] for index in range(len(model.blocks))]
-    return [_spread(caught[index], batch.mask, _count(model, index)) for index in range(len(model.blocks))]
+        return [captured[index] for index in range(len(model.blocks))]
+    return [_spread(captured[index], batch.mask, _count(model, index)) for index in range(len(model.blocks))]
 
 
 def _count(model: Model, index: int) -> int:
@@ -47,7 +48,7 @@ def _count(model: Model, index: int) -> int:
 
 
 def _spread(hidden: Tensor, mask: Tensor, count: int) -> Tensor:
-    """(n, t, d) → (n, count, d): of each row, tokens that the mask shows, which stand first."""
+    """(n, t, d) → (n, count, d): evenly spaced tokens of each row under the mask, whose tokens come first."""
     share = torch.linspace(0, 1, count, device=hidden.device)
-    places = (share * (mask.sum(dim=1, keepdim=True) - 1)).round().long()
-    return hidden.gather(1, places[..., None].expand(-1, -1, hidden.shape[-1]))
+    indices = (share * (mask.sum(dim=1, keepdim=True) - 1)).round().long()
+    return hidden.gather(1, indices[..., None].expand(-1, -1, hidden.shape[-1]))

@@ -1,8 +1,8 @@
-"""A whole split as `datasets` reads it: from a table, a folder or the hub. Samples and labels are left to `fda.tasks.data`.
+"""Loads a whole split with `datasets`, from a table, a folder or the hub.
 
-Local tables of text are read so that nothing in them is lost: cells stay the texts that were written (`null` and `NA` are
-words), quotation marks mean something only where the table is quoted, and the rows that come out are counted against the rows
-of the file.
+Local text tables are read without loss: cells stay the written texts (`null` and `NA` are words), quotation marks have a
+meaning only in a quoted table, and the number of rows read must equal the number of rows in the file. `fda.tasks.data` selects
+samples and labels.
 """
 
 import csv
@@ -19,14 +19,15 @@ from fda.zoos.zoo import TaskData, ZooTask
 
 READERS = {".parquet": "parquet", ".csv": "csv", ".tsv": "csv", ".json": "json", ".jsonl": "json", ".txt": "text"}
 SAYS_NOTHING = "An error occurred while generating the dataset"
-LONGEST = 300  # characters of another library's sentence
+LONGEST = 300  # characters of another library's message
 Files = Mapping[str, Sequence[str]]  # split → its files
 
 
 def load_whole(task: ZooTask, data: TaskData, split: str) -> datasets.Dataset:
-    """One split by its name, all of it. UserError if it cannot be read, or not all of it was."""
+    """All rows of a split. UserError if it cannot be read, or not completely."""
     datasets.disable_progress_bars()
-    path, options = data.path, {"name": data.name}
+    path = data.path
+    options: dict[str, Any] = {"name": data.name}
     where = f"task {task.name!r}, split {split!r}"
     files: Files = {}
     if Path(path).is_file():
@@ -52,7 +53,7 @@ def load_whole(task: ZooTask, data: TaskData, split: str) -> datasets.Dataset:
         loaded = datasets.load_dataset(path, split=split, **options)
     except UserError:
         raise
-    except Exception as error:  # `datasets` raises whatever its readers raise
+    except Exception as error:  # `datasets` passes on anything its readers raise
         raise UserError(
             f"task {task.name!r}: the split {split!r} of {data.path} could not be loaded ({_reason(error)}): "
             "check `data.path` and the split's name in the zoo file."
@@ -65,13 +66,13 @@ def load_whole(task: ZooTask, data: TaskData, split: str) -> datasets.Dataset:
 
 
 def _layouts(where: str, config: Any, files: Files, data: TaskData) -> dict[str, Table]:
-    """File → layout, of all splits, which are read together. None of a folder whose README says how its tables are read."""
+    """File → layout, for all splits, which are read together; empty if the folder's README sets how to read its tables."""
     if config.quoting != csv.QUOTE_MINIMAL or config.quotechar != '"' or config.header != "infer" or config.skiprows:
         return {}
     if config.names is not None or len(config.sep) != 1:
         return {}
     tables = {}
-    for file in dict.fromkeys(str(file) for named in files.values() for file in named):
+    for file in dict.fromkeys(str(file) for split_files in files.values() for file in split_files):
         try:
             table = read_layout(file, config.sep, data.label)
         except UserError as error:
@@ -83,20 +84,22 @@ def _layouts(where: str, config: Any, files: Files, data: TaskData) -> dict[str,
 
 
 def _require_inputs(where: str, file: str, table: Table, data: TaskData) -> None:
-    """UserError for a row that ends before an input; one that ends before its label is a gap as others are."""
+    """UserError for a row that ends before an input. A row that ends before its label has a missing label."""
     needed = [table.header.index(column) for column in data.columns if column in table.header]
     row, fields = next(((row, fields) for row, fields in table.short if max(needed, default=-1) >= fields), (0, 0))
     if fields:
         raise UserError(
-            f"{where}: row {row} of {file} has {fields} fields, its header {len(table.header)}: give it the others."
+            f"{where}: row {row} of {file} has {fields} fields, its header {len(table.header)}: add the missing ones."
         )
 
 
 def _text_options(config: Any, tables: Mapping[str, Table]) -> dict[str, Any]:
-    """What makes pandas take cells as they are written; which columns are numbers is found out where they are used."""
+    """Options that make pandas read every cell as the written text."""
     quoted = {table.quoted for table in tables.values()} - {None}
     if len(quoted) == 2:
-        names = ", ".join(next(f for f, table in tables.items() if table.quoted is one) for one in (True, False))
+        names = ", ".join(
+            next(f for f, table in tables.items() if table.quoted is quoting) for quoting in (True, False)
+        )
         raise UserError(
             f"of these tables one has its texts in quotation marks and one has not ({names}): write both alike."
         )
@@ -111,30 +114,31 @@ def _text_options(config: Any, tables: Mapping[str, Table]) -> dict[str, Any]:
 
 
 def _require_all_rows(where: str, loaded: datasets.Dataset, files: list[str], tables: Mapping[str, Table]) -> None:
-    """UserError if the rows that were read are not those of the files, as far as these can be counted."""
+    """UserError if the number of rows read differs from that of the files, if their rows can be counted."""
     counts: list[int | None] = [tables[file].rows if file in tables else None for file in files]
     if not tables:
         counts = [count_json_lines(file) if Path(file).suffix == ".jsonl" else None for file in files]
-    if counts and None not in counts and sum(counts) != len(loaded):
+    known = [count for count in counts if count is not None]
+    if counts and len(known) == len(counts) and sum(known) != len(loaded):
         raise UserError(
-            f"{where}: {len(loaded)} rows were read, but {', '.join(files[:3])} has {sum(counts)}: look for quotation marks "
+            f"{where}: {len(loaded)} rows were read, but {', '.join(files[:3])} has {sum(known)}: look for quotation marks "
             "that do not close and for line breaks in texts, or save it as parquet."
         )
 
 
 def _reason(error: BaseException) -> str:
-    """What went wrong in one line, which `datasets` tells after a general one, or in the error's cause."""
+    """The reason in one line: after the general first line of `datasets`, or in the error's cause."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip() not in ("", SAYS_NOTHING)]
     if not lines and error.__cause__ is not None:
         return _reason(error.__cause__)
-    said = " ".join(lines) or type(error).__name__
-    return said if len(said) <= LONGEST else f"{said[: LONGEST - 100]} … {said[-100:]}"
+    message = " ".join(lines) or type(error).__name__
+    return message if len(message) <= LONGEST else f"{message[: LONGEST - 100]} … {message[-100:]}"
 
 
-def refuse_other_files(task: ZooTask, folder: Path, named: Mapping[str, Sequence[str]] | None) -> None:
-    """UserError if the folder's README, which may say what its splits are made of, names files outside the folder."""
-    for files in (named or {}).values():
-        for file in files:
+def refuse_other_files(task: ZooTask, folder: Path, files: Files | None) -> None:
+    """UserError if the folder's README, which may define its splits, names files outside the folder."""
+    for split_files in (files or {}).values():
+        for file in split_files:
             if not _below(file, folder):
                 raise UserError(
                     f"task {task.name!r}: the README of {folder} names {file}, outside that folder: do not trust it, or copy "
@@ -142,24 +146,24 @@ def refuse_other_files(task: ZooTask, folder: Path, named: Mapping[str, Sequence
                 )
 
 
-def _refuse_other_images(task: ZooTask, place: Path, loaded: datasets.Dataset) -> None:
-    """UserError if a table holds, in place of an image, the path of a file elsewhere, which would be opened."""
-    folder = (place if place.is_dir() else place.parent).absolute()
+def _refuse_other_images(task: ZooTask, path: Path, loaded: datasets.Dataset) -> None:
+    """UserError if a table has the path of a file outside its folder as an image: decoding would open that file."""
+    folder = (path if path.is_dir() else path.parent).absolute()
     for name, feature in loaded.features.items():
         if not isinstance(feature, datasets.Image):
             continue
         for chunk in loaded.data.column(name).chunks:
             paths = chunk.field("path").filter(chunk.field("bytes").is_null()).to_pylist()
-            wrong = next((one for one in paths if one and not _below(one, folder)), None)
-            if wrong is not None:
+            outside = next((image for image in paths if image and not _below(image, folder)), None)
+            if outside is not None:
                 raise UserError(
-                    f"task {task.name!r}: the column {name!r} of {place} names the image {wrong}, outside {folder}: do not "
+                    f"task {task.name!r}: the column {name!r} of {path} names the image {outside}, outside {folder}: do not "
                     "trust it, or copy the images there."
                 )
 
 
 def _below(path: str, folder: Path) -> bool:
-    """Whether a path, as it is written, lies below the folder. A link there is the user's: roots say where it may lead."""
+    """Whether a path, as written, lies below the folder. Links may leave it: the allowed roots restrict their targets."""
     if "://" in path:
         return False
     whole = folder / path

@@ -1,9 +1,9 @@
-"""By what a task is scored. Every score is a function of sums over samples, so that a resample only needs other sums.
+"""The metrics of tasks. Every score is a function of sums over samples, so that a bootstrap resample only changes the sums.
 
-`accuracy`, `exact_match`: the mean of right answers. `matthews`: Matthews' correlation of two labellings, for any number of
-classes Gorodkin's R_K (2004), as GLUE takes it for CoLA. `pearson`: the linear correlation, as for STS-B. `token_accuracy`: of
-a causal language model the share of next tokens that it holds likeliest, over all texts; it stands for perplexity where a score
-between 0 and 1 that grows with quality is averaged with others, and the perplexity itself is kept beside it. NumPy only.
+`accuracy`, `exact_match`: the share of right answers. `matthews`: Matthews' correlation of two labellings, for any number of
+classes (Gorodkin's R_K, 2004), GLUE's metric of CoLA. `pearson`: the linear correlation, GLUE's metric of STS-B.
+`token_accuracy`: the share of next tokens that a causal language model predicts, over all texts. It replaces perplexity in
+averages, which need scores between 0 and 1 that grow with quality; the perplexity is kept beside it. NumPy only.
 """
 
 from collections.abc import Callable
@@ -13,12 +13,12 @@ import numpy as np
 
 from fda.zoos.zoo import TaskData
 
-_GLUE_METRICS = {"cola": "matthews", "stsb": "pearson"}  # gluebenchmark.com; of its others accuracy
+_GLUE_METRICS = {"cola": "matthews", "stsb": "pearson"}  # gluebenchmark.com; its other tasks have accuracy
 
 
 @dataclass(frozen=True)
 class Metric:
-    """`sums(predicted, label)`: (n, k) for n samples. `score`: their sums (…, k) → (…); what is undefined scores 0."""
+    """`sums(predicted, label)`: the contributions (n, k) of n samples. `score`: their sums (…, k) → (…), 0 where undefined."""
 
     name: str
     title: str
@@ -30,9 +30,9 @@ class Metric:
 
 
 def metric_name(data: TaskData, *, causal: bool = False) -> str:
-    """The name in `METRICS` that a task's data mean. `causal`: its head gives next tokens, not classes.
+    """The name in `METRICS` of a task's metric. `causal`: its head predicts next tokens, not classes.
 
-    `auto` knows GLUE's tasks by the configuration of `…/glue`, or by the name of the folder or file.
+    `auto` recognises GLUE's tasks by the configuration of `…/glue`, or by the name of the folder or file.
     """
     if data.metric == "perplexity" or (data.metric == "auto" and causal):
         return "token_accuracy"
@@ -54,7 +54,7 @@ def _tokens(right: np.ndarray, tokens: np.ndarray) -> np.ndarray:
 
 
 def _classes(predicted: np.ndarray, label: np.ndarray, count: int | None = None) -> np.ndarray:
-    """Per sample: 1, whether it is right, and one-hot the class predicted and the class it has, of `count` classes."""
+    """Per sample: 1, whether it is right, and its predicted class and its label, each one-hot over `count` classes."""
     classes = np.arange(count or max(predicted.max(initial=0), label.max(initial=0)) + 1)
     ones = np.ones((len(label), 1))
     return np.concatenate(
@@ -71,21 +71,21 @@ def _matthews(sums: np.ndarray) -> np.ndarray:
 
 
 def _moments(predicted: np.ndarray, label: np.ndarray) -> np.ndarray:
-    """Per sample: 1, x, y, x², y², xy, x and y less their means over all samples, which changes no correlation."""
-    x, y = (np.asarray(one, float) - np.mean(one, dtype=float) for one in (predicted, label))
+    """Per sample: 1, x, y, x², y², xy, with x and y centred over all samples, which does not change the correlation."""
+    x, y = (np.asarray(values, float) - np.mean(values, dtype=float) for values in (predicted, label))
     return np.stack([np.ones_like(x), x, y, x * x, y * y, x * y], axis=-1)
 
 
 def _pearson(sums: np.ndarray) -> np.ndarray:
     n, x, y, xx, yy, xy = np.moveaxis(sums, -1, 0)
     spread = np.clip(n * xx - x * x, 0, None) * np.clip(n * yy - y * y, 0, None)
-    tiny = 1e-24 * (n * n * xx * yy)  # a constant has no correlation, and rounding shall not give it one
+    tiny = 1e-24 * (n * n * xx * yy)  # rounding must not give a constant a correlation
     return _ratio(n * xy - x * y, np.where(spread > tiny, np.sqrt(spread), 0.0))
 
 
-def _ratio(above: np.ndarray, below: np.ndarray) -> np.ndarray:
-    above, below = np.asarray(above, float), np.asarray(below, float)
-    return np.divide(above, below, out=np.zeros_like(above), where=below > 0)
+def _ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
+    numerator, denominator = np.asarray(numerator, float), np.asarray(denominator, float)
+    return np.divide(numerator, denominator, out=np.zeros_like(numerator), where=denominator > 0)
 
 
 def _mean(sums: np.ndarray) -> np.ndarray:
@@ -93,8 +93,8 @@ def _mean(sums: np.ndarray) -> np.ndarray:
 
 
 METRICS: dict[str, Metric] = {
-    one.name: one
-    for one in (
+    metric.name: metric
+    for metric in (
         Metric("accuracy", "accuracy", _right, _mean),
         Metric("exact_match", "exact match", _right, _mean),
         Metric("matthews", "Matthews' correlation", _classes, _matthews),

@@ -1,13 +1,13 @@
-"""Any image, or array of numbers, as an 8-bit RGB image without loss of meaning.
+"""Converts any image, or array of numbers, to 8-bit RGB without loss of meaning.
 
-Ordinary images (bits, 8-bit grey, palettes, colours) are what PIL's `convert("RGB")` makes of them, as open_clip, torchvision
-and transformers prepare them: transparency is dropped. Wider numbers are scaled by the range of their type. Where the type does
-not tell black and white (32-bit integers, floats), the range of all such images of a split decides, so that equal pixels stay
-equal. Which split that is, is left to `fda.tasks.data`.
+Ordinary images (1-bit, 8-bit grey, palettes, colours) go through PIL's `convert("RGB")`, as in open_clip, torchvision and
+transformers, which drops transparency. Wider numbers are scaled by the range of their type. Where the type does not define
+black and white (32-bit integers, floats), the range of all such images of a split decides, so that equal pixels stay equal.
 """
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import reduce
 from typing import Any, Literal
 
 import numpy as np
@@ -16,13 +16,13 @@ from PIL import Image
 from fda.errors import UserError
 
 Depth = Literal["16 bits", "integers", "floats"]
-BITS_PER_SAMPLE = 258  # a tag of TIFF
+BITS_PER_SAMPLE = 258  # TIFF tag
 CHANNELS = (1, 3, 4)
 
 
 @dataclass(frozen=True)
 class Range:
-    """The smallest and the largest number of all images of one depth."""
+    """The smallest and the largest pixel value of all images of one depth."""
 
     low: float
     high: float
@@ -32,9 +32,10 @@ class Range:
 
 
 class Pixels:
-    """Makes RGB images of the values of one column, all by the same scale.
+    """Converts the values of one column to RGB images, all by the same scale.
 
-    `feature`: the column's, as `datasets` has it. `every`: all its values; asked for once, if a depth needs their range.
+    `feature`: the column's feature in `datasets`. `every`: iterates all its values; called once per depth that needs their
+    range.
     """
 
     def __init__(self, feature: Any, every: Callable[[], Iterator[Any]]) -> None:
@@ -42,7 +43,7 @@ class Pixels:
         self._factors: dict[Depth, float] = {}
 
     def rgb(self, value: Any) -> Image.Image:
-        """TypeError for what is no image, ValueError for a mode that PIL cannot convert, UserError as `factor`."""
+        """TypeError if the value is no image, ValueError for a mode that PIL cannot convert, UserError as `factor`."""
         image = as_pixels(value, self.feature)
         if not isinstance(image, Image.Image | np.ndarray):
             raise TypeError
@@ -55,18 +56,14 @@ class Pixels:
         return self._factors[kind]
 
     def _range(self, kind: Depth) -> Range:
-        """Of all images of this depth."""
-        seen = None
-        for value in self.every():
-            image = as_pixels(value, self.feature)
-            if isinstance(image, Image.Image | np.ndarray) and depth(image) == kind:
-                one = pixel_range(image)
-                seen = one if seen is None else seen.joined(one)
-        return seen
+        """The range of all images of this depth, of which the column has at least one."""
+        images = (as_pixels(value, self.feature) for value in self.every())
+        same_depth = (image for image in images if isinstance(image, Image.Image | np.ndarray) and depth(image) == kind)
+        return reduce(Range.joined, map(pixel_range, same_depth))
 
 
 def as_pixels(value: Any, feature: Any) -> Any:
-    """Nested lists of numbers as an array of the type that the column has; anything else as it is."""
+    """Nested lists of numbers as an array of the column's type; other values unchanged."""
     if not isinstance(value, list):
         return value
     while not hasattr(feature, "dtype") and hasattr(feature, "feature"):
@@ -81,7 +78,7 @@ def as_pixels(value: Any, feature: Any) -> Any:
 
 
 def depth(image: Image.Image | np.ndarray) -> Depth | None:
-    """What has to be scaled; None for 8 bits and less."""
+    """The depth of an image that needs scaling; None for 8 bits and fewer."""
     if isinstance(image, np.ndarray):
         if image.dtype == np.uint16:
             return "16 bits"
@@ -99,39 +96,39 @@ def pixel_range(image: Image.Image | np.ndarray) -> Range:
 
 
 def factor(kind: Depth, seen: Range) -> float:
-    """What pixels of this depth are multiplied by to lie in 0 … 255. UserError where `seen` leaves open what is white."""
+    """The factor that scales pixels of this depth to 0 … 255. UserError if the range `seen` does not define white."""
     if kind == "16 bits":
         return 255 / 65535
     whole = kind == "integers"
-    if seen.low >= 0:  # not so for NaN
+    if seen.low >= 0:  # false for NaN
         if not whole and seen.high <= 1:
             return 255.0
         if seen.high <= 255:
             return 1.0
         if whole and seen.high <= 65535:
             return 255 / 65535
-    held = "integers of 32 bits" if whole else "floats"
+    kinds = "integers of 32 bits" if whole else "floats"
     fitting = "0 … 255 or 0 … 65535" if whole else "0 … 1 or 0 … 255"
     raise UserError(
-        f"the images hold {held} from {seen.low:g} to {seen.high:g}, which do not say what is black and what is white: save "
+        f"the images hold {kinds} from {seen.low:g} to {seen.high:g}, which do not say what is black and what is white: save "
         f"them as 8-bit images, or with numbers in {fitting}."
     )
 
 
 def to_rgb(image: Image.Image | np.ndarray, scale: float | None = None) -> Image.Image:
-    """An RGB image. `scale`: for images that have a depth, their `factor`. UserError for an array of another shape."""
+    """An RGB image. `scale`: the `factor` of an image with a depth, else None. UserError for an array of another shape."""
     if scale is None and isinstance(image, Image.Image):
         return image.convert("RGB")
-    pixels = _in_order(np.asarray(image))
+    pixels = _channels_last(np.asarray(image))
     if scale is not None:
         bits = getattr(image, "tag_v2", {}).get(BITS_PER_SAMPLE, (16,))
-        if depth(image) == "16 bits" and bits in ((12,), 12):  # TIFF: PIL keeps the 12 bits as they are
+        if depth(image) == "16 bits" and bits in ((12,), 12):  # TIFF: PIL does not scale 12 bits
             scale = 255 / 4095
         pixels = np.rint(pixels.astype(np.float64) * scale).clip(0, 255).astype(np.uint8)
     return Image.fromarray(pixels).convert("RGB")
 
 
-def _in_order(pixels: np.ndarray) -> np.ndarray:
+def _channels_last(pixels: np.ndarray) -> np.ndarray:
     """(height, width) or (height, width, 3 or 4)."""
     if pixels.ndim == 3:
         first, last = pixels.shape[0] in CHANNELS, pixels.shape[2] in CHANNELS

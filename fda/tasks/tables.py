@@ -1,8 +1,8 @@
-"""How many rows a table of text has, and whether quotation marks mean anything in it.
+"""Counts the rows of a text table and decides whether it uses quoting.
 
-A comma table is quoted where its texts hold commas. A tab table is usually written without any quoting, as GLUE's are, and a
-stray quotation mark in it would join all rows up to the next one; it is quoted only if its own lines prove it. Reading the
-table is `datasets`' work; here its lines are counted, so that rows that were read can be compared with rows that are there.
+A comma table counts as quoted. A tab table is usually written without quoting, as GLUE's are, and a stray quotation mark in
+it would join all rows up to the next one; it counts as quoted only if its lines prove it. `datasets` reads the table; the
+count here shows whether it read all rows.
 """
 
 import csv
@@ -18,12 +18,12 @@ import fsspec
 
 from fda.errors import UserError
 
-csv.field_size_limit(min(sys.maxsize, 2**31 - 1))  # a text may be longer than 128 KiB, the default
+csv.field_size_limit(min(sys.maxsize, 2**31 - 1))  # the default limits a text to 128 KiB
 
 
 @dataclass(frozen=True)
 class Table:
-    """`quoted`: None without any quotation mark. `rows`: without the header. `short`: (row from 0, fields) where some lack."""
+    """`quoted`: None without quotation marks. `rows`: without the header. `short`: (row from 0, fields) of incomplete rows."""
 
     header: tuple[str, ...]
     quoted: bool | None
@@ -33,14 +33,14 @@ class Table:
 
 @dataclass(frozen=True)
 class _Lines:
-    """What single lines tell when quotation marks are taken as letters. `long`: (line, fields) of the first with too many."""
+    """A table read line by line, with quotation marks as letters. `long`: (line, fields) of the first line with too many."""
 
     header: tuple[str, ...]
     rows: int
     short: tuple[tuple[int, int], ...]
     long: tuple[int, int] | None
     marks: bool  # any quotation mark
-    proven: bool  # the marks are a writer's: texts are wrapped as a whole, and marks in them are doubled
+    proven: bool  # a CSV writer made the marks: they wrap whole texts, and marks in texts are doubled
 
     @property
     def whole(self) -> bool:
@@ -48,10 +48,10 @@ class _Lines:
 
 
 def read_layout(path: str | Path, separator: str, label: str) -> Table | None:
-    """The layout of a local table with a header, compressed or not; None where it is no UTF-8 text, or empty.
+    """The layout of a local table with a header, compressed or not; None if it is not UTF-8 text, or empty.
 
-    `label`: the column whose values tell a line of a text from a row. UserError, with the line, for rows with too many fields
-    and for rows that a quotation mark joins.
+    `label`: the column whose values distinguish a row from a line inside a text. UserError, with the line, for rows with too
+    many fields and for rows that a quotation mark joins.
     """
     path = Path(path)
     status = path.stat()
@@ -59,7 +59,7 @@ def read_layout(path: str | Path, separator: str, label: str) -> Table | None:
 
 
 @lru_cache(maxsize=64)
-def _layout(path: Path, separator: str, label: str, written: int, size: int) -> Table | None:
+def _layout(path: Path, separator: str, label: str, modified_ns: int, size: int) -> Table | None:
     try:
         lines = _lines(path, separator)
         if lines is None:
@@ -74,7 +74,7 @@ def _layout(path: Path, separator: str, label: str, written: int, size: int) -> 
 
 
 def _plain(path: Path, lines: _Lines) -> bool:
-    """Whether quotation marks of a tab table are letters: lines are whole without them, and no writer's quoting shows."""
+    """Whether the quotation marks of a tab table are letters: every line is a row, and the marks are no writer's quoting."""
     if lines.whole:
         if not lines.proven:
             return True
@@ -115,34 +115,34 @@ def _lines(path: Path, separator: str) -> _Lines | None:
 
 
 def _quoted(path: Path, separator: str, label: str) -> Table:
-    """The layout where quotation marks wrap texts, as pandas reads them."""
-    single, joined = set(), []
+    """The layout if quotation marks wrap texts, as pandas reads them."""
+    labels, joined = set(), []  # `labels` of rows of one line
     header: list[str] = []
-    at, rows, short, before = None, 0, [], 0
+    label_index, rows, short, last_line = None, 0, [], 0
     with _opened(path, newline="") as file:
-        held = _Held(file)
-        for fields in csv.reader(held, delimiter=separator):
-            begin, before = before + 1, held.count
-            text = held.taken()
+        recorder = _LineRecorder(file)
+        for fields in csv.reader(recorder, delimiter=separator):
+            first_line, last_line = last_line + 1, recorder.count
+            lines = recorder.take()
             if not fields or (len(fields) == 1 and _blank(fields[0], separator) and len(header) != 1):
                 continue
             if not header:
                 header = fields
-                at = header.index(label) if label in header else None
+                label_index = header.index(label) if label in header else None
                 continue
             if len(fields) > len(header):
-                if len(text) == 1:
-                    raise _too_long(path, begin, len(fields), len(header))
-                joined.append((begin, before, text))
+                if len(lines) == 1:
+                    raise _too_long(path, first_line, len(fields), len(header))
+                joined.append((first_line, last_line, lines))
             if len(fields) < len(header):
                 short.append((rows, len(fields)))
-            if len(text) > 1:
-                joined.append((begin, before, text))
-            elif at is not None and len(fields) == len(header):
-                single.add(fields[at].strip())
+            if len(lines) > 1:
+                joined.append((first_line, last_line, lines))
+            elif label_index is not None and len(fields) == len(header):
+                labels.add(fields[label_index].strip())
             rows += 1
-    for begin, end, text in joined:
-        if _is_joined(text, separator, len(header), at, single):
+    for begin, end, lines in joined:
+        if _is_joined(lines, separator, len(header), label_index, labels):
             raise UserError(
                 f"{path}: lines {begin} to {end} are read as one row, since a quotation mark opens in line {begin}: double the "
                 "marks in texts and wrap the texts, or save the table as parquet."
@@ -150,22 +150,22 @@ def _quoted(path: Path, separator: str, label: str) -> Table:
     return Table(tuple(header), True, rows, tuple(short))
 
 
-def _is_joined(text: list[str], separator: str, width: int, at: int | None, labels: set[str]) -> bool:
-    """Whether the lines of one row with line breaks are rows of their own, which a stray quotation mark joins."""
+def _is_joined(lines: list[str], separator: str, width: int, label_index: int | None, labels: set[str]) -> bool:
+    """Whether the lines of one row with line breaks are separate rows, joined by a stray quotation mark."""
     try:
-        row = next(csv.reader(text, delimiter=separator, strict=True))
+        row = next(csv.reader(lines, delimiter=separator, strict=True))
     except csv.Error:
         return True
-    lines = [line.rstrip("\r\n").split(separator) for line in text]
+    split_lines = [line.rstrip("\r\n").split(separator) for line in lines]
     if len(row) != width:
         return True
-    if any(len(fields) != width for fields in lines):
+    if any(len(fields) != width for fields in split_lines):
         return False
-    return at is None or all(fields[at].strip() in labels for fields in lines[:-1])
+    return label_index is None or all(fields[label_index].strip() in labels for fields in split_lines[:-1])
 
 
 def _strict_rows(path: Path, separator: str, width: int) -> int | None:
-    """The rows of a table whose every quotation mark wraps a text or is doubled in one; None if it is not such a table."""
+    """The number of rows of a strictly quoted table: each mark wraps a text or is doubled in one. None if it is not strict."""
     count = -1
     try:
         with _opened(path, newline="") as file:
@@ -178,11 +178,12 @@ def _strict_rows(path: Path, separator: str, width: int) -> int | None:
     return count
 
 
-class _Held:
-    """Passes the lines of a file on and keeps those of the row that is being read."""
+class _LineRecorder:
+    """Iterates the lines of a file, counts them, and records those read since the last `take`."""
 
     def __init__(self, file: TextIO) -> None:
-        self.file, self.count, self.lines = file, 0, []
+        self.file, self.count = file, 0
+        self.lines: list[str] = []
 
     def __iter__(self) -> Iterator[str]:
         for line in self.file:
@@ -190,13 +191,13 @@ class _Held:
             self.lines.append(line)
             yield line
 
-    def taken(self) -> list[str]:
+    def take(self) -> list[str]:
         lines, self.lines = self.lines, []
         return lines
 
 
 def count_json_lines(path: str | Path) -> int | None:
-    """The objects of a file that has one a line; None where its lines are something else."""
+    """The number of objects in a JSON Lines file; None if its lines are anything else."""
     count = 0
     try:
         with _opened(Path(path)) as file:
@@ -224,7 +225,7 @@ def _opened(path: Path, newline: str | None = None) -> Iterator[TextIO]:
 
 
 def _blank(line: str, separator: str) -> bool:
-    """Lines that pandas skips."""
+    """Whether pandas skips the line."""
     return not line.strip("\r\n " if separator == "\t" else "\r\n \t")
 
 

@@ -1,7 +1,6 @@
-"""What methods read beside checkpoints, for one task: its real inputs, or its anchors in their place.
+"""The inputs of one task for merging methods: real inputs, or anchors in their place.
 
-These are the `TaskInputs` and `TaskMoments` of `fda.merging.method`. Which split is meant, and where anchors come from, is left
-to the caller.
+Implements `TaskInputs` and `TaskMoments` of `fda.merging.method`. The caller chooses the split and supplies the anchors.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -18,14 +17,14 @@ from fda.checkpoints.weights import Weights
 from fda.tasks.data import Split
 from fda.tasks.heads import TaskHead
 
-BATCH = 64  # images a forward pass when moments are taken
+BATCH = 64  # samples per forward pass for moments
 
 
 class RealInputs:
-    """The samples of one split of a task, its finetuned model and its head. Labels are not read.
+    """The samples of one split of a task, its finetuned model and its head. Does not read labels.
 
-    Tasks share the model's module: `moments` overwrites the weights in it, `logits` neither reads nor changes them. Not for
-    several threads at once. `pulse` is called at every batch and may raise to stop.
+    Tasks share the model's module: `moments` overwrites its weights, `logits` neither reads nor changes them. Not thread-safe.
+    `pulse` is called before every batch and may raise to stop.
     """
 
     def __init__(
@@ -46,16 +45,16 @@ class RealInputs:
     def batches(self, size: int, *, examples: int | None = None, seed: int | None = None) -> Iterator[Batch]:
         """Prepared samples on the device, `size` at a time; the last batch of a pass may be smaller.
 
-        Without a seed: one pass in order over `examples` samples spread over the split (None: over all). With a seed:
-        passes without end over the same samples, each shuffled anew.
+        Without a seed: one pass in order over `examples` samples spread over the split (None: all). With a seed: endless
+        passes over the same samples, each shuffled anew.
         """
-        places = torch.tensor(self.split.spread(len(self.split) if examples is None else examples))
+        indices = torch.tensor(self.split.spread(len(self.split) if examples is None else examples))
         if seed is None:
-            yield from self._pass(places, size)
+            yield from self._pass(indices, size)
             return
         random = torch.Generator().manual_seed(seed)
         while True:
-            yield from self._pass(places[torch.randperm(len(places), generator=random)], size)
+            yield from self._pass(indices[torch.randperm(len(indices), generator=random)], size)
 
     def moments(self, examples: int | None = None) -> dict[str, Tensor]:
         """Linear weight → mean of x xᵀ (in × in) on `examples` samples through the finetuned model, fp32, on the CPU."""
@@ -71,21 +70,21 @@ class RealInputs:
     def logits(self, weights: Mapping[str, Tensor], inputs: Batch) -> Tensor:
         """(batch, classes), differentiable in `weights`: every floating-point tensor of the model, on the device.
 
-        Other buffers are the module's own; ValueError if a floating-point tensor is missing.
+        Other buffers come from the module. ValueError if a floating-point tensor is missing.
         """
         if missing := self._floats - set(weights):
             raise ValueError(f"weights lack {sorted(missing)[:3]}")
         self.model.to(self.device)
         return functional_call(self._whole, {f"module.{name}": tensor for name, tensor in weights.items()}, (inputs,))
 
-    def _pass(self, places: Tensor, size: int) -> Iterator[Batch]:
-        for batch in places.split(size):
+    def _pass(self, indices: Tensor, size: int) -> Iterator[Batch]:
+        for batch in indices.split(size):
             self.pulse()
             yield self.split.at(batch.tolist()).to(self.device)
 
 
 class _Whole(nn.Module):
-    """The model and a head behind it as one forward, which is what `functional_call` calls."""
+    """The model and its head as one module, for `functional_call`."""
 
     def __init__(self, model: Model, head: TaskHead) -> None:
         super().__init__()
@@ -96,10 +95,10 @@ class _Whole(nn.Module):
 
 
 class AnchorMoments:
-    """The moments of what the anchors of one task feed the linear layers of its finetuned blocks.
+    """The moments of the inputs of linear layers when a task's anchors pass its finetuned blocks.
 
-    `anchors`: (n, tokens, d) for each of `blocks`, on the device where the moments are to be computed; None for a block that
-    the task left unchanged, which has none.
+    `anchors`: (n, tokens, d) for each of `blocks`, on the device that computes the moments; None for a block without anchors,
+    which the task left unchanged.
     """
 
     def __init__(self, blocks: Sequence[Block], finetuned: Weights, anchors: Sequence[Tensor | None]) -> None:
@@ -107,15 +106,15 @@ class AnchorMoments:
 
     def moments(self, examples: int | None = None) -> dict[str, Tensor]:
         """Linear weight → mean of x xᵀ (in × in) over all tokens of all anchors, fp32, on the CPU; `examples` is ignored."""
-        found: dict[str, Tensor] = {}
+        moments: dict[str, Tensor] = {}
         for block, anchors in zip(self.blocks, self.anchors, strict=True):
             if anchors is None:
                 continue
-            own = block.of(self.finetuned, anchors.device)
+            weights = block.of(self.finetuned, anchors.device)
 
-            def run(block: Block = block, own: Mapping[str, Tensor] = own, anchors: Tensor = anchors) -> None:
+            def run(block: Block = block, weights: Mapping[str, Tensor] = weights, anchors: Tensor = anchors) -> None:
                 for part in anchors.split(BATCH):
-                    block(own, part)
+                    block(weights, part)
 
-            found |= {block.prefix + name: moment for name, moment in linear_moments(block.module, run).items()}
-        return found
+            moments |= {block.prefix + name: moment for name, moment in linear_moments(block.module, run).items()}
+        return moments

@@ -1,12 +1,12 @@
-"""Zero-shot heads: a class's row is the base's text embedding of its name, averaged over prompt templates.
+"""Zero-shot heads: the row of a class is the base's text embedding of its name, averaged over prompt templates.
 
-Source: CLIP (arXiv 2103.00020, section 3.1.4): each prompt's embedding is normalised, their mean is normalised again, logits
-are the logit scale times cosines. The text tower is the base's, since finetuning on images leaves it as it is. Computed once
-and kept in FDA_HOME.
+Source: CLIP (arXiv 2103.00020, section 3.1.4): each prompt's embedding is normalised, their mean is normalised again, and
+logits are the logit scale times cosines. The text tower is the base's, because finetuning on images does not change it. Heads
+are cached in FDA_HOME.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from copy import deepcopy
 from hashlib import sha256
 from pathlib import Path
@@ -26,34 +26,34 @@ from fda.tasks.heads import Head
 from fda.zoos.survey import OpenZoo
 from fda.zoos.zoo import ZeroShot
 
-BATCH = 64  # prompts at a time
+BATCH = 64  # prompts per forward pass
 
 
-def zero_shot_head(opened: OpenZoo, asked: ZeroShot) -> Head:
+def zero_shot_head(opened: OpenZoo, spec: ZeroShot) -> Head:
     """The head for these classes and templates. UserError if the base is no CLIP model with both towers."""
-    told = json.dumps([opened.own_base.fingerprint, opened.model.identity, asked.model_dump()], sort_keys=True)
-    path = fda_home() / "cache" / "heads" / f"{sha256(told.encode()).hexdigest()[:32]}.safetensors"
+    identity = json.dumps([opened.own_base.fingerprint, opened.model.identity, spec.model_dump()], sort_keys=True)
+    path = fda_home() / "cache" / "heads" / f"{sha256(identity.encode()).hexdigest()[:32]}.safetensors"
     if not path.is_file():
         embed = _open_clip if opened.model.kind == "open_clip" else _transformers
-        weight, scale = embed(opened, asked)
+        weight, scale = embed(opened, spec)
         tensors = {"weight": weight.contiguous(), "logit_scale": scale}
-        write_tensors(path, kinds_of(tensors), tensors.items(), {"classes": json.dumps(asked.classes)})
-    found = load_file(path)
-    return Head(found["weight"], None, found["logit_scale"])
+        write_tensors(path, kinds_of(tensors), tensors.items(), {"classes": json.dumps(spec.classes)})
+    tensors = load_file(path)
+    return Head(tensors["weight"], None, tensors["logit_scale"])
 
 
-def prompts(asked: ZeroShot) -> list[list[str]]:
-    """For each class, every template with its name put in."""
-    return [[template.replace("{}", name) for template in asked.templates] for name in asked.classes]
+def prompts(spec: ZeroShot) -> list[list[str]]:
+    """For each class, every template with the name of the class filled in."""
+    return [[template.replace("{}", name) for template in spec.templates] for name in spec.classes]
 
 
 def averaged(embeddings: Tensor) -> Tensor:
-    """(templates, d) → (d,): each normalised, their mean normalised."""
+    """(templates, d) → (d,): the normalised mean of the normalised embeddings."""
     return normalize(normalize(embeddings, dim=-1).mean(dim=0), dim=-1)
 
 
 @torch.no_grad()
-def _open_clip(opened: OpenZoo, asked: ZeroShot) -> tuple[Tensor, Tensor]:
+def _open_clip(opened: OpenZoo, spec: ZeroShot) -> tuple[Tensor, Tensor]:
     import open_clip
 
     base = opened.zoo.base.model
@@ -64,7 +64,7 @@ def _open_clip(opened: OpenZoo, asked: ZeroShot) -> tuple[Tensor, Tensor]:
         )
     try:
         tokenizer = open_clip.get_tokenizer(opened.model.source)
-    except Exception as error:  # whatever a tokenizer's files contain
+    except Exception as error:  # a tokenizer raises anything on bad files
         raise UserError(f"open_clip cannot make the tokenizer of {base} ({error}): give head files.") from None
     module = opened.model.load(opened.base)
     device = next(module.parameters()).device
@@ -72,11 +72,11 @@ def _open_clip(opened: OpenZoo, asked: ZeroShot) -> tuple[Tensor, Tensor]:
     def embed(texts: Sequence[str]) -> Tensor:
         return module.encode_text(tokenizer(list(texts)).to(device)).float().cpu()
 
-    return _rows(embed, asked), module.logit_scale.detach().exp().float().cpu().clone()
+    return _rows(embed, spec), module.logit_scale.detach().exp().float().cpu().clone()
 
 
 @torch.no_grad()
-def _transformers(opened: OpenZoo, asked: ZeroShot) -> tuple[Tensor, Tensor]:
+def _transformers(opened: OpenZoo, spec: ZeroShot) -> tuple[Tensor, Tensor]:
     folder, weights = Path(opened.zoo.base.model), opened.own_base
     config = opened.model.config
     require_text_tower(opened.model, weights, str(folder))
@@ -84,14 +84,14 @@ def _transformers(opened: OpenZoo, asked: ZeroShot) -> tuple[Tensor, Tensor]:
     module = _text_tower(config, weights)
 
     def embed(texts: Sequence[str]) -> Tensor:
-        made = tokenizer(list(texts), padding=True, truncation=True, max_length=_longest(config), return_tensors="pt")
-        return module(input_ids=made["input_ids"], attention_mask=made["attention_mask"]).text_embeds
+        tokens = tokenizer(list(texts), padding=True, truncation=True, max_length=_longest(config), return_tensors="pt")
+        return module(input_ids=tokens["input_ids"], attention_mask=tokens["attention_mask"]).text_embeds
 
-    return _rows(embed, asked), weights["logit_scale"].float().exp()
+    return _rows(embed, spec), weights["logit_scale"].float().exp()
 
 
 def require_text_tower(model: Model, weights: Weights, base: str) -> None:
-    """UserError if the base, of these weights, is no CLIP model with both towers. Reads headers alone."""
+    """UserError if the base, with these weights, is no CLIP model with both towers. Reads only headers."""
     if model.kind == "transformers" and (model.config.model_type != "clip" or "logit_scale" not in weights):
         raise UserError(
             f"{base} has no text tower, which a zero-shot head needs: give the folder of a whole CLIP model, or head files."
@@ -99,12 +99,12 @@ def require_text_tower(model: Model, weights: Weights, base: str) -> None:
 
 
 def text_tokenizer(folder: Path) -> Any:
-    """The tokenizer of a base of transformers. UserError if there is none that can be read."""
+    """The tokenizer of a transformers base. UserError if it cannot be read."""
     from transformers import AutoTokenizer
 
     try:
         return AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
-    except Exception as error:  # whatever a tokenizer's files contain
+    except Exception as error:  # a tokenizer raises anything on bad files
         raise UserError(
             f"transformers cannot read the tokenizer in {folder} ({first_line(error)}): save it beside the weights."
         ) from None
@@ -117,16 +117,16 @@ def _text_tower(config: Any, weights: Weights) -> torch.nn.Module:
     from fda.architectures.transformers_build import compute_buffers, give_memory, library_names
     from fda.checkpoints.readers.names import fitted
 
-    own = deepcopy(config.text_config)
-    own.projection_dim = config.projection_dim  # the whole model reads this one, the tower alone its own
+    text_config = deepcopy(config.text_config)
+    text_config.projection_dim = config.projection_dim  # a whole CLIP model takes this one, a tower text_config's
     with torch.device("meta"):
-        module = CLIPTextModelWithProjection._from_config(own, dtype=torch.float32)
+        module = CLIPTextModelWithProjection._from_config(text_config, dtype=torch.float32)
     compute_buffers(module)
     give_memory(module)
     tensors = module.state_dict()
-    found = fitted(weights, {name: tuple(t.shape) for name, t in tensors.items()}, rename=library_names(module))
+    loaded = fitted(weights, {name: tuple(t.shape) for name, t in tensors.items()}, rename=library_names(module))
     for name, tensor in tensors.items():
-        tensor.copy_(found[name])
+        tensor.copy_(loaded[name])
     return module.eval().requires_grad_(False)
 
 
@@ -134,11 +134,11 @@ def _longest(config: Any) -> int:
     return config.text_config.max_position_embeddings
 
 
-def _rows(embed: Any, asked: ZeroShot) -> Tensor:
-    """(classes, d)"""
+def _rows(embed: Callable[[Sequence[str]], Tensor], spec: ZeroShot) -> Tensor:
+    """(classes, d): the averaged embedding of each class."""
     return torch.stack(
         [
-            averaged(torch.cat([embed(own[start : start + BATCH]) for start in range(0, len(own), BATCH)]))
-            for own in prompts(asked)
+            averaged(torch.cat([embed(texts[start : start + BATCH]) for start in range(0, len(texts), BATCH)]))
+            for texts in prompts(spec)
         ]
     )

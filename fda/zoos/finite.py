@@ -8,7 +8,6 @@ it is made (`fda.merging.merge`, `fda.tasks.evaluate`).
 import contextlib
 import hashlib
 import json
-import os
 import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from fda.atomic import write_text
 from fda.checkpoints.readers.adapters import AdaptedWeights
 from fda.checkpoints.readers.misfits import MOST_PROBLEMS
 from fda.checkpoints.readers.names import RenamedWeights
@@ -90,11 +90,8 @@ def not_finite(weights: Weights, pulse: Callable[[], None] = lambda: None) -> tu
             one = looked_at(name, weights[name])
             found += [] if one is None else [one]
             pulse()
-    with contextlib.suppress(OSError):  # it is only quicker the next time
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_name(f".{path.name}.{os.getpid()}.part")
-        part.write_text(json.dumps([asdict(one) for one in found]), encoding="utf-8")
-        os.replace(part, path)
+    with contextlib.suppress(OSError):  # the cache only saves time
+        write_text(path, json.dumps([asdict(one) for one in found]))
     return tuple(found)
 
 

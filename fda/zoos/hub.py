@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from fda.atomic import write_text
 from fda.errors import UserError
 from fda.zoos.hub_files import bring
 from fda.zoos.hub_ids import inside, is_hub_id, is_part, split_id
@@ -299,10 +300,7 @@ def _remember(found: Listing) -> None:
     if revision != found.commit:
         notes.append((inside(_place(found.id), "refs", revision), found.commit))
     for path, text in notes:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_name(f"{path.name}.{os.getpid()}.part")
-        part.write_text(text, encoding="utf-8")
-        part.replace(path)
+        write_text(path, text)
 
 
 def _has_weights(folder: Path) -> bool:

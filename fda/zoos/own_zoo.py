@@ -4,7 +4,6 @@ Says of every field what is wrong with it; opens no checkpoint. `fda.zoos.zoo` k
 """
 
 import os
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any, Literal
 
 import yaml
 
+from fda.atomic import write_text
 from fda.errors import UserError
 from fda.home import absolute, is_readable, model_roots, outside
 from fda.zoos.hub import is_hub_id
@@ -211,39 +211,24 @@ def zoo_text(content: Mapping[str, Any]) -> str:
 
 
 def save(draft: Draft) -> Draft:
-    """Write FDA_HOME/zoos/NAME.yaml, whole or not at all, and give the draft back as it is written now.
+    """Write FDA_HOME/zoos/NAME.yaml, whole or not at all, and return the draft with its new text.
 
-    A file that is there is replaced only if it is the one the draft was read from, unchanged since. UserError as `content_of`.
+    An existing file is replaced only if the draft was read from it and it has not changed since. UserError as `content_of`.
     """
     text = zoo_text(content_of(draft))
-    folder = own_folder()
-    path = folder / f"{draft.name}.yaml"
+    path = own_folder() / f"{draft.name}.yaml"
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile("w", dir=folder, suffix=".part", encoding="utf-8", delete=False) as file:
-            file.write(text)
-        try:
-            if draft.written and path.exists() and path.read_text(encoding="utf-8") == draft.written:
-                os.replace(file.name, path)
-            else:
-                _give_name(file.name, path)
-        finally:
-            Path(file.name).unlink(missing_ok=True)
+        unchanged = bool(draft.written) and path.exists() and path.read_text(encoding="utf-8") == draft.written
+        write_text(path, text, replace=unchanged)
     except OSError as error:
+        if isinstance(error, FileExistsError) and path.is_file():
+            raise UserError(
+                f"there is a zoo called {path.stem} already: choose another name, or open that one to change it."
+            ) from None
         raise UserError(
             f"{path} could not be written ({error.strerror}): check the disk and the permissions."
         ) from None
     return replace(draft, written=text)
-
-
-def _give_name(file: str, path: Path) -> None:
-    """Let a file be found as `path`. UserError if there is one: unlike a rename, a link replaces nothing."""
-    try:
-        os.link(file, path)
-    except FileExistsError:
-        raise UserError(
-            f"there is a zoo called {path.stem} already: choose another name, or open that one to change it."
-        ) from None
 
 
 def unused_name(wish: str = "my-zoo") -> str:

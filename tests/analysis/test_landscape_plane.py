@@ -46,7 +46,7 @@ def test_coordinates_in_the_plane_of_task_arithmetic_and_fda(gram):
     """u = (2, 2, 0); (0, 3, 0) less its part along u, made as long: v = (−2, 2, 0)."""
     found = plane(gram, 2, 2, "ta_fda")
     assert found.unit == pytest.approx(8**0.5)
-    a, b, distance = found.place(torch.eye(4, dtype=torch.float64))
+    a, b, distance = found.coordinates(torch.eye(4, dtype=torch.float64))
     assert a.tolist() == pytest.approx([0.25, 0.75, 0.75, 0])
     assert b.tolist() == pytest.approx([-0.25, 0.25, 0.75, 0])
     assert distance[:3].tolist() == pytest.approx([0, 0, 0], abs=1e-7)
@@ -60,7 +60,7 @@ def test_directions_are_orthogonal_and_of_one_length_and_task_arithmetic_lies_at
     )
     assert u.tolist() == pytest.approx([2, 2, 0]) and v.tolist() == pytest.approx([-2, 2, 0])
     lambdas = torch.tensor([[0.0], [0.3], [1.0]], dtype=torch.float64) * torch.tensor([1.0, 1, 0, 0])
-    a, b, distance = found.place(lambdas)
+    a, b, distance = found.coordinates(lambdas)
     assert a.tolist() == pytest.approx([0, 0.3, 1]) and b.tolist() == pytest.approx([0, 0, 0], abs=1e-12)
     assert distance.tolist() == pytest.approx([0, 0, 0], abs=1e-7)
 
@@ -69,7 +69,7 @@ def test_the_directions_of_the_paths_are_the_principal_ones():
     """Differences along the axes: of lengths 1, 3 and 2. The two longest span the plane, in units of the task vector's 1."""
     models = [model(2.0, 1.0, 5.0), model(1.0, 4.0, 5.0), model(1.0, 1.0, 7.0)]
     found = plane(gram_of_differences(BASE, BASE, models), 1, 2, "paths")
-    a, b, distance = found.place(torch.eye(3, dtype=torch.float64))
+    a, b, distance = found.coordinates(torch.eye(3, dtype=torch.float64))
     assert found.unit == pytest.approx(1)
     assert a.abs().tolist() == pytest.approx([0, 3, 0], abs=1e-7)
     assert b.tolist() == pytest.approx([0, 0, 2], abs=1e-7), "towards FDA's end"

@@ -198,7 +198,7 @@ def test_numbers_that_are_not_numbers_are_told(unit):
     with pytest.raises(UserError, match=r"resblocks.1.ln_1.weight of the finetuned model .* not finite"):
         list(construct(block, base, broken, SMALL, seed=0))
     with pytest.raises(UserError, match="no longer a number at step 0"):
-        list(construct(block, base, finetuned, SMALL, seed=0, start=torch.full((2, 5, 16), float("inf"))))
+        list(construct(block, base, finetuned, SMALL, seed=0, initial=torch.full((2, 5, 16), float("inf"))))
 
 
 def test_schedules():

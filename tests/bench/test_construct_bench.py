@@ -21,7 +21,7 @@ def test_the_reference_loop_and_the_paper_preset_take_the_same_steps():
     start = initial_anchors(unit.block, unit.finetuned, settings, 0)
     live = live_tensors(unit.block, unit.base, unit.finetuned)
     theirs = list(reference_loop(unit.block, unit.base, unit.finetuned, live, start, 8))
-    events = construct(unit.block, unit.base, unit.finetuned, settings, seed=0, start=start)
+    events = construct(unit.block, unit.base, unit.finetuned, settings, seed=0, initial=start)
     ours = [event.angle_loss for event in events if isinstance(event, Step)]
     assert ours == pytest.approx(theirs, rel=1e-4)
 

@@ -158,7 +158,10 @@ def test_numbers_with_fractions_stay_numbers(tmp_path):
         ([0.0, 1.0, float("inf")], ", row 2: it has the label inf"),
         (["0", "1", "nan"], ": the column 'label' holds numbers, but 'nan' in row 2: correct it."),
         ([0, -1, 1], ": the column 'label' hides its labels (-1)"),
-        (pd.to_datetime(["2020-01-01"] * 3), ": the column 'label' has labels that are no numbers (datetime in row 0)"),
+        (
+            pd.to_datetime(["2020-01-01"] * 3),
+            ": the column 'label' has labels that are not numbers (datetime in row 0)",
+        ),
         (["yes", "no", "no"], ": the column 'label' holds class names, but neither the data nor the head says"),
     ],
     ids=str,

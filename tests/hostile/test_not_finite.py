@@ -17,7 +17,7 @@ from fda.requests.runs import make_spec
 from fda.stages.execute import check_spec
 from fda.stages.worker import run_here
 from fda.store.store import Store
-from fda.tasks.evaluate import NoNumbers, evaluate, next_tokens, numbers
+from fda.tasks.evaluate import NoNumbers, all_finite, evaluate, next_tokens
 from fda.zoos import finite
 from fda.zoos.finite import looked_at, not_finite, require_finite
 from fda.zoos.survey import open_zoo, survey
@@ -223,7 +223,7 @@ def test_next_tokens_are_looked_at_where_the_text_is_and_not_on_its_padding():
     logits = torch.zeros(2, 3, 5)
     logits[1, 2, 0] = NAN
     mask[1, 1] = True
-    assert numbers(logits, TextBatch(ids, mask)).tolist() == [True, True]
+    assert all_finite(logits, TextBatch(ids, mask)).tolist() == [True, True]
     assert [one.isfinite().all().item() for one in next_tokens(logits, TextBatch(ids, mask))] == [True, True, True]
     logits[1, 1, 0] = NAN
-    assert numbers(logits, TextBatch(ids, mask)).tolist() == [True, False]
+    assert all_finite(logits, TextBatch(ids, mask)).tolist() == [True, False]

@@ -8,7 +8,7 @@ import torch
 
 from fda.errors import UserError
 from fda.merging.merge import merge
-from fda.merging.methods.adamerging import Plane, entropy, entropy_gradient
+from fda.merging.methods.adamerging import Span, entropy, entropy_gradient
 from fda.merging.methods.fisher import fisher_diagonal, weighted_labels
 from fda.merging.registry import METHODS
 from fda.tasks.data import load_split
@@ -214,7 +214,7 @@ def test_regmean_of_inputs_of_many_sizes_is_still_accurate():
 def test_singular_moments_are_named_and_never_averaged():
     base, finetuned = random_states(2)
     few = [Fed(task, tokens=5) for task in range(2)]  # ten tokens in all: too few for 13 dimensions
-    with pytest.raises(UserError, match=r"what enters 0\.mlp\.c_proj\.weight are singular .*: lower `keep`"):
+    with pytest.raises(UserError, match=r"the inputs of 0\.mlp\.c_proj\.weight are singular .*: lower `keep`"):
         run("regmean", base, finetuned, few, keep=1.0)
     assert distance(
         run("regmean", base, finetuned, few, keep=0.9)[PROJ],
@@ -224,10 +224,10 @@ def test_singular_moments_are_named_and_never_averaged():
     for one in dead:
         one.gram[FC][2] = one.gram[FC][:, 2] = 0.0
     for keep in (0.0, 0.5, 1.0):
-        with pytest.raises(UserError, match=r"what enters 0\.mlp\.c_fc\.weight are singular"):
+        with pytest.raises(UserError, match=r"the inputs of 0\.mlp\.c_fc\.weight are singular"):
             run("regmean", base, finetuned, dead, keep=keep)
     dead[0].gram[FC][:] = math.nan
-    with pytest.raises(UserError, match=r"what enters 0\.mlp\.c_fc\.weight are singular"):
+    with pytest.raises(UserError, match=r"the inputs of 0\.mlp\.c_fc\.weight are singular"):
         run("regmean", base, finetuned, dead)
 
 
@@ -410,22 +410,22 @@ def test_the_chain_is_autograd_through_the_merge(tasks):
     base, finetuned = random_states(tasks)
     inputs = fed(tasks)
     batches = [one.x[:5] for one in inputs]
-    plane = Plane.of(base, finetuned, "cpu")
-    assert STILL not in plane.taus and list(plane.base) == list(floats(base))
-    values = torch.rand(len(plane.taus), tasks, generator=torch.Generator().manual_seed(0))
-    leaves = {name: row.clone().requires_grad_() for name, row in zip(plane.taus, values, strict=True)}
+    span = Span.of(base, finetuned, "cpu")
+    assert STILL not in span.taus and list(span.base) == list(floats(base))
+    values = torch.rand(len(span.taus), tasks, generator=torch.Generator().manual_seed(0))
+    leaves = {name: row.clone().requires_grad_() for name, row in zip(span.taus, values, strict=True)}
     still = {STILL: torch.zeros(tasks)}
     through_the_merge(base, finetuned, inputs, batches, leaves | still).backward()
-    found = entropy_gradient(plane, values, inputs, batches)
-    for name, row in zip(plane.taus, found, strict=True):
+    found = entropy_gradient(span, values, inputs, batches)
+    for name, row in zip(span.taus, found, strict=True):
         expected = torch.zeros(tasks) if leaves[name].grad is None else leaves[name].grad
         assert float((row - expected).norm()) <= 1e-5 * float(expected.norm()) + 1e-9, name
     used = {FC, PROJ, BIAS, "positional_embedding"}
-    assert {name for name, row in zip(plane.taus, found, strict=True) if bool(row.any())} == used
+    assert {name for name, row in zip(span.taus, found, strict=True) if bool(row.any())} == used
 
     shared = torch.full((tasks,), 0.3, requires_grad=True)
     through_the_merge(base, finetuned, inputs, batches, dict.fromkeys(floats(base), shared)).backward()
-    taskwise = entropy_gradient(plane, torch.full((1, tasks), 0.3), inputs, batches).sum(dim=0)
+    taskwise = entropy_gradient(span, torch.full((1, tasks), 0.3), inputs, batches).sum(dim=0)
     assert distance(taskwise, shared.grad) < 1e-5
 
 
@@ -440,12 +440,12 @@ def test_without_steps_it_is_task_arithmetic(name):
 def test_the_first_step_is_adams_along_the_sign_of_the_gradient(name):
     base, finetuned = random_states(2)
     inputs = fed(2)
-    plane = Plane.of(base, finetuned, "cpu")
+    span = Span.of(base, finetuned, "cpu")
     batches = [next(one.batches(4, seed=7 + task)) for task, one in enumerate(inputs)]
-    gradient = entropy_gradient(plane, torch.full((1, 2), 0.3), inputs, batches)
+    gradient = entropy_gradient(span, torch.full((1, 2), 0.3), inputs, batches)
     if name == "adamerging":
-        gradient = gradient.sum(dim=0, keepdim=True).expand(len(plane.taus), -1)
-    values = dict(zip(plane.taus, 0.3 - 0.05 * gradient / (gradient.abs() + 1e-8), strict=True))
+        gradient = gradient.sum(dim=0, keepdim=True).expand(len(span.taus), -1)
+    values = dict(zip(span.taus, 0.3 - 0.05 * gradient / (gradient.abs() + 1e-8), strict=True))
     expected = {
         key: theta0
         + sum(

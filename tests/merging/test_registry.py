@@ -24,7 +24,7 @@ def test_all_methods_are_there():
 
 
 def test_methods_come_by_need_then_by_year():
-    keys = [(("nothing", "inputs", "labels", "anchors").index(m.needs), m.year) for m in METHODS.values()]
+    keys = [(("nothing", "inputs", "labels", "anchors").index(m.needs), m.year or 0) for m in METHODS.values()]
     assert keys == sorted(keys)
 
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from fda.merging.math.threshold import CHUNK, count_coarse, kept_from, kth_smallest
+from fda.merging.math.threshold import CHUNK, count_coarse, keep_thresholds, kth_smallest
 
 VECTORS = {
     "gaussian": torch.randn(1000, generator=torch.Generator().manual_seed(0)),
@@ -32,7 +32,7 @@ def test_every_rank_is_the_sorted_magnitude(name):
 def test_the_threshold_is_global_and_each_tasks_own(density):
     taus = torch.randn(3, 900, generator=torch.Generator().manual_seed(1)) * torch.tensor([[1.0], [1e-3], [50.0]])
     parts = [list(part) for part in taus.split([1, 99, 500, 300], dim=1)]
-    thresholds = kept_from(lambda: parts, 3, density)
+    thresholds = keep_thresholds(lambda: parts, 3, density)
     for tau, threshold in zip(taus, thresholds, strict=True):
         if density == 1.0:
             assert threshold == 0.0
@@ -45,5 +45,7 @@ def test_tensors_longer_than_a_chunk_and_without_entries():
     long = torch.randn(CHUNK + 5, generator=torch.Generator().manual_seed(2))
     parts = [[long], [torch.zeros(0)], [torch.tensor(1.0)]]
     everything = torch.cat([long, torch.ones(1)]).abs().sort().values
-    assert kept_from(lambda: parts, 1, 0.2) == [float(everything[len(everything) - int(len(everything) * 0.2) - 1])]
-    assert kept_from(lambda: iter(()), 2, 0.2) == [0.0, 0.0]
+    assert keep_thresholds(lambda: parts, 1, 0.2) == [
+        float(everything[len(everything) - int(len(everything) * 0.2) - 1])
+    ]
+    assert keep_thresholds(lambda: iter(()), 2, 0.2) == [0.0, 0.0]

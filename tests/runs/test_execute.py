@@ -136,7 +136,7 @@ def test_tasks_of_a_block_in_one_batch_give_what_each_gives_alone(store, tiny_zo
     """As on a GPU; a stop leaves nothing half done, and what follows it is the same."""
     settings = construct_settings("fast", steps=30, anchors=4, arithmetic="compiled")
     alone = run(store, tiny_zoo, construct=settings)
-    monkeypatch.setattr("fda.stages.arithmetic._at_once", lambda work: (2, 1))
+    monkeypatch.setattr("fda.stages.arithmetic._parallelism", lambda work: (2, 1))
     asked = iter(range(10**6))
     together = make_spec(tiny_zoo, construct=settings, device="cpu")
     run_id = store.create_run(together)

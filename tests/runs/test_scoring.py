@@ -10,7 +10,7 @@ from fda.jobs.stopped import Stopped
 from fda.requests.runs import make_spec
 from fda.stages import compare, scoring
 from fda.stages.execute import execute
-from fda.stages.scoring import Candidate, Exam, answer, joined
+from fda.stages.scoring import EvaluationSet, ModelToScore, answer, joined
 from fda.store.store import Store
 from fda.tasks import data
 from fda.tasks.answers import Answers
@@ -28,11 +28,11 @@ def opened(tiny_zoo, fda_home):
     return open_zoo(load_zoo(tiny_zoo))
 
 
-def exams(opened) -> dict[str, Exam]:
+def sets(opened) -> dict[str, EvaluationSet]:
     found = {}
     for name in TASKS:
         task = opened.zoo.task(name)
-        found[name] = Exam(load_split(task, "test", opened.model.transform), load_head(task), task.data)
+        found[name] = EvaluationSet(load_split(task, "test", opened.model.transform), load_head(task), task.data)
     return found
 
 
@@ -44,11 +44,11 @@ def small(monkeypatch):
     monkeypatch.setattr(data, "SPAN", {"image": 16})
 
 
-def models(opened) -> list[Candidate]:
+def models(opened) -> list[ModelToScore]:
     """The base, and each finetuned model on its own task alone: plain mappings, so that nothing is kept from before."""
     return [
-        Candidate("pretrained", dict(opened.base), TASKS),
-        *(Candidate("individual", dict(opened.tasks[name]), (name,)) for name in TASKS),
+        ModelToScore("pretrained", dict(opened.base), TASKS),
+        *(ModelToScore("individual", dict(opened.tasks[name]), (name,)) for name in TASKS),
     ]
 
 
@@ -56,31 +56,31 @@ def test_one_pass_gives_the_answers_of_single_evaluations(opened, small):
     read = []
     prepared = opened.model.transform.prepare
     object.__setattr__(opened.model.transform, "prepare", lambda image: read.append(1) or prepared(image))
-    one = next(iter(exams(opened).values())).split.bytes // 40
+    one = next(iter(sets(opened).values())).split.bytes // 40
     read.clear()
     told = []
     found = answer(
         opened.model,
         models(opened),
-        exams(opened),
+        sets(opened),
         "cpu",
-        told=lambda one, count: told.append((one.owner, count)),
+        report=lambda one, count: told.append((one.owner, count)),
         limit=2 * 16 * one,
     )
     assert len(read) == 2 * 40 + 2, "each sample once, and the first of each split for its size"
     assert sorted(told) == sorted([(owner, n) for owner in ("individual", "pretrained") for n in (16, 16, 8)] * 2)
-    for candidate, own in zip(models(opened), found, strict=True):
-        assert tuple(own) == candidate.tasks
-        for name in candidate.tasks:
-            opened.model.load(candidate.weights)
-            exam = exams(opened)[name]
-            alone = evaluate(opened.model, exam.head, exam.split, data=exam.data)
+    for scored, own in zip(models(opened), found, strict=True):
+        assert tuple(own) == scored.tasks
+        for name in scored.tasks:
+            opened.model.load(scored.weights)
+            each = sets(opened)[name]
+            alone = evaluate(opened.model, each.head, each.split, data=each.data)
             assert np.array_equal(own[name].predicted, alone.predicted) and own[name].count == 40
             assert np.array_equal(own[name].label, alone.label) and own[name].metric == alone.metric
 
 
 def test_pieces_are_consecutive_and_of_whole_batches(opened, small):
-    split = exams(opened)["red"].split
+    split = sets(opened)["red"].split
     assert list(split.pieces(split.bytes)) == [split]
     assert [len(piece) for piece in split.pieces(split.bytes - 1)] == [32, 8]
     pieces = list(split.pieces(1))
@@ -90,12 +90,12 @@ def test_pieces_are_consecutive_and_of_whole_batches(opened, small):
 
 def test_a_stop_is_heard_between_batches(opened, small):
     with pytest.raises(Stopped):
-        answer(opened.model, models(opened), exams(opened), "cpu", should_stop=lambda: True, limit=1)
+        answer(opened.model, models(opened), sets(opened), "cpu", should_stop=lambda: True, limit=1)
 
 
 def test_what_was_answered_of_a_task_is_not_asked_again_after_a_break(opened, small, fda_home, monkeypatch):
-    candidates = [Candidate("pretrained", opened.base, ("red",))]
-    whole = answer(opened.model, models(opened), exams(opened), "cpu")[0]["red"]
+    candidates = [ModelToScore("pretrained", opened.base, ("red",))]
+    whole = answer(opened.model, models(opened), sets(opened), "cpu")[0]["red"]
     batches = []
 
     def third_batch() -> bool:
@@ -104,22 +104,22 @@ def test_what_was_answered_of_a_task_is_not_asked_again_after_a_break(opened, sm
 
     kept = fda_home / "cache" / "answers"
     with pytest.raises(Stopped):
-        answer(opened.model, candidates, exams(opened), "cpu", should_stop=third_batch)
+        answer(opened.model, candidates, sets(opened), "cpu", should_stop=third_batch)
     assert [path.name for path in kept.rglob("*.safetensors")] == ["0.safetensors"], (
         "two batches, whole; no file of one"
     )
     asked, told = [], []
     monkeypatch.setattr(scoring, "evaluate", lambda *given: asked.append(given[-1]) or evaluate(*given))
-    found = answer(opened.model, candidates, exams(opened), "cpu", told=lambda _, count: told.append(count))[0]["red"]
+    found = answer(opened.model, candidates, sets(opened), "cpu", report=lambda _, count: told.append(count))[0]["red"]
     assert asked == [range(16, 32), range(32, 40)] and told == [16, 16, 8]
     assert np.array_equal(found.predicted, whole.predicted) and np.array_equal(found.label, whole.label)
     assert len(list(kept.iterdir())) == 1, "the parts are gone"
-    assert np.array_equal(answer(opened.model, candidates, exams(opened), "cpu")[0]["red"].predicted, whole.predicted)
+    assert np.array_equal(answer(opened.model, candidates, sets(opened), "cpu")[0]["red"].predicted, whole.predicted)
 
 
 def test_parts_are_found_again_whatever_the_pieces_in_memory(opened, small, monkeypatch):
-    candidates = [Candidate("pretrained", opened.base, ("red",))]
-    whole = answer(opened.model, models(opened), exams(opened), "cpu")[0]["red"]
+    candidates = [ModelToScore("pretrained", opened.base, ("red",))]
+    whole = answer(opened.model, models(opened), sets(opened), "cpu")[0]["red"]
     asked = []
 
     def breaks(*given):
@@ -130,10 +130,10 @@ def test_parts_are_found_again_whatever_the_pieces_in_memory(opened, small, monk
 
     monkeypatch.setattr(scoring, "evaluate", breaks)
     with pytest.raises(UserError, match="no more"):
-        answer(opened.model, candidates, exams(opened), "cpu", limit=1)
+        answer(opened.model, candidates, sets(opened), "cpu", limit=1)
     assert asked == [range(16), range(16), range(8)], "places in the piece, not in the split"
     monkeypatch.setattr(scoring, "evaluate", lambda *given: asked.append(given[-1]) or evaluate(*given))
-    found = answer(opened.model, candidates, exams(opened), "cpu")[0]["red"]
+    found = answer(opened.model, candidates, sets(opened), "cpu")[0]["red"]
     assert asked[3:] == [range(32, 40)]
     assert np.array_equal(found.predicted, whole.predicted) and np.array_equal(found.label, whole.label)
 

@@ -152,7 +152,7 @@ def test_compare_takes_the_blocks_that_the_anchors_are_of(home, zoo):
     assert run_here(home, source) == "done"
     assert anchored_blocks(home, source, ("second",), ()) == (1,) == anchored_blocks(home, source, ("second",), (1,))
     with pytest.raises(
-        UserError, match=f"^run {source} has no anchors of block 0: give --blocks 1, or leave --blocks away"
+        UserError, match=f"^run {source} has no anchors of block 0: give --blocks 1, or leave --blocks out"
     ):
         anchored_blocks(home, source, ("second",), (0, 1))
     with pytest.raises(

@@ -18,7 +18,7 @@ from fda.errors import UserError
 from fda.stages.check import try_out
 from fda.tasks.data import load_split
 from fda.tasks.label_column import label_numbers
-from fda.tasks.labels import head_classes, labels_note, places
+from fda.tasks.labels import head_classes, head_numbers, labels_note
 from fda.zoos.survey import open_zoo
 from fda.zoos.zoo import ZooTask, load_zoo
 from tests.models.library_zoos import text_zoo
@@ -27,11 +27,11 @@ NLI = ("entailment", "neutral", "contradiction")
 
 
 def test_classes_of_the_same_names_in_another_order_are_found_by_name():
-    assert places(NLI, ("CONTRADICTION", "Neutral", "entailment")) == (2, 1, 0)
-    assert places(("not_entailment", "entailment"), ("Entailment", "not entailment")) == (1, 0)
+    assert head_numbers(NLI, ("CONTRADICTION", "Neutral", "entailment")) == (2, 1, 0)
+    assert head_numbers(("not_entailment", "entailment"), ("Entailment", "not entailment")) == (1, 0)
     assert "labels are taken by name" in labels_note(NLI, NLI[::-1])
-    assert places(("0", "1", "10", "2"), tuple(map(str, range(11)))) == (0, 1, 10, 2), "folders sorted as texts"
-    assert places(("entailment", "contradiction"), NLI) == (0, 2), "some classes of the head may have no samples"
+    assert head_numbers(("0", "1", "10", "2"), tuple(map(str, range(11)))) == (0, 1, 10, 2), "folders sorted as texts"
+    assert head_numbers(("entailment", "contradiction"), NLI) == (0, 2), "some classes of the head may have no samples"
 
 
 @pytest.mark.parametrize(
@@ -47,12 +47,12 @@ def test_classes_of_the_same_names_in_another_order_are_found_by_name():
     ],
 )
 def test_the_same_order_or_no_names_leave_numbers_as_they_are(data, head):
-    assert places(data, head) is None and labels_note(data, head) is None
+    assert head_numbers(data, head) is None and labels_note(data, head) is None
 
 
 def test_names_of_which_none_is_elsewhere_are_numbers_with_a_note():
     for head in (("yes", "perhaps", "no"), ("entailment", "neutral", "opposite"), ("yes", "no")):
-        assert places(NLI, head) is None
+        assert head_numbers(NLI, head) is None
         assert "taken by number, since names differ: the data's classes are entailment" in labels_note(NLI, head)
 
 
@@ -69,7 +69,7 @@ def test_classes_of_a_head_without_names_are_taken_on_trust_and_it_is_noted(head
 def test_names_of_which_some_are_elsewhere_are_refused():
     for head in (("contradiction", "other", "entailment"), ("neutral", "entailment")):
         with pytest.raises(UserError, match="not all classes of the data .* give both the same names"):
-            places(NLI, head)
+            head_numbers(NLI, head)
 
 
 def test_labels_that_are_names_are_classes_in_any_writing():

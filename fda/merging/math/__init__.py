@@ -1,4 +1,4 @@
-"""What merging methods share: sparsifying, thresholds, signs, singular vectors, and the in/out sides of linear layers.
+"""Mathematics that merging methods share: sparsifying, thresholds, signs, singular vectors, and transposed linear layers.
 
 Pure functions on tensors; a method's name, defaults and paper belong in `fda.merging.methods`.
 """

@@ -1,9 +1,9 @@
-"""Weights that a layer keeps as in × out, as GPT-2's does, shown to a method as out × in, as it finds all others.
+"""Views of weights that a layer stores as in × out (GPT-2's do), transposed to the out × in that methods expect.
 
-So a method may take rows for outputs whatever the architecture. Which weights these are the model tells (`Model.in_by_out`).
+So for every method the rows of a linear weight are its outputs. `Model.in_by_out` names the weights to transpose.
 """
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from fda.merging.method import TaskMoments, Weights
@@ -12,15 +12,15 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-class Turned(Mapping[str, "Tensor"]):
-    """A view of weights in which the tensors called `names` are transposed."""
+class Transposed(Mapping[str, "Tensor"]):
+    """A view of weights with the tensors called `names` transposed."""
 
     def __init__(self, weights: Weights, names: Collection[str]) -> None:
         self.weights, self.names = weights, names
         self.path = getattr(weights, "path", "a model")
 
     def __getitem__(self, name: str) -> "Tensor":
-        return turned(name, self.weights[name], self.names)
+        return transposed(name, self.weights[name], self.names)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.weights)
@@ -29,23 +29,24 @@ class Turned(Mapping[str, "Tensor"]):
         return len(self.weights)
 
 
-class TurnedInputs:
-    """A task's inputs, whose model takes its weights as it keeps them; moments (in × in) know no side."""
+class TransposedInputs:
+    """A task's inputs that transpose weights back before its model computes logits. Moments are symmetric: no transpose."""
 
     def __init__(self, inputs: TaskMoments, names: Collection[str]) -> None:
-        self._inputs, self._names = inputs, names
+        self._inputs: Any = inputs  # anchors have only moments, real inputs are a whole TaskInputs
+        self._names = names
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._inputs, name)
 
+    def moments(self, examples: int | None = None) -> Mapping[str, "Tensor"]:
+        return self._inputs.moments(examples)
+
     def logits(self, weights: Weights, inputs: Any) -> "Tensor":
-        own = {name: turned(name, tensor, self._names) for name, tensor in weights.items()}
-        return self._inputs.logits(own, inputs)
+        stored = {name: transposed(name, tensor, self._names) for name, tensor in weights.items()}
+        return self._inputs.logits(stored, inputs)
 
 
-def turned(name: str, tensor: "Tensor", names: Collection[str]) -> "Tensor":
+def transposed(name: str, tensor: "Tensor", names: Collection[str]) -> "Tensor":
+    """The tensor, transposed if its name is among `names`."""
     return tensor.T.contiguous() if name in names else tensor
-
-
-def turned_inputs(inputs: Sequence[TaskMoments] | None, names: Collection[str]) -> list[TurnedInputs] | None:
-    return None if inputs is None else [TurnedInputs(one, names) for one in inputs]

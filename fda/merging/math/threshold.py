@@ -1,8 +1,8 @@
 """The exact k-th magnitude of a task vector too large to hold: two passes over its tensors, counting float bits.
 
-The bits of a non-negative float32, read as an integer, have the order of the floats. The first pass counts the upper 16
-bits, which finds the bucket of the k-th magnitude; the second counts the lower 16 bits within that bucket. Memory is two
-small histograms a task, whatever the model's size. What is done with a magnitude is left to the callers.
+Non-negative float32 numbers have the same order as their bits read as integers. The first pass counts the upper 16 bits,
+which finds the bucket of the k-th magnitude; the second counts the lower 16 bits within that bucket. Two small histograms
+a task are in memory, whatever the model's size.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -11,19 +11,19 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from torch import Tensor
 
-CHUNK = 1 << 18  # entries counted at once: temporaries of 1 MB stay in the cache
+CHUNK = 1 << 18  # entries counted together: temporaries of 1 MB stay in the cache
 BUCKETS = 1 << 15  # the sign bit of a magnitude is 0
 FINE = 1 << 16
 
 Pass = Callable[[], Iterable[list["Tensor"]]]
 
 
-def kept_from(vectors: Pass, tasks: int, density: float) -> list[float]:
-    """For each task the magnitude from which on its entries are kept, so that a fraction `density` of them is.
+def keep_thresholds(vectors: Pass, tasks: int, density: float) -> list[float]:
+    """For each task the smallest magnitude to keep, so that a fraction `density` of its entries is kept.
 
     `vectors` starts a pass that gives the T task vectors of each tensor. As in TIES' released code the threshold is the
     (d − ⌊d·density⌋)-th smallest of all d magnitudes, and entries equal to it are kept: one entry more than ⌊d·density⌋,
-    or more if magnitudes are tied. 0.0, which keeps everything, if density is at least 1.
+    or more if magnitudes are tied. A density of at least 1 gives 0.0, which keeps everything.
     """
     if density >= 1:
         return [0.0] * tasks

@@ -1,4 +1,4 @@
-"""One merging method a file: its entry for the registry and a pure function from weights to merged tensors.
+"""One merging method a file: its registry entry and a pure function from weights to merged tensors.
 
 Mathematics that several methods share belongs in `fda.merging.math`.
 """

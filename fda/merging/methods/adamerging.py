@@ -10,17 +10,17 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 PAPER = "https://arxiv.org/abs/2310.02575"
-SCALE = Hyper("where the coefficients λ start", 0.0, 2.0, "0.3 in Yang et al. 2024")
+SCALE = Hyper("initial value of the coefficients λ", 0.0, 2.0, "0.3 in Yang et al. 2024")
 LR = Hyper("Adam's learning rate", 0.0, 1.0, "1e-3 in Yang et al. 2024")
 STEPS = Hyper("Adam's steps", 0, None, "1000 in fusion_bench; 500 in the authors' code")
-BATCH = Hyper("inputs a task and step", 1, None, "16 in Yang et al. 2024; their loop adds a second batch")
+BATCH = Hyper("inputs per task and step", 1, None, "16 in Yang et al. 2024; their loop adds a second batch")
 SEED = Hyper("seed of the order of the inputs", 0, None, "ours")
 
 
 @merging_method(
     name="adamerging",
     title="AdaMerging, task-wise",
-    idea="Learn a coefficient a task that makes the merged model sure of its answers on the test inputs, unlabelled.",
+    idea="Learn one coefficient per task that makes the merged model confident on the unlabelled test inputs.",
     paper=PAPER,
     year=2024,
     needs="inputs",
@@ -39,7 +39,7 @@ def adamerging(
 ) -> Iterator[tuple[str, "Tensor"]]:
     """θ = θ0 + Σ λi τi, λ by Adam on Σ_tasks the mean entropy of softmax(logits) (Yang et al. 2024).
 
-    The inputs are those of the test split, as in the paper: shuffled, `batch` a task and step. λ is free, as in
+    The inputs come from the test split, as in the paper: shuffled, `batch` per task and step. λ is unbounded, as in
     fusion_bench; the authors' code clamps it to 0 … 1.
     """
     yield from _learnt(base, finetuned, inputs, False, scale, lr, steps, batch, seed)
@@ -48,7 +48,7 @@ def adamerging(
 @merging_method(
     name="adamerging_layer",
     title="AdaMerging, layer-wise",
-    idea="Task-wise AdaMerging with a coefficient a task and tensor: test inputs, unlabelled.",
+    idea="AdaMerging with one coefficient per task and tensor, on the unlabelled test inputs.",
     paper=PAPER,
     year=2024,
     needs="inputs",
@@ -82,38 +82,38 @@ def _learnt(
 ) -> Iterator[tuple[str, "Tensor"]]:
     import torch
 
-    plane = Plane.of(base, finetuned, inputs[0].device)
-    coefficients = torch.full((len(plane.taus) if layerwise else 1, len(finetuned)), scale, device=inputs[0].device)
+    span = Span.of(base, finetuned, inputs[0].device)
+    coefficients = torch.full((len(span.taus) if layerwise else 1, len(finetuned)), scale, device=inputs[0].device)
     optimizer = torch.optim.Adam([coefficients], lr=lr)
-    streams = [one.batches(batch, seed=seed + task) for task, one in enumerate(inputs)]
+    streams = [source.batches(batch, seed=seed + task) for task, source in enumerate(inputs)]
     for _ in range(steps):
-        gradient = entropy_gradient(plane, coefficients, inputs, [next(stream) for stream in streams])
+        gradient = entropy_gradient(span, coefficients, inputs, [next(stream) for stream in streams])
         coefficients.grad = gradient if layerwise else gradient.sum(dim=0, keepdim=True)
         optimizer.step()
-    for name, theta in plane.at(coefficients).items():
+    for name, theta in span.at(coefficients).items():
         yield name, theta.cpu()
 
 
 @dataclass(frozen=True)
-class Plane:
-    """All that θ0 + Σ λi τi can be, on one device. In memory: the base and every task vector."""
+class Span:
+    """The merged models θ0 + Σ λi τi for all λ, on one device. Holds the base and every task vector in memory."""
 
     base: "dict[str, Tensor]"  # every floating-point tensor
-    taus: "dict[str, Tensor]"  # (T, entries), of the tensors that some task moved
+    taus: "dict[str, Tensor]"  # (T, entries), for the tensors that some task moved
 
     @classmethod
-    def of(cls, base: Weights, finetuned: Sequence[Weights], device: str) -> "Plane":
+    def of(cls, base: Weights, finetuned: Sequence[Weights], device: str) -> "Span":
         import torch
 
-        kept, moved = {}, {}
+        floats, moved = {}, {}
         for name, theta0, taus in all_weights(base, finetuned):
-            kept[name] = theta0.to(device)
+            floats[name] = theta0.to(device)
             if any(bool(tau.any()) for tau in taus):
                 moved[name] = torch.stack([tau.flatten() for tau in taus]).to(device)
-        return cls(kept, moved)
+        return cls(floats, moved)
 
     def at(self, coefficients: "Tensor") -> "dict[str, Tensor]":
-        """θ for λ of shape (moved tensors, T), or (1, T): the same for all tensors. In the base's order."""
+        """θ, in the base's order, for λ of shape (moved tensors, T), or (1, T) for all tensors alike."""
         rows = coefficients.expand(len(self.taus), -1)
         moved = {
             name: self.base[name] + (row @ taus).view_as(self.base[name])
@@ -123,28 +123,29 @@ class Plane:
 
 
 def entropy(logits: "Tensor") -> "Tensor":
-    """Of softmax(logits) (batch, classes), in nats, the mean over the batch."""
+    """Mean over the batch of the entropy of softmax(logits), in nats; logits (batch, classes)."""
     log_p = logits.log_softmax(dim=-1)
     return -(log_p.exp() * log_p).sum(dim=-1).mean()
 
 
 def entropy_gradient(
-    plane: Plane, coefficients: "Tensor", inputs: Sequence[TaskInputs], batches: "Sequence[Tensor]"
+    span: Span, coefficients: "Tensor", inputs: Sequence[TaskInputs], batches: "Sequence[Tensor]"
 ) -> "Tensor":
-    """d/dλ of the tasks' summed entropies, (moved tensors, T), as if each tensor had coefficients of its own.
+    """d/dλ of the tasks' summed entropies, with separate coefficients for each tensor: (moved tensors, T).
 
-    θ is merged once, as leaves; each task's graph is gone before the next begins; then dL/dλiˡ = ⟨dL/dθˡ, τiˡ⟩.
+    θ is merged once and its tensors are leaves, so each task's graph is freed before the next begins. Then
+    dL/dλiˡ = ⟨dL/dθˡ, τiˡ⟩.
     """
     import torch
 
-    theta = plane.at(coefficients)
-    leaves = [theta[name].requires_grad_() for name in plane.taus]
-    for one, batch in zip(inputs, batches, strict=True):
-        loss = entropy(one.logits(theta, batch))
-        if loss.requires_grad:  # else no moved tensor has a say in this task's answers
+    theta = span.at(coefficients)
+    leaves = [theta[name].requires_grad_() for name in span.taus]
+    for source, batch in zip(inputs, batches, strict=True):
+        loss = entropy(source.logits(theta, batch))
+        if loss.requires_grad:  # else this task's logits depend on no moved tensor
             loss.backward()
     rows = [
         taus @ leaf.grad.flatten() if leaf.grad is not None else coefficients.new_zeros(taus.shape[0])
-        for taus, leaf in zip(plane.taus.values(), leaves, strict=True)
+        for taus, leaf in zip(span.taus.values(), leaves, strict=True)
     ]
     return torch.stack(rows) if rows else coefficients.new_zeros(0, coefficients.shape[1])

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 @merging_method(
     name="breadcrumbs",
     title="Breadcrumbs",
-    idea="Cut the largest and the many small entries of each task vector, and add the rest.",
+    idea="Cut the largest and the smallest entries of each task vector, and add the rest.",
     paper="https://arxiv.org/abs/2312.06795",
     year=2023,
 )
@@ -33,10 +33,10 @@ def breadcrumbs(
 ) -> Iterator[tuple[str, "Tensor"]]:
     """θ = θ0 + α Σ mi ⊙ τi, where mi cuts both tails of |τi| in each tensor (Davari & Belilovsky 2023, layer-wise masks).
 
-    Of a tensor's n entries the ⌊n·outliers⌋ largest are cut, and of the others the ⌊n·density⌋ largest are kept; entries
-    tied with a bound stay. A tensor with n·density < 1 stays the base's. The paper masks per layer, and so do we and
-    mergekit, per tensor; the released code cuts each row (last dimension) by itself. mergekit returns an empty task
-    vector where ⌊n·outliers⌋ = 0; here nothing is cut at the top.
+    The ⌊n·outliers⌋ largest of a tensor's n entries are cut, and the ⌊n·density⌋ largest of the others are kept; entries
+    tied with a bound stay. A tensor with n·density < 1 stays the base's. The paper masks per layer; mergekit and this
+    function mask per tensor; the released code masks each row (last dimension). Where ⌊n·outliers⌋ = 0, mergekit returns
+    an empty task vector; here nothing is cut at the top.
     """
     for name, theta0, taus in sparsified(base, finetuned, lambda tau, task, name: crumbs(tau, density, outliers)):
         yield name, theta0 + scale * sum(taus)

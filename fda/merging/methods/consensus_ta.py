@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Annotated
 
-from fda.merging.method import UP_TO_1, Hyper, Weights, all_weights, merging_method
+from fda.merging.method import UP_TO_1, Hyper, Weights, all_weights, merging_method, total
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 @merging_method(
     name="consensus_ta",
     title="Consensus TA",
-    idea="Task arithmetic on the entries that at least two tasks agree on.",
+    idea="Task arithmetic on the entries that at least two tasks use.",
     paper="https://arxiv.org/abs/2405.07813",
     year=2024,
 )
@@ -42,14 +42,14 @@ def consensus_ta(
 ) -> Iterator[tuple[str, "Tensor"]]:
     """θ = θ0 + α · m ⊙ Σ τi, m = [#{i : |τi| > λ |Σ τj − τi|} ≥ used_by] (Wang et al. 2024, "Localizing task information").
 
-    Entries that one task uses ("selfish") or none ("catastrophic") stay the base's; so does everything if there are fewer
-    tasks than `used_by`. The authors choose λ for each task, and α, on validation data; here both are fixed.
+    Entries that one task uses ("selfish") or none ("catastrophic") stay the base's, and so do all entries if there are
+    fewer tasks than `used_by`. The authors choose λ for each task, and α, on validation data; here both are fixed.
     """
     import torch
 
     for name, theta0, taus in all_weights(base, finetuned):
-        total = sum(taus)
-        users = torch.zeros(total.shape, dtype=torch.int16)
+        sums = total(taus)
+        users = torch.zeros(sums.shape, dtype=torch.int16)
         for tau in taus:
-            users += tau.abs() > (total - tau).abs_().mul_(threshold)
-        yield name, theta0 + scale * (total * (users >= used_by))
+            users += tau.abs() > (sums - tau).abs_().mul_(threshold)
+        yield name, theta0 + scale * (sums * (users >= used_by))

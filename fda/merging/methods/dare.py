@@ -30,8 +30,8 @@ def dare(
 ) -> Iterator[tuple[str, "Tensor"]]:
     """θ = θ0 + λ Σ mi ⊙ τi / (1 − p), with mi = 0 with probability p (Yu et al. 2023, "Language models are super Mario").
 
-    Every floating-point tensor is dropped from, vectors included, and the rest divided by 1 − p, as in the released code;
-    mergekit instead restores the L1 norm, and WUDI's baseline spares vectors. At p = 1 nothing is left: θ = θ0.
+    Entries of every floating-point tensor are dropped, vectors included, and the others divided by 1 − p, as in the
+    released code; mergekit instead restores the L1 norm, and WUDI's baseline spares vectors. p = 1 gives θ = θ0.
     """
     for name, theta0, taus in dropped(base, finetuned, rate, seed):
         yield name, theta0 + scale * sum(taus)

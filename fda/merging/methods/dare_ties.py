@@ -31,9 +31,9 @@ def dare_ties(
     ] = 1.0,
     seed: MaskSeed = 0,
 ) -> Iterator[tuple[str, "Tensor"]]:
-    """TIES on τ̂i = mi ⊙ τi / (1 − p) in place of τi, with mi = 0 with probability p (Yu et al. 2023): first DARE, then TIES.
+    """First DARE, then TIES: TIES on τ̂i = mi ⊙ τi / (1 − p), with mi = 0 with probability p (Yu et al. 2023).
 
-    TIES trims a fraction of all entries, dropped ones included, as in the released code. mergekit's dare_ties does not
-    trim at all. The masks are drawn again in each of the four passes, the same every time.
+    TIES trims a fraction of all entries, dropped ones included, as in the released code; mergekit's dare_ties does not
+    trim. Each of the four passes draws the same masks again.
     """
     yield from trim_elect_merge(lambda: dropped(base, finetuned, rate, seed), len(finetuned), density, scale)

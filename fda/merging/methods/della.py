@@ -39,7 +39,7 @@ def della(
 
     MagPrune keeps an entry with a probability linear in its magnitude's rank in its row, from density − ε to density + ε,
     and divides it by that probability, as in the released code; mergekit's "della" restores the L1 norm instead. Rows are
-    indices of the first dimension; a vector is one row. Equal magnitudes are ranked by position, a zero sum counts as +.
+    indices of the first dimension; a vector is one row. Equal magnitudes are ranked by position; a zero sum has the sign +.
     Raises UserError if density ± ε leaves (0, 1); density 1 keeps everything.
     """
     if density < 1 and not 0 < density - epsilon <= density + epsilon < 1:

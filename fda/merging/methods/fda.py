@@ -1,4 +1,4 @@
-"""FDA as merging methods: adapt a start on the anchors. The work itself is in `fda.anchors.adapt`."""
+"""FDA as merging methods, one for each start: the model that is adapted on the anchors. `fda.anchors.adapt` does the work."""
 
 from fda.merging.method import Method
 

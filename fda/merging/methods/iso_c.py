@@ -37,17 +37,18 @@ def iso_c(
 ) -> Iterator[tuple[str, "Tensor"]]:
     """θ = θ0 + α Δ; for a matrix Δ = s̄ U Vᵀ of Σ τi = U diag(s) Vᵀ, else the mean of τi (Marczak et al. 2025).
 
-    s̄ is the mean of all min(m, n) singular values, zeros included, as in the released code; the singular vectors of zero
-    singular values are arbitrary, so a rank-deficient sum is filled up with arbitrary directions.
+    s̄ is the mean of all min(m, n) singular values, zeros included, as in the released code. The singular vectors of zero
+    singular values are arbitrary, and so are the directions that complete a rank-deficient sum.
     """
     pieces = (partial(_merged, name, base, finetuned, scale) for name in base)
     yield from (merged for merged in side_by_side(pieces) if merged is not None)
 
 
 def _merged(name: str, base: Weights, finetuned: Sequence[Weights], scale: float) -> tuple[str, "Tensor"] | None:
-    """One tensor, read by the lane that merges it, so that memory follows the lanes; None if it holds no fractions.
+    """(name, merged tensor), None if the base's tensor is not floating-point.
 
-    θ0 is let go of while the singular values are at work, and read again.
+    The lane that merges a tensor also reads it, so that memory follows the number of lanes. θ0 is freed before the polar
+    factor is computed, and read again after it.
     """
     theta0 = base[name]
     if not theta0.is_floating_point():
@@ -61,7 +62,7 @@ def _merged(name: str, base: Weights, finetuned: Sequence[Weights], scale: float
 
 
 def _sum(name: str, theta0: "Tensor", finetuned: Sequence[Weights]) -> "Tensor":
-    """Σ τi, with one τi beside it at a time."""
+    """Σ τi, with one τi in memory at a time beside it."""
     taus = task_vectors(name, theta0, finetuned)
     total = next(taus)
     for tau in taus:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 from fda.checkpoints.treatments import is_matrix
 from fda.merging.math.parallel import side_by_side
 from fda.merging.math.singular import polar, top_triples
-from fda.merging.method import UP_TO_3, Hyper, Weights, all_weights, merging_method
+from fda.merging.method import UP_TO_3, Hyper, Weights, all_weights, merging_method, total
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 @merging_method(
     name="iso_cts",
     title="Iso-CTS",
-    idea="Iso-C with the least singular directions of the sum replaced by directions of single tasks.",
+    idea="Iso-C with the smallest singular directions of the sum replaced by directions of single tasks.",
     paper="https://arxiv.org/abs/2502.04959",
     year=2025,
 )
@@ -40,9 +40,9 @@ def iso_cts(
 ) -> Iterator[tuple[str, "Tensor"]]:
     """θ = θ0 + α Δ; for a matrix Δ = s̄ U⊥ V⊥ᵀ of the task and common directions, else the mean of τi (Marczak et al. 2025).
 
-    Of rank r = min(m, n), ⌊r·common⌋ directions are common (the top of Σ τi) and the rest, rounded to a multiple of T,
-    are shared out: each task gives the top directions of its τi without the common left space. U and V are made
-    orthogonal by their polar factor, s̄ is the mean of the r values. Where rounding would share out more than r, the
+    Of r = min(m, n) directions, ⌊r·common⌋ are common (the top of Σ τi). The others, rounded to a multiple of T, are
+    divided among the tasks: each gives the top directions of its τi outside the common left space. U and V are made
+    orthogonal by their polar factor; s̄ is the mean of the r values. Where rounding asks for more than r directions, the
     released code fails; here each task gives ⌊r/T⌋.
     """
     for name, theta0, taus in all_weights(base, finetuned):
@@ -57,7 +57,7 @@ def _isotropic_subspaces(taus: Sequence["Tensor"], common: float) -> "Tensor":
     rank, tasks = min(taus[0].shape), len(taus)
     each = min(round((rank - int(rank * common)) / tasks), rank // tasks)  # directions of one task
     shared = rank - each * tasks
-    left, values, right = top_triples(sum(taus), shared)
+    left, values, right = top_triples(total(taus), shared)
     specific = list(side_by_side(partial(_outside, tau, left, each) for tau in (taus if each else ())))
     lefts = torch.cat([*(u for u, _, _ in specific), left], dim=1)  # m × r
     spectrum = torch.cat([*(s for _, s, _ in specific), values])
@@ -67,5 +67,5 @@ def _isotropic_subspaces(taus: Sequence["Tensor"], common: float) -> "Tensor":
 
 
 def _outside(tau: "Tensor", left: "Tensor", count: int) -> tuple["Tensor", "Tensor", "Tensor"]:
-    """The leading triples of τ without the space of `left`."""
+    """The leading triples of τ after projecting out the space of `left`."""
     return top_triples(tau - left @ (left.T @ tau), count)

@@ -33,7 +33,7 @@ def magmax(
 ) -> Iterator[tuple[str, "Tensor"]]:
     """θ = θ0 + λ τ*, where τ*[j] = τi[j] of the i with the largest |τi[j]| (Marczak et al. 2024).
 
-    Of equal magnitudes the later task's wins (≥), as in the released code: the one rule here that depends on the order.
+    Of equal magnitudes the later task's wins (≥), as in the released code: only here the order of tasks matters.
     """
     for name, theta0, taus in all_weights(base, finetuned):
         largest = taus[0]

@@ -23,10 +23,10 @@ CHUNK = 1 << 18  # entries of each task vector multiplied at once: keeps the flo
 def model_stock(base: Weights, finetuned: Sequence[Weights]) -> Iterator[tuple[str, "Tensor"]]:
     """θ = θ0 + t · mean τi, t = T cos ϑ / (1 + (T − 1) cos ϑ), ϑ the angle between task vectors (Jang et al. 2024).
 
-    Per tensor. The paper has one angle; for T > 2, cos ϑ is the mean over the pairs, as in mergekit. A zero task vector
-    counts as orthogonal. The paper's ratio is an interpolation, so a negative mean cosine gives t = 0, the base; mergekit
-    and fusion_bench extrapolate there, without bound as cos ϑ nears −1/(T − 1), which a bias of one entry reaches.
-    mergekit also takes tensors whose norms multiply to less than 1e-6 for orthogonal; here their angle counts.
+    t is computed per tensor. The paper has one angle; for T > 2, cos ϑ is the mean over the pairs, as in mergekit. A zero
+    task vector counts as orthogonal. The paper's ratio is an interpolation, so a negative mean cosine gives t = 0, the
+    base; mergekit and fusion_bench extrapolate there, without bound as cos ϑ nears −1/(T − 1), which a bias of one entry
+    reaches. mergekit also treats tensors as orthogonal if the product of their norms is below 1e-6; here their angle counts.
     Raises UserError for fewer than two tasks.
     """
     if len(finetuned) < 2:
@@ -38,7 +38,7 @@ def model_stock(base: Weights, finetuned: Sequence[Weights]) -> Iterator[tuple[s
 
 
 def _mean_cosine(taus: Sequence["Tensor"]) -> float:
-    """The mean cosine over all pairs; in float64, where the norms of small tensors do not underflow."""
+    """The mean cosine over all pairs, in float64, so that the norms of small tensors do not underflow."""
     import torch
 
     tasks = len(taus)

@@ -1,4 +1,4 @@
-"""The two rows every comparison has: the pretrained model on all tasks, and each finetuned model on its own task."""
+"""The two reference rows of every comparison: the pretrained model on all tasks, and each finetuned model on its task."""
 
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
@@ -13,8 +13,6 @@ if TYPE_CHECKING:
     name="pretrained",
     title="Pretrained",
     idea="The base model as it is: the floor of every comparison.",
-    paper="",
-    year=0,
 )
 def pretrained(base: Weights, finetuned: Sequence[Weights]) -> Iterator[tuple[str, "Tensor"]]:
     """θ = θ0."""
@@ -25,7 +23,5 @@ def pretrained(base: Weights, finetuned: Sequence[Weights]) -> Iterator[tuple[st
 individual = Method(
     name="individual",
     title="Individual",
-    idea="Each finetuned model on its own task: the ceiling, and not one model.",
-    paper="",
-    year=1,
+    idea="Each finetuned model on its own task: the ceiling of every comparison, but not one model.",
 )

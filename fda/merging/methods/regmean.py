@@ -1,4 +1,4 @@
-"""RegMean: each linear layer by least squares on what it is fed, by real inputs or by anchors."""
+"""RegMean: merge each linear layer by least squares on its inputs, which come from real data or from anchors."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -12,18 +12,18 @@ if TYPE_CHECKING:
 
 PAPER = "https://arxiv.org/abs/2212.09849"
 KEEP = Hyper(
-    "share γ of the moments' off-diagonal entries that is kept",
+    "factor γ of the moments' off-diagonal entries",
     0.0,
     1.0,
     "0.95 for CLIP in fusion_bench; Jin et al. 2023 mostly 0.9, 0.1 for DeBERTa-large",
 )
-EXAMPLES = Hyper("inputs a task", 1, None, "256 in fusion_bench; Jin et al. 2023 take 1000 batches of 16")
+EXAMPLES = Hyper("inputs per task", 1, None, "256 in fusion_bench; Jin et al. 2023 take 1000 batches of 16")
 
 
 @merging_method(
     name="regmean",
     title="RegMean",
-    idea="Make each linear layer answer as every task's own does on that task's inputs, by least squares.",
+    idea="Fit each linear layer to the outputs of every task's layer on that task's inputs, by least squares.",
     paper=PAPER,
     year=2023,
     needs="inputs",
@@ -38,9 +38,9 @@ def regmean(
 ) -> Iterator[tuple[str, "Tensor"]]:
     """Wᵀ = (Σ Ĝi)⁻¹ Σ Ĝi Wiᵀ with Ĝi = γ Gi + (1 − γ) diag(Gi), Gi the mean of x xᵀ at the layer (Jin et al. 2023).
 
-    Gi comes from each task's own finetuned model. Embeddings, norms, biases and convolutions are averaged. Written on task
-    vectors, W = θ0 + …, which is the same by linearity and leaves what no task moved exactly as it is. A sum of
-    moments that cannot be inverted raises UserError; some releases average there, or add to the diagonal, in silence.
+    Gi comes from task i's finetuned model. Embeddings, norms, biases and convolutions are averaged. Computed on task
+    vectors, W = θ0 + …, which is the same by linearity and keeps tensors that no task moved exactly. A singular sum of
+    moments raises UserError; some releases silently average there, or add to the diagonal.
     """
     yield from _merged(base, finetuned, inputs, keep, examples)
 
@@ -56,13 +56,13 @@ def regmean(
 def regmean_anchors(
     base: Weights, finetuned: Sequence[Weights], inputs: Sequence[TaskMoments], *, keep: Annotated[float, KEEP] = 0.95
 ) -> Iterator[tuple[str, "Tensor"]]:
-    """RegMean with Gi from what task i's anchors feed the linear layers of its finetuned blocks. The combination is ours."""
+    """RegMean with Gi from the layers' inputs when task i's anchors pass its finetuned blocks. The combination is ours."""
     yield from _merged(base, finetuned, inputs, keep, None)
 
 
 @dataclass
 class _Layer:
-    """One linear layer, summed over tasks, in fp64. `moved`: some task vector is not zero."""
+    """The sums of one linear layer over tasks, in fp64. `moved`: some task vector is not zero."""
 
     moments: "Tensor"  # Σ Gi, in × in
     pull: "Tensor"  # Σ Ĝi τiᵀ, in × out
@@ -87,16 +87,16 @@ def _merged(
 def _summed(
     base: Weights, finetuned: Sequence[Weights], inputs: Sequence[TaskMoments], keep: float, examples: int | None
 ) -> dict[str, _Layer]:
-    """Both sums of every layer that is merged. One task's moments are in memory at a time.
+    """Both sums of every merged layer. One task's moments are in memory at a time.
 
-    A model may feed layers that are not merged, such as a pooler that the base lacks: these are passed over. A task without
-    anchors of a block has not moved it, or to no effect, and has no say there.
+    Layers that the base lacks, such as a pooler, are skipped. A task without anchors of a block has not moved it, or not
+    to any effect, and adds nothing to that block's sums.
     """
     import torch
 
     layers: dict[str, _Layer] = {}
-    for weights, one in zip(finetuned, inputs, strict=True):
-        moments = {name: moment for name, moment in one.moments(examples).items() if name in base}
+    for weights, task in zip(finetuned, inputs, strict=True):
+        moments = {name: moment for name, moment in task.moments(examples).items() if name in base}
         for name in list(moments):
             gram = moments.pop(name).to(torch.float64, copy=True)
             tau = weights[name].double() - base[name].double()
@@ -117,10 +117,10 @@ def reduced(gram: "Tensor", keep: float) -> "Tensor":
 
 
 def least_squares(name: str, moments: "Tensor", pull: "Tensor", keep: float) -> "Tensor":
-    """X (in × out) with Ĝ X = `pull`, Ĝ the reduced `moments`. UserError if Ĝ is singular; `name` is for its sentence.
+    """X (in × out) with Ĝ X = `pull`, Ĝ the reduced `moments`. UserError, which names the layer, if Ĝ is singular.
 
-    Solved for unit diagonal, D⁻½ Ĝ D⁻½ = γ R + (1 − γ) I with R a correlation matrix: no eigenvalue is below 1 − γ, so
-    only without reduction must the smallest be looked at. It counts as zero where the moments, which are fp32, know no more.
+    Scaled to unit diagonal, D⁻½ Ĝ D⁻½ = γ R + (1 − γ) I with R a correlation matrix: no eigenvalue is below 1 − γ, so the
+    smallest is checked only without reduction. It counts as zero within the rounding of the moments, which are fp32.
     """
     import torch
 
@@ -137,6 +137,6 @@ def least_squares(name: str, moments: "Tensor", pull: "Tensor", keep: float) -> 
 
 def _singular(name: str) -> UserError:
     return UserError(
-        f"RegMean: the moments of what enters {name} are singular (inputs that are always zero or depend on each other, or "
+        f"RegMean: the moments of the inputs of {name} are singular (inputs that are always zero or depend on each other, or "
         "too few of them): lower `keep` with --set, take more examples, or leave RegMean out of --methods."
     )

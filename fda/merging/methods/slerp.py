@@ -9,7 +9,7 @@ from fda.merging.method import Hyper, Weights, finite, merging_method
 if TYPE_CHECKING:
     from torch import Tensor
 
-PARALLEL = 0.9995  # |cos| above which the straight line is taken, as in mergekit
+PARALLEL = 0.9995  # |cos| above which SLERP takes the straight line, as in mergekit
 
 
 @merging_method(
@@ -26,14 +26,14 @@ def slerp(
     *,
     t: Annotated[
         float,
-        Hyper("where on the arc from the first to the second task", 0.0, 1.0, "0.5: both alike; mergekit has none"),
+        Hyper("position on the arc from the first task to the second", 0.0, 1.0, "0.5, the middle; mergekit has none"),
     ] = 0.5,
 ) -> Iterator[tuple[str, "Tensor"]]:
     """θ = [sin((1 − t) ϑ) θ1 + sin(t ϑ) θ2] / sin ϑ, ϑ the angle between θ1 and θ2, per tensor (Shoemake 1985).
 
-    On the weights themselves, not the task vectors, as in mergekit (Goddard et al. 2024). Where |cos ϑ| > 0.9995 or a
-    tensor is zero it is the straight line; models finetuned from one base are often that close, and then SLERP is the
-    weight average. Raises UserError unless there are exactly two tasks.
+    Works on the weights, not the task vectors, as in mergekit (Goddard et al. 2024). Where |cos ϑ| > 0.9995 or a tensor
+    is zero, it takes the straight line; models finetuned from one base are often that close, and then SLERP with t = 0.5 is
+    the weight average. Raises UserError unless there are exactly two tasks.
     """
     if len(finetuned) != 2:
         raise UserError(
@@ -42,15 +42,15 @@ def slerp(
     first, second = finetuned
     for name in base:
         if base[name].is_floating_point():
-            yield name, _arc(*(finite(name, ends[name].float(), ends) for ends in (first, second)), t)
+            yield name, _arc(finite(name, first[name].float(), first), finite(name, second[name].float(), second), t)
 
 
-def _arc(start: "Tensor", end: "Tensor", t: float) -> "Tensor":
+def _arc(first: "Tensor", second: "Tensor", t: float) -> "Tensor":
     from math import acos, sin
 
-    product = float(start.double().norm() * end.double().norm())
-    cosine = float((start.double() * end.double()).sum()) / product if product else 1.0
+    product = float(first.double().norm() * second.double().norm())
+    cosine = float((first.double() * second.double()).sum()) / product if product else 1.0
     if abs(cosine) > PARALLEL:
-        return (1 - t) * start + t * end
+        return (1 - t) * first + t * second
     angle = acos(cosine)
-    return (sin((1 - t) * angle) * start + sin(t * angle) * end) / sin(angle)
+    return (sin((1 - t) * angle) * first + sin(t * angle) * second) / sin(angle)

@@ -33,9 +33,9 @@ def ties(
 ) -> Iterator[tuple[str, "Tensor"]]:
     """θ = θ0 + λ · mean{τ̂i : sign τ̂i = γ}, γ = sign Σ τ̂i, where τ̂i keeps the largest `density` of |τi| (Yadav et al. 2023).
 
-    The threshold is one for the whole task vector, over all floating-point tensors, as in the released code
+    One threshold serves the whole task vector, over all floating-point tensors, as in the released code
     (`ties_merging_utils`, "dis-mean"): entries equal to the threshold stay, so ⌊d·density⌋ + 1 entries do. Where the sum
-    is exactly zero, γ is the majority sign over the whole vector. Elsewhere: fusion_bench sums instead of averaging, with
-    λ = 0.3; mergekit trims per tensor and takes + for a zero sum.
+    is exactly zero, γ is the majority sign over the whole vector. fusion_bench sums instead of averaging, with λ = 0.3;
+    mergekit trims per tensor and takes + for a zero sum.
     """
     yield from trim_elect_merge(lambda: all_weights(base, finetuned), len(finetuned), density, scale)

@@ -36,18 +36,15 @@ def tsv(
     for name, theta0 in each_tensor(base):
         keep = min(theta0.shape) // len(finetuned) if is_matrix(name, theta0) else 0
         taus = task_vectors(name, theta0, finetuned)
-        # fewer singular directions than tasks: nothing can be shared out, so the mean is taken
         lanes = 1 if theta0.numel() > LARGE else MOST_LANES
+        # keep = 0: a vector, or a matrix with fewer singular directions than tasks
         update = _orthogonal_sum(taus, keep, lanes) if keep else summed(list(taus)).div_(len(finetuned))
         yield name, update.mul_(scale).add_(theta0)
         del update  # before the next tensor is read
 
 
 def _orthogonal_sum(taus: Iterator["Tensor"], keep: int, lanes: int) -> "Tensor":
-    """The merged update of one m × n matrix from the `keep` leading triples of each task.
-
-    Of the τi, `lanes` are in memory at a time.
-    """
+    """The merged update of one m × n matrix from the `keep` leading triples of each task. At most `lanes` τi are in memory."""
     import torch
 
     pieces = map(lambda tau: partial(top_triples, tau, keep), taus)  # a generator would keep the last τ alive
@@ -56,7 +53,7 @@ def _orthogonal_sum(taus: Iterator["Tensor"], keep: int, lanes: int) -> "Tensor"
     values = torch.cat([s for _, s, _ in triples])
     right = torch.cat([vt for _, _, vt in triples])  # kT × n
     del triples
-    if not values.any():  # no task has changed the matrix, as where training was frozen
+    if not values.any():  # no task changed the matrix, such as a frozen one
         return left.new_zeros(len(left), right.shape[1])
-    left, right = side_by_side([partial(polar, one, out=one) for one in (left, right)], most=lanes)
+    left, right = side_by_side([partial(polar, factor, out=factor) for factor in (left, right)], most=lanes)
     return left.mul_(values) @ right

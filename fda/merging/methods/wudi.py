@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Annotated
 
 from fda.checkpoints.treatments import is_linear
-from fda.merging.method import Hyper, Weights, each_tensor, merging_method, task_vectors
+from fda.merging.method import Hyper, Weights, each_tensor, merging_method, task_vectors, total
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 @merging_method(
     name="wudi",
     title="WUDI",
-    idea="Move the summed task vectors, layer by layer, to where they disturb no task's weights.",
+    idea="Optimise the summed task vectors, layer by layer, for the least interference with every task.",
     paper="https://arxiv.org/abs/2503.08099",
     year=2025,
 )
@@ -30,10 +30,10 @@ def wudi(
 ) -> Iterator[tuple[str, "Tensor"]]:
     """θ = θ0 + M for the weights of linear layers, M from Σ τi by Adam on Σ ‖(M − τi) τiᵀ‖² / ‖τi‖² (Cheng et al. 2025).
 
-    Every other tensor stays the pretrained one, as in the released code, which names the linear weights of CLIP
-    (`is_linear` here); fusion_bench optimises every matrix and averages the rest. The loss is quadratic, but its minimum
-    is not the result: an entry moves by at most lr · steps, so these two are the regulariser, and scaled checkpoints
-    give another result. A zero task vector has no say; without any the tensor stays the base's.
+    All other tensors stay pretrained, as in the released code, which lists the linear weights of CLIP (`is_linear` here);
+    fusion_bench optimises every matrix and averages the rest. The loss is quadratic, but Adam stops before its minimum: an
+    entry moves by at most lr · steps, so these two regularise, and scaled checkpoints give another result. A zero task
+    vector adds nothing; if all are zero, the tensor stays the base's.
     """
     for name, theta0 in each_tensor(base):
         if is_linear(name, theta0):
@@ -49,18 +49,18 @@ def least_interference(taus: Sequence["Tensor"], lr: float, steps: int) -> "Tens
     """
     import torch
 
-    start = sum(taus)
-    gram = start.new_zeros(start.shape[1], start.shape[1])
-    slope = torch.zeros_like(start)
+    initial = total(taus)
+    gram = initial.new_zeros(initial.shape[1], initial.shape[1])
+    slope = torch.zeros_like(initial)
     for tau in taus:
         norm = tau.square().sum()
         if norm > 0:
-            own = tau.T @ tau / norm
-            gram += own
-            slope += (start - tau) @ own
-    move = torch.zeros_like(start)
+            task_gram = tau.T @ tau / norm
+            gram += task_gram
+            slope += (initial - tau) @ task_gram
+    move = torch.zeros_like(initial)
     optimizer = torch.optim.Adam([move], lr=lr)
     for _ in range(steps):
         move.grad = 2 * (move @ gram + slope)
         optimizer.step()
-    return start + move
+    return initial + move
