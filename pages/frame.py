@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from fda.figures.look import PALETTES
+from fda.figures.theme import PALETTES
 from fda.home import ASSETS
 from fda.ui.components import source
 from fda.ui.pages import HOME, PAGES

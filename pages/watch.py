@@ -10,7 +10,7 @@ from typing import Any
 import plotly.graph_objects as go
 import streamlit as st
 
-from fda.figures.look import blank
+from fda.figures.theme import blank
 from fda.measures import FIGURES, SPECTRUM, STAGES, Figure
 from fda.report import live
 from fda.report.command import run_commands

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 import plotly.graph_objects as go
 
-from fda.figures.look import (
+from fda.figures.scrub import Scrubbed
+from fda.figures.theme import (
     DASHES,
     PALETTES,
     SYMBOLS,
@@ -21,7 +22,6 @@ from fda.figures.look import (
     series_colour,
     steps_colours,
 )
-from fda.figures.scrub import Scrubbed
 from fda.measures import SPECTRUM
 
 STEP, SHARE = "step", "share"  # the dials

@@ -8,8 +8,8 @@ import numpy as np
 
 from fda.escape import plotly
 from fda.figures.anchors import SHARE, STEP, Record, Scene, add_course, add_cursor, axis_top, vertical_line
-from fda.figures.look import PALETTES
 from fda.figures.scrub import Scrubbed
+from fda.figures.theme import PALETTES
 from fda.measures import ANGLES, SIMILARITY, SIMILARITY_BY_SHARE
 
 LEGEND_PIXELS = 70  # from a tall plot's lower edge to its legend

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import plotly.graph_objects as go
 
-from fda.figures.look import PALETTES, Theme, add_cell_text, blank, diverging, sequential, series_colour
+from fda.figures.theme import PALETTES, Theme, add_cell_text, blank, diverging, sequential, series_colour
 
 ROW_PIXELS = 38
 WIDE = 14  # with more columns than this a cell has no room for its number

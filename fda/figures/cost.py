@@ -10,7 +10,7 @@ import plotly.graph_objects as go
 from fda.analysis.scores import AVERAGE, Scores
 from fda.figures.kinds import LOOKS, Kind, kind_colour
 from fda.figures.labels import Window, place_labels
-from fda.figures.look import PALETTES, Theme, blank, log_ticks
+from fda.figures.theme import PALETTES, Theme, blank, log_ticks
 
 CostAxis = Literal["seconds", "peak memory"]
 LEAST_SECONDS = 1e-3  # a log axis has no 0

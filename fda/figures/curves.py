@@ -7,8 +7,8 @@ import numpy as np
 import plotly.graph_objects as go
 
 from fda.escape import plotly
-from fda.figures.look import DASHES, PALETTES, SYMBOLS, Theme, blank, faint, log_ticks, series_colour
 from fda.figures.smooth import ema
+from fda.figures.theme import DASHES, PALETTES, SYMBOLS, Theme, blank, faint, log_ticks, series_colour
 from fda.measures import ANGLE_LOSS, COSINES, SIMILARITY
 from fda.store.records import UnitKey
 

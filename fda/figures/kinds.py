@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from fda.figures.look import PALETTES, Theme
+from fda.figures.theme import PALETTES, Theme
 
 Kind = Literal["reference", "weights", "anchors", "inputs"]
 

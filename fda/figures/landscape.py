@@ -10,7 +10,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from fda.analysis.grid import refined
-from fda.figures.look import PALETTES, SYMBOLS, Theme, blank, faint, sequential, series_colour
+from fda.figures.theme import PALETTES, SYMBOLS, Theme, blank, faint, sequential, series_colour
 from fda.store.landscape_record import FDA_PATHS, FINETUNED, MEAN, TA, LandscapeMap, LandscapeNumbers, Track
 
 Metric = Literal["loss", "accuracy"]

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import plotly.graph_objects as go
 
-from fda.figures.look import DASHES, Theme, blank, series_colour
+from fda.figures.theme import DASHES, Theme, blank, series_colour
 from fda.measures import MEMORY
 
 CURVES = {"device_bytes": "device", "memory_bytes": "process"}

@@ -11,7 +11,17 @@ import plotly.graph_objects as go
 
 from fda.analysis.scores import AVERAGE, Scores
 from fda.figures.kinds import LOOKS, Kind, grouped, kind_colour
-from fda.figures.look import PALETTES, SYMBOLS, Theme, add_cell_text, blank, diverging, faint, sequential, series_colour
+from fda.figures.theme import (
+    PALETTES,
+    SYMBOLS,
+    Theme,
+    add_cell_text,
+    blank,
+    diverging,
+    faint,
+    sequential,
+    series_colour,
+)
 
 MANY = 14  # rows from which they are set closer
 FILL = 0.6  # opacity of bars: whiskers and numbers in the ink of the page stand out from them in both themes

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from fda.escape import plotly
-from fda.figures.look import PALETTES, Theme, blank, series_colour
 from fda.figures.scrub import Scrubbed
+from fda.figures.theme import PALETTES, Theme, blank, series_colour
 
 ANCHOR = "anchor"  # the dial
 ANCHORS, REAL = "anchors", "real-inputs"  # uids of the traces that can be pointed at

@@ -7,7 +7,8 @@ import numpy as np
 import plotly.graph_objects as go
 
 from fda.analysis.playground import Course
-from fda.figures.look import (
+from fda.figures.spectrum import spectrum_curves
+from fda.figures.theme import (
     DASHES,
     PALETTES,
     SYMBOLS,
@@ -20,7 +21,6 @@ from fda.figures.look import (
     series_colour,
     steps_colours,
 )
-from fda.figures.spectrum import spectrum_curves
 
 HEIGHT = 370
 LEGEND_HEIGHT = 450  # with a legend of several rows below

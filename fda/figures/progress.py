@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import plotly.graph_objects as go
 
-from fda.figures.look import Theme, add_cell_text, blank, progress_scale
+from fda.figures.theme import Theme, add_cell_text, blank, progress_scale
 from fda.measures import PROGRESS
 from fda.store.records import Unit
 

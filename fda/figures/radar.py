@@ -5,8 +5,8 @@ from collections.abc import Mapping
 import plotly.graph_objects as go
 
 from fda.analysis.scores import Scores
-from fda.figures.look import DASHES, PALETTES, SYMBOLS, Theme, blank, faint, series_colour
 from fda.figures.methods import floor
+from fda.figures.theme import DASHES, PALETTES, SYMBOLS, Theme, blank, faint, series_colour
 
 LEAST_TASKS = 3  # two directions enclose nothing
 MOST_METHODS = 8  # by default: more lines than that cannot be told apart

@@ -6,7 +6,8 @@ from typing import Literal
 import numpy as np
 
 from fda.figures.anchors import FLOOR, POINTS, STEP
-from fda.figures.look import (
+from fda.figures.scrub import Scrubbed
+from fda.figures.theme import (
     DASHES,
     PALETTES,
     Theme,
@@ -16,7 +17,6 @@ from fda.figures.look import (
     series_colour,
     steps_colours,
 )
-from fda.figures.scrub import Scrubbed
 
 Shape = Literal["curves", "ridge", "heatmap"]
 SHAPES: tuple[Shape, ...] = ("curves", "ridge", "heatmap")

@@ -3,7 +3,7 @@
 import numpy as np
 import plotly.graph_objects as go
 
-from fda.figures.look import Theme, blank, log_ticks, steps_colours, steps_scale
+from fda.figures.theme import Theme, blank, log_ticks, steps_colours, steps_scale
 from fda.measures import SPECTRUM
 
 CURVES = 24  # more steps than this are thinned, the first and the last kept

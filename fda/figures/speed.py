@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import plotly.graph_objects as go
 
-from fda.figures.look import DASHES, PALETTES, Theme, blank, log_ticks, series_colour
+from fda.figures.theme import DASHES, PALETTES, Theme, blank, log_ticks, series_colour
 from fda.measures import ANGLE_LOSS
 
 ROW_PIXELS = 38

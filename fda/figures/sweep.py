@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import plotly.graph_objects as go
 
 from fda.analysis.scores import AVERAGE
-from fda.figures.look import DASHES, PALETTES, SYMBOLS, Theme, blank, faint, series_colour
+from fda.figures.theme import DASHES, PALETTES, SYMBOLS, Theme, blank, faint, series_colour
 
 FEW = 3  # up to so many methods, each task has a faint line; more would be a fog
 

@@ -11,10 +11,10 @@ import plotly.graph_objects as go
 from fda.analysis.intervals import LEVEL
 from fda.analysis.scores import AVERAGE, Scores
 from fda.figures.cost import CostAxis, cost_figure
-from fda.figures.look import Theme
 from fda.figures.methods import difference_map, floor, method_bars, score_map
 from fda.figures.radar import LEAST_TASKS, radar
 from fda.figures.sweep import sweep_curves
+from fda.figures.theme import Theme
 from fda.report.cited import Cited
 from fda.report.comparison import MARK, Results, for_radar, marked_titles, titles
 

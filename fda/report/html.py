@@ -12,7 +12,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from fda.escape import csv, html
-from fda.figures.look import CONFIG, FONT, PALETTES, Theme
+from fda.figures.theme import CONFIG, FONT, PALETTES, Theme
 from fda.report.markup import to_html
 
 FOLDER = Path(__file__).parent

@@ -8,7 +8,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from fda.figures.landscape import TITLES, Metric, landscape_map, mark, path_curves
-from fda.figures.look import Theme, to_json
+from fda.figures.theme import Theme, to_json
 from fda.requests.landscape import anchors_run
 from fda.store.landscape_record import (
     FDA_PATHS,

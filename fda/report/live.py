@@ -15,7 +15,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from fda.figures.curves import Series
-from fda.figures.look import to_json
+from fda.figures.theme import to_json
 from fda.measures import FIGURES, SPECTRUM
 from fda.report.watch_numbers import RunNumbers, View
 from fda.store.records import UNCHANGED, Run, Unit, UnitKey

@@ -12,8 +12,8 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from fda.figures.look import Theme
 from fda.figures.ridge import spectra
+from fda.figures.theme import Theme
 from fda.measures import FIGURES, SPECTRUM
 from fda.merging.registry import METHODS
 from fda.report import landscape, live

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from fda.figures.curves import Series
-from fda.figures.look import Theme
+from fda.figures.theme import Theme
 from fda.measures import SHARES, SIMILARITY, SIMILARITY_BY_SHARE, SPECTRUM, TOP_SHARE, Figure, Measure, Reads
 from fda.merging.registry import METHODS
 from fda.store.records import Run, Unit, UnitKey

@@ -7,10 +7,10 @@ import numpy as np
 
 from fda.figures.anchors import SHARE, STEP, Record, Scene, measure_over_steps, spectrum_at
 from fda.figures.anchors_alignment import angles_at, cosines_at, similarity_by_share, similarity_over_steps
-from fda.figures.look import Theme
 from fda.figures.ridge import Shape, spectra
 from fda.figures.scrub import Scrubbed
 from fda.figures.spectrum import spectrum_curves
+from fda.figures.theme import Theme
 from fda.measures import (
     ANGLE_LOSS,
     ANGLES,

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from fda.figures.look import Theme
+from fda.figures.theme import Theme
 from fda.report.cited import Cited
 from fda.report.comparison import ALWAYS, Results, titles
 from fda.report.comparison_figures import Drawing, View, cited_sentence

@@ -1,6 +1,6 @@
 """The idea in a picture: checkpoints, anchors, merged model. Three small drawings that stack on a narrow screen."""
 
-from fda.figures.look import PALETTES
+from fda.figures.theme import PALETTES
 from fda.ui.components import component
 from fda.ui.theme import theme
 

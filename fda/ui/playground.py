@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict
 
 from fda.analysis.playground import Course, Setting, optimise
 from fda.figures import playground as figures
-from fda.figures.look import Theme
+from fda.figures.theme import Theme
 from fda.home import ASSETS
 from fda.measures import ANGLE_LOSS, TAIL_ENERGY
 

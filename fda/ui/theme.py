@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from fda.figures.look import Theme
+from fda.figures.theme import Theme
 
 
 def theme() -> Theme:

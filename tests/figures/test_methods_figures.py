@@ -9,10 +9,10 @@ from fda.analysis.scores import Scores
 from fda.figures.cost import Cost, cost_figure, pareto
 from fda.figures.kinds import LOOKS, grouped, kind_colour
 from fda.figures.labels import PLOT, Window, place_labels
-from fda.figures.look import PALETTES
 from fda.figures.methods import difference_map, method_bars, score_map
 from fda.figures.radar import radar
 from fda.figures.sweep import Sweep, sweep_curves
+from fda.figures.theme import PALETTES
 
 TASKS = ("digits", "faces", "letters")
 TITLES = {

@@ -14,7 +14,7 @@ import yaml
 from scipy import stats
 
 from fda.errors import UserError
-from fda.figures.look import PALETTES
+from fda.figures.theme import PALETTES
 from fda.home import REPO
 from fda.merging.registry import METHODS
 from fda.report import comparison

@@ -11,7 +11,7 @@ import pytest
 
 from fda.bench.page import make_run
 from fda.errors import UserError
-from fda.figures.look import PALETTES
+from fda.figures.theme import PALETTES
 from fda.home import REPO
 from fda.report import command, live, watch_numbers
 from fda.report.format import ago, duration, number, plural, size
