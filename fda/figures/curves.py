@@ -7,7 +7,6 @@ import numpy as np
 import plotly.graph_objects as go
 
 from fda.escape import plotly
-from fda.figures.smooth import ema
 from fda.figures.theme import DASHES, PALETTES, SYMBOLS, Theme, blank, faint, log_ticks, series_colour
 from fda.measures import ANGLE_LOSS, COSINES, SIMILARITY
 from fda.store.records import UnitKey
@@ -266,3 +265,22 @@ def _steps(steps: Sequence[int] | np.ndarray) -> np.ndarray:
     """In as few bytes as they fit into: half of what an update of a figure sends."""
     steps = np.asarray(steps)
     return steps.astype(np.uint16 if not len(steps) or 0 <= steps.min() <= steps.max() < 2**16 else np.int32)
+
+
+def ema(values: np.ndarray, weight: float) -> np.ndarray:
+    """Bias-corrected exponential moving average (S,), as in TensorBoard and W&B. NaNs stay gaps and carry no weight.
+
+    0 <= `weight` < 1; a weight of 0 returns the series unchanged.
+    """
+    if weight <= 0 or len(values) == 0:
+        return np.asarray(values, float)
+    total, norm = 0.0, 0.0
+    smoothed = np.empty(len(values))
+    for index, value in enumerate(np.asarray(values, float)):
+        if np.isnan(value):
+            smoothed[index] = np.nan
+            continue
+        total = weight * total + (1 - weight) * value
+        norm = weight * norm + (1 - weight)  # 1 - weight^t, the average of a series of ones
+        smoothed[index] = total / norm
+    return smoothed
