@@ -16,13 +16,11 @@ from fda.report.comparison_tables import CITED, reading_table
 from fda.report.format import plural
 from fda.store.records import Run
 from fda.ui import more_methods, notices, pages
-from fda.ui.command_box import command_box
 from fda.ui.comparison_export import comparison_menu
+from fda.ui.page import command_box, theme, what_am_i_seeing
 from fda.ui.plot import plot
 from fda.ui.runs import badge, damage_note, pick_run, store
 from fda.ui.take_home import take_home_card
-from fda.ui.teaching import what_am_i_seeing
-from fda.ui.theme import theme
 
 TICK = 2.0
 PLAIN, NORMALISED = "as measured", "normalised"

@@ -17,12 +17,10 @@ from fda.store.landscape_record import FDA_PATHS, MEAN, TA, LandscapeMap
 from fda.store.records import Run
 from fda.store.spec import RunSpec
 from fda.ui import forms, notices, pages
-from fda.ui.command_box import command_box
 from fda.ui.exports import export_menu, run_report_file
+from fda.ui.page import command_box, theme, what_am_i_seeing
 from fda.ui.plot import plot
 from fda.ui.runs import RESUMABLE, badge, label, pick_run, resume, stop, store
-from fda.ui.teaching import what_am_i_seeing
-from fda.ui.theme import theme
 
 TICK = 1.5
 PATHS = (*FDA_PATHS, TA)

@@ -19,13 +19,11 @@ from fda.store.records import Run, Unit, UnitKey
 from fda.store.store import Store
 from fda.ui import more_methods, notices, pages
 from fda.ui.clock import current_stage, elapsed, time_left
-from fda.ui.command_box import command_box
 from fda.ui.exports import export_menu, run_report_file
 from fda.ui.feed import BEGIN_ANEW, Feed, offer
+from fda.ui.page import command_box, theme, what_am_i_seeing
 from fda.ui.plot import plot
 from fda.ui.runs import BADGES, RESUMABLE, damage_note, pick_run, published_note, resume, stop, store
-from fda.ui.teaching import what_am_i_seeing
-from fda.ui.theme import theme
 from fda.ui.ticker import ticker, told
 
 TICK = 1.0

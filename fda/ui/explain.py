@@ -2,7 +2,7 @@
 
 from fda.figures.theme import PALETTES
 from fda.ui.components import component
-from fda.ui.theme import theme
+from fda.ui.page import theme
 
 _idea = component("idea", styles=("idea",))
 
