@@ -18,7 +18,7 @@ from fda.analysis.intervals import resampled_scores
 from fda.analysis.scores import Scores
 from fda.errors import UserError
 from fda.figures.cost import Cost
-from fda.figures.kinds import LOOKS, Kind
+from fda.figures.kinds import STYLES, Kind
 from fda.figures.radar import MOST_METHODS
 from fda.figures.sweep import Sweep
 from fda.merging.registry import METHODS
@@ -113,7 +113,7 @@ def results(store: Store, run: Run) -> Results:
         one.method: one for one in found if one.state == "done" and all(t in values.get(one.method, {}) for t in tasks)
     }
     kinds = {method: kind_of(method, one.settings) for method, one in done.items()}
-    methods = sorted(done, key=lambda method: (list(LOOKS).index(kinds[method]), _place(method)))
+    methods = sorted(done, key=lambda method: (list(STYLES).index(kinds[method]), _place(method)))
     metrics = {score.metric for score in all_scores}
     scores = Scores(
         tuple(methods),

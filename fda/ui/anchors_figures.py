@@ -176,7 +176,7 @@ def across_view(
     for place, key in enumerate(keys):
         record = Record("", *found[key])
         for position, step in enumerate(steps):
-            stacked[position, place, : record.values.shape[1]] = record.values[record.place_at(step)]
+            stacked[position, place, : record.values.shape[1]] = record.values[record.index_at(step)]
     rows = [key.name if over == "tasks" else f"block {key.block}" for key in keys]
     where = f"block {view.block}" if over == "tasks" else view.task
     title = [f"Spectra over {over}: {where}, step {step}" for step in steps]
@@ -227,7 +227,7 @@ def _value_at(record: UnitRecord, key: str, step: int) -> float | None:
     found = record.measures.get(key)
     if found is None or step < found.steps[0]:
         return None
-    value = float(found.values[found.place_at(step)])
+    value = float(found.values[found.index_at(step)])
     return value if np.isfinite(value) else None
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from fda.analysis.scores import Scores
 from fda.figures.cost import Cost, cost_figure, pareto
-from fda.figures.kinds import LOOKS, grouped, kind_colour
+from fda.figures.kinds import STYLES, grouped, kind_colour
 from fda.figures.labels import PLOT, Window, place_labels
 from fda.figures.methods import difference_map, method_bars, score_map
 from fda.figures.radar import radar
@@ -60,7 +60,7 @@ def bars(found: Scores | None = None, theme: str = "light", **options):
 
 
 def test_no_two_kinds_look_alike_without_colour():
-    drawn = {kind: (look.hatch, look.symbol) for kind, look in LOOKS.items()}
+    drawn = {kind: (style.hatch, style.symbol) for kind, style in STYLES.items()}
     assert len({symbol for _, symbol in drawn.values()}) == len(drawn)
     hatches = [drawn[kind][0] for kind in ("weights", "anchors", "inputs")]
     assert len(set(hatches)) == 3
