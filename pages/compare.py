@@ -11,7 +11,7 @@ from fda.figures.kinds import LOOKS, Kind
 from fda.merging.registry import METHODS
 from fda.report.command import run_commands
 from fda.report.comparison import ALWAYS, Results, cited_for, default_baseline, results, titles
-from fda.report.comparison_figures import View, cited_sentence, drawings, names_of
+from fda.report.comparison_figures import ComparisonView, cited_sentence, drawings, names_of
 from fda.report.comparison_tables import CITED, reading_table
 from fda.report.format import plural
 from fda.store.records import Run
@@ -156,7 +156,7 @@ def percent() -> dict:
     return st.column_config.NumberColumn(format="%.1f")
 
 
-def choose(found: Results) -> View:
+def choose(found: Results) -> ComparisonView:
     """The controls that every figure obeys. Their values are in the URL."""
     names = titles(found.methods)
     with st.popover("Filter", icon=":material/filter_list:"):
@@ -187,7 +187,7 @@ def choose(found: Results) -> View:
     )
     if asked is not None and asked not in found.methods and asked not in names.values():
         notices.problem(f"there is no result of a method {asked!r} here: {names[usual]} is the baseline instead.")
-    return View(
+    return ComparisonView(
         methods=tuple(found.chosen(picked, kinds)),
         picked=bool(picked),
         baseline=pinned or usual,

@@ -94,7 +94,7 @@ def finished(units: list[Unit]) -> int:
     return sum(unit.state == "done" for unit in units)
 
 
-def choose_view(run: Run, units: list[Unit]) -> live.View:
+def choose_view(run: Run, units: list[Unit]) -> live.WatchView:
     """The filters. Outside of what is drawn each second: drawn anew every time they would cost more than a figure."""
     construct = [unit.key for unit in units if unit.key.stage == "construct"]
     blocks = sorted({key.block for key in construct})
@@ -131,10 +131,10 @@ def choose_view(run: Run, units: list[Unit]) -> live.View:
             bind="query-params",
         )
     chosen = tuple(picked) or (() if shown == blocks else tuple(shown))
-    return live.View(tuple(tasks), chosen, smoothing, names.get(unit), theme(), share / 100, at != "θ₀")
+    return live.WatchView(tuple(tasks), chosen, smoothing, names.get(unit), theme(), share / 100, at != "θ₀")
 
 
-def show(picture: live.Picture, view: live.View) -> None:
+def show(picture: live.Picture, view: live.WatchView) -> None:
     """The figures, which `follow` keeps up to date, and why there are none."""
     if run.message and run.state in RESUMABLE:
         (notices.empty if run.state == "cancelled" else notices.problem)(run.message)
@@ -173,7 +173,7 @@ def tell(run: Run, units: list[Unit], figures: Mapping[str, str], seen: str) -> 
     )
 
 
-def updates(shown: live.Picture, view: live.View, seen: str) -> Feed:
+def updates(shown: live.Picture, view: live.WatchView, seen: str) -> Feed:
     """What is new since the picture that the browser saw last, which at first is `shown`; all if it saw another.
 
     The page is made anew when there is another state, figure, or unit to choose.
@@ -204,7 +204,7 @@ def begun(units: list[Unit]) -> int:
     return sum(unit.key.stage == "construct" for unit in units)
 
 
-def export(known: Store, run: Run, view: live.View) -> None:
+def export(known: Store, run: Run, view: live.WatchView) -> None:
     """Everything is made when it is asked for, as the run then is."""
 
     def unit() -> UnitKey | None:

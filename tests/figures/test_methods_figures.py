@@ -234,7 +234,7 @@ def test_the_anchors_are_part_of_the_seconds_and_told_apart_in_the_hover():
 def test_an_unknown_cost_of_anchors_is_said_and_drawn_open():
     trace = by_uid(cost(costs=COSTS | {"fda:ta": Cost(2.0, 2**30)}))["anchors"]
     assert trace.x == pytest.approx([2]) and trace.marker.symbol[0].endswith("-open")
-    assert "not known" in trace.customdata[0][1]
+    assert "anchors: unknown" in trace.customdata[0][1]
 
 
 def test_memory_is_in_mebibytes_on_a_plain_axis():

@@ -174,8 +174,8 @@ def fill(store: Store) -> str:
     return run_id
 
 
-def everything(**changes: object) -> live.View:
-    return live.View(**({"tasks": (), "blocks": (), "smoothing": 0.6, "unit": None, "theme": "light"} | changes))
+def everything(**changes: object) -> live.WatchView:
+    return live.WatchView(**({"tasks": (), "blocks": (), "smoothing": 0.6, "unit": None, "theme": "light"} | changes))
 
 
 def test_a_picture_has_every_figure_there_are_numbers_for(store):
