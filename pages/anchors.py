@@ -20,12 +20,10 @@ from fda.store.records import Run
 from fda.ui import anchors_figures, anchors_real, anchors_tables, notices, pages
 from fda.ui.anchors_ablation import ablation_form, show_together
 from fda.ui.anchors_address import in_url, positions, settle
-from fda.ui.command_box import command_box
 from fda.ui.exports import export_menu, run_report_file
+from fda.ui.page import command_box, theme, what_am_i_seeing
 from fda.ui.runs import badge, damage_note, pick_run, published_note, store
 from fda.ui.scrubber import scrubber, scrubber_spec
-from fda.ui.teaching import what_am_i_seeing
-from fda.ui.theme import theme
 
 TICK = 2.0
 SPECTRUM, ALIGNMENT, ACROSS, REAL = VIEWS = ("Spectrum", "Alignment", "Across units", "Real inputs")

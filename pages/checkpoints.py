@@ -15,13 +15,11 @@ from fda.home import model_roots
 from fda.report.format import number, plural, size
 from fda.ui import notices, pages
 from fda.ui.before_start import download_card, preview_card
-from fda.ui.command_box import command_box
 from fda.ui.exports import export_menu
 from fda.ui.own_zoo import edit, own_zoo_card
+from fda.ui.page import command_box, theme, what_am_i_seeing
 from fda.ui.plot import plot
 from fda.ui.survey import awaited, preview, survey
-from fda.ui.teaching import what_am_i_seeing
-from fda.ui.theme import theme
 from fda.ui.zoos import choose_zoo
 from fda.zoos.hub import missing_models
 from fda.zoos.zoo import list_zoos, load_zoo, own_zoos

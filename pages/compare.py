@@ -11,18 +11,16 @@ from fda.figures.kinds import LOOKS, Kind
 from fda.merging.registry import METHODS
 from fda.report.command import run_commands
 from fda.report.comparison import ALWAYS, Results, cited_for, default_baseline, results, titles
-from fda.report.comparison_figures import View, cited_sentence, drawings, names_of
+from fda.report.comparison_figures import ComparisonView, cited_sentence, drawings, names_of
 from fda.report.comparison_tables import CITED, reading_table
 from fda.report.format import plural
 from fda.store.records import Run
 from fda.ui import more_methods, notices, pages
-from fda.ui.command_box import command_box
 from fda.ui.comparison_export import comparison_menu
+from fda.ui.page import command_box, theme, what_am_i_seeing
 from fda.ui.plot import plot
 from fda.ui.runs import badge, damage_note, pick_run, store
 from fda.ui.take_home import take_home_card
-from fda.ui.teaching import what_am_i_seeing
-from fda.ui.theme import theme
 
 TICK = 2.0
 PLAIN, NORMALISED = "as measured", "normalised"
@@ -158,7 +156,7 @@ def percent() -> dict:
     return st.column_config.NumberColumn(format="%.1f")
 
 
-def choose(found: Results) -> View:
+def choose(found: Results) -> ComparisonView:
     """The controls that every figure obeys. Their values are in the URL."""
     names = titles(found.methods)
     with st.popover("Filter", icon=":material/filter_list:"):
@@ -189,7 +187,7 @@ def choose(found: Results) -> View:
     )
     if asked is not None and asked not in found.methods and asked not in names.values():
         notices.problem(f"there is no result of a method {asked!r} here: {names[usual]} is the baseline instead.")
-    return View(
+    return ComparisonView(
         methods=tuple(found.chosen(picked, kinds)),
         picked=bool(picked),
         baseline=pinned or usual,

@@ -43,11 +43,10 @@ from fda.store.records import ACTIVE, ANALYSES, KINDS
 from fda.store.spec import RunSpec
 from fda.store.store import queue_device
 from fda.ui import forms, notices, pages
-from fda.ui.command_box import command_box
 from fda.ui.estimate import show_estimate
+from fda.ui.page import command_box, what_am_i_seeing
 from fda.ui.runs import store
 from fda.ui.survey import Reading, awaited, read_zoo, survey
-from fda.ui.teaching import what_am_i_seeing
 from fda.ui.zoos import choose_zoo
 
 FIELD_PIXELS = 150  # of a number or a choice: six abreast on a laptop, two on a phone

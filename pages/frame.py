@@ -2,12 +2,12 @@
 
 import streamlit as st
 
-from fda.figures.look import PALETTES
+from fda.figures.theme import PALETTES
 from fda.home import ASSETS
 from fda.ui.components import source
+from fda.ui.page import theme
 from fda.ui.pages import HOME, PAGES
 from fda.ui.plot import load_plotly
-from fda.ui.theme import theme
 
 ICON = str(ASSETS / "icon.png")
 

@@ -6,10 +6,9 @@ from fda.errors import UserError
 from fda.jobs import lifecycle as jobs
 from fda.requests.runs import MAIN_METHODS, construct_settings, make_spec
 from fda.ui import notices, pages
-from fda.ui.command_box import command_box
 from fda.ui.explain import picture
+from fda.ui.page import command_box, what_am_i_seeing
 from fda.ui.runs import run_line, store, unreadable_lines
-from fda.ui.teaching import what_am_i_seeing
 from fda.zoos.zoo import load_zoo
 
 RECENT = 8

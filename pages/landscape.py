@@ -17,12 +17,10 @@ from fda.store.landscape_record import FDA_PATHS, MEAN, TA, LandscapeMap
 from fda.store.records import Run
 from fda.store.spec import RunSpec
 from fda.ui import forms, notices, pages
-from fda.ui.command_box import command_box
 from fda.ui.exports import export_menu, run_report_file
+from fda.ui.page import command_box, theme, what_am_i_seeing
 from fda.ui.plot import plot
 from fda.ui.runs import RESUMABLE, badge, label, pick_run, resume, stop, store
-from fda.ui.teaching import what_am_i_seeing
-from fda.ui.theme import theme
 
 TICK = 1.5
 PATHS = (*FDA_PATHS, TA)
@@ -122,7 +120,7 @@ def show_status(run: Run, found: LandscapeMap | None) -> None:
         (notices.empty if run.state == "cancelled" else notices.problem)(run.message)
 
 
-def choose(found: LandscapeMap) -> landscape.View:
+def choose(found: LandscapeMap) -> landscape.LandscapeView:
     """The controls, all in the URL. Inside the fragment, so that a choice redraws the figures alone."""
     with st.container(horizontal=True, vertical_alignment="bottom", gap="small", key="controls"):
         metric = st.segmented_control(
@@ -147,12 +145,12 @@ def choose(found: LandscapeMap) -> landscape.View:
     at = marks[-1]
     if len(marks) > 1:  # of a path that is not recorded yet the map has the start alone
         at = st.select_slider("How far", marks, marks[-1], key="at", bind="query-params")
-    return landscape.View(metric, of, log, (path, marks.index(at)), theme())
+    return landscape.LandscapeView(metric, of, log, (path, marks.index(at)), theme())
 
 
-def show_point(picture: landscape.Picture, view: landscape.View) -> None:
+def show_point(picture: landscape.Picture, view: landscape.LandscapeView) -> None:
     """Loss and accuracy at the ring, against the task arithmetic that FDA starts from."""
-    found, numbers = picture.found, picture.numbers
+    found, numbers = picture.plane, picture.numbers
     name, place = view.follow
     track, start = found.track(name), found.track(TA).at.index(found.scale)
     loss, accuracy = (numbers.tracks[metric][name][place] for metric in METRICS)
@@ -199,15 +197,15 @@ def show() -> None:
             export(now, picture, view)
 
 
-def export(run: Run, picture: landscape.Picture, view: landscape.View) -> None:
+def export(run: Run, picture: landscape.Picture, view: landscape.LandscapeView) -> None:
     def redraw(name: str) -> go.Figure:
-        return landscape.figures(run, picture.found, picture.numbers, view)[name]
+        return landscape.figures(run, picture.plane, picture.numbers, view)[name]
 
     export_menu(
         f"fda-{run.run_id}",
         tables={
-            "Plane": lambda: landscape.grid_table(picture.found, picture.numbers),
-            "Models": lambda: landscape.paths_table(picture.found, picture.numbers, run.spec.tasks),
+            "Plane": lambda: landscape.grid_table(picture.plane, picture.numbers),
+            "Models": lambda: landscape.paths_table(picture.plane, picture.numbers, run.spec.tasks),
         },
         texts=[run_report_file(run.run_id, theme())],
         figures={name: partial(redraw, name) for name in picture.figures},

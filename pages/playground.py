@@ -11,11 +11,10 @@ import streamlit as st
 from fda.analysis.playground import Setting
 from fda.ui import playground
 from fda.ui.exports import export_menu
+from fda.ui.page import theme, what_am_i_seeing
 from fda.ui.playground import ALTS, CHOICES, Lesson
 from fda.ui.plot import plot
 from fda.ui.slider import slider
-from fda.ui.teaching import what_am_i_seeing
-from fda.ui.theme import theme
 
 LESSONS = playground.lessons()
 TITLES = {place: f"{place} {lesson.title}" for place, lesson in enumerate(LESSONS, start=1)}

@@ -8,11 +8,9 @@ from fda.escape import markdown
 from fda.store.bench_results import KINDS, kept_results
 from fda.ui import notices
 from fda.ui import speed as measured
-from fda.ui.command_box import command_box
 from fda.ui.exports import export_menu
+from fda.ui.page import command_box, theme, what_am_i_seeing
 from fda.ui.plot import plot
-from fda.ui.teaching import what_am_i_seeing
-from fda.ui.theme import theme
 
 st.title("Speed", anchor=False)
 st.caption("How long each way of doing the work takes on one machine, side by side, equal results first.")

@@ -10,7 +10,7 @@ from typing import Any
 import plotly.graph_objects as go
 import streamlit as st
 
-from fda.figures.look import blank
+from fda.figures.theme import blank
 from fda.measures import FIGURES, SPECTRUM, STAGES, Figure
 from fda.report import live
 from fda.report.command import run_commands
@@ -19,13 +19,11 @@ from fda.store.records import Run, Unit, UnitKey
 from fda.store.store import Store
 from fda.ui import more_methods, notices, pages
 from fda.ui.clock import current_stage, elapsed, time_left
-from fda.ui.command_box import command_box
 from fda.ui.exports import export_menu, run_report_file
 from fda.ui.feed import BEGIN_ANEW, Feed, offer
+from fda.ui.page import command_box, theme, what_am_i_seeing
 from fda.ui.plot import plot
 from fda.ui.runs import BADGES, RESUMABLE, damage_note, pick_run, published_note, resume, stop, store
-from fda.ui.teaching import what_am_i_seeing
-from fda.ui.theme import theme
 from fda.ui.ticker import ticker, told
 
 TICK = 1.0
@@ -96,7 +94,7 @@ def finished(units: list[Unit]) -> int:
     return sum(unit.state == "done" for unit in units)
 
 
-def choose_view(run: Run, units: list[Unit]) -> live.View:
+def choose_view(run: Run, units: list[Unit]) -> live.WatchView:
     """The filters. Outside of what is drawn each second: drawn anew every time they would cost more than a figure."""
     construct = [unit.key for unit in units if unit.key.stage == "construct"]
     blocks = sorted({key.block for key in construct})
@@ -133,10 +131,10 @@ def choose_view(run: Run, units: list[Unit]) -> live.View:
             bind="query-params",
         )
     chosen = tuple(picked) or (() if shown == blocks else tuple(shown))
-    return live.View(tuple(tasks), chosen, smoothing, names.get(unit), theme(), share / 100, at != "θ₀")
+    return live.WatchView(tuple(tasks), chosen, smoothing, names.get(unit), theme(), share / 100, at != "θ₀")
 
 
-def show(picture: live.Picture, view: live.View) -> None:
+def show(picture: live.Picture, view: live.WatchView) -> None:
     """The figures, which `follow` keeps up to date, and why there are none."""
     if run.message and run.state in RESUMABLE:
         (notices.empty if run.state == "cancelled" else notices.problem)(run.message)
@@ -175,7 +173,7 @@ def tell(run: Run, units: list[Unit], figures: Mapping[str, str], seen: str) -> 
     )
 
 
-def updates(shown: live.Picture, view: live.View, seen: str) -> Feed:
+def updates(shown: live.Picture, view: live.WatchView, seen: str) -> Feed:
     """What is new since the picture that the browser saw last, which at first is `shown`; all if it saw another.
 
     The page is made anew when there is another state, figure, or unit to choose.
@@ -206,7 +204,7 @@ def begun(units: list[Unit]) -> int:
     return sum(unit.key.stage == "construct" for unit in units)
 
 
-def export(known: Store, run: Run, view: live.View) -> None:
+def export(known: Store, run: Run, view: live.WatchView) -> None:
     """Everything is made when it is asked for, as the run then is."""
 
     def unit() -> UnitKey | None:

@@ -19,7 +19,7 @@ from fda.cli import app as cli
 from fda.cli import import_anchors as cli_import
 from fda.cli import runs as cli_runs
 from fda.errors import UserError
-from fda.figures.look import PALETTES
+from fda.figures.theme import PALETTES
 from fda.requests.runs import make_spec
 from fda.stages.execute import execute, resolve_device
 from fda.store.store import Store

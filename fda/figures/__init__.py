@@ -1,4 +1,4 @@
 """Numbers in, a Plotly figure out. Pure functions of arrays, records and a theme.
 
-Knows no Streamlit, no torch and no files; which figure a page shows is decided in `fda.report` and `fda.ui`.
+Imports no streamlit and no torch, reads no files. `fda.report` and `fda.ui` decide which figure a page shows.
 """

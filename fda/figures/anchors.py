@@ -1,7 +1,7 @@
-"""One unit's anchors over the steps, in one run or several side by side: figures that follow a step and a share of d.
+"""Figures of one unit's anchors over steps, for one run or several overlaid, which follow the step dial.
 
-A run is told by colour, dash and symbol; the pinned reference is thick, solid, in the colour of the text, and named so.
-How anchors lie to real data is drawn in `anchors_alignment.py`, the spectra of many units at once in `ridge.py`.
+Colour, dash and symbol identify a run. The pinned reference is a thick solid line in the text colour, labelled as reference.
+`anchors_alignment.py` draws the alignment with real data, `ridge.py` the spectra of many units at once.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -10,7 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 import plotly.graph_objects as go
 
-from fda.figures.look import (
+from fda.figures.scrub import Scrubbed
+from fda.figures.theme import (
     DASHES,
     PALETTES,
     SYMBOLS,
@@ -21,32 +22,31 @@ from fda.figures.look import (
     series_colour,
     steps_colours,
 )
-from fda.figures.scrub import Scrubbed
 from fda.measures import SPECTRUM
 
-STEP, SHARE = "step", "share"  # the dials
-POINTS = 256  # of a longer spectrum every n-th value is drawn
-TRAIL = 24  # faint curves of other steps behind the one at hand
-FLOOR = 1e-8  # singular values below are rounding
+STEP, SHARE = "step", "share"  # names of the dials
+POINTS = 256  # longer spectra are thinned to every n-th value
+TRAIL = 24  # faint curves of other steps behind the current one
+FLOOR = 1e-8  # singular values below this are rounding error
 HEIGHT = 360
 
 
 @dataclass(frozen=True, eq=False)
 class Record:
-    """What one run recorded of one unit under one name: `values` (S, k), or (S,) for single numbers, at `steps` (S,)."""
+    """One recorded series of one unit in one run: `values` (S, k), or (S,) for scalars, at `steps` (S,)."""
 
-    run: str  # as figures name it
+    run: str  # its name in figures
     steps: np.ndarray
     values: np.ndarray
 
-    def place_at(self, step: int) -> int:
-        """The last recorded at or before `step`; the first if all are later."""
+    def index_at(self, step: int) -> int:
+        """Index of the last value at or before `step`; 0 if all are later."""
         return max(0, int(np.searchsorted(self.steps, step, side="right")) - 1)
 
 
 @dataclass(frozen=True)
 class Scene:
-    """What all figures of one view share. `runs`: the names of all runs in their order; `steps`: the dial's."""
+    """What all figures of one view share. `runs`: names of all runs, in order; `steps`: positions of the step dial."""
 
     runs: tuple[str, ...]
     pinned: str
@@ -75,16 +75,16 @@ class Scene:
         return {"symbol": symbol, "size": 7 if run == self.pinned else 6, "color": self.colour(run)}
 
     def titles(self, words: str) -> list[str]:
-        """`words` with each step of the dial."""
+        """`words` followed by each step of the dial."""
         return [f"{words} at step {step}" for step in self.steps]
 
     def over_dial(self, record: Record, read: Callable[[np.ndarray], np.ndarray]) -> list[np.ndarray]:
-        """`read` of the values (k,) that hold at each step of the dial."""
-        return [read(record.values[record.place_at(step)]) for step in self.steps]
+        """`read` applied to the values (k,) that hold at each step of the dial."""
+        return [read(record.values[record.index_at(step)]) for step in self.steps]
 
 
 def spectrum_at(records: Sequence[Record], scene: Scene, *, log: bool = True) -> Scrubbed:
-    """Singular values over the largest at the step of the dial (paper, figure 3); all of a single run's steps faint behind.
+    """Singular values over the largest at the dial's step (paper, figure 3). A single run's other steps lie faintly behind.
 
     `values` (S, k), descending.
     """
@@ -92,10 +92,10 @@ def spectrum_at(records: Sequence[Record], scene: Scene, *, log: bool = True) ->
     longest = max(record.values.shape[1] for record in records)
     stride = max(1, -(-longest // POINTS))
     if len(scene.runs) == 1:
-        figure.add_traces(list(_trail(records[0], stride, scene.theme)))  # at once: one by one they take twice as long
+        figure.add_traces(list(_trail(records[0], stride, scene.theme)))  # one call: one per trace takes twice as long
     scrubbed = Scrubbed(figure)
     for record in records:
-        drawn = scene.over_dial(record, lambda one: np.maximum(one[::stride], FLOOR))
+        drawn = scene.over_dial(record, lambda values: np.maximum(values[::stride], FLOOR))
         figure.add_scatter(
             x=1 + np.arange(0, record.values.shape[1], stride, dtype=np.int32),
             y=drawn[0].astype(np.float32),
@@ -130,17 +130,20 @@ def measure_over_steps(
     log: bool = False,
     limit: float | None = None,
 ) -> Scrubbed:
-    """One number over steps, `values` (S,), with the dial's step marked. `levels`: (name, value) of horizontal lines to read
-    it against, such as what real data reach; `limit`: the axis begins at 0 and ends at this or not far above the highest."""
+    """A scalar over steps, `values` (S,), with the dial's step marked.
+
+    `levels`: (name, value) of horizontal reference lines, such as the value of real data. `limit`: the axis starts at 0
+    and ends a little above the highest value, at most here.
+    """
     figure = scene.blank(title)
     scrubbed = Scrubbed(figure)
     for record in records:
         add_course(figure, scene, record, record.values, f"%{{y:{number}}}")
     palette = PALETTES[scene.theme]
-    for place, (name, level) in enumerate(levels):
+    for index, (name, level) in enumerate(levels):
         figure.add_hline(
             y=level,
-            line={"color": palette.ink, "width": 1.5, "dash": ("2px,3px", "8px,3px,2px,3px")[place % 2]},
+            line={"color": palette.ink, "width": 1.5, "dash": ("2px,3px", "8px,3px,2px,3px")[index % 2]},
             annotation={
                 "text": name,
                 "font": {"size": 11, "color": palette.ink},
@@ -160,7 +163,7 @@ def measure_over_steps(
 
 
 def axis_top(highest: float, limit: float) -> float:
-    """The upper end of an axis from 0."""
+    """The upper end of an axis that starts at 0: a little above `highest`, at most `limit`."""
     return min(limit, 1.2 * float(highest)) if highest > 0 else limit
 
 
@@ -197,12 +200,12 @@ def add_course(figure: go.Figure, scene: Scene, record: Record, values: np.ndarr
 
 
 def add_cursor(scrubbed: Scrubbed, scene: Scene) -> None:
-    """A vertical line at the dial's step; horizontal lines of the figure are shapes that stand before it."""
+    """A vertical line at the dial's step. It is a shape, numbered after the horizontal lines that the figure has already."""
     figure = scrubbed.figure
-    place = len(figure.layout.shapes)
+    index = len(figure.layout.shapes)
     figure.add_shape(vertical_line(scene.steps[0], PALETTES[scene.theme].accent))
     for end in ("x0", "x1"):
-        scrubbed.move_layout(STEP, f"shapes[{place}].{end}", scene.steps)
+        scrubbed.move_layout(STEP, f"shapes[{index}].{end}", scene.steps)
     figure.update_xaxes(title="optimiser step")
 
 

@@ -1,5 +1,6 @@
-"""How the anchors of one unit lie to real data, and their gradients to the task vector: figures that follow a step and a
-share of d. What a record and a scene are, and curves over steps, is in `anchors.py`.
+"""How one unit's anchors align with real data, and their gradients with the task vector.
+
+The figures follow the dials for the step and the share of d. `anchors.py` has records, scenes and curves over steps.
 """
 
 from collections.abc import Sequence
@@ -8,8 +9,8 @@ import numpy as np
 
 from fda.escape import plotly
 from fda.figures.anchors import SHARE, STEP, Record, Scene, add_course, add_cursor, axis_top, vertical_line
-from fda.figures.look import PALETTES
 from fda.figures.scrub import Scrubbed
+from fda.figures.theme import PALETTES
 from fda.measures import ANGLES, SIMILARITY, SIMILARITY_BY_SHARE
 
 LEGEND_PIXELS = 70  # from a tall plot's lower edge to its legend
@@ -17,7 +18,7 @@ HATCHES = ("", "/", "x", ".", "\\", "|")
 
 
 def angles_at(records: Sequence[Record], scene: Scene) -> Scrubbed:
-    """Principal angles between the top 20 % subspaces of anchors and real inputs, at the step of the dial; `values` radians."""
+    """Principal angles between the top 20 % subspaces of anchors and real inputs at the dial's step; `values` in radians."""
     figure = scene.blank("")
     scrubbed = Scrubbed(figure)
     for record in records:
@@ -40,11 +41,11 @@ def angles_at(records: Sequence[Record], scene: Scene) -> Scrubbed:
 
 
 def cosines_at(records: Sequence[Record], scene: Scene, *, tensors: Sequence[str]) -> Scrubbed:
-    """Cosine of the induced gradient of each tensor with its task vector, at the step of the dial; `values` (S, tensors)."""
+    """Cosine of each tensor's induced gradient with its task vector at the dial's step; `values` (S, tensors)."""
     figure = scene.blank("")
     scrubbed = Scrubbed(figure)
     for record in records:
-        drawn = scene.over_dial(record, lambda one: one)
+        drawn = scene.over_dial(record, lambda values: values)
         figure.add_bar(
             x=drawn[0].astype(np.float32),
             y=list(map(plotly, tensors)),
@@ -71,7 +72,7 @@ def cosines_at(records: Sequence[Record], scene: Scene, *, tensors: Sequence[str
 def similarity_over_steps(
     records: Sequence[Record], scene: Scene, *, shares: np.ndarray, chance: np.ndarray
 ) -> Scrubbed:
-    """Subspace similarity with real data over steps (paper, figure 4) at the share of the dial, beside its chance line.
+    """Subspace similarity with real data over steps (paper, figure 4) at the dial's share of d, with its chance line.
 
     `values` (S, shares); `chance` (shares,) is k/d.
     """
@@ -91,7 +92,7 @@ def similarity_over_steps(
 
 
 def similarity_by_share(records: Sequence[Record], scene: Scene, *, shares: np.ndarray, chance: np.ndarray) -> Scrubbed:
-    """The same over the share of d at the step of the dial: chance is the diagonal, and all of d is the same space."""
+    """Subspace similarity over the share of d at the dial's step. Chance is the diagonal; at all of d both spaces are equal."""
     figure = scene.blank("")
     scrubbed = Scrubbed(figure)
     palette = PALETTES[scene.theme]
@@ -105,7 +106,7 @@ def similarity_by_share(records: Sequence[Record], scene: Scene, *, shares: np.n
         uid="chance",
     )
     for record in records:
-        drawn = scene.over_dial(record, lambda one: one)
+        drawn = scene.over_dial(record, lambda values: values)
         figure.add_scatter(
             x=shares.astype(np.float32),
             y=drawn[0].astype(np.float32),
@@ -126,7 +127,7 @@ def similarity_by_share(records: Sequence[Record], scene: Scene, *, shares: np.n
 
 
 def _add_chance(scrubbed: Scrubbed, scene: Scene, chance: np.ndarray) -> None:
-    """A level that follows the share."""
+    """A horizontal line that follows the share dial."""
     figure, palette = scrubbed.figure, PALETTES[scene.theme]
     ends = [scene.steps[0], max(scene.steps[-1], scene.steps[0] + 1)]
     figure.add_scatter(

@@ -1,4 +1,4 @@
-"""What lies in a zoo's checkpoints: size of the task vectors by block, the angles between them, and how tensors are treated."""
+"""A zoo's checkpoints: task-vector norms by block, cosines between task vectors, and how methods treat each tensor."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 import plotly.graph_objects as go
 
-from fda.figures.look import PALETTES, Theme, add_cell_text, blank, diverging, sequential, series_colour
+from fda.figures.theme import PALETTES, Theme, add_cell_text, blank, diverging, sequential, series_colour
 
 ROW_PIXELS = 38
-WIDE = 14  # with more columns than this a cell has no room for its number
-NARROW = 0.06  # of a bar: the room that six letters take
+WIDE = 14  # with more columns a cell has no room for its number
+NARROW = 0.06  # share of a bar that six letters take
 TREATMENTS = ("linear weight", "other matrix", "vector", "untouched")
 
 
@@ -23,7 +23,7 @@ def norm_map(norms: np.ndarray, theme: Theme, *, tasks: Sequence[str], uirevisio
         x=[str(block) for block in range(norms.shape[1])],
         y=list(tasks),
         z=norms.astype(np.float32),
-        zmin=0,  # plotly.js takes it only together with the other end
+        zmin=0,  # plotly.js ignores zmin without zmax
         zmax=largest,
         colorscale=sequential(),
         showscale=False,
@@ -42,9 +42,9 @@ def norm_map(norms: np.ndarray, theme: Theme, *, tasks: Sequence[str], uirevisio
 def cosine_map(
     cosines: np.ndarray, theme: Theme, *, tasks: Sequence[str], where: str = "all blocks", uirevision: str | None = None
 ) -> go.Figure:
-    """`cosines` (tasks, tasks) between task vectors. The diagonal is 1 by definition and left empty.
+    """`cosines` (tasks, tasks) between task vectors. The diagonal, 1 by definition, stays empty.
 
-    The scale ends at the largest |cosine| found off the diagonal: on a scale to 1 they would all look alike.
+    The scale ends at the largest off-diagonal |cosine|: on a scale to 1 all cells would look alike.
     """
     shown = np.array(cosines, np.float32)
     np.fill_diagonal(shown, np.nan)
@@ -79,19 +79,19 @@ def _add_numbers(
 
 
 def _two_digits(value: float) -> str:
-    """0.02, and no minus before a zero."""
+    """Two decimals, without a minus sign before zero."""
     return f"{value:.2f}".replace("-0.00", "0.00")
 
 
 def treatment_of(tensor: Mapping[str, Any]) -> str:
-    """One of TREATMENTS, of a tensor of the survey's `treatments`."""
+    """The member of TREATMENTS for one entry of the survey's `treatments`."""
     if tensor["treatment"] == "matrix":
         return "linear weight" if tensor["linear"] else "other matrix"
     return tensor["treatment"]
 
 
 def treatment_counts(tensors: Iterable[Mapping[str, Any]]) -> dict[str, tuple[int, int]]:
-    """Treatment → (tensors, parameters) of those of TREATMENTS that occur, in that order."""
+    """Treatment → (number of tensors, number of parameters), for those of TREATMENTS that occur, in that order."""
     counts = dict.fromkeys(TREATMENTS, (0, 0))
     for tensor in tensors:
         kind = treatment_of(tensor)
@@ -100,14 +100,14 @@ def treatment_counts(tensors: Iterable[Mapping[str, Any]]) -> dict[str, tuple[in
 
 
 def treatment_bars(counts: Mapping[str, tuple[int, int]], theme: Theme, *, uirevision: str | None = None) -> go.Figure:
-    """`counts` as of `treatment_counts`: what share of the tensors, and of the parameters, is treated in which way."""
+    """The share of tensors, and of parameters, that each treatment covers. `counts` comes from `treatment_counts`."""
     figure = blank("By treatment", theme, height=150 + 20 * len(counts), uirevision=uirevision)
     rows = ("parameters", "tensors")
-    totals = [max(1, sum(count[place] for count in counts.values())) for place in (1, 0)]
+    totals = [max(1, sum(count[index] for count in counts.values())) for index in (1, 0)]
     for kind, (tensors, parameters) in counts.items():
         numbers = (parameters, tensors)
         shares = [number / total for number, total in zip(numbers, totals, strict=True)]
-        place = TREATMENTS.index(kind)
+        index = TREATMENTS.index(kind)
         figure.add_bar(
             name=f"{kind}: {tensors:,} tensors, {parameters:,} parameters",
             uid=kind,
@@ -121,7 +121,7 @@ def treatment_bars(counts: Mapping[str, tuple[int, int]], theme: Theme, *, uirev
             textangle=0,
             customdata=[f"{number:,} {row}" for number, row in zip(numbers, rows, strict=True)],
             hovertemplate=f"<b>{kind}</b><br>%{{customdata}}, %{{x:.1%}}<extra></extra>",
-            marker={"color": series_colour(place, theme), "line": {"color": PALETTES[theme].page, "width": 2}},
+            marker={"color": series_colour(index, theme), "line": {"color": PALETTES[theme].page, "width": 2}},
         )
     legend = {"orientation": "v", "traceorder": "normal", "y": -0.05, "itemclick": False, "itemdoubleclick": False}
     figure.update_layout(barmode="stack", bargap=0.25, legend=legend, uniformtext={"minsize": 10, "mode": "hide"})

@@ -1,4 +1,4 @@
-"""Curves over steps, one a unit: colour and marker tell the task, the dash tells the block."""
+"""Curves over steps, one per unit: colour and marker identify the task, the dash identifies the block."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -7,13 +7,12 @@ import numpy as np
 import plotly.graph_objects as go
 
 from fda.escape import plotly
-from fda.figures.look import DASHES, PALETTES, SYMBOLS, Theme, blank, faint, log_ticks, series_colour
-from fda.figures.smooth import ema
+from fda.figures.theme import DASHES, PALETTES, SYMBOLS, Theme, blank, faint, log_ticks, series_colour
 from fda.measures import ANGLE_LOSS, COSINES, SIMILARITY
 from fda.store.records import UnitKey
 
 Series = Mapping[UnitKey, tuple[np.ndarray, np.ndarray]]  # (steps (S,), values (S,))
-RAW_CURVES = 16  # beyond this many units the raw curves would be a fog, so only the smoothed are drawn
+RAW_CURVES = 16  # with more units only the smoothed curves are drawn: raw ones would hide everything
 
 
 def loss_curves(
@@ -26,12 +25,12 @@ def loss_curves(
     y_title: str = ANGLE_LOSS.unit,
     uirevision: str | None = None,
 ) -> go.Figure:
-    """Raw values faint behind their bias-corrected moving average, on a log scale. `tasks` fixes each task's colour."""
+    """Bias-corrected moving averages on a log scale, with the raw values faint behind them. `tasks` fixes the colours."""
     figure = _frame(series, theme, title, y_title, uirevision)
     raw = _raw(series, tasks, theme) if smoothing > 0 and len(series) <= RAW_CURVES else ()
     smooth = {key: (steps, ema(values, smoothing)) for key, (steps, values) in series.items()}
     curves = (_curve(key, steps, values, tasks, theme, "%{y:.4f}") for key, (steps, values) in smooth.items())
-    # all at once: one by one they take twice as long
+    # one call: one per trace takes twice as long
     figure.add_traces([*raw, *curves, *_ends(smooth, tasks, theme), *_dash_key(series, theme)])
     figure.update_yaxes(type="log", exponentformat="none", minor={"showgrid": False}, **log_ticks())
     return figure
@@ -40,7 +39,7 @@ def loss_curves(
 def similarity_curves(
     series: Series, theme: Theme, *, tasks: Sequence[str], chance: float, uirevision: str | None = None
 ) -> go.Figure:
-    """Similarity of anchors and real block inputs (paper, figure 4) against `chance` = k/d; 1 is the same subspace."""
+    """Subspace similarity of anchors and real block inputs (paper, figure 4); `chance` = k/d, and 1 is the same subspace."""
     return share_curves(
         series,
         theme,
@@ -62,7 +61,7 @@ def share_curves(
     line: tuple[float, str] | None = None,
     uirevision: str | None = None,
 ) -> go.Figure:
-    """Curves of values in 0..1, with a marker at each: they are few. `line`: a level to compare with, and its name."""
+    """Curves of values in 0..1, few enough for a marker at each. `line`: a reference level and its name."""
     figure = _frame(series, theme, title, y_title, uirevision)
     curves = (_curve(key, *values, tasks, theme, "%{y:.3f}", markers=True) for key, values in series.items())
     figure.add_traces([*curves, *_task_key(series, tasks, theme), *_dash_key(series, theme)])
@@ -95,9 +94,9 @@ def cosine_bars(
     unit: str,
     uirevision: str | None = None,
 ) -> go.Figure:
-    """Cosine of the induced gradient with the task vector, a bar a tensor, beside where it was at the first step (mark).
+    """Cosine of the induced gradient with the task vector: a bar per tensor, with a mark at its first value.
 
-    `first`: None if one step alone is known.
+    `first` is None if only one step is recorded.
     """
     figure = blank(f"{COSINES.heading}: {unit}", theme, height=160 + 24 * len(names), uirevision=uirevision)
     palette = PALETTES[theme]
@@ -179,13 +178,13 @@ def _scatter(**fields: Any) -> dict[str, Any]:
 
 
 def _raw(series: Series, tasks: Sequence[str], theme: Theme) -> Iterator[dict[str, Any]]:
-    """All raw curves of a task as one trace with gaps: they look alike, and each trace costs server and browser time."""
+    """All raw curves of a task as one trace with gaps: they share a style, and each trace costs server and browser time."""
     for task in dict.fromkeys(key.name for key in series):
-        own = [values for key, values in series.items() if key.name == task]
+        curves = [values for key, values in series.items() if key.name == task]
         index = tasks.index(task) if task in tasks else 0
         yield _scatter(
-            x=_steps(np.concatenate([np.append(steps, steps[-1:]) for steps, _ in own])),
-            y=np.concatenate([np.append(values, np.full(len(values[-1:]), np.nan)) for _, values in own]).astype(
+            x=_steps(np.concatenate([np.append(steps, steps[-1:]) for steps, _ in curves])),
+            y=np.concatenate([np.append(values, np.full(len(values[-1:]), np.nan)) for _, values in curves]).astype(
                 np.float32
             ),
             mode="lines",
@@ -199,16 +198,16 @@ def _raw(series: Series, tasks: Sequence[str], theme: Theme) -> Iterator[dict[st
 
 
 def _ends(series: Series, tasks: Sequence[str], theme: Theme) -> Iterator[dict[str, Any]]:
-    """A marker where each curve ends, one trace a task: a marker for every point would cost the browser a node each.
+    """A marker at the end of each curve, one trace per task: a marker at every point would cost the browser a node each.
 
-    It is the task's entry in the legend too, which hides all its curves.
+    The trace is also the task's legend entry, which hides all its curves.
     """
     for task in dict.fromkeys(key.name for key in series):
-        own = [(key, *values) for key, values in series.items() if key.name == task and len(values[0])]
-        index = _index(own[0][0], tasks) if own else 0
+        curves = [(key, *values) for key, values in series.items() if key.name == task and len(values[0])]
+        index = _index(curves[0][0], tasks) if curves else 0
         yield _scatter(
-            x=_steps([steps[-1] for _, steps, _ in own]),
-            y=np.array([values[-1] for _, _, values in own], np.float32),
+            x=_steps([steps[-1] for _, steps, _ in curves]),
+            y=np.array([values[-1] for _, _, values in curves], np.float32),
             mode="markers",
             marker={"symbol": SYMBOLS[index % len(SYMBOLS)], "size": 7, "color": series_colour(index, theme)},
             name=task,
@@ -219,7 +218,7 @@ def _ends(series: Series, tasks: Sequence[str], theme: Theme) -> Iterator[dict[s
 
 
 def _task_key(series: Series, tasks: Sequence[str], theme: Theme) -> Iterator[dict[str, Any]]:
-    """One entry a task in the legend, which hides all its curves."""
+    """One legend entry per task, which hides all its curves."""
     for task in dict.fromkeys(key.name for key in series):
         index = tasks.index(task) if task in tasks else 0
         colour = series_colour(index, theme)
@@ -236,7 +235,7 @@ def _task_key(series: Series, tasks: Sequence[str], theme: Theme) -> Iterator[di
 
 
 def _dash_key(series: Series, theme: Theme) -> Iterator[dict[str, Any]]:
-    """A legend of its own that tells which dash is which block."""
+    """A second legend that names the block of each dash."""
     blocks = _blocks(series)
     for block in blocks if len(blocks) > 1 else ():
         yield _scatter(
@@ -263,6 +262,25 @@ def _colour(key: UnitKey, tasks: Sequence[str], theme: Theme) -> str:
 
 
 def _steps(steps: Sequence[int] | np.ndarray) -> np.ndarray:
-    """In as few bytes as they fit into: half of what an update of a figure sends."""
+    """Steps in the smallest integer type that holds them: they are half of what an update sends."""
     steps = np.asarray(steps)
     return steps.astype(np.uint16 if not len(steps) or 0 <= steps.min() <= steps.max() < 2**16 else np.int32)
+
+
+def ema(values: np.ndarray, weight: float) -> np.ndarray:
+    """Bias-corrected exponential moving average (S,), as in TensorBoard and W&B. NaNs stay gaps and carry no weight.
+
+    0 <= `weight` < 1; a weight of 0 returns the series unchanged.
+    """
+    if weight <= 0 or len(values) == 0:
+        return np.asarray(values, float)
+    total, norm = 0.0, 0.0
+    smoothed = np.empty(len(values))
+    for index, value in enumerate(np.asarray(values, float)):
+        if np.isnan(value):
+            smoothed[index] = np.nan
+            continue
+        total = weight * total + (1 - weight) * value
+        norm = weight * norm + (1 - weight)  # 1 - weight^t, the average of a series of ones
+        smoothed[index] = total / norm
+    return smoothed

@@ -1,29 +1,31 @@
-"""What a method reads, as figures show it: a heading, a hatch and a symbol beside the colour, so that no one compares a
-method that reads real inputs with one that reads none unawares."""
+"""How figures mark what a method reads: heading, hatch and symbol beside the colour.
+
+They keep readers from comparing, unawares, a method that reads real inputs with one that reads none.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from fda.figures.look import PALETTES, Theme
+from fda.figures.theme import PALETTES, Theme
 
 Kind = Literal["reference", "weights", "anchors", "inputs"]
 
 
 @dataclass(frozen=True)
-class KindLook:
-    """`hatch` is plotly's pattern shape of bars, `symbol` its marker symbol."""
+class KindStyle:
+    """`hatch` is a pattern shape of Plotly's bars, `symbol` one of its marker symbols."""
 
     heading: str
     hatch: str
     symbol: str
 
 
-LOOKS: dict[Kind, KindLook] = {
-    "reference": KindLook("For reference", "", "circle-open"),
-    "weights": KindLook("From weights alone", "", "circle"),
-    "anchors": KindLook("On anchors", "/", "diamond"),
-    "inputs": KindLook("Reads real inputs", "x", "square"),
+STYLES: dict[Kind, KindStyle] = {
+    "reference": KindStyle("For reference", "", "circle-open"),
+    "weights": KindStyle("From weights alone", "", "circle"),
+    "anchors": KindStyle("On anchors", "/", "diamond"),
+    "inputs": KindStyle("Reads real inputs", "x", "square"),
 }
 
 
@@ -33,6 +35,8 @@ def kind_colour(kind: Kind, theme: Theme) -> str:
 
 
 def grouped(methods: Sequence[str], kinds: Mapping[str, Kind]) -> list[tuple[str, list[str]]]:
-    """(heading, methods) of each kind that occurs, kinds in the order of `LOOKS`, methods in the order given."""
-    groups = [(look.heading, [one for one in methods if kinds[one] == kind]) for kind, look in LOOKS.items()]
-    return [(heading, own) for heading, own in groups if own]
+    """(heading, methods) of each kind that occurs, kinds in the order of `STYLES`, methods in the order given."""
+    groups = [
+        (style.heading, [method for method in methods if kinds[method] == kind]) for kind, style in STYLES.items()
+    ]
+    return [(heading, of_kind) for heading, of_kind in groups if of_kind]

@@ -1,25 +1,25 @@
-"""Which points of a scatter can carry their name, and on which side: plotly itself would print names over one another."""
+"""Places the labels of a scatter so that none covers another: Plotly itself would print them over one another."""
 
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-PLOT = (420, 380)  # pixels that labels are placed for: between a phone and a desk, where there is room to spare
-LETTER, LINE, DOT = 6.2, 14.0, 6.0  # pixels: a letter and a line at size 11, from a point's middle to its rim
+PLOT = (420, 380)  # pixels: the plot size that labels are placed for, between a phone and a laptop
+LETTER, LINE, DOT = 6.2, 14.0, 6.0  # pixels: width of a letter and height of a line at size 11, radius of a point
 
-Box = tuple[float, float, float, float]  # left, low, right, high
+Box = tuple[float, float, float, float]  # left, low, right, high in pixels
 
 
 @dataclass(frozen=True)
 class Window:
-    """The part of the plane that is drawn, in data units; `across` in powers of ten on a log axis, as plotly has it."""
+    """The ranges of both axes in data units; `across` in powers of ten on a log axis, as in Plotly."""
 
     across: tuple[float, float]
     up: tuple[float, float]
     log: bool
 
     def pixels(self, x: float, y: float) -> tuple[float, float]:
-        """Of a plot of size `PLOT`, from its lower left corner."""
+        """Pixels from the lower left corner of a plot of size `PLOT`."""
         x = math.log10(x) if self.log else x
         left, right = self.across
         return PLOT[0] * (x - left) / (right - left), self.height(y)
@@ -30,7 +30,7 @@ class Window:
         return PLOT[1] * (y - low) / (high - low)
 
     def name_of_level(self, y: float, title: str) -> Box:
-        """What the name of a horizontal line covers, at its left end."""
+        """The box of a horizontal line's name, at its left end."""
         return (0.0, self.height(y), LETTER * len(title) + DOT, self.height(y) + LINE + 4)
 
 
@@ -43,11 +43,11 @@ def place_labels(
     first: Sequence[str] = (),
     taken: Sequence[Box] = (),
 ) -> dict[str, str]:
-    """Key → plotly's text position of its title, without those that would cover another title, point or whisker.
+    """Key → Plotly's text position of its title; titles that would cover another title, point or whisker are left out.
 
-    `whiskers`: (low, high) ends of vertical error bars, NaN for none. `taken`: what else is there. Greedy: `first` come
-    first, above to the left if they can (a rising line through them leaves that free); then from the top down, to the
-    right if they can.
+    `whiskers`: (low, high) ends of vertical error bars, NaN for none. `taken`: boxes to keep free. Greedy: the keys in
+    `first` come first, preferably above to the left, which a rising line through them leaves free; the rest follow from
+    the top down, preferably to the right.
     """
     taken = list(taken)
     for key, (x, y) in points.items():
@@ -57,12 +57,12 @@ def place_labels(
         if math.isfinite(low):
             taken.append((across - 1, low, across + 1, high))
     chosen: dict[str, str] = {}
-    for key in [*first, *sorted(set(points) - set(first), key=lambda one: -points[one][1])]:
+    for key in [*first, *sorted(set(points) - set(first), key=lambda name: -points[name][1])]:
         boxes = _boxes(*window.pixels(*points[key]), LETTER * len(titles[key]))
         if key in first:
             boxes = {"top left": boxes["top left"]} | boxes
         for position, box in boxes.items():
-            if _inside(box) and not any(_overlap(box, other) for other in taken):
+            if _inside(box) and not any(_overlap(box, obstacle) for obstacle in taken):
                 chosen[key] = position
                 taken.append(box)
                 break
@@ -70,7 +70,7 @@ def place_labels(
 
 
 def _boxes(x: float, y: float, wide: float) -> dict[str, Box]:
-    """Where plotly puts a text of this width beside a point, by its name of the position."""
+    """Text position → the box of a text of width `wide` (pixels) that Plotly puts there beside a point."""
     sides = {"right": (x + DOT + 2, x + DOT + 2 + wide), "left": (x - DOT - 2 - wide, x - DOT - 2)}
     heights = {
         "middle": (y - LINE / 2, y + LINE / 2),
@@ -88,5 +88,5 @@ def _inside(box: Box) -> bool:
     return box[0] >= 0 and box[1] >= 0 and box[2] <= PLOT[0] and box[3] <= PLOT[1]
 
 
-def _overlap(one: Box, other: Box) -> bool:
-    return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]
+def _overlap(a: Box, b: Box) -> bool:
+    return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]

@@ -1,6 +1,6 @@
-"""The loss landscape: a plane of weights as filled contours with the paths through it, and the same paths as curves.
+"""The loss landscape: filled contours over a plane of weights with the paths through it, and the paths as curves.
 
-Paths keep their hue in both. Over the contours they are the bright variant of it in a dark casing, whatever the theme.
+A path keeps its hue in both figures. Over the contours it is bright with a dark casing, in either theme.
 """
 
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from fda.analysis.grid import refined
-from fda.figures.look import PALETTES, SYMBOLS, Theme, blank, faint, sequential, series_colour
+from fda.figures.theme import PALETTES, SYMBOLS, Theme, blank, faint, sequential, series_colour
 from fda.store.landscape_record import FDA_PATHS, FINETUNED, MEAN, TA, LandscapeMap, LandscapeNumbers, Track
 
 Metric = Literal["loss", "accuracy"]
@@ -21,18 +21,18 @@ HUES = {
     TA: 1,
     "fda:pretrained": 3,
     "fda:ta": 2,
-}  # places in the palette's series: far from the blue and yellow of the contours
+}  # indices into the palette's series: hues far from the blue and yellow of the contours
 DASH = {TA: "dash", "fda:pretrained": "solid", "fda:ta": "dot"}
 CASING = "#101820"
 TINY = 1e-6
-WIDTH, BESIDE_MAP = 490, 215  # pixels: of the plane on a laptop, and of all above and below it
+WIDTH, BESIDE_MAP = 490, 215  # pixels: width of the plane on a laptop; height of all above and below it
 BAR_BELOW, LEGEND_BELOW = 64, 132  # pixels below the plane
-ROOM_FROM = 0.65  # of the width: beyond, a label stands to the left of its point
+ROOM_FROM = 0.65  # share of the width beyond which a label stands to the left of its point
 LEVELS = 18  # bands of colour
 
 
 def landscape_map(
-    found: LandscapeMap,
+    plane: LandscapeMap,
     numbers: LandscapeNumbers,
     theme: Theme,
     *,
@@ -42,29 +42,29 @@ def landscape_map(
     follow: tuple[str, int] | None = None,
     uirevision: str | None = None,
 ) -> go.Figure:
-    """`tasks`: their names, in the order of the finetuned models. `log`: colour follows the logarithm of the loss.
+    """`tasks`: names in the order of the finetuned models. `log`: colour follows the logarithm of the loss.
 
-    `follow`: (path, place) of the point that wears a ring. Between scored points the picture is interpolated until they come.
+    `follow`: (path, index) of the point with a ring. Points that are not scored yet are interpolated.
     """
     what = _what(metric, numbers.of)
-    slope = (found.b[-1] - found.b[0]) / (found.a[-1] - found.a[0])
+    slope = (plane.b[-1] - plane.b[0]) / (plane.a[-1] - plane.a[0])
     high = round(min(max(WIDTH * slope, 0.6 * WIDTH), WIDTH))
     figure = blank(f"{what} over a plane of weights", theme, height=high + BESIDE_MAP, uirevision=uirevision)
     if np.isfinite(numbers.grid[metric]).any():
-        _add_plane(figure, found, numbers, metric, log and metric == "loss", bar_at=-BAR_BELOW / high)
+        _add_plane(figure, plane, numbers, metric, log and metric == "loss", bar_at=-BAR_BELOW / high)
     for name in (TA, *FDA_PATHS):
-        _add_path(figure, found.track(name), numbers)
-    _add_finetuned(figure, found.track(FINETUNED), numbers, tasks)
+        _add_path(figure, plane.track(name), numbers)
+    _add_finetuned(figure, plane.track(FINETUNED), numbers, tasks)
     _add_start(figure, numbers)
-    _add_best(figure, found, numbers, metric)
+    _add_best(figure, plane, numbers, metric)
     if follow is not None:
-        _add_ring(figure, found.track(follow[0]), follow[1])
-    _add_ends(figure, found, numbers, theme)
-    first, second = _axis_titles(found)
-    figure.update_xaxes(title=first, range=[found.a[0], found.a[-1]], constrain="domain", showgrid=False)
+        _add_ring(figure, plane.track(follow[0]), follow[1])
+    _add_ends(figure, plane, numbers, theme)
+    first, second = _axis_titles(plane)
+    figure.update_xaxes(title=first, range=[plane.a[0], plane.a[-1]], constrain="domain", showgrid=False)
     figure.update_yaxes(
         title=second,
-        range=[found.b[0], found.b[-1]],
+        range=[plane.b[0], plane.b[-1]],
         scaleanchor="x",
         constrain="domain",
         constraintoward="top",
@@ -75,7 +75,7 @@ def landscape_map(
 
 
 def path_curves(
-    found: LandscapeMap,
+    plane: LandscapeMap,
     numbers: LandscapeNumbers,
     theme: Theme,
     *,
@@ -83,28 +83,28 @@ def path_curves(
     follow: tuple[str, int] | None = None,
     uirevision: str | None = None,
 ) -> go.Figure:
-    """Loss or accuracy (in percent) of the paths' true weights against their distance from θ0."""
+    """Loss or accuracy (in percent) of the paths' true weights against their distance from θ0; `follow` as above."""
     percent = 100 if metric == "accuracy" else 1
     figure = blank(f"{_what(metric, numbers.of)} along the paths", theme, height=340, uirevision=uirevision)
-    for place, name in enumerate((TA, *FDA_PATHS)):
-        track, values = found.track(name), percent * numbers.tracks[metric][name]
+    for index, name in enumerate((TA, *FDA_PATHS)):
+        track, values = plane.track(name), percent * numbers.tracks[metric][name]
         colour = series_colour(HUES[name], theme)
         figure.add_scatter(
             x=track.travelled,
             y=values,
             mode="lines+markers",
             line={"color": colour, "width": 2, "dash": DASH[name]},
-            marker={"color": colour, "size": 6, "symbol": SYMBOLS[place]},
+            marker={"color": colour, "size": 6, "symbol": SYMBOLS[index]},
             customdata=_hovers(track, numbers),
             hovertemplate="%{customdata}<extra></extra>",
             name=TITLES[name],
             uid=name,
         )
-    if follow is not None:  # last, so that curves keep their places, and with them what the reader has hidden
-        name, place = follow
+    if follow is not None:  # last, so that each curve keeps its index, and with it whether the reader has hidden it
+        name, index = follow
         figure.add_scatter(
-            x=[found.track(name).travelled[place]],
-            y=[percent * numbers.tracks[metric][name][place]],
+            x=[plane.track(name).travelled[index]],
+            y=[percent * numbers.tracks[metric][name][index]],
             mode="markers",
             marker={
                 "size": 15,
@@ -125,16 +125,16 @@ def _what(metric: Metric, of: str) -> str:
     return f"Mean {metric} of all tasks" if of == MEAN else f"{metric.capitalize()} on {of}"
 
 
-def _axis_titles(found: LandscapeMap) -> tuple[str, str]:
-    if found.directions == "paths":
+def _axis_titles(plane: LandscapeMap) -> tuple[str, str]:
+    if plane.directions == "paths":
         return "a: first principal direction, in ‖Σ τᵢ‖", "b: second principal direction, in ‖Σ τᵢ‖"
     return "a: along Σ τᵢ (task arithmetic at λ lies at a = λ)", "b: across, towards FDA (Pretrained), in ‖Σ τᵢ‖"
 
 
 def _add_plane(
-    figure: go.Figure, found: LandscapeMap, numbers: LandscapeNumbers, metric: Metric, log: bool, bar_at: float
+    figure: go.Figure, plane: LandscapeMap, numbers: LandscapeNumbers, metric: Metric, log: bool, bar_at: float
 ) -> None:
-    """Contours once the coarsest grid is complete; before that, a coloured square for each point there is."""
+    """Contours once the coarsest grid is complete; until then a coloured square per scored point."""
     shown = {name: refined(numbers.grid[name]) for name in METRICS}
     z = (100 if metric == "accuracy" else 1) * shown[metric]
     low, high = float(np.nanmin(z)), float(np.nanmax(z))
@@ -154,27 +154,27 @@ def _add_plane(
         "len": 0.8,
         "outlinewidth": 0,
     }
-    told = np.dstack([shown["loss"], 100 * shown["accuracy"]]).astype(np.float32)
+    hover_data = np.dstack([shown["loss"], 100 * shown["accuracy"]]).astype(np.float32)
     hover = "<b>a %{x:.2f}, b %{y:.2f}</b><br>loss %{customdata[0]:.3f}<br>accuracy %{customdata[1]:.1f} %"
     known = np.isfinite(numbers.grid[metric])
     if np.isnan(z).any():
         rows, columns = np.nonzero(known)
         figure.add_scatter(
-            x=np.asarray(found.a)[columns],
-            y=np.asarray(found.b)[rows],
+            x=np.asarray(plane.a)[columns],
+            y=np.asarray(plane.b)[rows],
             mode="markers",
             marker={"symbol": "square", "size": 16, "color": z[known], "colorscale": sequential(), "colorbar": bar},
-            customdata=told[known],
+            customdata=hover_data[known],
             hovertemplate=hover + "<extra></extra>",
             showlegend=False,
             uid="first points",
         )
         return
     figure.add_contour(
-        x=np.asarray(found.a, np.float32),
-        y=np.asarray(found.b, np.float32),
+        x=np.asarray(plane.a, np.float32),
+        y=np.asarray(plane.b, np.float32),
         z=z.astype(np.float32),
-        customdata=told,
+        customdata=hover_data,
         text=np.where(known, "", "<br>not scored yet: interpolated").tolist(),
         hovertemplate=hover + "%{text}<extra></extra>",
         colorscale=sequential(),
@@ -190,7 +190,7 @@ def _add_plane(
 
 
 def _ticks(low: float, high: float) -> np.ndarray:
-    """Round numbers between the ends, three to eight."""
+    """Three to eight round numbers between the ends."""
     exact = max(high - low, TINY) / 8
     power = 10 ** np.floor(np.log10(exact))
     step = power * next(digit for digit in (1, 2, 5, 10) if digit * power >= exact)
@@ -198,7 +198,7 @@ def _ticks(low: float, high: float) -> np.ndarray:
 
 
 def _add_path(figure: go.Figure, track: Track, numbers: LandscapeNumbers) -> None:
-    place = list(HUES).index(track.name)
+    index = list(HUES).index(track.name)
     colour = series_colour(HUES[track.name], "dark")
     for width, line, uid in ((6, CASING, f"casing {track.name}"), (3, colour, track.name)):
         top = uid == track.name
@@ -210,7 +210,7 @@ def _add_path(figure: go.Figure, track: Track, numbers: LandscapeNumbers) -> Non
             marker={
                 "size": 8 if top else 11,
                 "color": line,
-                "symbol": SYMBOLS[place],
+                "symbol": SYMBOLS[index],
                 "line": {"width": 0},
             },
             opacity=1 if top else 0.55,
@@ -226,18 +226,18 @@ def _add_path(figure: go.Figure, track: Track, numbers: LandscapeNumbers) -> Non
 
 def _add_finetuned(figure: go.Figure, track: Track, numbers: LandscapeNumbers, tasks: Sequence[str]) -> None:
     hovers = _hovers(track, numbers, [f"finetuned on {task}" for task in tasks])
-    for place, task in enumerate(tasks):
+    for index, task in enumerate(tasks):
         figure.add_scatter(
-            x=[track.a[place]],
-            y=[track.b[place]],
+            x=[track.a[index]],
+            y=[track.b[index]],
             mode="markers",
             marker={
                 "size": 11,
-                "symbol": SYMBOLS[place % len(SYMBOLS)],
+                "symbol": SYMBOLS[index % len(SYMBOLS)],
                 "color": "#ffffff",
-                "line": {"width": 2.5, "color": series_colour(place, "light")},
+                "line": {"width": 2.5, "color": series_colour(index, "light")},
             },
-            customdata=[hovers[place]],
+            customdata=[hovers[index]],
             hovertemplate="%{customdata}<extra></extra>",
             name=f"θ({task})",
             uid=f"finetuned {task}",
@@ -257,8 +257,8 @@ def _add_start(figure: go.Figure, numbers: LandscapeNumbers) -> None:
     )
 
 
-def _add_best(figure: go.Figure, found: LandscapeMap, numbers: LandscapeNumbers, metric: Metric) -> None:
-    """The best of the points that were scored, in no legend's way while there are none."""
+def _add_best(figure: go.Figure, plane: LandscapeMap, numbers: LandscapeNumbers, metric: Metric) -> None:
+    """A star at the best point scored so far; no trace, and no legend entry, before the first."""
     values = numbers.grid[metric]
     if not np.isfinite(values).any():
         return
@@ -267,8 +267,8 @@ def _add_best(figure: go.Figure, found: LandscapeMap, numbers: LandscapeNumbers,
     loss, accuracy = numbers.grid["loss"][row, column], numbers.grid["accuracy"][row, column]
     name = "lowest loss on the plane" if metric == "loss" else "highest accuracy on the plane"
     figure.add_scatter(
-        x=[found.a[column]],
-        y=[found.b[row]],
+        x=[plane.a[column]],
+        y=[plane.b[row]],
         mode="markers",
         marker={"size": 13, "symbol": "star", "color": "#ffffff", "line": {"width": 1.5, "color": CASING}},
         customdata=[f"<b>{name}</b><br>loss {loss:.3f}<br>accuracy {100 * accuracy:.1f} %"],
@@ -279,11 +279,11 @@ def _add_best(figure: go.Figure, found: LandscapeMap, numbers: LandscapeNumbers,
     )
 
 
-def _add_ring(figure: go.Figure, track: Track, place: int) -> None:
+def _add_ring(figure: go.Figure, track: Track, index: int) -> None:
     for size, width, colour, uid in ((22, 6, CASING, "ring casing"), (22, 3, "#ffffff", "ring")):
         figure.add_scatter(
-            x=[track.a[place]],
-            y=[track.b[place]],
+            x=[track.a[index]],
+            y=[track.b[index]],
             mode="markers",
             marker={"size": size, "symbol": "circle-open", "color": colour, "line": {"width": width, "color": colour}},
             hoverinfo="skip",
@@ -292,25 +292,25 @@ def _add_ring(figure: go.Figure, track: Track, place: int) -> None:
         )
 
 
-def _add_ends(figure: go.Figure, found: LandscapeMap, numbers: LandscapeNumbers, theme: Theme) -> None:
-    """The accuracy of the true weights at θ0 and at the paths' ends, each on the side where no path leaves."""
-    ta = found.track(TA)
+def _add_ends(figure: go.Figure, plane: LandscapeMap, numbers: LandscapeNumbers, theme: Theme) -> None:
+    """Labels with the accuracy of the true weights at θ0 and at the paths' ends, on the side away from the path."""
+    ta = plane.track(TA)
     ends = [
         (ta, 0, "θ₀", "bottom", "center"),
-        (ta, ta.at.index(found.scale), f"TA, λ {found.scale:g}", "top", "center"),
+        (ta, ta.at.index(plane.scale), f"TA, λ {plane.scale:g}", "top", "center"),
         (ta, len(ta.at) - 1, f"TA, λ {ta.at[-1]:g}", "top", "center"),
-        (found.track("fda:pretrained"), -1, TITLES["fda:pretrained"], "middle", "right"),
-        (found.track("fda:ta"), -1, TITLES["fda:ta"], "middle", "left"),
+        (plane.track("fda:pretrained"), -1, TITLES["fda:pretrained"], "middle", "right"),
+        (plane.track("fda:ta"), -1, TITLES["fda:ta"], "middle", "left"),
     ]
-    crowded = found.a[0] + ROOM_FROM * (found.a[-1] - found.a[0])
+    crowded = plane.a[0] + ROOM_FROM * (plane.a[-1] - plane.a[0])
     shift = {"left": 12, "right": -12, "center": 0, "top": -10, "bottom": 10, "middle": 0}
-    for track, place, title, up, across in ends:
-        accuracy = numbers.tracks["accuracy"][track.name][place]
+    for track, index, title, up, across in ends:
+        accuracy = numbers.tracks["accuracy"][track.name][index]
         if np.isfinite(accuracy):
-            across = "right" if across == "left" and track.a[place] > crowded else across
+            across = "right" if across == "left" and track.a[index] > crowded else across
             figure.add_annotation(
-                x=track.a[place],
-                y=track.b[place],
+                x=track.a[index],
+                y=track.b[index],
                 text=f"{title} <b>{100 * accuracy:.1f} %</b>",
                 showarrow=False,
                 xanchor=across,
@@ -324,21 +324,21 @@ def _add_ends(figure: go.Figure, found: LandscapeMap, numbers: LandscapeNumbers,
 
 
 def _hovers(track: Track, numbers: LandscapeNumbers, names: Sequence[str] | None = None) -> list[str]:
-    """What is told of every point: which it is, its true weights' scores, and how far it lies off the plane."""
-    names = names or [f"{TITLES[track.name]}, {mark(track, place)}" for place in range(len(track.at))]
+    """Hover text per point: its name, the scores of its true weights, and its distance from the plane."""
+    names = names or [f"{TITLES[track.name]}, {mark(track, index)}" for index in range(len(track.at))]
     return [
-        "<br>".join([f"<b>{name}</b>", *_scores(track.name, place, numbers), _off_plane(track.distance[place])])
-        for place, name in enumerate(names)
+        "<br>".join([f"<b>{name}</b>", *_scores(track.name, index, numbers), _off_plane(track.distance[index])])
+        for index, name in enumerate(names)
     ]
 
 
-def mark(track: Track, place: int) -> str:
-    """Where a point of a path is on it, in words."""
-    return f"λ {track.at[place]:g}" if track.name == TA else f"epoch {track.at[place]:g}"
+def mark(track: Track, index: int) -> str:
+    """A point's position along its path, in words."""
+    return f"λ {track.at[index]:g}" if track.name == TA else f"epoch {track.at[index]:g}"
 
 
-def _scores(name: str, place: int, numbers: LandscapeNumbers) -> list[str]:
-    loss, accuracy = (numbers.tracks[metric][name][place] for metric in METRICS)
+def _scores(name: str, index: int, numbers: LandscapeNumbers) -> list[str]:
+    loss, accuracy = (numbers.tracks[metric][name][index] for metric in METRICS)
     return [f"loss {loss:.3f}", f"accuracy {100 * accuracy:.1f} %"] if np.isfinite(loss) else ["not scored yet"]
 
 

@@ -1,11 +1,11 @@
-"""What a run costs its machine, over time."""
+"""Memory that a run takes over time."""
 
 from collections.abc import Sequence
 
 import numpy as np
 import plotly.graph_objects as go
 
-from fda.figures.look import DASHES, Theme, blank, series_colour
+from fda.figures.theme import DASHES, Theme, blank, series_colour
 from fda.measures import MEMORY
 
 CURVES = {"device_bytes": "device", "memory_bytes": "process"}
@@ -15,13 +15,13 @@ GIB = 2**30
 def memory_curves(
     readings: Sequence[tuple[float, str, float]], theme: Theme, *, uirevision: str | None = None
 ) -> go.Figure:
-    """`readings` (time in s, key, value) as the store keeps them; GiB against seconds since the first of them."""
+    """GiB against seconds since the first reading. `readings`: (time in s, key, value), as the store returns them."""
     figure = blank(MEMORY.heading, theme, height=260, uirevision=uirevision)
     start = readings[0][0] if readings else 0.0
     for index, (key, name) in enumerate(CURVES.items()):
-        own = [(time - start, value) for time, kind, value in readings if kind == key]
-        if own:
-            times, values = np.array(own, np.float32).T
+        curve = [(time - start, value) for time, kind, value in readings if kind == key]
+        if curve:
+            times, values = np.array(curve, np.float32).T
             figure.add_scatter(
                 x=times,
                 y=values / np.float32(GIB),

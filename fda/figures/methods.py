@@ -1,6 +1,6 @@
 """Methods compared by their scores: bars with intervals, the table of scores as a map, differences to a baseline.
 
-Scores come as `Scores` (0..1) and are drawn in percent; `titles` are what methods are called, `kinds` what they read.
+`Scores` are in 0..1 and drawn in percent. `titles` maps methods to display names, `kinds` to what they read.
 """
 
 import math
@@ -10,12 +10,22 @@ import numpy as np
 import plotly.graph_objects as go
 
 from fda.analysis.scores import AVERAGE, Scores
-from fda.figures.kinds import LOOKS, Kind, grouped, kind_colour
-from fda.figures.look import PALETTES, SYMBOLS, Theme, add_cell_text, blank, diverging, faint, sequential, series_colour
+from fda.figures.kinds import STYLES, Kind, grouped, kind_colour
+from fda.figures.theme import (
+    PALETTES,
+    SYMBOLS,
+    Theme,
+    add_cell_text,
+    blank,
+    diverging,
+    faint,
+    sequential,
+    series_colour,
+)
 
-MANY = 14  # rows from which they are set closer
-FILL = 0.6  # opacity of bars: whiskers and numbers in the ink of the page stand out from them in both themes
-SURE = "*"  # marks a difference whose interval leaves out zero
+MANY = 14  # with more rows, rows are set closer
+FILL = 0.6  # opacity of bars: whiskers and numbers stand out from them in both themes
+SURE = "*"  # marks a difference whose interval excludes zero
 
 
 def method_bars(
@@ -30,15 +40,15 @@ def method_bars(
     cited: Mapping[str, float] | None = None,
     uirevision: str | None = None,
 ) -> go.Figure:
-    """A bar a method with its 95 % interval, best first within what it reads; on the average, a marker for each task.
+    """A bar per method with its 95 % interval, grouped by what methods read, best first; the average also marks each task.
 
-    `score`: the average or one task. `of`: what the scores are called. `cited`: others' averages as hollow markers. The
-    level of `baseline` is a dotted line.
+    `score`: the average or one task. `of`: the name of the scores. `cited`: published averages, as hollow markers. A dotted
+    line marks the score of `baseline`.
     """
     palette = PALETTES[theme]
     ranked = sorted(scores.methods, key=lambda method: _descending(scores.of(method, score)))
     groups = grouped(ranked, kinds)
-    methods = [method for _, own in groups for method in own]
+    methods = [method for _, of_kind in groups for method in of_kind]
     rows = _rows(groups, titles)
     level = np.array([scores.of(method, score) for method in methods]) * 100
     low, high = np.array([scores.interval_of(method, score) for method in methods]).reshape(-1, 2).T * 100
@@ -53,7 +63,7 @@ def method_bars(
         marker={
             "color": [faint(kind_colour(kinds[method], theme), FILL) for method in methods],
             "pattern": {
-                "shape": [LOOKS[kinds[method]].hatch for method in methods],
+                "shape": [STYLES[kinds[method]].hatch for method in methods],
                 "fgcolor": palette.page,
                 "fgopacity": 0.35,
                 "fillmode": "overlay",
@@ -114,13 +124,13 @@ def score_map(
     of: str = "accuracy",
     uirevision: str | None = None,
 ) -> go.Figure:
-    """Methods × tasks, percent in each cell, and the average as the last column."""
-    found = 100 * scores.table
-    top = max(100.0, float(np.nanmax(found, initial=0.0)))
+    """Methods × tasks, with percent in each cell; the last column is the average."""
+    percent = 100 * scores.table
+    top = max(100.0, float(np.nanmax(percent, initial=0.0)))
     return _map(
         f"{of.capitalize()} by method and task",
         scores,
-        [[f"{value:.1f}" for value in row] for row in found],
+        [[f"{value:.1f}" for value in row] for row in percent],
         theme,
         titles=titles,
         kinds=kinds,
@@ -140,21 +150,23 @@ def difference_map(
     of: str = "accuracy",
     uirevision: str | None = None,
 ) -> go.Figure:
-    """Percentage points above (blue) or below (orange) the pinned baseline, for every other method and task.
+    """Percentage points above (blue) or below (orange) the baseline, for every other method and every task.
 
-    Bold with an asterisk: the 95 % interval of that difference leaves out zero.
+    Bold with an asterisk: the 95 % interval of the difference excludes zero.
     """
-    others = [method for method in scores.methods if method != baseline]
-    found = scores.minus(baseline).only(others)
-    sure = found.surely_not_zero
+    compared = [method for method in scores.methods if method != baseline]
+    differences = scores.minus(baseline).only(compared)
     text = [
-        [f"<b>{100 * value:+.1f}{SURE}</b>" if sure[row, column] else f"{100 * value:+.1f}" for column, value in enumerate(own)]
-        for row, own in enumerate(found.table)
-    ]  # fmt: skip
-    bound = max(1.0, 100 * float(np.nanmax(np.abs(found.table), initial=0.0)))
+        [
+            f"<b>{100 * value:+.1f}{SURE}</b>" if clear else f"{100 * value:+.1f}"
+            for value, clear in zip(*row, strict=True)
+        ]
+        for row in zip(differences.table, differences.surely_not_zero, strict=True)
+    ]
+    bound = max(1.0, 100 * float(np.nanmax(np.abs(differences.table), initial=0.0)))
     return _map(
         f"{of.capitalize()} above {titles[baseline]}",
-        found,
+        differences,
         text,
         theme,
         titles=titles,
@@ -166,7 +178,7 @@ def difference_map(
 
 
 def floor(scores: Scores) -> float:
-    """The ten percent below the lowest score: a scale from 0 would make good methods look alike."""
+    """The lowest score rounded down to ten percent: on a scale from 0 good methods would look alike."""
     known = scores.table[np.isfinite(scores.table)]
     return 10 * math.floor(10 * float(known.min(initial=1.0)))
 
@@ -183,20 +195,20 @@ def _map(
     colours: dict,
     uirevision: str | None,
 ) -> go.Figure:
-    """A row of cells a method, beneath a heading for what it reads."""
+    """A heatmap with a row per method, grouped under headings by what methods read."""
     groups = grouped(scores.methods, kinds)
     rows, columns = _rows(groups, titles), list(scores.columns)
-    places = {titles[method]: place for place, method in enumerate(scores.methods)}
-    at = [places.get(row) for row in rows]
+    indices = {titles[method]: index for index, method in enumerate(scores.methods)}
+    at = [indices.get(row) for row in rows]
     gap = np.full(len(columns), np.nan)
-    z = np.array([gap if place is None else 100 * scores.table[place] for place in at], np.float32)
+    z = np.array([gap if index is None else 100 * scores.table[index] for index in at], np.float32)
     z = z.reshape(len(rows), len(columns))
-    words = [[""] * len(columns) if place is None else text[place] for place in at]
+    words = [[""] * len(columns) if index is None else text[index] for index in at]
     hover = [
         [""] * len(columns)
-        if place is None
-        else [_interval_text(*(100 * pair)) for pair in scores.intervals[place]]
-        for place in at
+        if index is None
+        else [_interval_text(*(100 * pair)) for pair in scores.intervals[index]]
+        for index in at
     ]  # fmt: skip
     figure = blank(
         title, theme, height=110 + (_pitch(len(scores.methods)) + 2) * max(1, len(rows)), uirevision=uirevision
@@ -223,8 +235,10 @@ def _map(
 
 
 def _rows(groups: list[tuple[str, list[str]]], titles: Mapping[str, str]) -> list[str]:
-    """The category axis from top to bottom: each heading as a row of its own, then its methods."""
-    return [row for heading, own in groups for row in (f"<b>{heading}</b>", *(titles[method] for method in own))]
+    """The category axis from top to bottom: each heading as a row, then its methods."""
+    return [
+        row for heading, methods in groups for row in (f"<b>{heading}</b>", *(titles[method] for method in methods))
+    ]
 
 
 def _headed(figure: go.Figure, rows: list[str]) -> None:
@@ -261,11 +275,11 @@ def _add_tasks(figure: go.Figure, scores: Scores, methods: list[str], names: lis
 def _add_cited(
     figure: go.Figure, cited: Mapping[str, float], methods: list[str], names: list[str], theme: Theme
 ) -> None:
-    there = [(100 * cited[method], name) for method, name in zip(methods, names, strict=True) if method in cited]
-    if there:
+    averages = [(100 * cited[method], name) for method, name in zip(methods, names, strict=True) if method in cited]
+    if averages:
         figure.add_scatter(
-            x=[value for value, _ in there],
-            y=[name for _, name in there],
+            x=[value for value, _ in averages],
+            y=[name for _, name in averages],
             mode="markers",
             marker={"symbol": "diamond-tall-open", "size": 13, "color": PALETTES[theme].ink, "line": {"width": 1.8}},
             name="cited average",
@@ -275,7 +289,7 @@ def _add_cited(
 
 
 def _descending(value: float) -> float:
-    """A sorting key: best first, what has no number last."""
+    """Sorting key: best first, missing scores last."""
     return -value if math.isfinite(value) else math.inf
 
 
@@ -284,5 +298,5 @@ def _interval_text(low: float, high: float) -> str:
 
 
 def _pitch(rows: int) -> int:
-    """Pixels of a row."""
+    """Height of a row in pixels."""
     return 24 if rows > MANY else 34

@@ -1,16 +1,16 @@
-"""Anchors and real inputs of one unit on one map, and the way from an anchor to the real inputs nearest to it."""
+"""A map of one unit's anchors and real inputs, with rays from an anchor to the real inputs nearest to it."""
 
 from collections.abc import Sequence
 
 import numpy as np
 
 from fda.escape import plotly
-from fda.figures.look import PALETTES, Theme, blank, series_colour
 from fda.figures.scrub import Scrubbed
+from fda.figures.theme import PALETTES, Theme, blank, series_colour
 
-ANCHOR = "anchor"  # the dial
-ANCHORS, REAL = "anchors", "real-inputs"  # uids of the traces that can be pointed at
-TEXT_LETTERS = 60  # of a text, in a hover
+ANCHOR = "anchor"  # name of the dial
+ANCHORS, REAL = "anchors", "real-inputs"  # uids of the traces that react to the pointer
+TEXT_LETTERS = 60  # of a text in a hover
 
 
 def neighbour_map(
@@ -23,15 +23,15 @@ def neighbour_map(
     title: str,
     uirevision: str | None = None,
 ) -> Scrubbed:
-    """`anchors` (n, 2) and `real` (m, 2) in the first two principal components of both together; `nearest` (n, k) are
-    places among the real inputs, nearest first. `names` (m,) say what each real input is. Follows the dial `anchor`.
+    """`anchors` (n, 2) and `real` (m, 2) in the first two principal components of both together. `nearest` (n, k) holds
+    indices into `real`, nearest first; `names` (m,) describe the real inputs. Follows the dial `anchor`.
 
-    Rays lead to the nearest in the space of the inputs themselves, which need not be near on the map.
+    Rays lead to the nearest inputs in the full space, which need not be near on the map.
     """
     palette = PALETTES[theme]
     figure = blank(title, theme, height=480, uirevision=uirevision)
     scrubbed = Scrubbed(figure)
-    rays = [_rays(anchors[place], real[nearest[place]]) for place in range(len(anchors))]
+    rays = [_rays(anchors[index], real[nearest[index]]) for index in range(len(anchors))]
     figure.add_scatter(
         x=rays[0][0],
         y=rays[0][1],
@@ -54,7 +54,7 @@ def neighbour_map(
     figure.add_scatter(
         x=anchors[:, 0].astype(np.float32),
         y=anchors[:, 1].astype(np.float32),
-        text=[f"anchor {place}" for place in range(len(anchors))],
+        text=[f"anchor {index}" for index in range(len(anchors))],
         mode="markers",
         marker={"symbol": "diamond", "size": 8, "color": series_colour(0, theme), "opacity": 0.8},
         name="anchors",
@@ -79,7 +79,7 @@ def neighbour_map(
         "chosen",
         x=anchors[:, :1].tolist(),
         y=anchors[:, 1:].tolist(),
-        text=[[f"anchor {place}"] for place in range(len(anchors))],
+        text=[[f"anchor {index}"] for index in range(len(anchors))],
     )
     figure.update_xaxes(title="first principal component")
     figure.update_yaxes(title="second principal component")
@@ -87,7 +87,7 @@ def neighbour_map(
 
 
 def _rays(start: np.ndarray, ends: np.ndarray) -> tuple[list, list]:
-    """From `start` (2,) to each of `ends` (k, 2), with gaps between: x and y."""
+    """x and y of the lines from `start` (2,) to each of `ends` (k, 2), with gaps between them."""
     x, y = [], []
     for end in ends:
         x += [float(start[0]), float(end[0]), None]

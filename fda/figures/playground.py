@@ -1,4 +1,4 @@
-"""Figures of the linear layer in which anchors can be watched: its gradient turning, its energy leaving the tail."""
+"""Figures of the Playground's linear layer: its gradient turns towards Δ, its anchors' energy leaves the tail."""
 
 import math
 from collections.abc import Mapping
@@ -7,7 +7,8 @@ import numpy as np
 import plotly.graph_objects as go
 
 from fda.analysis.playground import Course
-from fda.figures.look import (
+from fda.figures.spectrum import spectrum_curves
+from fda.figures.theme import (
     DASHES,
     PALETTES,
     SYMBOLS,
@@ -20,16 +21,15 @@ from fda.figures.look import (
     series_colour,
     steps_colours,
 )
-from fda.figures.spectrum import spectrum_curves
 
 HEIGHT = 370
-LEGEND_HEIGHT = 450  # with a legend of several rows below
-MINE = "yours"
-APART = 9.0  # degrees between two arrows whose labels may stand on the same side
+LEGEND_HEIGHT = 450  # with a legend of several rows below the plot
+YOURS = "yours"
+APART = 9.0  # degrees from which on the labels of two arrows do not collide
 
 
 def loss_curve(course: Course, theme: Theme, *, uirevision: str | None = None) -> go.Figure:
-    """Angle loss of one course over steps; 0: the gradient points along Δ."""
+    """Angle loss of one course over steps; at 0 the gradient points along Δ."""
     palette = PALETTES[theme]
     figure = _over_steps("Angle loss over steps", "1 − cos(gradient, Δ)", theme, uirevision)
     figure.add_scatter(
@@ -40,7 +40,7 @@ def loss_curve(course: Course, theme: Theme, *, uirevision: str | None = None) -
         line={"width": 3, "color": palette.accent},
         hovertemplate="step %{x}: angle loss %{y:.4f}, %{customdata:.1f}° off Δ<extra></extra>",
         showlegend=False,
-        uid=MINE,
+        uid=YOURS,
     )
     figure.add_scatter(
         x=[course.setting.steps],
@@ -57,7 +57,7 @@ def loss_curve(course: Course, theme: Theme, *, uirevision: str | None = None) -
 
 
 def turning_arrows(course: Course, theme: Theme, *, uirevision: str | None = None) -> go.Figure:
-    """The induced gradient at several steps as arrows of one length; the angle to Δ, which lies flat, is the true one."""
+    """The induced gradient at several steps as arrows of equal length, at their true angles to Δ, which lies flat."""
     palette = PALETTES[theme]
     figure = blank("The gradient turns towards Δ", theme, height=HEIGHT, uirevision=uirevision)
     _add_arrow(figure, 0, "Δ, the task vector", {"width": 7, "color": palette.series[1]}, "delta")
@@ -93,9 +93,9 @@ def turning_arrows(course: Course, theme: Theme, *, uirevision: str | None = Non
 
 
 def gradient_maps(course: Course, theme: Theme, *, uirevision: str | None = None) -> go.Figure:
-    """The induced gradient at the first and the last step above Δ, all of length 1, in the singular directions of Δ.
+    """The induced gradient at the first and last step above Δ, each of norm 1, in the singular directions of Δ.
 
-    There Δ is diagonal in its first `rank` columns (the head) and empty in the others (the tail).
+    In these Δ is diagonal in its first `rank` columns (the head) and zero in the others (the tail).
     """
     palette, (rank, d) = PALETTES[theme], course.target.shape
     names = ("start", f"step {course.at[-1]}", "Δ")
@@ -118,7 +118,7 @@ def gradient_maps(course: Course, theme: Theme, *, uirevision: str | None = None
         colorbar={"thickness": 10, "outlinewidth": 0, "tickformat": ".1f"},
         uid="maps",
     )
-    middles = [place * (rank + gap) + (rank - 1) / 2 for place in range(3)]
+    middles = [index * (rank + gap) + (rank - 1) / 2 for index in range(3)]
     figure.update_yaxes(tickvals=middles, ticktext=names, ticks="", showgrid=False, autorange="reversed")
     figure.update_xaxes(showgrid=False, ticks="", title="direction of the input, largest variance first")
     cut = rank + 0.5
@@ -138,7 +138,7 @@ def gradient_maps(course: Course, theme: Theme, *, uirevision: str | None = None
 
 
 def energy_areas(course: Course, theme: Theme, *, uirevision: str | None = None) -> go.Figure:
-    """Where the energy of the anchors lies, as shares of its sum: the head below, the tail hatched above."""
+    """The anchors' energy in head (below) and tail (above, hatched), as shares of the sum."""
     palette = PALETTES[theme]
     figure = _over_steps("Where the anchors' energy lies", "share of ‖X‖²", theme, uirevision)
     head, tail = palette.accent, palette.series[1]
@@ -181,7 +181,7 @@ def energy_areas(course: Course, theme: Theme, *, uirevision: str | None = None)
 
 
 def energy_curves(course: Course, theme: Theme, *, uirevision: str | None = None) -> go.Figure:
-    """‖PX‖² and ‖(I − P)X‖² over steps, on a log axis: not which part is larger but whether either moves."""
+    """‖PX‖² and ‖(I − P)X‖² over steps on a log axis, which shows whether either changes."""
     palette = PALETTES[theme]
     figure = _over_steps("Energy in head and tail over steps", "energy", theme, uirevision)
     for name, values, colour, dash in (
@@ -202,7 +202,7 @@ def energy_curves(course: Course, theme: Theme, *, uirevision: str | None = None
 
 
 def spectrum_of_anchors(course: Course, theme: Theme, *, uirevision: str | None = None) -> go.Figure:
-    """Singular values of X over the largest at several steps, with the rank of Δ marked."""
+    """Singular values of X over the largest at several steps, with a line at the rank of Δ."""
     figure = spectrum_curves(course.at, course.spectra, theme, unit="X", uirevision=uirevision)
     figure.update_layout(height=HEIGHT, title={"text": "Singular values of the anchors X"})
     rank, count = course.setting.rank, course.spectra.shape[1]
@@ -226,25 +226,27 @@ def spectrum_of_anchors(course: Course, theme: Theme, *, uirevision: str | None 
 
 
 def starts_loss(
-    mine: Course, others: Mapping[str, Course], theme: Theme, *, uirevision: str | None = None
+    current: Course, others: Mapping[str, Course], theme: Theme, *, uirevision: str | None = None
 ) -> go.Figure:
-    """Angle loss of the course at hand, thick, beside that of named starts with everything else the same."""
+    """Angle loss of the reader's course `current`, thick, and of `others` that differ in how anchors start."""
     figure = _over_steps("Angle loss by start", "1 − cos(gradient, Δ)", theme, uirevision)
-    _add_starts(figure, mine.loss, {name: other.loss for name, other in others.items()}, theme, "angle loss %{y:.4f}")
-    top = max(_top(course.loss) for course in (mine, *others.values()))
+    _add_starts(
+        figure, current.loss, {name: course.loss for name, course in others.items()}, theme, "angle loss %{y:.4f}"
+    )
+    top = max(_top(course.loss) for course in (current, *others.values()))
     figure.update_yaxes(range=[-0.02 * top, top])
     return figure
 
 
 def starts_tail(
-    mine: Course, others: Mapping[str, Course], theme: Theme, *, uirevision: str | None = None
+    current: Course, others: Mapping[str, Course], theme: Theme, *, uirevision: str | None = None
 ) -> go.Figure:
-    """The tail's share of the energy, likewise, against what chance gives: 1 − rank/d."""
+    """The tail's share of the energy in the same courses, with the chance level 1 − rank/d."""
     palette = PALETTES[theme]
     figure = _over_steps("Tail's share of the energy by start", "share of ‖X‖² in the tail", theme, uirevision)
-    shares = {name: other.tail_share for name, other in others.items()}
-    _add_starts(figure, mine.tail_share, shares, theme, "%{y:.1%} in the tail")
-    chance = 1 - mine.setting.rank / mine.setting.d
+    shares = {name: course.tail_share for name, course in others.items()}
+    _add_starts(figure, current.tail_share, shares, theme, "%{y:.1%} in the tail")
+    chance = 1 - current.setting.rank / current.setting.d
     figure.add_hline(y=chance, line={"color": palette.ink, "width": 1.5, "dash": "2px,3px"})
     _note(figure, 1.0, chance, f"by chance {chance:.0%}", palette, xanchor="right", yanchor="bottom")
     figure.update_yaxes(range=[0, 1.05], tickformat=".0%")
@@ -252,10 +254,10 @@ def starts_tail(
 
 
 def _add_starts(
-    figure: go.Figure, mine: np.ndarray, others: Mapping[str, np.ndarray], theme: Theme, number: str
+    figure: go.Figure, current: np.ndarray, others: Mapping[str, np.ndarray], theme: Theme, number: str
 ) -> None:
-    """Curves told apart by colour, dash and symbol; the reader's own above all."""
-    steps = np.arange(len(mine), dtype=np.int32)
+    """One curve per start, with its own colour, dash and symbol; the reader's curve lies on top."""
+    steps = np.arange(len(current), dtype=np.int32)
     for index, (name, values) in enumerate(others.items()):
         colour = series_colour(index, theme)
         figure.add_scatter(
@@ -270,12 +272,12 @@ def _add_starts(
         )
     figure.add_scatter(
         x=steps,
-        y=mine.astype(np.float32),
+        y=current.astype(np.float32),
         mode="lines",
         line={"width": 5, "color": faint(PALETTES[theme].ink, 0.55)},
-        name=MINE,
-        hovertemplate=f"<b>{MINE}</b>, step %{{x}}: {number}<extra></extra>",
-        uid=MINE,
+        name=YOURS,
+        hovertemplate=f"<b>{YOURS}</b>, step %{{x}}: {number}<extra></extra>",
+        uid=YOURS,
     )
     figure.update_layout(height=LEGEND_HEIGHT)
 
@@ -308,8 +310,8 @@ def _add_arrow(figure: go.Figure, degrees: float, text: str, line: dict, uid: st
     )
 
 
-def _note(figure: go.Figure, x: float, y: float, text: str, palette: Palette, **place: str) -> None:
-    """A word inside the plot: `x` as a share of its width, `y` in data units, on a background so that it reads on hatches."""
+def _note(figure: go.Figure, x: float, y: float, text: str, palette: Palette, **anchor: str) -> None:
+    """A note inside the plot, on a background that keeps it readable over hatches. `x`: share of the width, `y`: data units."""
     figure.add_annotation(
         x=x,
         xref="paper",
@@ -319,7 +321,7 @@ def _note(figure: go.Figure, x: float, y: float, text: str, palette: Palette, **
         font={"size": 12, "color": palette.ink},
         bgcolor=faint(palette.page, 0.75),
         borderpad=2,
-        **place,
+        **anchor,
     )
 
 
@@ -335,5 +337,5 @@ def _steps(course: Course) -> np.ndarray:
 
 
 def _top(loss: np.ndarray) -> float:
-    """The upper end of a loss axis: it begins at zero, so that a stall looks like one."""
+    """The upper end of a loss axis. It starts at zero, so that a stall looks like a stall."""
     return max(0.1, 1.12 * float(loss.max()))

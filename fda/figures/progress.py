@@ -1,18 +1,18 @@
-"""Progress of a run's units as a map: a row a task or method, a column a block, every cell with its state in words."""
+"""Progress of a run's units as a map: a row per task or method, a column per block, the state as a mark in each cell."""
 
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 import plotly.graph_objects as go
 
-from fda.figures.look import Theme, add_cell_text, blank, progress_scale
+from fda.figures.theme import Theme, add_cell_text, blank, progress_scale
 from fda.measures import PROGRESS
 from fda.store.records import Unit
 
 MARKS = {"pending": "·", "running": "▸", "done": "✓", "failed": "✕"}
-UNCHANGED_MARK = "="  # done, without anchors: the task left the block as it is in the base
+UNCHANGED_MARK = "="  # done without anchors: the task does not change this block
 ROW_PIXELS = 42
-WIDE = 14  # with more columns than this a cell has no room for its loss
+WIDE = 14  # with more columns a cell has no room for its loss
 
 
 def progress_map(
@@ -24,9 +24,9 @@ def progress_map(
     titles: Mapping[str, str] | None = None,
     uirevision: str | None = None,
 ) -> go.Figure:
-    """`units` of any stages that share their names. `loss` names what `Unit.loss` is; `titles` are longer row names.
+    """`units`: of stages whose units share names. `loss`: what `Unit.loss` holds, in words. `titles`: name → row title.
 
-    Block -1 (a unit that has no block) is the last column, called `score`.
+    Block -1 (a unit without a block) is the last column, called `score`.
     """
     names = list(dict.fromkeys(unit.key.name for unit in units))
     blocks = sorted({unit.key.block for unit in units}, key=lambda block: (block < 0, block))
@@ -62,7 +62,7 @@ def progress_map(
 
 
 def fraction(unit: Unit) -> float:
-    """How much of a unit is done, 0..1. A pending unit begins at 0, also where a stop cut an attempt short."""
+    """The share of a unit that is done, 0..1. A pending unit is at 0, even after an interrupted attempt."""
     if unit.state in ("done", "pending") or not unit.steps:
         return float(unit.state == "done")
     return min(1.0, unit.step / unit.steps)

@@ -1,42 +1,42 @@
-"""Methods as closed lines over the tasks: where each is strong and where it gives way."""
+"""Radar of methods over tasks: which tasks each method keeps or loses."""
 
 from collections.abc import Mapping
 
 import plotly.graph_objects as go
 
 from fda.analysis.scores import Scores
-from fda.figures.look import DASHES, PALETTES, SYMBOLS, Theme, blank, faint, series_colour
 from fda.figures.methods import floor
+from fda.figures.theme import DASHES, PALETTES, SYMBOLS, Theme, blank, faint, series_colour
 
-LEAST_TASKS = 3  # two directions enclose nothing
-MOST_METHODS = 8  # by default: more lines than that cannot be told apart
+LEAST_TASKS = 3  # two directions enclose no area
+MOST_METHODS = 8  # by default: more lines are indistinguishable
 REFERENCES = {"individual": ("ink", "solid"), "pretrained": ("muted", "dot")}
 
 
 def radar(
     scores: Scores, theme: Theme, *, titles: Mapping[str, str], of: str = "accuracy", uirevision: str | None = None
 ) -> go.Figure:
-    """A line a method, in percent, each with its own colour, dash and symbol; the references without symbols.
+    """One closed line per method, in percent, with its own colour, dash and symbol; references have no symbol.
 
-    The centre is not 0 but the ten below the lowest score.
+    The centre is the lowest score rounded down to ten percent, not 0.
     """
     palette = PALETTES[theme]
     figure = blank(f"{of.capitalize()} on each task", theme, height=560, uirevision=uirevision)
     around = [*scores.tasks, scores.tasks[0]]
-    place = 0
+    index = 0
     for method in scores.methods:
         values = [100 * scores.of(method, task) for task in around]
         if method in REFERENCES:
             name, dash = REFERENCES[method]
             style = {"mode": "lines", "line": {"color": getattr(palette, name), "width": 1.6, "dash": dash}}
         else:
-            colour = series_colour(place, theme)
+            colour = series_colour(index, theme)
             style = {
                 "mode": "lines+markers",
-                "line": {"color": colour, "width": 2, "dash": DASHES[place % len(DASHES)]},
-                "marker": {"symbol": SYMBOLS[place % len(SYMBOLS)], "size": 8, "color": colour},
+                "line": {"color": colour, "width": 2, "dash": DASHES[index % len(DASHES)]},
+                "marker": {"symbol": SYMBOLS[index % len(SYMBOLS)], "size": 8, "color": colour},
             }
-            place += 1
+            index += 1
         figure.add_scatterpolar(
             r=values,
             theta=around,

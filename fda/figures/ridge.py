@@ -1,4 +1,4 @@
-"""Spectra side by side, over steps, tasks or blocks: as curves, as a ridge, as a heatmap. Rows may follow a step."""
+"""Spectra over steps, tasks or blocks, as curves, ridge or heatmap; rows may follow the step dial."""
 
 from collections.abc import Sequence
 from typing import Literal
@@ -6,7 +6,8 @@ from typing import Literal
 import numpy as np
 
 from fda.figures.anchors import FLOOR, POINTS, STEP
-from fda.figures.look import (
+from fda.figures.scrub import Scrubbed
+from fda.figures.theme import (
     DASHES,
     PALETTES,
     Theme,
@@ -16,12 +17,11 @@ from fda.figures.look import (
     series_colour,
     steps_colours,
 )
-from fda.figures.scrub import Scrubbed
 
 Shape = Literal["curves", "ridge", "heatmap"]
 SHAPES: tuple[Shape, ...] = ("curves", "ridge", "heatmap")
-MOVING_POINTS = 128  # of a row, where all of its positions are sent at once
-OVERLAP = 1.8  # how many rows high a ridge's largest value is
+MOVING_POINTS = 128  # points of a row that follows the dial: all its positions are sent at once
+OVERLAP = 1.8  # height of a ridge's largest value, in rows
 VIRIDIS = "Viridis"
 
 
@@ -37,9 +37,9 @@ def spectra(
     log: bool = True,
     uirevision: str | None = None,
 ) -> Scrubbed:
-    """`values` (positions, rows, k): spectra that follow the step's dial; one position stands still. NaN beyond a row's own.
+    """`values` (positions, rows, k): spectra at each position of the step dial, or at one for a still figure; NaN pads rows.
 
-    `title`: one a position. `ordered`: rows have an order, such as steps, that colour may tell; else they are only named.
+    `title`: one per position. `ordered`: colour follows the rows' order, such as steps; otherwise it only separates them.
     """
     stride = max(1, -(-values.shape[2] // (POINTS if len(values) == 1 else MOVING_POINTS)))
     drawn = values[:, :, ::stride]
@@ -59,22 +59,33 @@ def spectra(
 def _colours(count: int, theme: Theme, ordered: bool) -> list[str]:
     if ordered:
         return steps_colours(count, theme)
-    return [series_colour(place, theme) for place in range(count)]
+    return [series_colour(number, theme) for number in range(count)]
 
 
 def _move(scrubbed: Scrubbed, uid: str, drawn: np.ndarray) -> None:
-    """`drawn` (positions, …): nothing moves where there is one position."""
+    """Let trace `uid` follow the step dial, if `drawn` (positions, …) has more than one position."""
     if len(drawn) > 1:
         scrubbed.move_trace(STEP, uid, y=list(drawn))
 
 
-def _curves(scrubbed, rows, index, drawn, theme, *, log, lowest, ordered, row_title) -> None:
+def _curves(
+    scrubbed: Scrubbed,
+    rows: list[str],
+    index: np.ndarray,
+    drawn: np.ndarray,
+    theme: Theme,
+    *,
+    log: bool,
+    lowest: float,
+    ordered: bool,
+    row_title: str,
+) -> None:
     figure = scrubbed.figure
     colours = _colours(len(rows), theme, ordered)
-    for place, (row, colour) in enumerate(zip(rows, colours, strict=True)):
-        edge = ordered and place in (0, len(rows) - 1)
-        dash = DASHES[place % len(DASHES)]
-        values = np.maximum(drawn[:, place], FLOOR)
+    for number, (row, colour) in enumerate(zip(rows, colours, strict=True)):
+        edge = ordered and number in (0, len(rows) - 1)
+        dash = DASHES[number % len(DASHES)]
+        values = np.maximum(drawn[:, number], FLOOR)
         figure.add_scatter(
             x=index,
             y=values[0].astype(np.float32),
@@ -94,14 +105,25 @@ def _curves(scrubbed, rows, index, drawn, theme, *, log, lowest, ordered, row_ti
         figure.update_yaxes(range=[0, 1.03])
 
 
-def _ridge(scrubbed, rows, index, drawn, theme, *, log, lowest, ordered, row_title) -> None:
-    """The first row on top, each in front of those above it."""
+def _ridge(
+    scrubbed: Scrubbed,
+    rows: list[str],
+    index: np.ndarray,
+    drawn: np.ndarray,
+    theme: Theme,
+    *,
+    log: bool,
+    lowest: float,
+    ordered: bool,
+    row_title: str,
+) -> None:
+    """The first row is on top; each row is drawn in front of those above it."""
     figure, palette = scrubbed.figure, PALETTES[theme]
     heights = np.clip(1 - np.log(np.maximum(drawn, lowest)) / min(np.log(lowest), -1e-9), 0, 1) if log else drawn
-    told = ": %{customdata:.3g}<extra></extra>" if len(drawn) == 1 else "<extra></extra>"
-    for place, (row, colour) in enumerate(zip(rows, _colours(len(rows), theme, ordered), strict=True)):
-        base = len(rows) - 1 - place
-        level = base + OVERLAP * heights[:, place]
+    hover_value = ": %{customdata:.3g}<extra></extra>" if len(drawn) == 1 else "<extra></extra>"
+    for number, (row, colour) in enumerate(zip(rows, _colours(len(rows), theme, ordered), strict=True)):
+        base = len(rows) - 1 - number
+        level = base + OVERLAP * heights[:, number]
         figure.add_scatter(
             x=index,
             y=np.full(len(index), base, np.float32),
@@ -114,28 +136,39 @@ def _ridge(scrubbed, rows, index, drawn, theme, *, log, lowest, ordered, row_tit
         figure.add_scatter(
             x=index,
             y=level[0].astype(np.float32),
-            customdata=drawn[0, place].astype(np.float32) if len(drawn) == 1 else None,
+            customdata=drawn[0, number].astype(np.float32) if len(drawn) == 1 else None,
             mode="lines",
             line={"width": 1.8, "color": colour},
             fill="tonexty",
             fillcolor=faint(palette.page, 0.75),
             name=row,
-            hovertemplate=f"<b>{row}</b><br>singular value %{{x}}" + told,
+            hovertemplate=f"<b>{row}</b><br>singular value %{{x}}" + hover_value,
             showlegend=False,
             uid=f"row-{row}",
         )
         _move(scrubbed, f"row-{row}", level)
     figure.update_yaxes(
         title=row_title,
-        tickvals=[len(rows) - 1 - place for place in range(len(rows))],
+        tickvals=[len(rows) - 1 - number for number in range(len(rows))],
         ticktext=rows,
         range=[-0.2, len(rows) - 1 + OVERLAP + 0.1],
         showgrid=False,
     )
 
 
-def _heatmap(scrubbed, rows, index, drawn, theme, *, log, lowest, ordered, row_title) -> None:
-    """Viridis is perceptually uniform; on a log axis the colour is the logarithm, and its bar says the value."""
+def _heatmap(
+    scrubbed: Scrubbed,
+    rows: list[str],
+    index: np.ndarray,
+    drawn: np.ndarray,
+    theme: Theme,
+    *,
+    log: bool,
+    lowest: float,
+    ordered: bool,
+    row_title: str,
+) -> None:
+    """Viridis is perceptually uniform. With `log` the colour is the logarithm; the colour bar shows values."""
     figure = scrubbed.figure
     z = np.log10(np.maximum(drawn, lowest)) if log else drawn
     bar = {"title": {"text": "singular value / largest", "side": "right"}, "thickness": 12, "outlinewidth": 0}

@@ -1,6 +1,6 @@
-"""Figures that move along dials without being drawn anew: what changes, and to what, at every position of a dial.
+"""Figures that follow dials without being redrawn: which attributes change, and to what, at every position of a dial.
 
-A browser applies the moves (`fda/ui/scrubber.py`), and so does `Scrubbed.at`, for files and tests. Knows no particular figure.
+The browser applies the moves (`fda/ui/scrubber.py`); `Scrubbed.at` does for files and tests. Knows no particular figure.
 """
 
 import re
@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 import plotly.graph_objects as go
 
-DIGITS = 5  # significant: a pixel is one part in a thousand
+DIGITS = 5  # significant digits: a pixel is one part in a thousand
 
 
 @dataclass(frozen=True)
 class Move:
-    """`path` (such as `data[2].y` or `layout.shapes[0].x0`) is `values[position]` while `dial` is at that position."""
+    """Sets `path` (such as `data[2].y` or `layout.shapes[0].x0`) to `values[position]` when `dial` is at that position."""
 
     dial: str
     path: str
@@ -32,17 +32,19 @@ class Scrubbed:
     moves: list[Move] = field(default_factory=list)
 
     def move_trace(self, dial: str, uid: str, **values: Sequence[Any]) -> None:
-        """The attributes of the trace called `uid` follow `dial`; a double underscore in a name goes one level down."""
-        index = next(place for place, trace in enumerate(self.figure.data) if trace.uid == uid)
+        """Let attributes of trace `uid` follow `dial`; a double underscore in a name goes one level down."""
+        index = next(number for number, trace in enumerate(self.figure.data) if trace.uid == uid)
         for name, course in values.items():
-            self.moves.append(Move(dial, f"data[{index}].{name.replace('__', '.')}", [compact(one) for one in course]))
+            self.moves.append(
+                Move(dial, f"data[{index}].{name.replace('__', '.')}", [compact(value) for value in course])
+            )
 
     def move_layout(self, dial: str, path: str, values: Sequence[Any]) -> None:
-        """`path` below the layout, such as `shapes[0].x0`, follows `dial`."""
-        self.moves.append(Move(dial, f"layout.{path}", [compact(one) for one in values]))
+        """Let `path` below the layout, such as `shapes[0].x0`, follow `dial`."""
+        self.moves.append(Move(dial, f"layout.{path}", [compact(value) for value in values]))
 
     def at(self, positions: Mapping[str, int]) -> go.Figure:
-        """The figure as it is drawn at these positions (dial → position; 0 for a dial that is not named)."""
+        """The figure at these positions (dial → position; 0 for dials left out)."""
         spec = deepcopy(self.figure.to_plotly_json())
         for move in self.moves:
             _put(spec, move.path, move.values[positions.get(move.dial, 0)])
@@ -50,21 +52,21 @@ class Scrubbed:
 
 
 def compact(value: Any) -> Any:
-    """Plain data with numbers of `DIGITS` digits; a NaN is None, a gap."""
+    """`value` as plain data, with numbers of `DIGITS` digits; a NaN becomes None, a gap."""
     if isinstance(value, np.ndarray):
         return compact(value.tolist())
     if isinstance(value, list | tuple):
-        return [compact(one) for one in value]
+        return [compact(item) for item in value]
     if isinstance(value, float | np.floating):
         return None if not np.isfinite(value) else float(f"{value:.{DIGITS}g}")
     return value.item() if isinstance(value, np.generic) else value
 
 
 def _put(spec: dict, path: str, value: Any) -> None:
-    *way, last = (int(part) if part.isdigit() else part for part in re.findall(r"[^.\[\]]+", path))
-    place: Any = spec
-    for part in way:
-        if isinstance(place, dict) and part not in place:
-            place[part] = {}
-        place = place[part]
-    place[last] = value
+    *parents, last = (int(part) if part.isdigit() else part for part in re.findall(r"[^.\[\]]+", path))
+    node: Any = spec
+    for part in parents:
+        if isinstance(node, dict) and part not in node:
+            node[part] = {}
+        node = node[part]
+    node[last] = value

@@ -1,29 +1,29 @@
-"""The spectrum of one unit's anchors as it evolves (paper, figure 3)."""
+"""The spectrum of one unit's anchors over steps (paper, figure 3)."""
 
 import numpy as np
 import plotly.graph_objects as go
 
-from fda.figures.look import Theme, blank, log_ticks, steps_colours, steps_scale
+from fda.figures.theme import Theme, blank, log_ticks, steps_colours, steps_scale
 from fda.measures import SPECTRUM
 
-CURVES = 24  # more steps than this are thinned, the first and the last kept
-POINTS = 256  # of a longer spectrum every n-th value is drawn
+CURVES = 24  # at most; more steps are thinned, the first and last kept
+POINTS = 256  # longer spectra are thinned to every n-th value
 
 
 def spectrum_curves(
     steps: np.ndarray, values: np.ndarray, theme: Theme, *, unit: str, uirevision: str | None = None
 ) -> go.Figure:
-    """`values` (S, k): singular values divided by the largest, descending, at each of `steps` (S,).
+    """`values` (S, k): singular values over the largest, descending, at each of `steps` (S,).
 
-    One curve a step, coloured from the first (dark end, dotted) to the last (bright end, thick); one alone needs no scale.
+    One curve per step, coloured from the first (dark, dotted) to the last (bright, thick); a single one has no colour bar.
     """
     chosen = np.unique(np.linspace(0, len(steps) - 1, min(CURVES, len(steps))).round().astype(int))
     stride = max(1, -(-values.shape[1] // POINTS))
     index = np.arange(0, values.shape[1], stride, dtype=np.int32)
     figure = blank(f"{SPECTRUM.heading}: {unit}", theme, height=400, uirevision=uirevision)
     colours = steps_colours(len(chosen), theme)
-    for place, (at, colour) in enumerate(zip(chosen, colours, strict=True)):
-        newest, oldest = place == len(chosen) - 1, place == 0 and len(chosen) > 1
+    for number, (at, colour) in enumerate(zip(chosen, colours, strict=True)):
+        newest, oldest = number == len(chosen) - 1, number == 0 and len(chosen) > 1
         figure.add_scatter(
             x=index + 1,
             y=np.maximum(values[at, ::stride], 1e-8).astype(np.float32),

@@ -1,15 +1,15 @@
-"""Figures of what `python -m fda bench` measured: loss against seconds, seconds side by side, values against their limits."""
+"""Figures of `python -m fda bench`: loss against seconds, seconds side by side, values against their limits."""
 
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 import plotly.graph_objects as go
 
-from fda.figures.look import DASHES, PALETTES, Theme, blank, log_ticks, series_colour
+from fda.figures.theme import DASHES, PALETTES, Theme, blank, log_ticks, series_colour
 from fda.measures import ANGLE_LOSS
 
 ROW_PIXELS = 38
-POINTS = 400  # of a curve
+POINTS = 400  # per curve
 
 
 def loss_against_seconds(
@@ -20,7 +20,7 @@ def loss_against_seconds(
     title: str,
     uirevision: str | None = None,
 ) -> go.Figure:
-    """Path → (seconds, angle loss) after each step, both logarithmic; `target`: the loss that is to be reached."""
+    """`curves`: path → (seconds, angle loss) after each step, on log axes. `target`: the loss to reach."""
     figure = blank(title, theme, height=430, uirevision=uirevision)
     for index, (name, (seconds, losses)) in enumerate(curves.items()):
         chosen = np.unique(np.geomspace(1, len(seconds), POINTS).round().astype(int)) - 1 if len(seconds) else []
@@ -36,7 +36,7 @@ def loss_against_seconds(
         )
     palette = PALETTES[theme]
     figure.add_hline(y=target, line={"color": palette.ink, "width": 1.5, "dash": "2px,3px"})
-    figure.add_annotation(  # on a logarithmic axis a place is the logarithm of its value
+    figure.add_annotation(  # Plotly places annotations on a log axis by the logarithm
         text=f"target {target:.4f}",
         font={"size": 11, "color": palette.ink},
         x=0,
@@ -60,7 +60,10 @@ def seconds_bars(
     plain: Sequence[bool],
     uirevision: str | None = None,
 ) -> go.Figure:
-    """A bar a way of doing it: the median, with a line from least to most. `plain` ways are hatched and grey."""
+    """A bar per implementation: the median of `seconds` (median, least, most) with a line from least to most.
+
+    Bars of `plain` implementations are grey and hatched.
+    """
     palette = PALETTES[theme]
     typical, low, high = (np.array(part, np.float32) for part in zip(*seconds, strict=True))
     figure = blank(title, theme, height=120 + ROW_PIXELS * len(names), uirevision=uirevision)
@@ -69,8 +72,8 @@ def seconds_bars(
         x=typical,
         orientation="h",
         marker={
-            "color": [palette.plain if one else palette.accent for one in plain],
-            "pattern": {"shape": ["/" if one else "" for one in plain]},
+            "color": [palette.plain if is_plain else palette.accent for is_plain in plain],
+            "pattern": {"shape": ["/" if is_plain else "" for is_plain in plain]},
         },
         error_x={
             "type": "data",
@@ -96,25 +99,25 @@ def seconds_bars(
 def limit_bars(
     names: Sequence[str],
     shares: Sequence[float],
-    told: Sequence[str],
+    labels: Sequence[str],
     theme: Theme,
     *,
     title: str,
     uirevision: str | None = None,
 ) -> go.Figure:
-    """Each measured value as a share of its own limit, which is 1; beyond it a bar is hatched. `told`: the value in words."""
+    """Each measured value as a share of its limit; bars beyond 1 are hatched. `labels`: the values in words."""
     palette = PALETTES[theme]
-    passed = [share > 1 for share in shares]
+    exceeded = [share > 1 for share in shares]
     figure = blank(title, theme, height=120 + ROW_PIXELS * len(names), uirevision=uirevision)
     figure.add_bar(
         y=list(names),
         x=np.array(shares, np.float32),
         orientation="h",
         marker={
-            "color": [palette.low if one else palette.accent for one in passed],
-            "pattern": {"shape": ["/" if one else "" for one in passed]},
+            "color": [palette.low if beyond else palette.accent for beyond in exceeded],
+            "pattern": {"shape": ["/" if beyond else "" for beyond in exceeded]},
         },
-        customdata=list(told),
+        customdata=list(labels),
         hovertemplate="<b>%{y}</b><br>%{customdata}<extra></extra>",
         showlegend=False,
         uid="share",
@@ -122,14 +125,14 @@ def limit_bars(
     figure.add_scatter(
         y=list(names),
         x=np.full(len(names), max([1.0, *shares]) * 1.02, np.float32),
-        text=list(told),
+        text=list(labels),
         mode="text",
         textposition="middle right",
         textfont={"size": 11, "color": palette.ink},
         hoverinfo="skip",
         showlegend=False,
         cliponaxis=False,
-        uid="told",
+        uid="labels",
     )
     figure.add_vline(x=1, line={"color": palette.ink, "width": 1.5, "dash": "2px,3px"})
     figure.update_xaxes(title="share of the limit", tickformat=".0%", range=[0, max([1.0, *shares]) * 1.45])

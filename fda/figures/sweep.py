@@ -1,4 +1,4 @@
-"""How a swept coefficient was chosen: the score on the validation split against its value."""
+"""How a swept coefficient was chosen: validation score against its value."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -6,14 +6,14 @@ from dataclasses import dataclass
 import plotly.graph_objects as go
 
 from fda.analysis.scores import AVERAGE
-from fda.figures.look import DASHES, PALETTES, SYMBOLS, Theme, blank, faint, series_colour
+from fda.figures.theme import DASHES, PALETTES, SYMBOLS, Theme, blank, faint, series_colour
 
-FEW = 3  # up to so many methods, each task has a faint line; more would be a fog
+FEW = 3  # with at most this many methods, each task has a faint line
 
 
 @dataclass(frozen=True)
 class Sweep:
-    """One method's sweep: scores 0..1 of `split` at each of `values`, on average and by task, and the value taken."""
+    """One method's sweep: scores (0..1) on `split` at each of `values`, on average and by task, and the chosen value."""
 
     hyperparameter: str
     values: Sequence[float]
@@ -31,9 +31,9 @@ def sweep_curves(
     score: str = AVERAGE,
     uirevision: str | None = None,
 ) -> go.Figure:
-    """A line a method, in percent, with a star at the chosen value, which is the best on average whatever is shown.
+    """One line per method, in percent, with a star at the chosen value, which has the best average.
 
-    `score`: the average, with faint lines of the tasks behind it if there are few methods, or one task alone.
+    `score`: the average, with faint lines per task if there are few methods, or one task.
     """
     palette = PALETTES[theme]
     split = next((sweep.split for sweep in sweeps.values()), "validation")
@@ -41,30 +41,30 @@ def sweep_curves(
     what = "Average accuracy" if score == AVERAGE else f"Accuracy on {score}"
     figure = blank(f"{what} on the {split} split", theme, height=430 + 14 * len(sweeps), uirevision=uirevision)
     if score == AVERAGE and len(sweeps) <= FEW:
-        for place, (method, sweep) in enumerate(sweeps.items()):
+        for index, (method, sweep) in enumerate(sweeps.items()):
             for task, values in sweep.tasks.items():
                 figure.add_scatter(
                     x=list(sweep.values),
                     y=[100 * value for value in values],
                     mode="lines",
-                    line={"color": faint(series_colour(place, theme), 0.35), "width": 1},
+                    line={"color": faint(series_colour(index, theme), 0.35), "width": 1},
                     name=f"{titles[method]}: {task}",
                     legendgroup=method,
                     showlegend=False,
                     hoverinfo="skip",
                     uid=f"{method} {task}",
                 )
-    for place, (method, sweep) in enumerate(sweeps.items()):
+    for index, (method, sweep) in enumerate(sweeps.items()):
         values = [100 * value for value in (sweep.average if score == AVERAGE else sweep.tasks[score])]
-        colour = series_colour(place, theme)
+        colour = series_colour(index, theme)
         chosen = list(sweep.values).index(sweep.chosen)
         figure.add_scatter(
             x=list(sweep.values),
             y=values,
             mode="lines+markers",
-            line={"color": colour, "width": 2, "dash": DASHES[place % len(DASHES)]},
+            line={"color": colour, "width": 2, "dash": DASHES[index % len(DASHES)]},
             marker={
-                "symbol": ["star" if at == chosen else SYMBOLS[place % len(SYMBOLS)] for at in range(len(values))],
+                "symbol": ["star" if at == chosen else SYMBOLS[index % len(SYMBOLS)] for at in range(len(values))],
                 "size": [15 if at == chosen else 5 for at in range(len(values))],
                 "color": colour,
                 "line": {"width": [1.2 if at == chosen else 0 for at in range(len(values))], "color": palette.ink},
@@ -78,7 +78,7 @@ def sweep_curves(
         )
     figure.update_layout(legend={"y": 0, "yref": "container", "yanchor": "bottom"})
     figure.update_xaxes(
-        title=f"λ ({', '.join(names)}); the star and the number below: the value taken", rangemode="tozero"
+        title=f"λ ({', '.join(names)}); the star and the number below are the chosen value", rangemode="tozero"
     )
     figure.update_yaxes(title=f"{split} accuracy (%)")
     return figure

@@ -1,4 +1,4 @@
-"""A run in words, tables and one HTML file: comparison tables, model card, run report, and the command that repeats a run.
+"""A run as words, tables and one HTML file: comparison tables, model card, run report, and the commands that repeat it.
 
-Serves the pages and the command line alike, so it imports no streamlit.
+Serves both the pages and the command line, so it imports no streamlit.
 """

@@ -1,6 +1,6 @@
-"""What the Anchors page reads of runs: which are shown and how they are named, and what they recorded of one unit.
+"""Reads what the Anchors page shows: runs with anchors, short names for them, and the records of one unit.
 
-Imports no streamlit and no torch. Drawing is in `anchors_figures.py`, tables in `anchors_tables.py`.
+Imports no streamlit and no torch. `fda/ui/anchors_figures.py` draws the records, `anchors_tables.py` tabulates them.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -25,14 +25,14 @@ from fda.store.records import Run, UnitKey
 from fda.store.spec import RunSpec
 from fda.store.store import Store
 
-MOST_BESIDE = 4  # runs overlaid on the reference: five dashes can still be told apart
+MOST_BESIDE = 4  # runs overlaid on the reference: readers can tell five dashes apart
 LOSS_POINTS = 300
 SNAPSHOTS = (SPECTRUM.key, SIMILARITY_BY_SHARE.key, ANGLES.key)
 
 
 @dataclass(frozen=True, eq=False)
 class UnitRecord:
-    """What one run recorded of one unit. Missing names: an older run, a task without data, or not yet.
+    """The records of one unit in one run. A measure is missing in older runs, for tasks without data, or early in a run.
 
     `snapshots` and `measures`: name → record. `cosines`: (S, tensors) in the order of `tensors`, or None.
     """
@@ -45,65 +45,68 @@ class UnitRecord:
 
     @property
     def steps(self) -> list[int]:
-        """The steps at which anything but the loss was recorded of the anchors; real data's numbers are of no step."""
-        apart = {ANGLE_LOSS.key, *(measure.real_key for measure in SCALARS)}
-        records = [*self.snapshots.values(), *(one for name, one in self.measures.items() if name not in apart)]
+        """Steps with a record other than the loss. The values of real data belong to no step."""
+        excluded = {ANGLE_LOSS.key, *(measure.real_key for measure in SCALARS)}
+        records = [
+            *self.snapshots.values(),
+            *(record for name, record in self.measures.items() if name not in excluded),
+        ]
         return sorted({int(step) for record in records for step in record.steps})
 
     @property
     def width(self) -> int | None:
-        """d, if the spectra tell it: n · tokens of them at most."""
+        """d as the length of a spectrum, which has at most n · tokens values; None without a spectrum."""
         spectrum = self.snapshots.get(SPECTRUM.key)
         return None if spectrum is None else spectrum.values.shape[1]
 
     def last(self, name: str) -> float | None:
-        """The last value of a measure, if there is one and it is a number."""
+        """The last value of a measure; None if there is none or it is not finite."""
         record = self.measures.get(name)
         return float(record.values[-1]) if record is not None and np.isfinite(record.values[-1]) else None
 
 
 def constructs(runs: Iterable[Run]) -> list[Run]:
-    """Those that construct anchors."""
+    """The runs that construct anchors."""
     return [run for run in runs if run.spec.construction is not None]
 
 
 def units_of(store: Store, run_id: str) -> list[UnitKey]:
-    """The units of which the run has recorded something."""
+    """The units for which the run has recorded something."""
     return [unit.key for unit in store.units(run_id, "construct") if unit.step > 0]
 
 
 def read_unit(store: Store, run_id: str, name: str, task: str, block: int) -> UnitRecord:
-    """What run `run_id`, to be called `name`, recorded of (task, block)."""
+    """The records of (task, block) in run `run_id`, which figures call `name`."""
     key, chosen = UnitKey("construct", task, block), {"names": [task], "blocks": [block]}
     snapshots, measures, columns = {}, {}, {}
     for kind in SNAPSHOTS:
-        found = store.snapshots(run_id, kind, **chosen).get(key)
-        if found is not None and (kind != SIMILARITY_BY_SHARE.key or found[1].shape[1] == len(SHARES)):
-            snapshots[kind] = Record(name, *found)
+        series = store.snapshots(run_id, kind, **chosen).get(key)
+        if series is not None and (kind != SIMILARITY_BY_SHARE.key or series[1].shape[1] == len(SHARES)):
+            snapshots[kind] = Record(name, *series)
     for measure in SCALAR_KEYS:
-        if key in (found := store.scalars(run_id, measure, points=LOSS_POINTS, **chosen)):
-            measures[measure] = Record(name, *found[key])
+        if key in (series := store.scalars(run_id, measure, points=LOSS_POINTS, **chosen)):
+            measures[measure] = Record(name, *series[key])
     for scalar in store.scalar_names(run_id):
-        if scalar.startswith(COSINES.key) and key in (found := store.scalars(run_id, scalar, points=None, **chosen)):
-            columns[scalar.removeprefix(COSINES.key)] = found[key]
+        if scalar.startswith(COSINES.key) and key in (series := store.scalars(run_id, scalar, points=None, **chosen)):
+            columns[scalar.removeprefix(COSINES.key)] = series[key]
     return UnitRecord(name, snapshots, measures, tuple(columns), _side_by_side(name, list(columns.values())))
 
 
 def _side_by_side(name: str, columns: Sequence[tuple[np.ndarray, np.ndarray]]) -> Record | None:
-    """Series as the columns of one record, at the steps of any; NaN where one has no value."""
+    """Series (steps, values) as the columns of one record over the union of their steps; NaN marks missing values."""
     if not columns:
         return None
     steps = np.unique(np.concatenate([steps for steps, _ in columns]))
     values = np.full((len(steps), len(columns)), np.nan)
-    for place, (own, series) in enumerate(columns):
-        values[np.searchsorted(steps, own), place] = series
+    for index, (series_steps, series) in enumerate(columns):
+        values[np.searchsorted(steps, series_steps), index] = series
     return Record(name, steps, values)
 
 
 def run_names(runs: Sequence[Run]) -> dict[str, str]:
-    """Run id → a short name: the start of its anchors and whatever else differs among these runs; the id if nothing does.
+    """Run id → a short name: the init of its anchors, the settings that differ among these runs, and the id's end if needed.
 
-    How published anchors were constructed is known in part only: their settings are not held against others'.
+    Only part of the settings of published anchors is known, so they are not compared.
     """
     if len(runs) == 1:
         return {runs[0].run_id: start_of(runs[0])}
@@ -111,7 +114,7 @@ def run_names(runs: Sequence[Run]) -> dict[str, str]:
     differing = [
         name
         for name in next(iter(parts.values()), ())
-        if len({own[name] for own in parts.values()}) > 1 and name not in ("init", "sigma")
+        if len({settings[name] for settings in parts.values()}) > 1 and name not in ("init", "sigma")
     ]
     names = {
         run.run_id: ", ".join(
@@ -124,17 +127,17 @@ def run_names(runs: Sequence[Run]) -> dict[str, str]:
 
 
 def known_settings(spec: RunSpec) -> dict[str, object]:
-    """How the anchors of a constructing run were made; of published ones what is told of them, and `unknown` for the rest."""
+    """The settings that made a run's anchors. Of published anchors, those that are known; `unknown` for the others."""
     settings = spec.construction.model_dump()
     if spec.published is None:
         return settings
     names = ("init", "sigma", "anchors", "tokens", "steps")
-    told = {name: settings[name] for name in names if name != "sigma" or settings["init"] == "gauss"}
-    return told | dict.fromkeys(spec.unknown, "unknown")
+    known = {name: settings[name] for name in names if name != "sigma" or settings["init"] == "gauss"}
+    return known | dict.fromkeys(spec.unknown, "unknown")
 
 
 def start_of(run: Run) -> str:
-    """The start of a run's anchors; with `published` before it where others constructed them."""
+    """How a run's anchors begin, such as `weight`; with `published` in front if others constructed them."""
     spec = run.spec
     if spec.published is None:
         return start_name(spec.construction)
@@ -149,33 +152,35 @@ def start_name(settings: ConstructSettings) -> str:
 
 
 def finding(records: Sequence[UnitRecord], pinned: str, chance: float | None) -> str | None:
-    """In a sentence: how the reference's space came to lie to real data, and which run comes closest. None without numbers.
+    """A sentence: similarity of the reference with real data, first and last, and the run with the highest. None without data.
 
     `chance` is k/d.
     """
-    own = next(record for record in records if record.run == pinned)
-    course = own.measures.get(SIMILARITY.key)
-    if course is None or own.last(SIMILARITY.key) is None:
+    reference = next(record for record in records if record.run == pinned)
+    course = reference.measures.get(SIMILARITY.key)
+    if course is None or reference.last(SIMILARITY.key) is None:
         return None
     first, last = float(course.values[0]), float(course.values[-1])
     verb = "stays at" if abs(last - first) < 0.005 else "rises to" if last > first else "falls to"
-    told = f"From {pinned}, similarity with real data begins at {first:.3f} and {verb} **{last:.3f}**"
-    if len(course.values) == 1:  # published anchors are seen once
-        told = f"Of {pinned}, similarity with real data is **{last:.3f}**"
-    told += f" (chance {chance:.2f})" if chance is not None else ""
-    others = {one.run: value for one in records if (value := one.last(SIMILARITY.key)) is not None}
-    best = max(others, key=others.get)
-    if len(others) > 1:
-        told += f"; the highest of the {len(others)} runs is {best} with **{others[best]:.3f}**"
-    return f"{told}."
+    text = f"From {pinned}, similarity with real data begins at {first:.3f} and {verb} **{last:.3f}**"
+    if len(course.values) == 1:  # published anchors are measured once
+        text = f"Of {pinned}, similarity with real data is **{last:.3f}**"
+    text += f" (chance {chance:.2f})" if chance is not None else ""
+    values = {record.run: value for record in records if (value := record.last(SIMILARITY.key)) is not None}
+    best = max(values, key=lambda run: values[run])
+    if len(values) > 1:
+        text += f"; the highest of the {len(values)} runs is {best} with **{values[best]:.3f}**"
+    return f"{text}."
 
 
 def lacking(records: Sequence[UnitRecord]) -> str | None:
-    """One sentence on what an older run, or one without data, has not recorded; None if nothing is missing."""
-    old = [one.run for one in records if SIMILARITY_BY_SHARE.key not in one.snapshots or one.cosines is None]
-    if not old:
+    """A sentence that names the runs with missing measures; None if nothing is missing."""
+    incomplete = [
+        record.run for record in records if SIMILARITY_BY_SHARE.key not in record.snapshots or record.cosines is None
+    ]
+    if not incomplete:
         return None
-    who = "This run" if len(records) == 1 else ", ".join(old)
+    who = "This run" if len(records) == 1 else ", ".join(incomplete)
     return (
         f"{who} did not record every measure (an older version, a task without data, or no snapshot yet): "
         "what is there is shown; construct again for the rest."

@@ -1,6 +1,6 @@
-"""Numbers that others report for the zoo of a run, from assets/cited.yaml. Never measured here, and always said to be cited.
+"""Published scores for a zoo's models, read from assets/cited.yaml and checked. They are never measured here.
 
-Reads and checks that file; what is shown of it is decided elsewhere. Imports no streamlit.
+Callers decide what to show and always label it as cited. Imports no streamlit.
 """
 
 import difflib
@@ -21,7 +21,7 @@ class _Part(BaseModel):
 
 
 class CitedValue(_Part):
-    """One method's average over the source's tasks, 0..1. `init`: of the anchors, where the source tells two apart."""
+    """One method's average over the source's tasks, 0..1. `init`: how its anchors begin, if the source reports several."""
 
     method: str
     average: float = Field(ge=0, le=1)
@@ -30,7 +30,7 @@ class CitedValue(_Part):
 
 
 class Cited(_Part):
-    """One table of one source. `what`: which score of which model on which tasks; `checkpoints`: whose they are."""
+    """One table of one source. `what`: the score, model and tasks; `checkpoints`: who published them."""
 
     source: str
     link: str
@@ -39,17 +39,17 @@ class Cited(_Part):
     values: tuple[CitedValue, ...]
 
     def averages(self, init: str = "weight") -> dict[str, float]:
-        """Method → average; of two that differ by the anchors' initialisation the one with `init`."""
+        """Method → average; if the source reports several inits, the one for `init`."""
         return {value.method: value.average for value in self.values if value.init in (None, init)}
 
     def settings(self) -> dict[str, str]:
-        """Method → what the source says of its settings, where it says anything."""
+        """Method → its settings, as far as the source states them."""
         return {value.method: value.settings for value in self.values if value.settings}
 
 
 @cache
 def all_cited() -> dict[str, Cited]:
-    """Every key of assets/cited.yaml. UserError if that file is damaged."""
+    """Key → table, for all of assets/cited.yaml. UserError if the file is damaged."""
     try:
         content = yaml.safe_load(CITED.read_text(encoding="utf-8"))
         return {key: Cited.model_validate(value) for key, value in content.items()}
@@ -60,7 +60,7 @@ def all_cited() -> dict[str, Cited]:
 
 
 def cited(key: str) -> Cited:
-    """The table that a zoo names by `cited: KEY`. UserError if there is none."""
+    """The table that a zoo names by `cited: KEY`. UserError for an unknown key."""
     known = all_cited()
     if key not in known:
         near = difflib.get_close_matches(key, known, n=1)

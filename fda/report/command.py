@@ -1,4 +1,4 @@
-"""The command line that does what a page does: every setting of a run can be written on it."""
+"""The commands equivalent to a run: every setting of a run has an option."""
 
 import shlex
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ from fda.zoos.zoo import list_zoos
 
 
 def run_commands(spec: RunSpec, run_id: str = "RUN_ID") -> list[str]:
-    """The commands that repeat a spec. `run_id`: the construct run that compare builds on."""
+    """The commands that repeat a spec. `run_id`: the run of `construct`, which `compare` reads anchors from."""
     if spec.landscape is not None:
         return [_landscape(spec, spec.landscape)]
     if spec.published is not None:
@@ -39,19 +39,19 @@ def run_commands(spec: RunSpec, run_id: str = "RUN_ID") -> list[str]:
 
 
 def changes(settings: ConstructSettings, family: Family = "vision") -> dict[str, object]:
-    """What is read of the settings and differs from the family's preset."""
+    """The settings that are read and differ from the family's preset."""
     preset = presets(family)[settings.preset].model_dump()
-    own = settings.model_dump()
-    return {name: value for name, value in own.items() if value != preset[name] and is_read(name, own)}
+    values = settings.model_dump()
+    return {name: value for name, value in values.items() if value != preset[name] and is_read(name, values)}
 
 
 def _landscape(spec: RunSpec, settings: LandscapeSettings) -> str:
-    """Zoo, tasks, blocks, seed and adaptation are the source's."""
-    usual = LandscapeSettings(source=settings.source).model_dump()
+    """Zoo, tasks, blocks, seed and adaptation come from the source run, so no option names them."""
+    defaults = LandscapeSettings(source=settings.source).model_dump()
     options = [
         part
         for name, value in settings.model_dump().items()
-        if value != usual[name]
+        if value != defaults[name]
         for part in (f"--{name}", str(value))
     ]
     device = ["--device", spec.device] if spec.device != "auto" else []
@@ -59,10 +59,10 @@ def _landscape(spec: RunSpec, settings: LandscapeSettings) -> str:
 
 
 def _import(spec: RunSpec, folder: str) -> str:
-    """Numbers of anchors and tokens are the files'; what else is known is said, though the folder's name may tell it too."""
+    """The files determine the numbers of anchors and tokens; options state the rest, even if the folder's name does too."""
     names = ("init", "sigma", "steps") if spec.construction.init == "gauss" else ("init", "steps")
-    told = [part for name in names if name not in spec.unknown for part in _option(spec, name)]
-    return _line("import", folder, *_shared(spec, with_tasks=spec.tasks != spec.zoo.task_names), *told)
+    options = [part for name in names if name not in spec.unknown for part in _option(spec, name)]
+    return _line("import", folder, *_shared(spec, with_tasks=spec.tasks != spec.zoo.task_names), *options)
 
 
 def _option(spec: RunSpec, name: str) -> tuple[str, str]:
@@ -71,10 +71,10 @@ def _option(spec: RunSpec, name: str) -> tuple[str, str]:
 
 def _settings(spec: RunSpec) -> list[str]:
     values = changed_hyperparameters(spec)
-    own = {f"{method}.{name}": value for method, given in values.items() for name, value in given.items()}
+    hyperparameters = {f"{method}.{name}": value for method, given in values.items() for name, value in given.items()}
     read = adaptation_read_by(spec.methods)
     adapted = {name: value for name, value in changed_adaptation(spec).items() if name in read}
-    return [*_assigned("--set", own), *_assigned("--adapt", adapted)]
+    return [*_assigned("--set", hyperparameters), *_assigned("--adapt", adapted)]
 
 
 def _assigned(option: str, values: Mapping[str, Any]) -> list[str]:

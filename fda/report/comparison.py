@@ -1,7 +1,7 @@
-"""What the Compare page knows of a run: its methods, their scores with intervals, what they read and cost.
+"""The results of a comparing run: its methods, their scores with intervals, what they read and what they cost.
 
-Reads the store and the predictions in the run's folder. Tables are in `comparison_tables.py`, pictures in `fda.figures`.
-Imports no streamlit.
+Reads the store and the predictions in the run's folder. `comparison_tables.py` tabulates them, `comparison_figures.py` draws
+them. Imports no streamlit.
 """
 
 import math
@@ -18,7 +18,7 @@ from fda.analysis.intervals import resampled_scores
 from fda.analysis.scores import Scores
 from fda.errors import UserError
 from fda.figures.cost import Cost
-from fda.figures.kinds import LOOKS, Kind
+from fda.figures.kinds import STYLES, Kind
 from fda.figures.radar import MOST_METHODS
 from fda.figures.sweep import Sweep
 from fda.merging.registry import METHODS
@@ -28,7 +28,7 @@ from fda.store.records import MethodResult, Run
 from fda.store.store import Score, Store
 from fda.tasks.metrics import METRICS
 
-ALWAYS = ("pretrained", "individual")  # between them everything else lies: no filter removes them
+ALWAYS = ("pretrained", "individual")  # the lower and upper reference: no filter removes them
 BASELINES = ("ta", "average", "pretrained")
 NOT_SETTINGS = (
     "selection",
@@ -38,15 +38,16 @@ NOT_SETTINGS = (
     "perplexity",
     "labels",
     "samples",
-)  # these have places of their own
-MARK = "†"  # follows the name of a method that reads real inputs, wherever no heading says so
+)  # shown elsewhere
+MARK = "†"  # marks a method that reads real inputs where no heading says so
 
 
 @dataclass(frozen=True)
 class Results:
-    """`scores`: of the methods that finished, by what they read and then in the registry's order.
+    """`scores`: of the finished methods, sorted by what they read and then in the registry's order.
 
-    `failed`: method → sentence. `metric`: what the scores are, in words. `count`: samples of `split` that were scored.
+    `failed`: method → reason. `missing`: methods that have not begun. `metric`: name of the scores. `count`: scored samples
+    of `split`.
     """
 
     scores: Scores
@@ -65,35 +66,36 @@ class Results:
 
     @cached_property
     def normalised(self) -> Scores | None:
-        """The scores divided by the individual models', task by task; None until those are there."""
+        """The scores divided by the individual models', task by task; None until those are scored."""
         return self.scores.normalised("individual") if "individual" in self.methods else None
 
     @property
     def known_intervals(self) -> bool:
-        """Whether it is known of any score how sure it is."""
+        """Whether any score has an interval."""
         return bool(np.isfinite(self.scores.draws).any())
 
     @cached_property
     def sweeps(self) -> dict[str, Sweep]:
         """The sweeps of the methods whose coefficient was chosen on the validation split."""
-        found = {method: own for method, own in self.settings.items() if "sweep" in own}
         return {
-            method: Sweep(**own["sweep"], chosen=own[own["sweep"]["hyperparameter"]]) for method, own in found.items()
+            method: Sweep(**settings["sweep"], chosen=settings[settings["sweep"]["hyperparameter"]])
+            for method, settings in self.settings.items()
+            if "sweep" in settings
         }
 
     @property
     def data_notes(self) -> list[str]:
-        """What is to be known of labels and samples behind the scores, a sentence each: they are the same for all methods."""
+        """Notes on the labels and samples behind the scores, one sentence each; all methods share them."""
         notes = (
             f"{task}: {note}"
             for key in ("labels", "samples")
-            for own in self.settings.values()
-            for task, note in own.get(key, {}).items()
+            for settings in self.settings.values()
+            for task, note in settings.get(key, {}).items()
         )
         return list(dict.fromkeys(notes))
 
     def chosen(self, methods: Sequence[str], kinds: Sequence[Kind]) -> list[str]:
-        """The methods that a filter leaves: those named (none: all) of the kinds named (none: all), and the references."""
+        """The references, and the methods that match a filter; empty `methods` or `kinds` match all."""
         return [
             method
             for method in self.methods
@@ -103,17 +105,17 @@ class Results:
 
 
 def results(store: Store, run: Run) -> Results:
-    """What the run has so far. UserError if it is gone."""
-    found, all_scores = store.results(run.run_id)
+    """The results so far. UserError if the run is deleted."""
+    rows, all_scores = store.results(run.run_id)
     tasks = run.spec.tasks
     values: dict[str, dict[str, float]] = {}
     for score in all_scores:
         values.setdefault(score.method, {})[score.task] = score.value
     done = {
-        one.method: one for one in found if one.state == "done" and all(t in values.get(one.method, {}) for t in tasks)
+        row.method: row for row in rows if row.state == "done" and all(t in values.get(row.method, {}) for t in tasks)
     }
-    kinds = {method: kind_of(method, one.settings) for method, one in done.items()}
-    methods = sorted(done, key=lambda method: (list(LOOKS).index(kinds[method]), _place(method)))
+    kinds = {method: kind_of(method, row.settings) for method, row in done.items()}
+    methods = sorted(done, key=lambda method: (list(STYLES).index(kinds[method]), _rank(method)))
     metrics = {score.metric for score in all_scores}
     scores = Scores(
         tuple(methods),
@@ -121,14 +123,14 @@ def results(store: Store, run: Run) -> Results:
         np.array([[values[method][task] for task in tasks] for method in methods]).reshape(len(methods), len(tasks)),
         _draws(store.run_dir(run.run_id), tuple(methods), tasks),
     )
-    there = {one.method for one in found}
+    begun = {row.method for row in rows}
     return Results(
         scores=scores,
         settings={method: done[method].settings for method in methods},
         kinds={method: kinds[method] for method in methods},
         costs={method: _cost(done[method]) for method in methods},
-        failed={one.method: one.message or "it gave no reason" for one in found if one.state == "failed"},
-        missing=[name for name in run.spec.methods if name not in there],
+        failed={row.method: row.message or "it gave no reason" for row in rows if row.state == "failed"},
+        missing=[name for name in run.spec.methods if name not in begun],
         split=", ".join(sorted({score.split for score in all_scores})),
         count=_count(all_scores, methods),
         metric=_metric_title(metrics),
@@ -136,7 +138,7 @@ def results(store: Store, run: Run) -> Results:
 
 
 def kind_of(method: str, settings: Mapping[str, Any] | None = None) -> Kind:
-    """What a method reads. Of one that the registry has no more, by what its row says."""
+    """What a method reads. For a method that has left the registry, the settings of its row decide."""
     if method in ALWAYS:
         return "reference"
     if method in METHODS:
@@ -147,7 +149,7 @@ def kind_of(method: str, settings: Mapping[str, Any] | None = None) -> Kind:
 
 
 def needs_text(method: str, settings: Mapping[str, Any]) -> str:
-    """`nothing`, `anchors`, `real inputs (train)`."""
+    """What a method reads, in words: `nothing`, `anchors` or `real inputs (train)`."""
     kind = kind_of(method, settings)
     if kind != "inputs":
         return "anchors" if kind == "anchors" else "nothing"
@@ -161,7 +163,7 @@ def titles(methods: Sequence[str]) -> dict[str, str]:
 
 
 def marked_titles(kinds: Mapping[str, Kind]) -> dict[str, str]:
-    """Titles, with a mark on those that read real inputs."""
+    """Method → title, with `MARK` after methods that read real inputs."""
     return {
         name: title + (f" {MARK}" if kinds[name] == "inputs" else "") for name, title in titles(list(kinds)).items()
     }
@@ -172,41 +174,41 @@ def default_baseline(methods: Sequence[str]) -> str | None:
 
 
 def settings_text(settings: Mapping[str, Any]) -> str:
-    """`scale 0.3, steps 300`; what has a column or a figure of its own is left out."""
+    """Settings as `scale 0.3, steps 300`, without those that have a column or figure."""
     shown = {name: value for name, value in settings.items() if name not in NOT_SETTINGS}
     return ", ".join(f"{n} {v:g}" if isinstance(v, float) else f"{n} {v}" for n, v in shown.items()) or "none"
 
 
 def for_radar(scores: Scores, baseline: str, *, picked: bool) -> list[str]:
-    """What a radar shows: all, if they are few or picked by hand; else the references, the baseline and the best."""
+    """The methods of the radar: all if they are few or `picked` by hand; else the references, the baseline and the best."""
     if picked or len(scores.methods) <= MOST_METHODS:
         return list(scores.methods)
     kept = [method for method in scores.methods if method in (*ALWAYS, baseline)]
-    others = sorted((method for method in scores.methods if method not in kept), key=scores.of, reverse=True)
-    kept += others[: MOST_METHODS - len(kept)]
+    best_first = sorted((method for method in scores.methods if method not in kept), key=scores.of, reverse=True)
+    kept += best_first[: MOST_METHODS - len(kept)]
     return [method for method in scores.methods if method in kept]
 
 
 def cited_for(store: Store, run: Run) -> tuple[Cited, dict[str, float]] | None:
-    """What others report for the run's zoo, and their averages by method; None if the zoo names nothing.
+    """The published table for the run's zoo, and its averages by method; None if the zoo names none.
 
-    Of two numbers that differ by the anchors' initialisation, the one that is the run's; None too if nobody knows how
-    published anchors began. UserError for an unknown key.
+    If the table has several inits, the run's decides; None too if the init of published anchors is unknown. UserError for
+    an unknown key.
     """
     if run.spec.zoo.cited is None:
         return None
     source = cited(run.spec.zoo.cited)
-    made = run.spec
-    if made.construction is None and made.anchors_run is not None:
-        with suppress(UserError):  # deleted meanwhile
-            made = store.run(made.anchors_run).spec
-    if "init" in made.unknown:
+    spec = run.spec
+    if spec.construction is None and spec.anchors_run is not None:
+        with suppress(UserError):  # the run that constructed the anchors is deleted
+            spec = store.run(spec.anchors_run).spec
+    if "init" in spec.unknown:
         return None
-    return source, source.averages(made.construction.init if made.construction else "weight")
+    return source, source.averages(spec.construction.init if spec.construction else "weight")
 
 
-def _place(method: str) -> int:
-    """In the registry's order; what the registry has no more comes last."""
+def _rank(method: str) -> int:
+    """Index in the registry's order; methods that have left the registry come last."""
     order = list(METHODS)
     return order.index(method) if method in order else len(order)
 
@@ -216,7 +218,7 @@ def _cost(result: MethodResult) -> Cost:
 
 
 def _metric_title(metrics: set[str]) -> str:
-    """What the scores are, in words: the one metric of all tasks, else `score`."""
+    """The name of the scores: the metric that all tasks share, else `score`."""
     if len(metrics) > 1:
         return "score"
     name = next(iter(metrics), "accuracy")
@@ -227,36 +229,33 @@ def _count(scores: Sequence[Score], methods: Sequence[str]) -> int:
     return sum(score.count for score in scores if methods and score.method == methods[0])
 
 
-def _no_draws(methods: Sequence[str], tasks: Sequence[str]) -> np.ndarray:
-    return np.full((len(methods), len(tasks), 1), math.nan)
-
-
 def _draws(folder: Path, methods: tuple[str, ...], tasks: tuple[str, ...]) -> np.ndarray:
-    """(methods, tasks, resamples); NaN for methods whose predictions are not there (older runs kept none)."""
+    """(methods, tasks, resamples); NaN for methods without predictions, which older runs did not keep."""
     stamps = {method: _stamp(predictions_file(folder, method)) for method in methods}
     kept = tuple(method for method in methods if stamps[method])
-    found = _resampled(folder, kept, tasks, tuple(stamps[method] for method in kept)) if kept else None
-    if found is None:
-        return _no_draws(methods, tasks)
-    draws = np.full((len(methods), *found.shape[1:]), math.nan)
-    draws[[methods.index(method) for method in kept]] = found
+    resampled = _resampled(folder, kept, tasks, tuple(stamps[method] for method in kept)) if kept else None
+    if resampled is None:
+        return np.full((len(methods), len(tasks), 1), math.nan)
+    draws = np.full((len(methods), *resampled.shape[1:]), math.nan)
+    draws[[methods.index(method) for method in kept]] = resampled
     return draws
 
 
 def _stamp(path: Path) -> int:
-    """When the file was written, 0 if it is not there: a run that goes on writes others, and this one never again."""
+    """Modification time of a file, 0 if it is missing; a part of the cache key."""
     try:
         return path.stat().st_mtime_ns
     except OSError:
         return 0
 
 
-@lru_cache(maxsize=4)  # a live page asks every other second
+@lru_cache(maxsize=4)  # a live page calls it every two seconds
 def _resampled(
     folder: Path, methods: tuple[str, ...], tasks: tuple[str, ...], stamps: tuple[int, ...]
 ) -> np.ndarray | None:
-    """None unless all methods answered the same samples of every task."""
+    """(methods, tasks, resamples); None unless all methods answered the same samples of every task."""
     sums = [score_sums(folder, methods, task) for task in tasks]
-    if any(own is None for own in sums):
+    known = [part for part in sums if part is not None]
+    if len(known) < len(sums):
         return None
-    return resampled_scores([(own, None if own.dtype == bool else METRICS[name].score) for name, own in sums])
+    return resampled_scores([(values, None if values.dtype == bool else METRICS[name].score) for name, values in known])

@@ -1,6 +1,6 @@
-"""The figures of a comparison as the reader asked for them, each with the sentence that stands beneath it.
+"""The figures of a comparison for the reader's choices, each with its caption.
 
-One list for the page, the exports and the report. Imports no streamlit.
+The page, its exports and the run report all use this list. Imports no streamlit.
 """
 
 from collections.abc import Callable, Mapping
@@ -11,10 +11,10 @@ import plotly.graph_objects as go
 from fda.analysis.intervals import LEVEL
 from fda.analysis.scores import AVERAGE, Scores
 from fda.figures.cost import CostAxis, cost_figure
-from fda.figures.look import Theme
 from fda.figures.methods import difference_map, floor, method_bars, score_map
 from fda.figures.radar import LEAST_TASKS, radar
 from fda.figures.sweep import sweep_curves
+from fda.figures.theme import Theme
 from fda.report.cited import Cited
 from fda.report.comparison import MARK, Results, for_radar, marked_titles, titles
 
@@ -22,8 +22,8 @@ PERCENT = f"{100 * LEVEL:g} %"
 
 
 @dataclass(frozen=True)
-class View:
-    """What the reader chose. `methods`: the rows shown; `picked`: whether they were picked by hand."""
+class ComparisonView:
+    """The reader's choices. `methods`: the rows shown; `picked`: whether the reader picked them by hand."""
 
     methods: tuple[str, ...]
     picked: bool
@@ -35,55 +35,55 @@ class View:
 
 @dataclass(frozen=True)
 class Drawing:
-    """`make` is None where there is nothing to draw; `sentence` then says why."""
+    """A figure's function, caption and alternative text. `make` is None if there is nothing to draw; `sentence` says why."""
 
     make: Callable[[], go.Figure] | None
     sentence: str
     alt: str
 
 
-def names_of(found: Results, view: View) -> list[str]:
-    """The names of the drawings, in the order of the tabs."""
-    swept = set(found.sweeps) & set(view.methods)
+def names_of(results: Results, view: ComparisonView) -> list[str]:
+    """The names of the figures, in the order of the tabs."""
+    swept = set(results.sweeps) & set(view.methods)
     return ["Bars", "Differences", "Radar", "By task", "Cost", *(["Sweep"] if swept else [])]
 
 
 def drawings(
-    found: Results,
-    view: View,
+    results: Results,
+    view: ComparisonView,
     theme: Theme,
     *,
     cited: tuple[Cited, Mapping[str, float]] | None = None,
     uirevision: str | None = None,
 ) -> dict[str, Drawing]:
-    """Name → drawing, in the order of `names_of`."""
-    normalised = view.normalised and found.normalised is not None
-    whole = found.normalised if normalised else found.scores
-    of = f"normalised {found.metric}" if normalised else found.metric
+    """Name → figure, in the order of `names_of`. `cited`: the published table and its averages by method."""
+    normalised = view.normalised and results.normalised is not None
+    whole = results.normalised if normalised else results.scores
+    of = f"normalised {results.metric}" if normalised else results.metric
     scores = whole.only(view.methods)
-    plain, marked = titles(found.methods), marked_titles(found.kinds)
+    plain, marked = titles(results.methods), marked_titles(results.kinds)
     same = {"of": of, "uirevision": uirevision}
-    headed = same | {"titles": plain, "kinds": found.kinds}
+    headed = same | {"titles": plain, "kinds": results.kinds}
     averages = dict(cited[1]) if cited and not normalised else {}
     base = plain[view.baseline]
-    found_drawings = {
+    drawn = {
         "Bars": Drawing(
             lambda: method_bars(
                 scores, theme, score=view.score, baseline=view.baseline, cited=averages, **headed
             ),
-            _bars_sentence(found, scores, view, cited, normalised=normalised),
+            _bars_sentence(results, scores, view, cited, normalised=normalised),
             f"{of.capitalize()} of each method, with intervals",
         ),
         "Differences": Drawing(
             lambda: difference_map(
                 whole.only(list(dict.fromkeys((*view.methods, view.baseline)))), theme, baseline=view.baseline, **headed
             ),
-            f"Percentage points above (blue) or below (orange) {base}. {_sure(found)}",
+            f"Percentage points above (blue) or below (orange) {base}. {_sure(results)}",
             f"Differences in {of} to {base}",
         ) if set(view.methods) - {view.baseline} else Drawing(
             None, f"Only {base}, the baseline, is shown: choose another method.", ""
         ),
-        "Radar": _radar(found, scores, view, theme, marked, same),
+        "Radar": _radar(results, scores, view, theme, marked, same),
         "By task": Drawing(
             lambda: score_map(scores, theme, **headed),
             f"The last column is the average over the tasks{_normalised_sentence(normalised)}.",
@@ -91,34 +91,36 @@ def drawings(
         ),
         "Cost": Drawing(
             lambda: cost_figure(
-                scores, found.costs, theme, axis=view.cost, score=view.score, titles=marked, kinds=found.kinds, **same
+                scores, results.costs, theme, axis=view.cost, score=view.score, titles=marked, kinds=results.kinds, **same
             ),
-            _cost_sentence(found, view),
+            _cost_sentence(results, view),
             f"{of.capitalize()} of each method against its {view.cost}",
         ),
     }  # fmt: skip
-    sweeps = {method: sweep for method, sweep in found.sweeps.items() if method in view.methods}
+    sweeps = {method: sweep for method, sweep in results.sweeps.items() if method in view.methods}
     if sweeps:
         bare = {method: title.removesuffix(", swept") for method, title in plain.items()}
-        found_drawings["Sweep"] = Drawing(
+        drawn["Sweep"] = Drawing(
             lambda: sweep_curves(
                 sweeps, theme, titles=bare, score=view.score, uirevision=uirevision
             ),
-            f"λ was chosen by the average on the validation split (★); these methods' rows in the table and their other "
-            f"figures are scores on the {found.split} split, which had no part in the choice.",
+            f"λ was chosen by the average on the validation split (★). The table and the other figures show scores on the "
+            f"{results.split} split, which had no part in the choice.",
             "Validation accuracy of swept methods against their coefficient",
         )  # fmt: skip
-    return found_drawings
+    return drawn
 
 
 def cited_sentence(source: Cited) -> str:
     return (
-        f"Cited, not measured here: {source.what}, as reported by {source.source} ({source.link}). Checkpoints there: "
+        f"Cited, not measured here: {source.what}, as reported by {source.source} ({source.link}). Its checkpoints: "
         f"{source.checkpoints}."
     )
 
 
-def _radar(found: Results, scores: Scores, view: View, theme: Theme, marked: dict[str, str], same: dict) -> Drawing:
+def _radar(
+    results: Results, scores: Scores, view: ComparisonView, theme: Theme, marked: dict[str, str], same: dict
+) -> Drawing:
     if len(scores.tasks) < LEAST_TASKS:
         return Drawing(None, f"A radar needs at least {LEAST_TASKS} tasks: the bars show these.", "")
     chosen = for_radar(scores, view.baseline, picked=view.picked)
@@ -126,20 +128,25 @@ def _radar(found: Results, scores: Scores, view: View, theme: Theme, marked: dic
     left_out = len(view.methods) - len(chosen)
     words = f"The centre is {floor(some):.0f} %, not 0."
     if left_out:
-        words += " Drawn: the references, the baseline and the best by average; choose methods to draw others."
+        words += " It shows the references, the baseline and the best by average; choose methods to see others."
     return Drawing(
-        lambda: radar(some, theme, titles=marked, **same), words + _mark(found, chosen), "Methods as lines over the tasks"
+        lambda: radar(some, theme, titles=marked, **same), words + _mark(results, chosen), "Methods as lines over the tasks"
     )  # fmt: skip
 
 
 def _bars_sentence(
-    found: Results, scores: Scores, view: View, cited: tuple[Cited, Mapping[str, float]] | None, *, normalised: bool
+    results: Results,
+    scores: Scores,
+    view: ComparisonView,
+    cited: tuple[Cited, Mapping[str, float]] | None,
+    *,
+    normalised: bool,
 ) -> str:
-    parts = [_whiskers(found), "Best first within each group."]
+    parts = [_whiskers(results), "Best first within each group."]
     if view.baseline in view.methods:
         parts.append(f"The dotted line is {titles([view.baseline])[view.baseline]}.")
     if normalised:
-        parts.append("Normalised: divided by the individual model's on each task, then averaged.")
+        parts.append("Normalised: divided by the individual model's score on each task, then averaged.")
     if cited and view.score == AVERAGE and set(cited[1]) & set(scores.methods):
         hollow = "Hollow diamonds are cited"
         parts.append(
@@ -148,39 +155,39 @@ def _bars_sentence(
     return " ".join(parts)
 
 
-def _whiskers(found: Results) -> str:
-    if not found.known_intervals:
-        return "No intervals: this run kept no predictions to draw them from (it is of an older version)."
-    return f"Whiskers: {PERCENT} bootstrap intervals over {found.count:,} {found.split} samples."
+def _whiskers(results: Results) -> str:
+    if not results.known_intervals:
+        return "No intervals: this run is of an older version, which kept no predictions to resample."
+    return f"Whiskers: {PERCENT} bootstrap intervals over {results.count:,} {results.split} samples."
 
 
-def _sure(found: Results) -> str:
-    if not found.known_intervals:
-        return _whiskers(found)
+def _sure(results: Results) -> str:
+    if not results.known_intervals:
+        return _whiskers(results)
     return (
-        f"Bold with *: the {PERCENT} interval of the difference, both methods on the same resampled samples, leaves out 0. "
-        "Each cell is judged alone: of twenty that are truly 0, one is marked by chance."
+        f"Bold with *: the {PERCENT} interval of the difference, both methods on the same resampled samples, excludes 0. "
+        "Each cell is tested alone: of twenty true zeros, chance marks one."
     )
 
 
-def _cost_sentence(found: Results, view: View) -> str:
+def _cost_sentence(results: Results, view: ComparisonView) -> str:
     if view.cost == "seconds":
         words = (
-            "Seconds to merge, including the sweep where λ was swept and the construction of anchors where a method needs "
-            "them (summed over units, as if one after the other)."
+            "Seconds to merge, including the sweep of λ and the construction of anchors for methods that use them (summed over "
+            "units, as if one after the other)."
         )
     else:
         words = (
-            "Peak memory while merging: on a CPU that of the whole process with all its libraries, on a GPU that allocated "
-            "on the device; constructing anchors is not in it."
+            "Peak memory while merging, without construction of anchors: on a CPU of the whole process with its libraries, on "
+            "a GPU what is allocated on the device."
         )
-    words += " The dotted line joins the methods that, without real inputs, none beats at lower cost."
-    return words + " Where labels would overlap, the hover names the point." + _mark(found, view.methods)
+    words += " The dotted line joins the methods without real inputs that no other such method beats at lower cost."
+    return words + " Hover to name a point without a label." + _mark(results, view.methods)
 
 
 def _normalised_sentence(normalised: bool) -> str:
-    return "; each score is divided by the individual model's on that task" if normalised else ""
+    return "; each score is divided by the individual model's score on that task" if normalised else ""
 
 
-def _mark(found: Results, methods: tuple[str, ...] | list[str]) -> str:
-    return f" {MARK} reads real inputs." if any(found.kinds[method] == "inputs" for method in methods) else ""
+def _mark(results: Results, methods: tuple[str, ...] | list[str]) -> str:
+    return f" {MARK} reads real inputs." if any(results.kinds[method] == "inputs" for method in methods) else ""

@@ -1,4 +1,4 @@
-"""The numbers of a comparison as tables: to read (percent, words), and raw (0..1, one number a cell) as CSV."""
+"""A comparison as tables: one to read (percent, words), one raw (0..1, one number per cell) for CSV."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -10,19 +10,19 @@ from fda.report.comparison import Results, needs_text, settings_text, titles
 CITED = "cited %"
 
 
-def reading_table(found: Results, methods: Sequence[str], cited: Mapping[str, float] | None = None) -> pd.DataFrame:
-    """One row a method, scores in percent. The column of cited averages is there only if any are given."""
+def reading_table(results: Results, methods: Sequence[str], cited: Mapping[str, float] | None = None) -> pd.DataFrame:
+    """One row per method, scores in percent; a column of cited averages if `cited` has any."""
     names = titles(methods)
     rows = []
     for method in methods:
-        settings, cost = found.settings[method], found.costs[method]
+        settings, cost = results.settings[method], results.costs[method]
         row = {
             "method": names[method],
-            "average %": 100 * found.scores.of(method),
-            "95 % interval": _interval(*found.scores.interval_of(method)),
-            "normalised %": 100 * found.normalised.of(method) if found.normalised else math.nan,
+            "average %": 100 * results.scores.of(method),
+            "95 % interval": _interval(*results.scores.interval_of(method)),
+            "normalised %": 100 * results.normalised.of(method) if results.normalised else math.nan,
             **({CITED: 100 * cited.get(method, math.nan)} if cited else {}),
-            **{f"{task} %": 100 * found.scores.of(method, task) for task in found.scores.tasks},
+            **{f"{task} %": 100 * results.scores.of(method, task) for task in results.scores.tasks},
             "reads": needs_text(method, settings),
             "settings": settings_text(settings),
             "chosen": settings.get("selection", "fixed"),
@@ -34,21 +34,21 @@ def reading_table(found: Results, methods: Sequence[str], cited: Mapping[str, fl
     return pd.DataFrame(rows).astype({"seconds": float, "anchors s": float, "peak MiB": float})
 
 
-def raw_table(found: Results, methods: Sequence[str], cited: Mapping[str, float] | None = None) -> pd.DataFrame:
-    """One row a method by its name, scores in 0..1 as the command line writes them, with every interval's ends."""
+def raw_table(results: Results, methods: Sequence[str], cited: Mapping[str, float] | None = None) -> pd.DataFrame:
+    """One row per method, scores in 0..1 as in `compare --json`, with both ends of every interval."""
     rows = []
     for method in methods:
-        settings, cost = found.settings[method], found.costs[method]
-        low, high = found.scores.interval_of(method)
-        row = {"method": method, "average": found.scores.of(method), "average_low": low, "average_high": high}
-        if found.normalised is not None:
-            low, high = found.normalised.interval_of(method)
-            row |= {"normalized": found.normalised.of(method), "normalized_low": low, "normalized_high": high}
+        settings, cost = results.settings[method], results.costs[method]
+        low, high = results.scores.interval_of(method)
+        row = {"method": method, "average": results.scores.of(method), "average_low": low, "average_high": high}
+        if results.normalised is not None:
+            low, high = results.normalised.interval_of(method)
+            row |= {"normalized": results.normalised.of(method), "normalized_low": low, "normalized_high": high}
         if cited:
             row["cited_average"] = cited.get(method, math.nan)
-        for task in found.scores.tasks:
-            low, high = found.scores.interval_of(method, task)
-            row |= {task: found.scores.of(method, task), f"{task}_low": low, f"{task}_high": high}
+        for task in results.scores.tasks:
+            low, high = results.scores.interval_of(method, task)
+            row |= {task: results.scores.of(method, task), f"{task}_low": low, f"{task}_high": high}
         row |= {
             "reads": needs_text(method, settings),
             "settings": settings_text(settings),

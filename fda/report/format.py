@@ -1,4 +1,4 @@
-"""Numbers in words: durations, sizes, ages. Imports nothing."""
+"""Durations, sizes, counts and ages in words."""
 
 UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
 

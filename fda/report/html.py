@@ -1,6 +1,6 @@
-"""One HTML file that opens offline: facts, figures with plotly.js once, a table, notes, and data to save.
+"""One HTML file that opens offline: facts, figures with one copy of plotly.js, a table, notes, and data to save.
 
-Its skeleton and style are `report.html` and `report.css`. What is in it, `run_report.py` and the Compare page decide.
+`report.html` and `report.css` are its skeleton and style. `run_report.py` and the Compare page decide its contents.
 """
 
 import base64
@@ -12,7 +12,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from fda.escape import csv, html
-from fda.figures.look import CONFIG, FONT, PALETTES, Theme
+from fda.figures.theme import CONFIG, FONT, PALETTES, Theme
 from fda.report.markup import to_html
 
 FOLDER = Path(__file__).parent
@@ -29,12 +29,12 @@ def report(
     data: Mapping[str, pd.DataFrame] | None = None,
     code: Mapping[str, str] | None = None,
 ) -> str:
-    """`facts`: what was run, name → words. `figures`: name → (figure, a sentence beneath it). `notes` stand under the table.
+    """The file's text. `facts`: name → words. `figures`: name → (figure, caption). `notes` stand under the table.
 
-    `data`: file name → table, kept in the file as CSV with a link to save it. `code`: heading → text shown as it is.
+    `data`: file name → table, embedded as CSV with a link to save it. `code`: heading → text shown verbatim.
     """
-    look = PALETTES[theme]
-    colours = {name: getattr(look, name) for name in ("page", "ink", "muted", "grid", "surface", "accent")}
+    palette = PALETTES[theme]
+    colours = {name: getattr(palette, name) for name in ("page", "ink", "muted", "grid", "surface", "accent")}
     links = "".join(f"<li>{_csv_link(name, rows)}</li>" for name, rows in (data or {}).items())
     return Template((FOLDER / "report.html").read_text(encoding="utf-8")).substitute(
         title=html(title),
@@ -58,7 +58,7 @@ def _csv_link(name: str, rows: pd.DataFrame) -> str:
 
 
 def standalone_html(figure: go.Figure) -> str:
-    """One figure and plotly.js in a file (about 5 MB): opens offline, asks nothing of the network."""
+    """One figure with plotly.js as an HTML file (about 5 MB) that needs no network."""
     page = figure.layout.paper_bgcolor or figure.layout.template.layout.paper_bgcolor
     text = figure.to_html(include_plotlyjs=True, full_html=True, config=CONFIG)
     return text.replace("<body>", f'<body style="background:{page};margin:1rem">', 1)

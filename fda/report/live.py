@@ -1,6 +1,6 @@
-"""What the Watch page draws each second: read from the store only when the run has changed, drawn in place.
+"""The figures, tables and log of the Watch page; reads the store, each second, only if the run has changed.
 
-Which figures there are is declared in `fda.measures`; their numbers are read in `watch_numbers.py`.
+`fda.measures` declares the figures, `watch_numbers.py` reads their numbers.
 """
 
 import pickle
@@ -15,20 +15,20 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from fda.figures.curves import Series
-from fda.figures.look import to_json
+from fda.figures.theme import to_json
 from fda.measures import FIGURES, SPECTRUM
-from fda.report.watch_numbers import RunNumbers, View
+from fda.report.watch_numbers import RunNumbers, WatchView
 from fda.store.records import UNCHANGED, Run, Unit, UnitKey
 from fda.store.store import Store
 
 LOG_BYTES = 12_000
 
-Drawing = tuple[bytes, Callable[[], go.Figure]]  # (digest of the numbers, what draws them)
+Drawing = tuple[bytes, Callable[[], go.Figure]]  # (digest of the numbers, function that draws them)
 
 
 @dataclass(frozen=True)
 class Picture:
-    """The figures of one moment as JSON, by name; those with nothing to show yet are missing.
+    """The figures of a run at one moment; those without data are missing.
 
     `drawn`: name → (digest of the numbers in the figure, the figure as JSON).
     """
@@ -43,14 +43,14 @@ class Picture:
         return {name: figure for name, (_, figure) in self.drawn.items()}
 
     def changed(self, past: "Picture") -> dict[str, str]:
-        """The figures that were others in `past`, or not there."""
+        """The figures that are new or differ from those of `past`."""
         return {name: figure for name, figure in self.figures.items() if past.figures.get(name) != figure}
 
 
-def picture(store: Store, run: Run, view: View, last: Picture | None) -> Picture:
+def picture(store: Store, run: Run, view: WatchView, last: Picture | None) -> Picture:
     """The run as it is now; `last` itself if neither the run nor the view has changed since.
 
-    A figure whose numbers are those of `last` is not drawn again: of nine, a second of construction changes three.
+    Reuses the figures of `last` whose numbers are unchanged: a second of construction changes three of nine.
     """
     moment = (run.run_id, store.version(run.run_id), view)
     if last is not None and last.moment == moment:
@@ -59,19 +59,23 @@ def picture(store: Store, run: Run, view: View, last: Picture | None) -> Picture
     units = store.units(run.run_id)
     unit = view.unit or at_work(units)
     drawn = {}
-    for name, (source, draw) in drawings(store, run, view, units, unit).items():
+    for name, (digest, draw) in drawings(store, run, view, units, unit).items():
         kept = known.get(name)
-        drawn[name] = kept if kept is not None and kept[0] == source else (source, to_json(draw()))
+        drawn[name] = kept if kept is not None and kept[0] == digest else (digest, to_json(draw()))
     return Picture(moment, units, unit, drawn)
 
 
-def figures(store: Store, run: Run, view: View, units: Sequence[Unit], unit: UnitKey | None) -> dict[str, go.Figure]:
-    """Every figure that has something to show: how far the run is, its curves, and the unit `unit` looked at closely."""
+def figures(
+    store: Store, run: Run, view: WatchView, units: Sequence[Unit], unit: UnitKey | None
+) -> dict[str, go.Figure]:
+    """Name → figure, for every figure with data: progress, curves, and the details of `unit`."""
     return {name: draw() for name, (_, draw) in drawings(store, run, view, units, unit).items()}
 
 
-def drawings(store: Store, run: Run, view: View, units: Sequence[Unit], unit: UnitKey | None) -> dict[str, Drawing]:
-    """`figures`, each undrawn and with a digest of the numbers in it, in the order of the page."""
+def drawings(
+    store: Store, run: Run, view: WatchView, units: Sequence[Unit], unit: UnitKey | None
+) -> dict[str, Drawing]:
+    """Name → (digest of the numbers, function that draws the figure), in the order of the page."""
     numbers = RunNumbers(store, run, view, units, unit)
     undrawn: dict[str, Drawing] = {}
     for name, (measure, figure) in FIGURES.items():
@@ -86,7 +90,7 @@ def _digest(*numbers: Any) -> bytes:
 
 
 def at_work(units: Sequence[Unit]) -> UnitKey | None:
-    """The construct unit at work; else the last that is finished."""
+    """The construct unit at work; else the last finished one with anchors."""
     construct = [unit for unit in units if unit.key.stage == "construct"]
     running = [unit.key for unit in construct if unit.state == "running" and unit.step > 0]
     done = [unit.key for unit in construct if unit.state == "done" and not unit.unchanged]
@@ -94,7 +98,7 @@ def at_work(units: Sequence[Unit]) -> UnitKey | None:
 
 
 def scalars_table(store: Store, run_id: str, name: str, value: str) -> pd.DataFrame:
-    """Every value of a series, unthinned: columns task, block, step and `value`."""
+    """Every value of the series `name`: columns task, block, step and `value`."""
     series: Series = store.scalars(run_id, name, points=None)
     parts = [
         pd.DataFrame({"task": key.name, "block": key.block, "step": steps, value: values})
@@ -104,7 +108,7 @@ def scalars_table(store: Store, run_id: str, name: str, value: str) -> pd.DataFr
 
 
 def spectrum_table(store: Store, run_id: str, unit: UnitKey | None) -> pd.DataFrame:
-    """The spectra of one unit: a row an index, a column a step."""
+    """The spectra of one unit: a row per index, a column per step."""
     spectra = store.snapshots(run_id, SPECTRUM.key, names=[unit.name], blocks=[unit.block]) if unit else {}
     if unit not in spectra:
         return pd.DataFrame(columns=["index"])
@@ -131,7 +135,7 @@ def units_table(units: Sequence[Unit]) -> pd.DataFrame:
 
 
 def log_tail(store: Store, run_id: str) -> str:
-    """The last lines of the worker's log; empty if there are none."""
+    """The last lines of the worker's log; empty without a log."""
     path = store.run_dir(run_id) / "log.txt"
     try:
         with path.open("rb") as log:

@@ -1,7 +1,6 @@
-"""A table as Markdown, LaTeX (booktabs) or HTML. Pure text; knows nothing of what the numbers mean.
+"""A table as Markdown, LaTeX (booktabs) or HTML, whatever its numbers mean.
 
-Numbers have one decimal (two digits below 1), gaps a dash. In LaTeX the best of each column named in `best` is bold;
-`never_best` are rows, by the first column, that do not compete.
+Numbers have one decimal (two significant digits below 1); gaps are dashes.
 """
 
 import math
@@ -15,7 +14,7 @@ GAP = "–"
 
 
 def to_markdown(table: pd.DataFrame) -> str:
-    """A pipe table: numbers to the right, words to the left, all markup in words escaped."""
+    """A pipe table: numbers aligned right, words left, markup in words escaped."""
     numeric = _numeric(table)
     rows = [[cell(value) for value in row] for row in table.itertuples(index=False)]
     rule = ["---:" if column in numeric else "---" for column in table.columns]
@@ -26,7 +25,10 @@ def to_markdown(table: pd.DataFrame) -> str:
 def to_latex(
     table: pd.DataFrame, *, best: Collection[str] = (), never_best: Collection[str] = (), caption: str = ""
 ) -> str:
-    """A table environment in the manner of booktabs, every special character escaped."""
+    """A booktabs table environment with every special character escaped.
+
+    The highest value of each column in `best` is bold; rows whose first cell is in `never_best` do not compete.
+    """
     numeric = _numeric(table)
     competes = ~table.iloc[:, 0].isin(list(never_best))
     style = table.style.hide(axis="index")
@@ -44,7 +46,7 @@ def to_latex(
 
 
 def to_html(table: pd.DataFrame) -> str:
-    """A <table>, every character escaped."""
+    """A <table> with every special character escaped."""
     numeric = _numeric(table)
 
     def row(tag: str, texts: list[str]) -> str:
@@ -72,9 +74,9 @@ def _numeric(table: pd.DataFrame) -> set[str]:
 
 
 def _bold_top(values: pd.Series, competes: pd.Series) -> list[str]:
-    """Styles of one column: bold for the highest number as it is printed, so that what looks equal is equally bold."""
+    """Styles of one column: bold for every cell that prints the same as the highest number."""
     top = cell(float(values[competes].max()))
     return [
-        "textbf:--rwrap;" if own and cell(value) == top != GAP else ""
-        for value, own in zip(values, competes, strict=True)
+        "textbf:--rwrap;" if eligible and cell(value) == top != GAP else ""
+        for value, eligible in zip(values, competes, strict=True)
     ]

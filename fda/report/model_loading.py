@@ -1,6 +1,6 @@
-"""The code on a model card that loads an exported model and asks it: one sample in, logits or features out.
+"""The code on a model card that loads an exported model and runs it: one sample in, logits or features out.
 
-Text only. It is for whoever has the library and not this package, so it says itself what a head file's tensors mean.
+The code needs the model's library but not this package, so it spells out how to apply a head file.
 """
 
 import json
@@ -10,16 +10,18 @@ from dataclasses import dataclass, replace
 
 @dataclass(frozen=True)
 class Loading:
-    """`place`: a folder, or a repository's id if `pushed`. `architecture`: the library's class; `images`: else it takes texts.
+    """How to load an exported model.
 
-    `causal`: its last token is the one that has seen the whole text. `text_tower`: whether a CLIP model has the base's; else it
-    is empty. `task`: whose own head is within, if any; `heads`: the tasks whose heads lie beside it as files.
+    `location`: a folder, or a repository id if `pushed`. `architecture`: the library's class. `images`: whether it takes
+    images, else texts. `causal`: whether the last token is the one that has seen the whole text. `text_tower`: whether a
+    CLIP model has the base's text tower, else an empty one. `task`: the task whose head the model includes, if any.
+    `heads`: the tasks whose heads lie beside the model as files.
     """
 
     kind: str
     architecture: str
     images: bool
-    place: str
+    location: str
     pushed: bool = False
     causal: bool = False
     text_tower: bool = True
@@ -27,16 +29,16 @@ class Loading:
     heads: Sequence[str] = ()
 
 
-def loading_code(own: Loading) -> str:
-    """Python that runs beside the folder, or anywhere if it was pushed; a sample is the reader's."""
-    if not own.architecture.isidentifier():  # out of a stranger's config
-        own = replace(own, architecture="AutoModel")
-    features = _open_clip(own) if own.kind == "open_clip" else _transformers(own)
-    return "\n".join([*features, *(_head(own) if own.heads and own.task is None else ())])
+def loading_code(loading: Loading) -> str:
+    """Python that runs beside the folder, or anywhere if the model was pushed; the reader supplies a sample."""
+    if not loading.architecture.isidentifier():  # the name comes from a stranger's config
+        loading = replace(loading, architecture="AutoModel")
+    features = _open_clip(loading) if loading.kind == "open_clip" else _transformers(loading)
+    return "\n".join([*features, *(_head(loading) if loading.heads and loading.task is None else ())])
 
 
-def _open_clip(own: Loading) -> list[str]:
-    source = f"{'hf-hub' if own.pushed else 'local-dir'}:{own.place}"
+def _open_clip(loading: Loading) -> list[str]:
+    source = f"{'hf-hub' if loading.pushed else 'local-dir'}:{loading.location}"
     return [
         "import open_clip",
         "import torch",
@@ -49,53 +51,53 @@ def _open_clip(own: Loading) -> list[str]:
     ]
 
 
-def _transformers(own: Loading) -> list[str]:
-    prepare = "AutoImageProcessor" if own.images else "AutoTokenizer"
-    sample = 'images=Image.open("image.png").convert("RGB")' if own.images else '"a text"'
-    lines = ["import torch", *(["from PIL import Image"] if own.images else [])]
+def _transformers(loading: Loading) -> list[str]:
+    prepare = "AutoImageProcessor" if loading.images else "AutoTokenizer"
+    sample = 'images=Image.open("image.png").convert("RGB")' if loading.images else '"a text"'
+    lines = ["import torch", *(["from PIL import Image"] if loading.images else [])]
     lines += [
-        f"from transformers import {', '.join(sorted((prepare, own.architecture)))}",
+        f"from transformers import {', '.join(sorted((prepare, loading.architecture)))}",
         "",
-        f"model = {own.architecture}.from_pretrained({_quoted(own.place)}).eval()",
-        f"prepare = {prepare}.from_pretrained({_quoted(own.place)})",
+        f"model = {loading.architecture}.from_pretrained({_quoted(loading.location)}).eval()",
+        f"prepare = {prepare}.from_pretrained({_quoted(loading.location)})",
         f'sample = prepare({sample}, return_tensors="pt")',
         "with torch.no_grad():",
     ]
-    if own.architecture == "CLIPModel":
+    if loading.architecture == "CLIPModel":
         return [
             *lines,
-            "    found = model.get_image_features(**sample)",
-            'features = getattr(found, "pooler_output", found)',
+            "    output = model.get_image_features(**sample)",
+            'features = getattr(output, "pooler_output", output)',
         ]
-    if own.architecture == "CLIPVisionModelWithProjection":
+    if loading.architecture == "CLIPVisionModelWithProjection":
         return [*lines, "    features = model(**sample).image_embeds"]
-    if own.heads and own.task is None:
+    if loading.heads and loading.task is None:
         return [
             *lines,
-            "    found = model.base_model(**sample)",
-            'features = getattr(found, "pooler_output", None)',
+            "    output = model.base_model(**sample)",
+            'features = getattr(output, "pooler_output", None)',
             "if features is None:",
-            f"    features = found.last_hidden_state[:, {-1 if own.causal else 0}]",
+            f"    features = output.last_hidden_state[:, {-1 if loading.causal else 0}]",
         ]
-    if own.architecture.endswith(("Classification", "ForCausalLM", "LMHeadModel")):
+    if loading.architecture.endswith(("Classification", "ForCausalLM", "LMHeadModel")):
         return [*lines, "    logits = model(**sample).logits"]
-    return [*lines, "    found = model(**sample)"]
+    return [*lines, "    output = model(**sample)"]
 
 
-def _head(own: Loading) -> list[str]:
-    """The contract of head files, for the first task."""
-    file = f"heads/{own.heads[0]}.safetensors"
-    if own.pushed:
-        get = ["from huggingface_hub import hf_hub_download", "from safetensors.torch import load_file"]
-        place = f"hf_hub_download({_quoted(own.place)}, {_quoted(file)})"
+def _head(loading: Loading) -> list[str]:
+    """Code that applies the head file of the first task."""
+    file = f"heads/{loading.heads[0]}.safetensors"
+    if loading.pushed:
+        imports = ["from huggingface_hub import hf_hub_download", "from safetensors.torch import load_file"]
+        path = f"hf_hub_download({_quoted(loading.location)}, {_quoted(file)})"
     else:
-        get, place = ["from safetensors.torch import load_file"], _quoted(f"{own.place}/{file}")
+        imports, path = ["from safetensors.torch import load_file"], _quoted(f"{loading.location}/{file}")
     return [
         "",
-        *get,
+        *imports,
         "from torch.nn.functional import linear, normalize",
         "",
-        f"head = load_file({place})",
+        f"head = load_file({path})",
         'if "logit_scale" in head:',
         '    logits = head["logit_scale"] * normalize(features, dim=-1) @ normalize(head["weight"], dim=-1).T',
         "else:",
@@ -104,5 +106,5 @@ def _head(own: Loading) -> list[str]:
 
 
 def _quoted(text: str) -> str:
-    """A text of Python's, whatever is in it."""
+    """A Python string literal of any text."""
     return json.dumps(text, ensure_ascii=False)

@@ -1,6 +1,6 @@
-"""A whole run as one HTML file: what was run, its scores, every figure, the numbers behind them, and how to repeat it.
+"""A whole run as one HTML file: its settings, its scores, every figure, the numbers behind them, and how to repeat it.
 
-For the pages' export menus and for `python -m fda report`. What one page shows at the moment is exported by the page.
+Serves the pages' export menus and `python -m fda report`.
 """
 
 import json
@@ -12,8 +12,8 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from fda.figures.look import Theme
 from fda.figures.ridge import spectra
+from fda.figures.theme import Theme
 from fda.measures import FIGURES, SPECTRUM
 from fda.merging.registry import METHODS
 from fda.report import landscape, live
@@ -21,32 +21,33 @@ from fda.report.anchors import known_settings
 from fda.report.cited import Cited
 from fda.report.command import run_commands
 from fda.report.comparison import BASELINES, Results, cited_for, results
-from fda.report.comparison_figures import View, cited_sentence, drawings
+from fda.report.comparison_figures import ComparisonView, cited_sentence, drawings
 from fda.report.comparison_tables import raw_table, reading_table
 from fda.report.html import report
 from fda.store.landscape_record import MEAN, read_numbers
 from fda.store.records import Run, UnitKey
 from fda.store.store import Store
 
-Figures = dict[str, tuple[go.Figure, str]]  # name → (figure, the sentence beneath it)
+Figures = dict[str, tuple[go.Figure, str]]  # name → (figure, caption)
 LIBRARIES = ("torch", "transformers", "open_clip_torch", "datasets", "numpy", "scipy")
 
 
 def run_report(store: Store, run: Run, theme: Theme = "light") -> str:
-    """The file's text, about 5 MB more than its data. UserError if the run is gone."""
-    found = results(store, run) if run.spec.methods else None
+    """The file's text: its data and about 5 MB of plotly.js. UserError if the run is deleted."""
+    comparison = results(store, run) if run.spec.methods else None
     figures: Figures = {}
     notes, table, data = [], None, {}
-    if found is not None and found.methods:
+    if comparison is not None and comparison.methods:
         cited = _cited(store, run)
-        figures |= _comparison(found, cited, theme)
-        table = reading_table(found, found.methods, cited[1] if cited else None)
-        data["results.csv"] = raw_table(found, found.methods, cited[1] if cited else None)
-        notes += found.data_notes
+        figures |= _comparison(comparison, cited, theme)
+        table = reading_table(comparison, comparison.methods, cited[1] if cited else None)
+        data["results.csv"] = raw_table(comparison, comparison.methods, cited[1] if cited else None)
+        notes += comparison.data_notes
         notes += [cited_sentence(cited[0])] if cited else []
-    if found is not None:
+    if comparison is not None:
         notes += [
-            f"{METHODS[name].title if name in METHODS else name} failed: {why}" for name, why in found.failed.items()
+            f"{METHODS[name].title if name in METHODS else name} failed: {why}"
+            for name, why in comparison.failed.items()
         ]
     if run.kind == "landscape":
         figures |= _landscape(store, run, theme, data)
@@ -55,7 +56,7 @@ def run_report(store: Store, run: Run, theme: Theme = "light") -> str:
     data |= _numbers(store, run)
     return report(
         f"{run.spec.zoo.name}: run {run.run_id}",
-        facts=facts(run, found),
+        facts=facts(run, comparison),
         table=table,
         figures=figures,
         notes=notes,
@@ -68,8 +69,8 @@ def run_report(store: Store, run: Run, theme: Theme = "light") -> str:
     )
 
 
-def facts(run: Run, found: Results | None = None) -> dict[str, str]:
-    """What was run, in words."""
+def facts(run: Run, comparison: Results | None = None) -> dict[str, str]:
+    """Name → words about what was run."""
     spec = run.spec
     known = {
         "Run": run.run_id,
@@ -80,8 +81,8 @@ def facts(run: Run, found: Results | None = None) -> dict[str, str]:
         "Seed": str(spec.seed),
         "Made with": ", ".join([f"Python {python_version()}", *(f"{name} {version(name)}" for name in LIBRARIES)]),
     }
-    if found is not None and found.methods:
-        known["Scores"] = f"{found.metric} on {found.count:,} {found.split} samples"
+    if comparison is not None and comparison.methods:
+        known["Scores"] = f"{comparison.metric} on {comparison.count:,} {comparison.split} samples"
     if spec.construction is not None:
         settings = known_settings(spec).items()
         known["Anchors"] = ", ".join(f"{name} {value}" for name, value in settings if value is not None)
@@ -93,55 +94,52 @@ def facts(run: Run, found: Results | None = None) -> dict[str, str]:
 
 
 def _cited(store: Store, run: Run) -> tuple[Cited, Mapping[str, float]] | None:
-    """What others report for these models, where this run has all their tasks."""
+    """The published scores, if this run has all tasks of its zoo."""
     return cited_for(store, run) if run.spec.tasks == run.spec.zoo.task_names else None
 
 
-def _comparison(found: Results, cited: tuple[Cited, Mapping[str, float]] | None, theme: Theme) -> Figures:
-    baseline = next((name for name in BASELINES if name in found.methods), found.methods[0])
-    view = View(found.methods, picked=False, baseline=baseline)
-    drawn = drawings(found, view, theme, cited=cited)
-    return {name: (one.make(), one.sentence) for name, one in drawn.items() if one.make}
+def _comparison(comparison: Results, cited: tuple[Cited, Mapping[str, float]] | None, theme: Theme) -> Figures:
+    baseline = next((name for name in BASELINES if name in comparison.methods), comparison.methods[0])
+    view = ComparisonView(comparison.methods, picked=False, baseline=baseline)
+    drawn = drawings(comparison, view, theme, cited=cited)
+    return {name: (drawing.make(), drawing.sentence) for name, drawing in drawn.items() if drawing.make}
 
 
 def _construction(store: Store, run: Run, theme: Theme) -> Figures:
     units = store.units(run.run_id)
-    view = live.View(tasks=(), blocks=(), smoothing=0.0, unit=None, theme=theme)
+    view = live.WatchView(tasks=(), blocks=(), smoothing=0.0, unit=None, theme=theme)
     drawn = live.figures(store, run, view, units, live.at_work(units))
     figures = {name: (figure, FIGURES[name][0].sentence) for name, figure in drawn.items()}
     last = store.snapshots(run.run_id, SPECTRUM.key)
     if last:
-        figures["spectra"] = (
-            _spectra(last, theme),
-            "The last recorded spectrum of every unit.",
-        )
+        figures["spectra"] = _spectra(last, theme), "The last recorded spectrum of every unit."
     return figures
 
 
-def _spectra(found: Mapping[UnitKey, tuple[np.ndarray, np.ndarray]], theme: Theme) -> go.Figure:
-    """One row a unit."""
-    values = np.full((1, len(found), max(values.shape[1] for _, values in found.values())), np.nan, np.float32)
-    for row, (_, own) in enumerate(found.values()):
-        values[0, row, : own.shape[1]] = own[-1]
-    rows = [f"{key.name}, block {key.block}" for key in found]
+def _spectra(snapshots: Mapping[UnitKey, tuple[np.ndarray, np.ndarray]], theme: Theme) -> go.Figure:
+    """A heatmap with one row per unit."""
+    values = np.full((1, len(snapshots), max(values.shape[1] for _, values in snapshots.values())), np.nan, np.float32)
+    for row, (_, spectrum) in enumerate(snapshots.values()):
+        values[0, row, : spectrum.shape[1]] = spectrum[-1]
+    rows = [f"{key.name}, block {key.block}" for key in snapshots]
     title = ["Spectra of the finished anchors"]
     return spectra(rows, values, theme, shape="heatmap", title=title, row_title="", ordered=False).figure
 
 
 def _landscape(store: Store, run: Run, theme: Theme, data: dict[str, pd.DataFrame]) -> Figures:
-    found = landscape.plane_of(store, run)
-    if found is None:
+    plane = landscape.plane_of(store, run)
+    if plane is None:
         return {}
-    numbers = read_numbers(store, run.run_id, found, MEAN)
-    view = landscape.View(metric="loss", of=MEAN, log=True, follow=(landscape.FDA_PATHS[0], 0), theme=theme)
-    data["plane.csv"] = landscape.grid_table(found, numbers)
-    data["models.csv"] = landscape.paths_table(found, numbers, run.spec.tasks)
-    told = landscape.finding(found, numbers, "loss") or ""
-    return {name: (figure, told) for name, figure in landscape.figures(run, found, numbers, view).items()}
+    numbers = read_numbers(store, run.run_id, plane, MEAN)
+    view = landscape.LandscapeView(metric="loss", of=MEAN, log=True, follow=(landscape.FDA_PATHS[0], 0), theme=theme)
+    data["plane.csv"] = landscape.grid_table(plane, numbers)
+    data["models.csv"] = landscape.paths_table(plane, numbers, run.spec.tasks)
+    caption = landscape.finding(plane, numbers, "loss") or ""
+    return {name: (figure, caption) for name, figure in landscape.figures(run, plane, numbers, view).items()}
 
 
 def _numbers(store: Store, run: Run) -> dict[str, pd.DataFrame]:
-    """Every series of the anchors, unthinned, and the spectra: one table each."""
+    """File name → table, for units, every unthinned series of the anchors, and the spectra."""
     tables = {"units.csv": live.units_table(store.units(run.run_id))}
     for name in store.scalar_names(run.run_id):
         tables[f"{name.replace('/', '-')}.csv"] = live.scalars_table(store, run.run_id, name, name)
@@ -150,10 +148,10 @@ def _numbers(store: Store, run: Run) -> dict[str, pd.DataFrame]:
     return tables
 
 
-def _spectra_table(found: Mapping[UnitKey, tuple[np.ndarray, np.ndarray]]) -> pd.DataFrame:
-    """A row a (unit, step): columns task, block, step and the singular values from 1 on."""
+def _spectra_table(snapshots: Mapping[UnitKey, tuple[np.ndarray, np.ndarray]]) -> pd.DataFrame:
+    """A row per unit and step: columns task, block, step and the singular values from 1 on."""
     parts = []
-    for key, (steps, values) in found.items():
+    for key, (steps, values) in snapshots.items():
         rows = pd.DataFrame(values, columns=[str(index + 1) for index in range(values.shape[1])])
         rows.insert(0, "task", key.name)
         rows.insert(1, "block", key.block)

@@ -1,4 +1,4 @@
-"""The rows of a comparison, as `compare --json` writes them and as tables show them. Contract of the project."""
+"""The rows of a comparison in the format of `compare --json` and `demo --json`, which is a public contract."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from fda.store.store import MethodResult, Score
 def comparison(zoo: str, tasks: tuple[str, ...], results: list[MethodResult], scores: list[Score]) -> dict[str, Any]:
     """{"zoo", "tasks", "rows"}; accuracies in 0..1. `normalized` is the mean over tasks of accuracy / individual accuracy.
 
-    A failed method has a row with its sentence under `error` and no accuracy.
+    The row of a failed method has the reason under `error` and no accuracy.
     """
     accuracy: dict[str, dict[str, float]] = {}
     for score in scores:
@@ -16,14 +16,14 @@ def comparison(zoo: str, tasks: tuple[str, ...], results: list[MethodResult], sc
     ceiling = accuracy.get("individual", {})
     rows = []
     for result in results:
-        own = accuracy.get(result.method, {})
-        whole = result.state == "done" and all(task in own for task in tasks)
+        of_method = accuracy.get(result.method, {})
+        whole = result.state == "done" and all(task in of_method for task in tasks)
         row = {
             "method": result.method,
             "settings": result.settings,
-            "accuracy": {task: own[task] for task in tasks} if whole else {},
-            "average": sum(own[task] for task in tasks) / len(tasks) if whole else None,
-            "normalized": _normalized(own, ceiling, tasks) if whole else None,
+            "accuracy": {task: of_method[task] for task in tasks} if whole else {},
+            "average": sum(of_method[task] for task in tasks) / len(tasks) if whole else None,
+            "normalized": _normalized(of_method, ceiling, tasks) if whole else None,
             "seconds": result.seconds,
             "peak_bytes": result.peak_bytes,
         }
@@ -31,7 +31,7 @@ def comparison(zoo: str, tasks: tuple[str, ...], results: list[MethodResult], sc
     return {"zoo": zoo, "tasks": list(tasks), "rows": rows}
 
 
-def _normalized(own: dict[str, float], ceiling: dict[str, float], tasks: tuple[str, ...]) -> float | None:
+def _normalized(of_method: dict[str, float], ceiling: dict[str, float], tasks: tuple[str, ...]) -> float | None:
     if any(not ceiling.get(task) for task in tasks):
         return None
-    return sum(own[task] / ceiling[task] for task in tasks) / len(tasks)
+    return sum(of_method[task] / ceiling[task] for task in tasks) / len(tasks)

@@ -1,7 +1,7 @@
-"""Which numbers of a run the figures on Watch are called with. What is drawn of them is declared in `fda.measures`.
+"""Reads the numbers of the figures on Watch, which `fda.measures` declares.
 
-Each reader returns the positional and the keyword arguments of a figure function, or None while there is nothing to show.
-All are called with `theme` and `uirevision`; what else, says each reader.
+Each reader returns the positional and keyword arguments of a figure function, or None while there is nothing to show.
+The keywords always include `theme` and `uirevision`; each reader's docstring names the others.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -11,57 +11,57 @@ from typing import Any
 import numpy as np
 
 from fda.figures.curves import Series
-from fda.figures.look import Theme
+from fda.figures.theme import Theme
 from fda.measures import SHARES, SIMILARITY, SIMILARITY_BY_SHARE, SPECTRUM, TOP_SHARE, Figure, Measure, Reads
 from fda.merging.registry import METHODS
 from fda.store.records import Run, Unit, UnitKey
 from fda.store.store import Store
 
-POINTS = 300  # a curve at most: more than its pixels on a phone
-TOTAL_POINTS = 2_400  # of all curves of a figure: an update stays under 100 KB, which 12,000 points would be
-FEWEST = 40  # of a curve, however many there are
+POINTS = 300  # at most, per curve: more than its pixels on a phone
+TOTAL_POINTS = 2_400  # at most, per figure: 12,000 would make an update 100 KB
+FEWEST = 40  # per curve, however many curves there are
 MEMORY_EVERY = 10.0  # seconds
 
 Arguments = tuple[tuple[Any, ...], dict[str, Any]]
 
 
 @dataclass(frozen=True)
-class View:
-    """What the reader chose to see of a run. Empty tuples: everything."""
+class WatchView:
+    """The reader's choices. An empty tuple means all."""
 
     tasks: tuple[str, ...]
     blocks: tuple[int, ...]
     smoothing: float
-    unit: UnitKey | None  # whose spectrum; None follows the unit at work
+    unit: UnitKey | None  # shown in detail; None follows the unit at work
     theme: Theme
     share: float = TOP_SHARE  # k of the similarity, as a share of d
-    merged: bool = False  # projection energy at the merged model, not at θ0
+    merged: bool = False  # whether projection energy is that at the merged model, not at θ0
 
 
 @dataclass(frozen=True)
 class RunNumbers:
-    """The numbers of one run in one view. `unit`: the one looked at closely, if there is one yet."""
+    """The numbers of one run in one view. `unit`: the unit shown in detail, if any has begun."""
 
     store: Store
     run: Run
-    view: View
+    view: WatchView
     units: Sequence[Unit]
     unit: UnitKey | None
     _read: dict[str, Mapping] = field(default_factory=dict, repr=False)
 
     def arguments(self, measure: Measure, figure: Figure) -> Arguments | None:
-        """What the `figure` of `measure` is called with."""
+        """The arguments of `figure`, a figure of `measure`."""
         return READERS[figure.reads](self, measure, figure)
 
     def of_units(self, measure: Measure, figure: Figure) -> Arguments | None:
-        """`units` of the measure's stages; `title`, `loss` (what their loss is), `titles` (method → words)."""
+        """`units` of the measure's stages; `title`, `loss` (name of their loss), `titles` (method → words)."""
         units = [unit for unit in self.units if unit.key.stage in measure.stages]
         titles = {name: method.title for name, method in METHODS.items()} if "construct" not in measure.stages else {}
         words = {"title": measure.heading, "loss": measure.unit, "titles": titles}
         return ((units,), words | self._run_words) if units else None
 
     def of_series(self, measure: Measure, figure: Figure) -> Arguments | None:
-        """`series` of the units chosen; `tasks`, `title`, `y_title`; `smoothing`, and `line` (real data), where declared."""
+        """`series` of the chosen units; `tasks`, `title`, `y_title`, and, if declared, `smoothing` and `line` (real data)."""
         smoothing = {"smoothing": self.view.smoothing} if figure.smoothed else {}
         if self.view.merged and measure.merged:
             measure = measure.merged
@@ -74,7 +74,7 @@ class RunNumbers:
         return ((series,), words | smoothing | self._run_words) if series else None
 
     def of_similarity(self, measure: Measure, figure: Figure) -> Arguments | None:
-        """`series` at k = the chosen share of d, of older runs at 20 % only; `tasks`, and `chance` = k/d."""
+        """`series` at k = the chosen share of d (older runs have 20 % only); `tasks`, `chance` = k/d."""
         share = self.view.share
         recorded = self.store.snapshots(self.run.run_id, SIMILARITY_BY_SHARE.key, **self._chosen)
         column = round(share * len(SHARES)) - 1
@@ -85,7 +85,7 @@ class RunNumbers:
         return ((series,), words) if series else None
 
     def of_tensors(self, measure: Measure, figure: Figure) -> Arguments | None:
-        """Names, first and last values of the unit's tensors; `unit`. First values are None where there is one step alone."""
+        """Names, first values (None if there is one step only) and last values of the unit's tensors; `unit`."""
         if self.unit is None:
             return None
         series = {}
@@ -100,13 +100,13 @@ class RunNumbers:
         return ((list(series), None if alone else first, last), self._unit_words(self.unit)) if series else None
 
     def of_snapshots(self, measure: Measure, figure: Figure) -> Arguments | None:
-        """Steps (S,) and values (S, k) of the unit; `unit`."""
+        """Steps (S,) and values (S, k) of the unit's snapshots; `unit`."""
         if self.unit is None or self.unit not in (snapshots := self._snapshots(measure.key)):
             return None
         return snapshots[self.unit], self._unit_words(self.unit)
 
     def of_memory(self, measure: Measure, figure: Figure) -> Arguments | None:
-        """Readings (time in s, key, value) of the machine."""
+        """Readings (time in s, key, value) of the machine's memory."""
         readings = self.store.system(self.run.run_id)
         return ((_settled(readings) if self.run.active else readings,), self._run_words) if readings else None
 
@@ -129,7 +129,7 @@ class RunNumbers:
         return self.store.scalars(self.run.run_id, measure.key, stage=stage, points=points, **self._chosen)
 
     def _snapshots(self, kind: str) -> Mapping[UnitKey, tuple[np.ndarray, np.ndarray]]:
-        """The unit's, read once."""
+        """The unit's snapshots, read once."""
         if self.unit is None:
             return {}
         if kind not in self._read:
@@ -138,7 +138,7 @@ class RunNumbers:
         return self._read[kind]
 
     def _chance(self, share: float) -> float:
-        """k/d. d is the length of a spectrum, where one is known (k is a whole number of directions)."""
+        """k/d, with k a whole number of directions and d the length of a spectrum; `share` itself without a spectrum."""
         for _, values in self._snapshots(SPECTRUM.key).values():
             return max(1, round(share * values.shape[1])) / values.shape[1]
         return share
@@ -154,8 +154,8 @@ READERS: Mapping[Reads, Callable[[RunNumbers, Measure, Figure], Arguments | None
 }
 
 
-def points_of_a_curve(construct: Sequence[Unit], view: View) -> int:
-    """How many points each curve may have, so that an update stays small however many curves there are."""
+def points_of_a_curve(construct: Sequence[Unit], view: WatchView) -> int:
+    """How many points each curve may have, so that an update stays small for any number of curves."""
     shown = [
         unit
         for unit in construct
@@ -165,7 +165,7 @@ def points_of_a_curve(construct: Sequence[Unit], view: View) -> int:
 
 
 def _settled(readings: Sequence[tuple[float, str, float]]) -> Sequence[tuple[float, str, float]]:
-    """Those of whole stretches of MEMORY_EVERY seconds, so that the figure is drawn anew once in a stretch; at first, all."""
+    """Readings up to the last whole multiple of MEMORY_EVERY, so that the figure changes only that often; at first, all."""
     start, last = readings[0][0], readings[-1][0]
     until = last - (last - start) % MEMORY_EVERY
     return [reading for reading in readings if reading[0] <= until] if until > start else readings

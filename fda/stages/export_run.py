@@ -81,7 +81,7 @@ def export_model_of(
         built.kind,
         built.architecture,
         images=getattr(opened.model, "images", True),
-        place=repository or out.resolve().name,
+        location=repository or out.resolve().name,
         pushed=repository is not None,
         causal=getattr(opened.model, "causal", False),
         text_tower=built.kind != "open_clip" or opened.model.has_text_tower(opened.base),

@@ -13,7 +13,7 @@ from fda.store.records import ACTIVE, Run
 from fda.store.spec import RunSpec
 from fda.store.store import Store
 from fda.ui import notices
-from fda.ui.command_box import command_box
+from fda.ui.page import command_box
 from fda.ui.survey import read_zoo
 from fda.ui.zoos import choose_zoo
 from fda.zoos.zoo import list_zoos

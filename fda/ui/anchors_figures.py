@@ -7,10 +7,10 @@ import numpy as np
 
 from fda.figures.anchors import SHARE, STEP, Record, Scene, measure_over_steps, spectrum_at
 from fda.figures.anchors_alignment import angles_at, cosines_at, similarity_by_share, similarity_over_steps
-from fda.figures.look import Theme
 from fda.figures.ridge import Shape, spectra
 from fda.figures.scrub import Scrubbed
 from fda.figures.spectrum import spectrum_curves
+from fda.figures.theme import Theme
 from fda.measures import (
     ANGLE_LOSS,
     ANGLES,
@@ -176,7 +176,7 @@ def across_view(
     for place, key in enumerate(keys):
         record = Record("", *found[key])
         for position, step in enumerate(steps):
-            stacked[position, place, : record.values.shape[1]] = record.values[record.place_at(step)]
+            stacked[position, place, : record.values.shape[1]] = record.values[record.index_at(step)]
     rows = [key.name if over == "tasks" else f"block {key.block}" for key in keys]
     where = f"block {view.block}" if over == "tasks" else view.task
     title = [f"Spectra over {over}: {where}, step {step}" for step in steps]
@@ -227,7 +227,7 @@ def _value_at(record: UnitRecord, key: str, step: int) -> float | None:
     found = record.measures.get(key)
     if found is None or step < found.steps[0]:
         return None
-    value = float(found.values[found.place_at(step)])
+    value = float(found.values[found.index_at(step)])
     return value if np.isfinite(value) else None
 
 

@@ -16,9 +16,9 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
 from fda.errors import UserError
-from fda.figures.look import Theme
 from fda.figures.neighbours import ANCHOR, ANCHORS, REAL, neighbour_map
 from fda.figures.scrub import Scrubbed
+from fda.figures.theme import Theme
 from fda.measures import NEAREST, NEAREST_INPUTS, PLANE_MAP
 from fda.store.records import UnitKey
 from fda.store.store import Store

@@ -2,10 +2,10 @@
 
 from collections.abc import Mapping
 
-from fda.figures.look import Theme
+from fda.figures.theme import Theme
 from fda.report.cited import Cited
 from fda.report.comparison import ALWAYS, Results, titles
-from fda.report.comparison_figures import Drawing, View, cited_sentence
+from fda.report.comparison_figures import ComparisonView, Drawing, cited_sentence
 from fda.report.comparison_tables import raw_table, reading_table
 from fda.report.html import report
 from fda.report.markup import to_latex, to_markdown
@@ -19,7 +19,7 @@ NOT_IN_PRINT = ["settings", "chosen", "peak MiB"]  # too wide for a page of pape
 def comparison_menu(
     run: Run,
     found: Results,
-    view: View,
+    view: ComparisonView,
     drawn: Mapping[str, Drawing],
     cited: tuple[Cited, Mapping[str, float]] | None,
     theme: Theme,
@@ -53,7 +53,7 @@ def comparison_menu(
     )
 
 
-def latex(run: Run, found: Results, view: View, averages: Mapping[str, float] | None) -> str:
+def latex(run: Run, found: Results, view: ComparisonView, averages: Mapping[str, float] | None) -> str:
     """The table for a paper: the best of each column of scores bold, the individual models not competing."""
     scores = ["average %", *(f"{task} %" for task in found.scores.tasks)]
     if found.normalised is not None:

@@ -1,8 +1,8 @@
 """The idea in a picture: checkpoints, anchors, merged model. Three small drawings that stack on a narrow screen."""
 
-from fda.figures.look import PALETTES
+from fda.figures.theme import PALETTES
 from fda.ui.components import component
-from fda.ui.theme import theme
+from fda.ui.page import theme
 
 _idea = component("idea", styles=("idea",))
 

@@ -8,7 +8,7 @@ import plotly.graph_objects as go
 import streamlit as st
 
 from fda.escape import csv
-from fda.figures.look import Theme
+from fda.figures.theme import Theme
 from fda.report.html import standalone_html
 from fda.report.run_report import run_report
 from fda.ui.runs import store

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict
 
 from fda.analysis.playground import Course, Setting, optimise
 from fda.figures import playground as figures
-from fda.figures.look import Theme
+from fda.figures.theme import Theme
 from fda.home import ASSETS
 from fda.measures import ANGLE_LOSS, TAIL_ENERGY
 
@@ -173,7 +173,7 @@ def spectrum_table(setting: Setting) -> pd.DataFrame:
 
 def starts_table(setting: Setting) -> pd.DataFrame:
     """`course_table` of the reader's start and of the four others, one below the other."""
-    parts = {figures.MINE: setting} | {name: other.setting for name, other in other_starts(setting).items()}
+    parts = {figures.YOURS: setting} | {name: other.setting for name, other in other_starts(setting).items()}
     tables = [course_table(one).assign(start=name) for name, one in parts.items()]
     return pd.concat(tables, ignore_index=True)[["start", *tables[0].columns[:-1]]]
 

@@ -11,7 +11,7 @@ from importlib.resources import files
 import plotly.graph_objects as go
 from streamlit.components.v1 import declare_component
 
-from fda.figures.look import CONFIG, to_json
+from fda.figures.theme import CONFIG, to_json
 from fda.ui.components import component
 from fda.ui.feed import address
 

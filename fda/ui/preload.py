@@ -23,6 +23,6 @@ async def preload(_: st.App) -> AsyncIterator[None]:
 def _import() -> None:
     import fda.requests.runs
     import fda.ui.explain
+    import fda.ui.page
     import fda.ui.plot
-    import fda.ui.runs
-    import fda.ui.teaching  # noqa: F401
+    import fda.ui.runs  # noqa: F401

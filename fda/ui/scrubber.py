@@ -11,8 +11,8 @@ from typing import Any
 
 import streamlit as st
 
-from fda.figures.look import CONFIG
 from fda.figures.scrub import Scrubbed
+from fda.figures.theme import CONFIG
 from fda.ui.components import component
 
 _scrubber = component("scrubber", styles=("slider", "scrubber"), isolate_styles=False)

@@ -9,8 +9,8 @@ from typing import Any
 import pandas as pd
 import plotly.graph_objects as go
 
-from fda.figures.look import Theme
 from fda.figures.speed import limit_bars, loss_against_seconds, seconds_bars
+from fda.figures.theme import Theme
 from fda.report.format import size
 from fda.store.bench_results import Result
 

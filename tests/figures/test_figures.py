@@ -5,12 +5,11 @@ import plotly.graph_objects as go
 import pytest
 
 from fda.figures.checkpoints import cosine_map, norm_map
-from fda.figures.curves import loss_curves, similarity_curves
-from fda.figures.look import PALETTES
+from fda.figures.curves import ema, loss_curves, similarity_curves
 from fda.figures.machine import memory_curves
 from fda.figures.progress import progress_map
-from fda.figures.smooth import ema
 from fda.figures.spectrum import spectrum_curves
+from fda.figures.theme import PALETTES
 from fda.store.records import Unit, UnitKey
 
 TASKS = ("digits", "faces")

@@ -7,12 +7,12 @@ import pytest
 
 from fda.analysis.scores import Scores
 from fda.figures.cost import Cost, cost_figure, pareto
-from fda.figures.kinds import LOOKS, grouped, kind_colour
+from fda.figures.kinds import STYLES, grouped, kind_colour
 from fda.figures.labels import PLOT, Window, place_labels
-from fda.figures.look import PALETTES
 from fda.figures.methods import difference_map, method_bars, score_map
 from fda.figures.radar import radar
 from fda.figures.sweep import Sweep, sweep_curves
+from fda.figures.theme import PALETTES
 
 TASKS = ("digits", "faces", "letters")
 TITLES = {
@@ -60,7 +60,7 @@ def bars(found: Scores | None = None, theme: str = "light", **options):
 
 
 def test_no_two_kinds_look_alike_without_colour():
-    drawn = {kind: (look.hatch, look.symbol) for kind, look in LOOKS.items()}
+    drawn = {kind: (style.hatch, style.symbol) for kind, style in STYLES.items()}
     assert len({symbol for _, symbol in drawn.values()}) == len(drawn)
     hatches = [drawn[kind][0] for kind in ("weights", "anchors", "inputs")]
     assert len(set(hatches)) == 3
@@ -234,7 +234,7 @@ def test_the_anchors_are_part_of_the_seconds_and_told_apart_in_the_hover():
 def test_an_unknown_cost_of_anchors_is_said_and_drawn_open():
     trace = by_uid(cost(costs=COSTS | {"fda:ta": Cost(2.0, 2**30)}))["anchors"]
     assert trace.x == pytest.approx([2]) and trace.marker.symbol[0].endswith("-open")
-    assert "not known" in trace.customdata[0][1]
+    assert "anchors: unknown" in trace.customdata[0][1]
 
 
 def test_memory_is_in_mebibytes_on_a_plain_axis():

@@ -48,7 +48,7 @@ def test_every_figure_draws_at_the_ends_of_the_settings(draw, change):
 
 def test_the_loss_is_the_courses_and_its_axis_begins_at_zero(course):
     figure = figures.loss_curve(course, "light")
-    assert trace(figure, figures.MINE).y == pytest.approx(course.loss, abs=1e-6)
+    assert trace(figure, figures.YOURS).y == pytest.approx(course.loss, abs=1e-6)
     assert figure.layout.yaxis.range[0] <= 0 and figure.layout.yaxis.range[1] > course.loss.max()
     assert any(f"{course.loss[-1]:.3f}" in note.text for note in figure.layout.annotations)
 
@@ -102,7 +102,7 @@ def test_the_rank_is_marked_in_the_spectrum_where_there_is_more_than_it(course):
 def test_starts_are_told_apart_by_dash_and_symbol_and_mine_is_above_them(course, starts):
     for draw, values in ((figures.starts_loss, course.loss), (figures.starts_tail, course.tail_share)):
         figure = draw(course, starts, "light")
-        assert [one.name for one in figure.data] == [*starts, figures.MINE]
+        assert [one.name for one in figure.data] == [*starts, figures.YOURS]
         others = figure.data[:-1]
         assert len({one.line.dash for one in others}) == len({one.marker.symbol for one in others}) == len(others)
         assert figure.data[-1].y == pytest.approx(values, abs=1e-6)

@@ -205,7 +205,7 @@ def made(tiny_zoo, tmp_path_factory) -> tuple[Path, Store, Run]:
 
 def test_the_model_card_is_front_matter_and_text(made):
     _, store, run = made
-    loading = Loading("transformers", "X\nimport os", images=True, place='a"); import os; ("')
+    loading = Loading("transformers", "X\nimport os", images=True, location='a"); import os; ("')
     card = model_card(store, run, "ta", loading, licence={"license": EVIL})
     begin, front, text = card.split("---\n", 2)
     assert begin == "" and yaml.safe_load(front)["license"] == EVIL

@@ -8,7 +8,7 @@ from streamlit.testing.v1 import AppTest
 from fda.errors import UserError
 from fda.home import REPO
 from fda.ui import pages, survey
-from fda.ui.teaching import TEXTS
+from fda.ui.page import TEXTS
 
 PAGES = [path.removesuffix(".py") for path, *_ in pages.PAGES]
 WORDS = 120

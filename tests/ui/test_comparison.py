@@ -14,12 +14,12 @@ import yaml
 from scipy import stats
 
 from fda.errors import UserError
-from fda.figures.look import PALETTES
+from fda.figures.theme import PALETTES
 from fda.home import REPO
 from fda.merging.registry import METHODS
 from fda.report import comparison
 from fda.report.cited import all_cited, cited
-from fda.report.comparison_figures import View, drawings, names_of
+from fda.report.comparison_figures import ComparisonView, drawings, names_of
 from fda.report.comparison_tables import raw_table, reading_table
 from fda.report.html import report, standalone_html
 from fda.report.markup import to_html, to_latex, to_markdown
@@ -319,7 +319,7 @@ def test_latex_has_the_best_of_a_column_bold_and_not_what_does_not_compete():
 
 
 def test_the_tables_latex_excludes_the_individual_models(store, run, found):
-    text = latex(run, found, View(found.methods, False, "ta"), None)
+    text = latex(run, found, ComparisonView(found.methods, False, "ta"), None)
     line = next(line for line in text.splitlines() if line.startswith("Individual"))
     assert "textbf" not in line and text.count("\\textbf") == 1 + len(TASKS) + 1
     assert "settings" not in text
@@ -334,14 +334,14 @@ def test_html_escapes_what_it_shows():
 
 
 def test_a_sweep_is_shown_only_while_a_swept_method_is(found):
-    assert "Sweep" in names_of(found, View(found.methods, False, "ta"))
-    assert "Sweep" not in names_of(found, View(("pretrained", "tsv"), True, "ta"))
+    assert "Sweep" in names_of(found, ComparisonView(found.methods, False, "ta"))
+    assert "Sweep" not in names_of(found, ComparisonView(("pretrained", "tsv"), True, "ta"))
 
 
 @pytest.mark.parametrize("normalised", [False, True])
 def test_every_drawing_obeys_scale_and_filter(found, normalised):
     shown = tuple(found.chosen(["ta", "ta:swept", "fda:ta"], []))
-    view = View(shown, True, "tsv", normalised=normalised)
+    view = ComparisonView(shown, True, "tsv", normalised=normalised)
     drawn = drawings(found, view, "light")
     assert list(drawn) == names_of(found, view)
     bars = drawn["Bars"].make().data[0]
@@ -359,7 +359,7 @@ def test_a_normalised_scale_without_individual_models_is_the_plain_one(store, ru
     scores = [Score("ta", task, "test", "accuracy", 0.5, 10) for task in TASKS]
     store.add_result(run.run_id, MethodResult("ta", "done", {}, 1.0, None, None), scores)
     found = comparison.results(store, run)
-    drawn = drawings(found, View(("ta",), False, "ta", normalised=True), "light")
+    drawn = drawings(found, ComparisonView(("ta",), False, "ta", normalised=True), "light")
     assert drawn["Bars"].make().data[0].x == pytest.approx([50])
     assert drawn["Differences"].make is None and "Only Task arithmetic" in drawn["Differences"].sentence
 
@@ -368,20 +368,20 @@ def test_two_tasks_have_a_sentence_instead_of_a_radar(store):
     run = new_run(store, tasks=TASKS[:2])
     fill(store, run)
     found = comparison.results(store, run)
-    drawing = drawings(found, View(found.methods, False, "ta"), "light")["Radar"]
+    drawing = drawings(found, ComparisonView(found.methods, False, "ta"), "light")["Radar"]
     assert drawing.make is None and "at least 3 tasks" in drawing.sentence
 
 
 def test_sentences_say_what_must_be_known(found):
-    drawn = drawings(found, View(found.methods, False, "ta", cost="peak memory"), "light")
+    drawn = drawings(found, ComparisonView(found.methods, False, "ta", cost="peak memory"), "light")
     assert "600 test samples" in drawn["Bars"].sentence
     assert "whole process" in drawn["Cost"].sentence and "† reads real inputs" in drawn["Cost"].sentence
     assert "validation split" in drawn["Sweep"].sentence and "test split" in drawn["Sweep"].sentence
-    assert "leaves out 0" in drawn["Differences"].sentence
+    assert "excludes 0" in drawn["Differences"].sentence
 
 
 def test_the_report_is_one_file_that_opens_offline(run, found):
-    view = View(found.methods, False, "ta")
+    view = ComparisonView(found.methods, False, "ta")
     drawn = drawings(found, view, "dark")
     text = report(
         "mine <compared>",
@@ -399,7 +399,7 @@ def test_the_report_is_one_file_that_opens_offline(run, found):
 
 
 def test_an_exported_figure_asks_nothing_of_the_network(found):
-    figure = drawings(found, View(found.methods, False, "ta"), "dark")["Bars"].make()
+    figure = drawings(found, ComparisonView(found.methods, False, "ta"), "dark")["Bars"].make()
     text = standalone_html(figure)
     assert not re.search(r'<(script|link)[^>]+(src|href)="http', text)
     assert "Plotly.newPlot" in text and PALETTES["dark"].page in text

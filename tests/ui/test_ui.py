@@ -11,7 +11,7 @@ import pytest
 
 from fda.bench.page import make_run
 from fda.errors import UserError
-from fda.figures.look import PALETTES
+from fda.figures.theme import PALETTES
 from fda.home import REPO
 from fda.report import command, live, watch_numbers
 from fda.report.format import ago, duration, number, plural, size
@@ -174,8 +174,8 @@ def fill(store: Store) -> str:
     return run_id
 
 
-def everything(**changes: object) -> live.View:
-    return live.View(**({"tasks": (), "blocks": (), "smoothing": 0.6, "unit": None, "theme": "light"} | changes))
+def everything(**changes: object) -> live.WatchView:
+    return live.WatchView(**({"tasks": (), "blocks": (), "smoothing": 0.6, "unit": None, "theme": "light"} | changes))
 
 
 def test_a_picture_has_every_figure_there_are_numbers_for(store):

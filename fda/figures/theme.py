@@ -1,6 +1,6 @@
-"""How every figure looks in the light and the dark theme: template, colours, dashes and symbols.
+"""Template, colours, dashes and symbols of every figure, in the light and the dark theme.
 
-Meaning is never in colour alone: a task has a colour and a symbol, a block a dash, a cell its text.
+Colour never carries meaning alone: a task has a colour and a symbol, a block has a dash, a cell has text.
 """
 
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ from plotly.colors import get_colorscale, sample_colorscale
 Theme = Literal["light", "dark"]
 
 FONT = '"Source Sans", "Source Sans Pro", "Segoe UI", system-ui, sans-serif'
-CONFIG = {  # of plotly.js, on pages and in exported files; plotly 4 would offer to send figures to its cloud
+CONFIG = {  # options of plotly.js on pages and in exported files; by default it offers to send figures to a cloud
     "responsive": True,
     "displaylogo": False,
     "showSendToCloud": False,
@@ -27,7 +27,7 @@ SYMBOLS = ("circle", "square", "diamond", "triangle-up", "cross", "x", "star", "
 
 @dataclass(frozen=True)
 class Palette:
-    """Colours of one theme. `series` after Okabe and Ito (2008): told apart with any colour vision."""
+    """Colours of one theme. `series` follows Okabe and Ito (2008): distinct for any colour vision."""
 
     ink: str
     muted: str
@@ -75,13 +75,13 @@ def series_colour(index: int, theme: Theme) -> str:
 
 
 def faint(colour: str, opacity: float) -> str:
-    """A #rrggbb colour at this opacity."""
+    """A #rrggbb colour with this opacity."""
     red, green, blue = (int(colour[at : at + 2], 16) for at in (1, 3, 5))
     return f"rgba({red},{green},{blue},{opacity})"
 
 
 def steps_colours(count: int, theme: Theme) -> list[str]:
-    """`count` colours of viridis from early to late, without the end that the background swallows."""
+    """`count` colours of viridis from early to late, without the end that is close to the background."""
     first, last = (0.0, 0.88) if theme == "light" else (0.22, 1.0)
     at = [first + (last - first) * index / max(1, count - 1) for index in range(count)]
     return sample_colorscale("Viridis", at)
@@ -93,7 +93,7 @@ def steps_scale(theme: Theme) -> list[list]:
 
 
 def sequential() -> list:
-    """Cividis: perceptually uniform, and the same to a colour-blind reader."""
+    """Cividis: perceptually uniform, and alike for colour-blind readers."""
     return get_colorscale("Cividis")
 
 
@@ -104,13 +104,13 @@ def progress_scale(theme: Theme) -> list[list]:
 
 
 def diverging(theme: Theme) -> list[list]:
-    """Orange below, the background at zero, blue above: safe for colour-blind readers in both themes."""
+    """Orange below zero, the background at zero, blue above: safe for colour-blind readers in both themes."""
     palette = PALETTES[theme]
     return [[0.0, palette.low], [0.5, palette.surface], [1.0, palette.high]]
 
 
 def log_ticks(*, fine: bool = True) -> dict:
-    """Ticks of a log axis with their whole numbers (plotly labels 0.2 with a bare 2); `fine`: 1, 2, 5; else decades."""
+    """Ticks of a log axis with full labels (Plotly labels 0.2 as a bare 2): at 1, 2, 5 if `fine`, else at decades."""
     ticks = [digit * 10.0**power for power in range(-8, 4) for digit in ((1, 2, 5) if fine else (1,))]
     return {"tickvals": ticks, "ticktext": [f"{tick:g}" for tick in ticks]}
 
@@ -118,18 +118,18 @@ def log_ticks(*, fine: bool = True) -> dict:
 def add_cell_text(
     figure: go.Figure, columns: Sequence[str], rows: Sequence[str], text: list[list[str]], at: np.ndarray, scale: list
 ) -> None:
-    """Text over a heatmap's cells, white or near black, whichever reads better on that cell.
+    """Add text to a heatmap's cells, white or near black, whichever has more contrast (Plotly itself takes a mid grey).
 
-    `at` (rows, columns): where each cell lies on `scale`, 0..1; a NaN has no text. (Plotly's own choice is a mid grey.)
+    `at` (rows, columns): position of each cell on `scale`, 0..1; a NaN gets no text.
     """
-    places = [
+    cells = [
         (row, column) for row in range(len(rows)) for column in range(len(columns)) if np.isfinite(at[row, column])
     ]
-    shades = sample_colorscale(scale, [float(np.clip(at[place], 0, 1)) for place in places])
+    shades = sample_colorscale(scale, [float(np.clip(at[cell], 0, 1)) for cell in cells])
     figure.add_scatter(
-        x=[columns[column] for _, column in places],
-        y=[rows[row] for row, _ in places],
-        text=[text[row][column] for row, column in places],
+        x=[columns[column] for _, column in cells],
+        y=[rows[row] for row, _ in cells],
+        text=[text[row][column] for row, column in cells],
         mode="text",
         textfont={"size": 11, "color": [_readable(shade) for shade in shades]},
         hoverinfo="skip",
@@ -139,7 +139,7 @@ def add_cell_text(
 
 
 def _readable(shade: str) -> str:
-    """White or near black, by contrast with an "rgb(r, g, b)" (relative luminance as in WCAG 2)."""
+    """White or near black, by contrast with an "rgb(r, g, b)" shade (relative luminance of WCAG 2)."""
     parts = [float(part) / 255 for part in shade[4:-1].split(",")]
     red, green, blue = (part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts)
     return "#ffffff" if 0.2126 * red + 0.7152 * green + 0.0722 * blue < 0.2 else "#101820"
@@ -155,7 +155,7 @@ def template(theme: Theme) -> go.layout.Template:
         "ticks": "outside",
         "tickcolor": palette.grid,
         "automargin": True,
-        "ticklabeloverflow": "allow",  # else each label is measured at each update
+        "ticklabeloverflow": "allow",  # otherwise Plotly measures each label at each update
         "title": {"standoff": 10, "font": {"size": 12, "color": palette.muted}},
     }
     return go.layout.Template(
@@ -176,8 +176,8 @@ def template(theme: Theme) -> go.layout.Template:
 
 
 def blank(title: str, theme: Theme, *, height: int, uirevision: str | None = None) -> go.Figure:
-    """An empty figure in the theme. `uirevision`: while it stays the same, zoom and hidden curves survive an update."""
-    return go.Figure(  # in one go: `update_layout` takes three times as long
+    """An empty figure in the theme. Zoom and hidden curves survive an update while `uirevision` stays the same."""
+    return go.Figure(  # in the constructor: `update_layout` takes three times as long
         layout={
             "template": template(theme),
             "title": {"text": title, "y": 0.985, "yanchor": "top", "yref": "container"},
@@ -189,5 +189,5 @@ def blank(title: str, theme: Theme, *, height: int, uirevision: str | None = Non
 
 
 def to_json(figure: go.Figure) -> str:
-    """The figure as `plot` takes it: worth keeping when the same figure is shown again."""
-    return figure.to_json(validate=False, remove_uids=False)  # a uid is what keeps a curve hidden over updates
+    """The figure as JSON, as `fda.ui.plot.plot` takes it; worth caching for a figure that is shown again."""
+    return figure.to_json(validate=False, remove_uids=False)  # Plotly finds a hidden curve again by its uid
