@@ -1,34 +1,83 @@
-"""A tiny zoo in the hub's formats, made afresh: what tests merge, construct and break."""
+"""What every test has, and how the suite runs: where its files lie, in what order, and what `--fast` leaves out."""
 
-import json
 import os
+import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-import datasets
-import numpy as np
-import open_clip
+import psutil
 import pytest
-import torch
-import yaml
-from PIL import Image
-from safetensors.torch import save_file
 
-# what torch compiles for one test serves the next, though each has an FDA_HOME of its own
-COMPILED = tempfile.TemporaryDirectory(prefix="fda-compiled-")  # removed when Python ends
-os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", COMPILED.name)
+from tests.support.fast import is_fast
 
-CONFIG = {
-    "model_cfg": {
-        "embed_dim": 8,
-        "vision_cfg": {"image_size": 8, "layers": 2, "width": 16, "head_width": 8, "patch_size": 4},
-        "text_cfg": {"context_length": 4, "vocab_size": 8, "width": 8, "heads": 1, "layers": 1},
-    },
-    "preprocess_cfg": {"mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5], "size": [8, 8]},
-}
-TASKS = ("red", "bright")
+# What the suite leaves in its temporary folder at most; the test of memory writes 3.6 GB of checkpoints.
+ROOM = 8 * 2**30
+SECONDS = "fda/seconds"  # the key in pytest's cache: file → seconds of the last run
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--fast", action="store_true", help="leave out the files that tests/support/fast.py calls slow")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config: pytest.Config) -> None:
+    """Settle the folders before pytest does. Workers of pytest-xdist get them from the process that starts them."""
+    if hasattr(config, "workerinput"):
+        return
+    # What torch compiles serves every test and the next run, though each test has an FDA_HOME of its own.
+    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(config.rootpath / ".pytest_cache" / "compiled"))
+    if config.option.basetemp is None and (folder := _folder_in_memory()):
+        config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
+        config.option.basetemp = str(folder / "pytest")
+        os.environ["TMPDIR"] = tempfile.tempdir = str(folder)
+    config.pluginmanager.register(Stopwatch(config))
+
+
+def _folder_in_memory() -> Path | None:
+    """A new folder in memory: a test of the store waits for the disk most of its time. None where there is no room."""
+    shared = Path("/dev/shm")
+    if not shared.is_dir() or shutil.disk_usage(shared).free < ROOM or psutil.virtual_memory().available < 2 * ROOM:
+        return None
+    return Path(tempfile.mkdtemp(prefix="fda-tests-", dir=shared))
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    if config.option.fast and collection_path.name.startswith("test_") and not is_fast(collection_path):
+        return True
+    return None
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Put long files first, so that no worker is left alone with one: by their seconds in the last run, else by rule."""
+    seconds: dict[str, float] = config.cache.get(SECONDS, {}) if config.cache else {}
+
+    def rank(item: pytest.Item) -> tuple[bool, float, bool]:
+        file = item.path.relative_to(config.rootpath).as_posix()
+        whole_job = any(item.iter_markers("memory")) or any(item.iter_markers("browser"))
+        return not whole_job, -seconds.get(file, 0.0), is_fast(item.path)
+
+    firsts: dict[Path, tuple[bool, float, bool]] = {}
+    for item in items:
+        firsts[item.path] = min(rank(item), firsts.get(item.path, rank(item)))
+    items.sort(key=lambda item: firsts[item.path])
+
+
+class Stopwatch:
+    """Adds up what each file takes and keeps it in pytest's cache for the order of the next run."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self.config = config
+        self.seconds: dict[str, float] = {}
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        file = report.nodeid.partition("::")[0]
+        self.seconds[file] = self.seconds.get(file, 0.0) + report.duration
+
+    def pytest_sessionfinish(self) -> None:
+        if self.config.cache:
+            self.config.cache.set(SECONDS, self.config.cache.get(SECONDS, {}) | self.seconds)
 
 
 @pytest.fixture(autouse=True)
@@ -39,67 +88,11 @@ def main_module() -> Iterator[None]:
     sys.modules["__main__"] = before
 
 
-def save_model(folder: Path, state: dict[str, torch.Tensor]) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "open_clip_config.json").write_text(json.dumps(CONFIG))
-    save_file(state, folder / "open_clip_model.safetensors")
-
-
-def save_data(folder: Path, seed: int) -> None:
-    """Random 8 × 8 images of two classes in three splits, as parquet that `datasets` reads."""
-    random = np.random.default_rng(seed)
-    features = datasets.Features({"image": datasets.Image(), "label": datasets.ClassLabel(names=["no", "yes"])})
-    folder.mkdir(parents=True, exist_ok=True)
-    for split in ("train", "validation", "test"):
-        labels = [i % 2 for i in range(40)]
-        images = [Image.fromarray(random.integers(0, 120 + 120 * y, (8, 8, 3), dtype=np.uint8)) for y in labels]
-        table = datasets.Dataset.from_dict({"image": images, "label": labels}, features=features)
-        table.to_parquet(folder / f"{split}.parquet")
-
-
-def make_zoo(folder: Path) -> Path:
-    """Write a whole zoo below `folder`; the path of its YAML file."""
-    torch.manual_seed(0)
-    save_model(folder / "base", {})
-    model = open_clip.create_model(f"local-dir:{folder / 'base'}", load_weights=False)
-    base = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    save_model(folder / "base", base)
-    tasks = []
-    for index, name in enumerate(TASKS):
-        generator = torch.Generator().manual_seed(index + 1)
-        moved = {
-            key: tensor + 0.05 * torch.randn(tensor.shape, generator=generator)
-            if "visual.transformer" in key
-            else tensor
-            for key, tensor in base.items()
-        }
-        save_model(folder / name, moved)
-        save_file({"weight": torch.randn(2, 8, generator=generator)}, folder / f"{name}.head.safetensors")
-        save_data(folder / "data" / name, index)
-        tasks.append(
-            {
-                "name": name,
-                "model": name,
-                "head": f"{name}.head.safetensors",
-                "data": {
-                    "path": f"data/{name}",
-                    "split": "test",
-                    "validation_split": "validation",
-                    "train_split": "train",
-                    "input": "image",
-                    "label": "label",
-                },
-            }
-        )
-    content = {"name": "tiny", "base": {"model": "base"}, "tasks": tasks, "adapt": {"epochs": 3, "weights_lr": 1e-3}}
-    path = folder / "zoo.yaml"
-    path.write_text(yaml.safe_dump(content, sort_keys=False))
-    return path
-
-
 @pytest.fixture(scope="session")
 def tiny_zoo(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The path of a tiny zoo, shared: do not change it (`make_zoo` makes one to break)."""
+    from tests.support.tiny_zoo import make_zoo  # here, because it imports torch, open_clip and datasets
+
     return make_zoo(tmp_path_factory.mktemp("zoo"))
 
 

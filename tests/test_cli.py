@@ -13,7 +13,7 @@ from types import SimpleNamespace
 import pytest
 import yaml
 
-from tests.conftest import make_zoo
+from tests.support.tiny_zoo import make_zoo
 
 FAST = ("--steps", "3", "--anchors", "2", "--device", "cpu")
 

@@ -23,7 +23,7 @@ from fda.figures.theme import PALETTES
 from fda.requests.runs import make_spec
 from fda.stages.execute import execute, resolve_device
 from fda.store.store import Store
-from tests.conftest import TASKS
+from tests.support.tiny_zoo import TASKS
 
 TESTS = Path(__file__).parent
 

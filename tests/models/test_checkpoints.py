@@ -11,7 +11,7 @@ from fda.checkpoints.weights import Checkpoint, weights_file
 from fda.errors import UserError
 from fda.zoos.survey import open_zoo, survey
 from fda.zoos.zoo import load_zoo
-from tests.conftest import make_zoo, save_model
+from tests.support.tiny_zoo import make_zoo, save_model
 
 
 def test_a_checkpoint_reads_what_was_saved(tmp_path):

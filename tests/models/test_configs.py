@@ -12,7 +12,7 @@ from fda.errors import UserError
 from fda.requests.preview import preview
 from fda.zoos.survey import open_zoo
 from fda.zoos.zoo import load_zoo
-from tests.conftest import make_zoo
+from tests.support.tiny_zoo import make_zoo
 
 LLAMA = ("llama", "LlamaForCausalLM")
 

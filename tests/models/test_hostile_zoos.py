@@ -30,7 +30,7 @@ from fda.store.files import load_anchors, save_tensors
 from fda.tasks.data import load_split
 from fda.zoos.survey import open_zoo
 from fda.zoos.zoo import load_zoo
-from tests.conftest import make_zoo
+from tests.support.tiny_zoo import make_zoo
 
 LEGACY = (0x1950A86A20F9469CFC6C, 1001, {"little_endian": True, "protocol_version": 1001, "type_sizes": {}})
 

@@ -27,7 +27,7 @@ from fda.tasks.data import load_split
 from fda.tasks.heads import task_head
 from fda.zoos.survey import open_zoo
 from fda.zoos.zoo import load_zoo
-from tests.conftest import CONFIG, TASKS, make_zoo, save_model
+from tests.support.tiny_zoo import CONFIG, TASKS, make_zoo, save_model
 
 QUICK = CONFIG["model_cfg"] | {"quick_gelu": True}
 

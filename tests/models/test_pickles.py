@@ -29,7 +29,7 @@ from fda.checkpoints.readers.spans import Span
 from fda.checkpoints.readers.torch_files import PickledCheckpoint
 from fda.errors import UserError
 from fda.tasks.heads import Head
-from tests.conftest import CONFIG
+from tests.support.tiny_zoo import CONFIG
 
 
 def states() -> dict[str, torch.Tensor]:

@@ -19,7 +19,7 @@ from fda.checkpoints.readers.shards import ShardedCheckpoint
 from fda.checkpoints.readers.torch_files import PickledCheckpoint
 from fda.checkpoints.weights import Checkpoint
 from fda.errors import UserError
-from tests.conftest import CONFIG
+from tests.support.tiny_zoo import CONFIG
 
 INDEX = "model.safetensors.index.json"
 

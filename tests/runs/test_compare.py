@@ -18,7 +18,7 @@ from fda.tasks.evaluate import evaluate
 from fda.tasks.heads import load_head
 from fda.zoos.survey import open_zoo
 from fda.zoos.zoo import load_zoo
-from tests.conftest import make_zoo
+from tests.support.tiny_zoo import make_zoo
 
 SETTINGS = construct_settings("fast", steps=6, anchors=4)
 QUICK = {"adamerging": {"steps": 3}, "adamerging_layer": {"steps": 3}, "fisher": {"examples": 8}, "wudi": {"steps": 5}}

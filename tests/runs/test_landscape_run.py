@@ -23,7 +23,7 @@ from fda.tasks.data import load_split
 from fda.tasks.heads import load_head
 from fda.zoos.survey import open_zoo
 from fda.zoos.zoo import load_zoo
-from tests.conftest import make_zoo
+from tests.support.tiny_zoo import make_zoo
 
 SMALL = {"points": 5, "samples": 40, "split": "test", "snapshots": 3}
 SCORED = ("loss", "accuracy", "loss/red", "accuracy/bright")
@@ -262,7 +262,7 @@ def torch_names(path) -> list[str]:
 
 
 def test_other_checkpoints_on_resume_are_told(tmp_path, fda_home):
-    from tests.conftest import save_model
+    from tests.support.tiny_zoo import save_model
 
     zoo = make_zoo(tmp_path / "zoo")
     store = Store(fda_home)

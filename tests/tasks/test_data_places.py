@@ -11,8 +11,8 @@ from fda.errors import UserError
 from fda.tasks.data import load_split
 from fda.zoos.survey import open_zoo
 from fda.zoos.zoo import load_zoo
-from tests.conftest import make_zoo
 from tests.models.library_zoos import image_zoo, text_zoo
+from tests.support.tiny_zoo import make_zoo
 
 
 def with_blobs(folder: Path, blobs: Path) -> None:
