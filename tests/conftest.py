@@ -51,7 +51,7 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Put long files first, so that no worker is left alone with one: by their seconds in the last run, else by rule."""
-    seconds: dict[str, float] = config.cache.get(SECONDS, {}) if config.cache else {}
+    seconds: dict[str, float] = config.cache.get(SECONDS, {}) if getattr(config, "cache", None) else {}
 
     def rank(item: pytest.Item) -> tuple[bool, float, bool]:
         file = item.path.relative_to(config.rootpath).as_posix()
@@ -76,7 +76,7 @@ class Stopwatch:
         self.seconds[file] = self.seconds.get(file, 0.0) + report.duration
 
     def pytest_sessionfinish(self) -> None:
-        if self.config.cache:
+        if getattr(self.config, "cache", None):  # None with -p no:cacheprovider
             self.config.cache.set(SECONDS, self.config.cache.get(SECONDS, {}) | self.seconds)
 
 

@@ -20,8 +20,9 @@ from fda.cli import import_anchors as cli_import
 from fda.cli import runs as cli_runs
 from fda.errors import UserError
 from fda.figures.theme import PALETTES
-from fda.requests.runs import make_spec
+from fda.requests.runs import construct_settings, make_spec
 from fda.stages.execute import execute, resolve_device
+from fda.store.spec import DownloadSettings
 from fda.store.store import Store
 from tests.support.tiny_zoo import TASKS
 
@@ -191,7 +192,10 @@ TABLE: dict[str, dict[str, Asks | Refused | Elsewhere]] = {
         "--out": Asks(("--out", "A"), "out", Path("A")),
         "--seed": Asks(("--seed", "5"), "seed", 5),
     },
-    "runs list": {"--json": Elsewhere("test_cli.py::test_construct_compare_show_and_delete")},
+    "runs list": {
+        "--json": Elsewhere("test_cli.py::test_construct_compare_show_and_delete"),
+        "--all": Elsewhere("test_options.py::test_runs_that_pages_started_are_listed_when_asked"),
+    },
     "runs show RUN": {
         "RUN_ID": Refused((), "There is no run 'RUN'"),
         "--json": Elsewhere("test_options.py::test_a_run_is_shown_as_json"),
@@ -312,10 +316,10 @@ def run_command(fda_home, tiny_zoo, anchors, monkeypatch, tmp_path):
 
 
 class _Run:
-    """A run whose spec has all tasks."""
+    """A run that constructs anchors of all tasks and blocks."""
 
     def __init__(self, zoo: Path) -> None:
-        self.spec = make_spec(zoo)
+        self.spec = make_spec(zoo, construct=construct_settings("fast"))
 
 
 def at(what: Any, place: str) -> Any:
@@ -362,8 +366,18 @@ def test_dark_is_the_theme_of_the_report(fda_home, tiny_zoo, tmp_path):
     for words in ((), ("--dark",)):
         cli.app(["report", run_id, "--out", str(tmp_path / "a.html"), *words], standalone_mode=False)
         texts.append((tmp_path / "a.html").read_text(encoding="utf-8"))
-    light, dark = (f"body {{ background: {PALETTES[theme].page}" for theme in ("light", "dark"))
+    light, dark = (f"--page: {PALETTES[theme].page};" for theme in ("light", "dark"))
     assert light in texts[0] and dark in texts[1] and dark not in texts[0]
+
+
+def test_runs_that_pages_started_are_listed_when_asked(fda_home, tiny_zoo, capsys):
+    spec = make_spec(tiny_zoo).model_copy(update={"helper": DownloadSettings()})
+    run_id = Store(fda_home).create_run(spec)
+    listed = []
+    for words in ((), ("--all",)):
+        cli.app(["runs", "list", *words], standalone_mode=False)
+        listed.append(run_id in capsys.readouterr().out)
+    assert listed == [False, True]
 
 
 def test_a_run_is_shown_as_json(fda_home, tiny_zoo, capsys):

@@ -219,7 +219,7 @@ def test_the_model_card_is_front_matter_and_text(made):
 
 def test_the_code_of_a_card_is_what_it_seems():
     for kind in ("open_clip", "transformers"):
-        own = Loading(kind, "X\nimport os", images=True, place='a"); import os; ("', heads=("red",), pushed=True)
+        own = Loading(kind, "X\nimport os", images=True, location='a"); import os; ("', heads=("red",), pushed=True)
         code = loading_code(own)
         assert all(line in code for line in ("import torch",)) and not re.search(r"^import os", code, re.MULTILINE)
         compile(code, "card", "exec")

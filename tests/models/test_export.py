@@ -312,5 +312,7 @@ def test_fewer_tokens_than_the_base_has_do_not_fit(tmp_path):
     own = transformers.LlamaForCausalLM.from_pretrained(tmp_path / "first")
     own.resize_token_embeddings(own.config.vocab_size - 1)
     own.save_pretrained(tmp_path / "first")
-    with pytest.raises(UserError, match=r"embed_tokens.weight has shape \[20, 16\] where \[21, 16\] is expected"):
+    with pytest.raises(
+        UserError, match="the vocabulary was cut: model.embed_tokens.weight has 20 rows where the base has 21"
+    ):
         open_zoo(load_zoo(path))

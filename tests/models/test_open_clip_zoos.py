@@ -199,7 +199,8 @@ def test_task_arithmetics_pickles_over_a_whole_base_keep_its_text_tower(task_ari
 
 def test_the_preview_sees_pickles_with_an_architecture(task_arithmetic):
     found = preview(load_zoo(task_arithmetic))
-    assert found.kind == "open_clip" and not found.problems and not found.notes
+    assert found.kind == "open_clip" and not found.problems
+    assert len(found.notes) == 2 and all("the head's 2 classes have no names" in note for note in found.notes)
     assert [(row.role, row.architecture, row.blocks) for row in found.models] == [
         ("base", "open_clip", 2),
         ("red", "open_clip", 2),

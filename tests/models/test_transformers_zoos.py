@@ -5,6 +5,7 @@ import json
 import math
 from dataclasses import replace
 
+import pandas
 import pytest
 import torch
 import transformers
@@ -20,7 +21,7 @@ from fda.merging.merge import merge
 from fda.merging.registry import METHODS
 from fda.store.store import Store
 from fda.tasks.data import load_split
-from fda.tasks.evaluate import evaluate, written
+from fda.tasks.evaluate import evaluate, generated
 from fda.tasks.heads import task_head
 from fda.tasks.inputs import block_inputs
 from fda.zoos.survey import open_zoo
@@ -252,7 +253,7 @@ def test_exact_match_is_what_the_library_writes(tmp_path):
         expected.append(tokenizer.decode(made[0, ids.shape[1] :], skip_special_tokens=True).strip())
     opened.model.load(opened.tasks["first"])
     head = task_head(opened, "first")
-    assert written(opened.model, head, split.at(range(24)), split, 24, "cpu", lambda: None) == expected
+    assert generated(opened.model, head, split.at(range(24)), split, 24, "cpu", lambda: None) == expected
     path = tmp_path / "data" / "first" / "test.csv"
     rows = [dict(row) for row in csv.DictReader(path.open())]
     answers = [text if place < 6 else "cat" for place, text in enumerate(expected)]
@@ -327,12 +328,14 @@ def test_what_does_not_belong_together_is_said_in_a_sentence(tmp_path):
 
     with pytest.raises(UserError, match="cannot be scored by exact_match"):
         scored(metric="exact_match")
-    with pytest.raises(UserError, match="a head of one number, and this one has 2"):
+    with pytest.raises(UserError, match="a head of one number, but this one has 2"):
         scored(metric="pearson")
     with pytest.raises(UserError, match="has no column 'text'"):
         scored(input="text")
+    numbers = tmp_path / "numbers.parquet"  # a cell of a CSV is a text; a table of numbers holds none
+    pandas.DataFrame({"sentence": [1, 2], "label": [0, 1]}).to_parquet(numbers)
     with pytest.raises(UserError, match="holds int, but the model takes texts"):
-        scored(input="label")
+        scored(path=str(numbers))
     with pytest.raises(UserError, match="holds class names, but neither"):
         scored(label="answer")
     (tmp_path / "base" / "tokenizer.json").unlink()

@@ -136,7 +136,7 @@ def test_a_cone_that_would_not_fit_is_left_out_and_all_else_recorded(tiny_zoo, f
 
 
 def test_thumbnails_keep_small_images_and_fit_others_into_a_square():
-    small = [Image.new("L", (20, 30), value) for value in (3, 250)]
+    small = [Image.new("RGB", (20, 30), (value, value, value)) for value in (3, 250)]
     assert real_samples.thumbnails(small)[:, 0, 0, 0].tolist() == [3, 250]
     assert real_samples.thumbnails(small).shape == (2, 30, 20, 3)
     assert real_samples.thumbnails([*small, Image.new("RGB", (300, 100), "red")]).shape == (3, 64, 64, 3)

@@ -66,8 +66,8 @@ def test_a_foreground_run_is_claimed_by_this_process_and_done(store, run_id):
         (OutOfMemoryError("CUDA out of memory"), "failed", "the device ran out of memory"),
         (MemoryError(), "failed", "the machine ran out of memory"),
         (RuntimeError("DefaultCPUAllocator: can't allocate memory: 8 GB"), "failed", "the machine ran out of memory"),
-        (ValueError("bad\nvery bad"), "failed", "ValueError: bad (see log.txt)"),
-        (SystemExit(3), "failed", "SystemExit: 3 (see log.txt)"),
+        (ValueError("bad\nvery bad"), "failed", "ValueError: bad (see /"),
+        (SystemExit(3), "failed", "SystemExit: 3 (see /"),
     ],
 )
 def test_every_end_has_its_state_and_sentence(store, run_id, error, state, message):

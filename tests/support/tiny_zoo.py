@@ -57,7 +57,8 @@ def make_zoo(folder: Path) -> Path:
             for key, tensor in base.items()
         }
         save_model(folder / name, moved)
-        save_file({"weight": torch.randn(2, 8, generator=generator)}, folder / f"{name}.head.safetensors")
+        head = {"weight": torch.randn(2, 8, generator=generator)}
+        save_file(head, folder / f"{name}.head.safetensors", {"classes": json.dumps(["no", "yes"])})
         save_data(folder / "data" / name, index)
         tasks.append(
             {
