@@ -63,7 +63,7 @@ def is_suspended(pid: int | None, started: float | None) -> bool:
         return False
 
 
-def send_signal(pid: int, started: float, signum: signal.Signals) -> None:
+def send_signal(pid: int, started: float | None, signum: signal.Signals) -> None:
     """Signal a worker and all processes it made, if it is alive and not this very process.
 
     A detached worker leads its session, so its process group is its own. One in the foreground shares its group with

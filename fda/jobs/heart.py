@@ -68,7 +68,12 @@ class Heart:
             "cpu_cores": self._process.cpu_percent() / 100,
         }
         cuda = sys.modules.get("torch.cuda")  # the work imports torch once it has the device; this thread never does
-        if run.device.startswith("cuda") and hasattr(cuda, "is_initialized") and cuda.is_initialized():
+        if (
+            cuda is not None
+            and run.device.startswith("cuda")
+            and hasattr(cuda, "is_initialized")
+            and cuda.is_initialized()
+        ):
             free, total = cuda.mem_get_info(run.device)
             values |= {"device_bytes": float(total - free), "device_total_bytes": float(total)}
         self._store.add_system(self._run_id, values)

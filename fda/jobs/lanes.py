@@ -48,4 +48,4 @@ def run_lanes(
         if failing:
             failed.set()
             wait(futures)
-            raise failing[0].exception()
+            failing[0].result()  # raises

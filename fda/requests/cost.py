@@ -1,7 +1,7 @@
-"""What a run will take, told before it starts: seconds, memory and disk, from measurements made once on this device.
+"""Predicts what a run will take in seconds, memory and disk, from measurements made once on this device.
 
 Here the numbers and the arithmetic on them, without torch, so that a page can tell again when a setting changes. The
-measuring is `calibrate.py`. Merging methods whose own computing cannot be told from one block are named, not counted.
+measuring is `calibrate.py`. Merging methods whose cost one block does not determine are named, not counted.
 """
 
 import hashlib
@@ -11,6 +11,7 @@ import os
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from fda.atomic import write_text
 from fda.home import fda_home
 from fda.merging.method import SWEPT
 from fda.merging.registry import METHODS
@@ -180,7 +181,7 @@ def _snapshots(steps: int) -> float:
 
 
 def calibration_file(spec: RunSpec) -> Path:
-    """Where measurements for this spec are kept: by its files, its device, and every setting that costs hang on."""
+    """Where measurements for this spec are kept: named by its files, its device, and every setting that costs depend on."""
     settings = spec.construction
     shape = None if settings is None else (settings.anchors, settings.tokens, settings.distance, settings.optimizer)
     adapt = adapt_settings(spec.zoo, spec.adaptation)
@@ -202,12 +203,5 @@ def kept_calibration(spec: RunSpec) -> Calibration | None:
 
 
 def keep_calibration(spec: RunSpec, known: Calibration) -> None:
-    """Whole or not at all."""
-    path = calibration_file(spec)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        part.write_text(json.dumps(asdict(known)) + "\n", encoding="utf-8")
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
+    """Keep the measurements for later predictions."""
+    write_text(calibration_file(spec), json.dumps(asdict(known)) + "\n")
