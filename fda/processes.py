@@ -63,7 +63,7 @@ def is_suspended(pid: int | None, started: float | None) -> bool:
         return False
 
 
-def send_signal(pid: int, started: float, signum: signal.Signals) -> None:
+def send_signal(pid: int, started: float | None, signum: signal.Signals) -> None:
     """Signal a worker and its child processes, if the worker is alive and is not this process.
 
     A detached worker leads its session, so the signal goes to its process group. A foreground worker shares its group with the

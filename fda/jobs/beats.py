@@ -1,8 +1,8 @@
-"""The heartbeat of a worker: one line in `runs/RUN_ID/heartbeat`, overwritten in place, which asks nothing of the store.
+"""The heartbeat of a worker: one line in `runs/RUN_ID/heartbeat`, overwritten in place. It does not use the store.
 
-So it goes on while the store is locked or its disk is full. The line is: process, its start (`processes.start_time`), number
-of the beat, and the moment as `clock.stamp` has it. A beat's age is told by that clock, which nobody can set, and by any
-reader of the same machine, even one that lives for a moment only.
+So it goes on while the store is locked or its disk is full. The line holds the process id, the process's start
+(`processes.start_time`), the number of the beat, and the moment as `clock.stamp` writes it. Any process of the same machine can
+compute a beat's age from that clock, which nobody can set.
 """
 
 import contextlib
@@ -18,7 +18,7 @@ WIDTH = 160  # characters of the line; always the same, so that the file is neve
 
 @dataclass(frozen=True)
 class Beat:
-    """The last sign of life of a worker: which process it is, how many signs it gave, and when."""
+    """The last beat of a worker: its process, the number of the beat, and its moment."""
 
     pid: int
     pid_started: float
@@ -32,7 +32,7 @@ class Beat:
 
 
 class Beats:
-    """Written by one worker. A disk that has no room for the file is no reason to fail."""
+    """Writes the beats of one worker. Does not fail if the disk is full."""
 
     def __init__(self, run_dir: Path) -> None:
         self._file, self._number = beat_file(run_dir), 0
@@ -49,7 +49,7 @@ class Beats:
                 os.close(descriptor)
 
     def end(self) -> None:
-        """No more beats: nobody is at work here, though this process may live on."""
+        """Remove the beat: the work has ended, though this process may live on."""
         last = last_beat(self._file.parent)
         if last is not None and last.pid == self._pid:
             with contextlib.suppress(OSError):
@@ -61,7 +61,7 @@ def beat_file(run_dir: Path) -> Path:
 
 
 def last_beat(run_dir: Path) -> Beat | None:
-    """None if no worker ever wrote one, or nothing that can be read."""
+    """None if no worker has written one, or if it cannot be read."""
     try:
         with beat_file(run_dir).open("rb") as file:
             pid, started, number, *stamped = file.read(WIDTH).decode("ascii").split()

@@ -1,7 +1,7 @@
-"""What is wrong with FDA_HOME, and its repair: the store's file, the runs it lists, their finished files, and their privacy.
+"""Finds and repairs faults of FDA_HOME: the store's file, the runs it lists, their finished files, and their permissions.
 
-The store is rebuilt from what runs leave in their folders: spec.json, and the anchors, whose files say how they ended. Numbers
-of the way there, and scores, lie in the store alone: resuming a rebuilt run computes its scores again. Nothing is deleted.
+The store is rebuilt from the folders of runs: spec.json, and the anchors files, which record their loss and step. Curves and
+scores are in the store alone: resuming a rebuilt run computes its scores again. Nothing is deleted.
 """
 
 import calendar
@@ -31,19 +31,19 @@ from fda.store.spec import RunSpec
 from fda.store.store import Store, UnitKey, queue_of
 
 REBUILT = "listed anew by `python -m fda doctor --repair`: resume continues from the units whose anchors are whole."
-LEAST_COMFORTABLE = 200 << 20  # bytes: less is told
+LEAST_COMFORTABLE = 200 << 20  # bytes: less is reported
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was looked at: what, in a sentence, and whether it is as it should be."""
+    """One check: its result in a sentence, and whether all is well."""
 
     good: bool
     text: str
 
 
 def examine(store: Store) -> Iterator[Finding]:
-    """Everything that can be said of this FDA_HOME, from the folder to the last file. Writes nothing."""
+    """Check this FDA_HOME, from the folder to the last file. Writes nothing."""
     home = store.home
     if not home.is_dir():
         yield Finding(True, f"{home} is not there yet: the first run makes it.")
@@ -58,7 +58,7 @@ def examine(store: Store) -> Iterator[Finding]:
 
 
 def repair(store: Store) -> Iterator[str]:
-    """Make the store usable again and list the runs it lacks; what was done, in sentences.
+    """Make the store usable again and list the runs it lacks; yields what was done, in sentences.
 
     A damaged file is moved aside, never deleted. UserError while a worker is at work, whose numbers would be lost.
     """
@@ -79,14 +79,14 @@ def repair(store: Store) -> Iterator[str]:
         yield f"run {run_id} ({spec.zoo.name}) is listed again with {count} finished units."
 
 
-# looking -------------------------------------------------------------------------------------------------------------
+# checking ------------------------------------------------------------------------------------------------------------
 
 
 def _folder(home: Path) -> Iterator[Finding]:
     free, writable = free_bytes(home), os.access(home, os.W_OK)
     yield Finding(writable, f"{home} can{'' if writable else 'not'} be written.")
-    told = f"its disk has {free / 2**20:,.0f} MiB free"
-    yield Finding(free >= LEAST_COMFORTABLE, f"{told}{': free some space' if free < LEAST_COMFORTABLE else ''}.")
+    space = f"its disk has {free / 2**20:,.0f} MiB free"
+    yield Finding(free >= LEAST_COMFORTABLE, f"{space}{': free some space' if free < LEAST_COMFORTABLE else ''}.")
     private = not home.stat().st_mode & 0o077
     yield Finding(private, "only its owner can read it." if private else "others can read it: --repair closes it.")
 
@@ -120,23 +120,23 @@ def _runs(store: Store) -> Iterator[Finding]:
     shown = LiveStore(store.home)
     try:
         runs = shown.all_stored(limit=100_000)
-    except UserError:  # which has been told
+    except UserError:  # reported already
         return
     readable = [run for run in runs if isinstance(run, Run)]
     yield from (Finding(False, run.problem) for run in runs if isinstance(run, UnreadableRun))
     yield Finding(True, f"{len(readable)} runs can be read.")
     for run in readable:
         if is_suspended(run.pid, run.pid_started):
-            told = f"let it go on (`kill -CONT {run.pid}`) or end it (`python -m fda runs stop {run.run_id}`)."
-            yield Finding(False, f"process {run.pid} of run {run.run_id} is suspended: {told}")
+            remedy = f"let it go on (`kill -CONT {run.pid}`) or end it (`python -m fda runs stop {run.run_id}`)."
+            yield Finding(False, f"process {run.pid} of run {run.run_id} is suspended: {remedy}")
         if not store.run_dir(run.run_id).is_dir():
             yield Finding(
                 False, f"run {run.run_id} has no folder: `python -m fda runs delete {run.run_id}` forgets it."
             )
         elif not run.active:
-            for path, told in damaged_files(shown, run.run_id, "content").items():
+            for path, fault in damaged_files(shown, run.run_id, "content").items():
                 again = f"`python -m fda runs resume {run.run_id}` makes it again."
-                yield Finding(False, f"{store.run_dir(run.run_id) / path} {told}: {again}")
+                yield Finding(False, f"{store.run_dir(run.run_id) / path} {fault}: {again}")
 
 
 # repairing -----------------------------------------------------------------------------------------------------------

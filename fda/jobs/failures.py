@@ -1,4 +1,4 @@
-"""An exception in words a user can act on, and its traceback in the run's log."""
+"""Turns an exception into a sentence that a user can act on, and writes its traceback into the run's log."""
 
 import contextlib
 import traceback
@@ -27,6 +27,6 @@ def sentence(error: BaseException, store: Store, run_id: str) -> str:
 
 
 def log_traceback(store: Store, run_id: str) -> None:
-    """Append the exception at hand to the run's log.txt, which in a detached worker is stderr too. No reason to fail."""
+    """Append the current exception to the run's log.txt, which is also a detached worker's stderr. Never fails."""
     with contextlib.suppress(OSError, UserError), (store.run_dir(run_id) / "log.txt").open("a") as log:
         log.write(traceback.format_exc())

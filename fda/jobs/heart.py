@@ -1,7 +1,7 @@
-"""The side thread of a worker: says every two seconds that it lives, measures it, and listens for a stop.
+"""The side thread of a worker: writes a beat every two seconds, measures the process, and polls for a stop request.
 
-A thread of its own, because one step of the work may take long: a long decomposition must not look dead. It waits for no
-lock: its beat is a file of its own (`beats.py`), and what it has for the store it leaves out while that is busy.
+It is a thread of its own because one step of the work may take long: a long decomposition must not look dead. It waits for no
+lock: the beat is a file of its own (`beats.py`), and measurements are dropped while the store is busy.
 """
 
 import os
@@ -52,8 +52,8 @@ class Heart:
                     else:
                         self._stop.set()
             except StoreBusy:
-                pass  # the beat is told; the rest is told next time
-            except Exception:  # a full disk, say: the work may go on, and so must the heart
+                pass  # the beat is written; the rest follows next time
+            except Exception:  # such as a full disk: the work may go on, so the heart must
                 traceback.print_exc()
             if self._over.wait(LISTEN_SECONDS):
                 return
@@ -67,8 +67,13 @@ class Heart:
             "memory_bytes": float(self._process.memory_info().rss),
             "cpu_cores": self._process.cpu_percent() / 100,
         }
-        cuda = sys.modules.get("torch.cuda")  # never imported for this: the work does, when its turn has come
-        if run.device.startswith("cuda") and hasattr(cuda, "is_initialized") and cuda.is_initialized():
+        cuda = sys.modules.get("torch.cuda")  # the work imports torch once it has the device; this thread never does
+        if (
+            cuda is not None
+            and run.device.startswith("cuda")
+            and hasattr(cuda, "is_initialized")
+            and cuda.is_initialized()
+        ):
             free, total = cuda.mem_get_info(run.device)
             values |= {"device_bytes": float(total - free), "device_total_bytes": float(total)}
         self._store.add_system(self._run_id, values)

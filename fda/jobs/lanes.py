@@ -1,8 +1,8 @@
 """Do independent pieces of work side by side: on a CPU one lane a core, each with one thread; on an accelerator one lane.
 
-One thread a lane is faster than many threads in one lane at these sizes, does not stall when something else uses a core,
-and makes a unit's result independent of how many cores there are. Who knows that a GPU's memory holds more asks for two
-lanes: one loads, measures and writes while the other has the device.
+One thread a lane is faster than many threads in one lane at these sizes, does not stall when another process uses a core,
+and makes a unit's result independent of the number of cores. A caller whose GPU memory holds more asks for two lanes:
+one loads, measures and writes while the other uses the device.
 """
 
 import os
@@ -48,4 +48,4 @@ def run_lanes(
         if failing:
             failed.set()
             wait(futures)
-            raise failing[0].exception()
+            failing[0].result()  # raises

@@ -1,8 +1,8 @@
 """Starting, stopping and resuming runs, for pages and the command line.
 
-A run is a detached process (`worker.py`) that outlives the browser and the server; all that ties them is the store. What
-became of a run is told by `liveness.py`, which only reads; whoever acts here also puts the rows right (`settle`). Presses are
-timed by the presser's own monotonic clock, from the moment it asked. Imports no torch.
+A run is a detached process (`fda.stages.worker`) that outlives the browser and the server; only the store connects them.
+`liveness.py` reads the true state of a run; every action here also corrects the stored states (`settle`). A stop that is not
+obeyed is followed by signals, timed by the monotonic clock of the process that asked. Imports no torch.
 """
 
 import contextlib
@@ -25,9 +25,9 @@ from fda.store.store import Store
 
 __all__ = ["delete", "is_alive", "may_resume", "reopen", "resume", "settle", "start", "stop", "stop_and_wait"]
 
-TERM_SECONDS = 5  # stopping runs end at their next optimiser step; after this they are asked by signal
-KILL_SECONDS = 10  # and after this they are not asked
-LOCK_SECONDS = 0.5  # for what can be written another time
+TERM_SECONDS = 5  # a stopping run ends at its next optimiser step; after this it gets SIGTERM
+KILL_SECONDS = 10  # …, then SIGKILL
+LOCK_SECONDS = 0.5  # for writes that can wait
 MANY = 10_000  # runs
 
 
@@ -68,7 +68,7 @@ def stop(store: Store, run_id: str) -> None:
 
 
 def stop_and_wait(store: Store, run_id: str, timeout: float = 20.0) -> State:
-    """Stop a run, by force if it must be, and return the state it ended in (`stopping` if not within `timeout` s)."""
+    """Stop a run, by force if need be, and return the state it ended in (`stopping` if not within `timeout` s)."""
     _ask_to_stop(store, run_id)
     _see_through(store, run_id, timeout)
     return LiveStore(store.home).stored(run_id).state
@@ -84,10 +84,10 @@ def may_resume(store: Store, run_id: str) -> None:
 
 
 def reopen(store: Store, run_id: str) -> None:
-    """Put a run that ended early back into the queue, for a worker that the caller provides. UserError as `may_resume`.
+    """Put a run that ended early back into the queue; the caller provides the worker. UserError as `may_resume`.
 
-    A worker taken for crashed that still exists (hung, suspended) is ended first: it would hold the device, and perhaps the
-    store.
+    A worker that counts as crashed but still exists (hung, suspended) is killed first: it would hold the device, and perhaps
+    the store.
     """
     may_resume(store, run_id)
     run = store.run(run_id)
@@ -100,7 +100,7 @@ def reopen(store: Store, run_id: str) -> None:
 
 
 def resume(store: Store, run_id: str) -> None:
-    """Go on with a cancelled, crashed or failed run from its finished units. UserError as `may_resume`."""
+    """Continue a cancelled, crashed or failed run from its finished units. UserError as `may_resume`."""
     reopen(store, run_id)
     _spawn(store, run_id)
 
@@ -112,10 +112,10 @@ def delete(store: Store, run_id: str) -> None:
 
 
 def settle(store: Store, *, patience: float = LOCK_SECONDS) -> None:
-    """Write the states of active runs as they are: those whose process is gone, and those whose worker never started.
+    """Store the true states of active runs: those whose process is gone, and those whose worker never started.
 
-    For whoever acts; any number of processes may, at the same time. While the store is busy it is left to the next one:
-    readers are told the truth by `LiveStore` all the same.
+    Every action calls this; any number of processes may do so at once. If the store is busy, the next action does it; readers
+    get the true state from `LiveStore` meanwhile.
     """
     rows = store.all_stored(states=ACTIVE, limit=MANY)
     quick = Store(store.home, patience=patience)
@@ -132,7 +132,7 @@ def settle(store: Store, *, patience: float = LOCK_SECONDS) -> None:
 
 
 def press(run: StoredRun, waited: float) -> None:
-    """Signal a worker that was asked to stop so many seconds ago and has not. One that is suspended is woken to hear it."""
+    """Signal a worker that was asked to stop `waited` seconds ago and has not. A suspended one is woken for it."""
     if run.pid is None:
         return
     if waited > KILL_SECONDS:
@@ -143,14 +143,14 @@ def press(run: StoredRun, waited: float) -> None:
 
 
 def press_on(store: Store, since: dict[tuple[str, int], float]) -> None:
-    """Press every stopping run; `since` is the caller's own: when, by its monotonic clock, it first saw which stop."""
+    """Press every stopping run. `since`: when the caller first saw each stop, by its monotonic clock; updated here."""
     for run in store.all_stored(states=("stopping",), limit=MANY):
         first = since.setdefault((run.run_id, run.attempt), time.monotonic())
         press(run, time.monotonic() - first)
 
 
 def _ask_to_stop(store: Store, run_id: str) -> None:
-    """Raise the run's flag; where the store is busy, tell the worker by a signal, which means the same."""
+    """Set the run's stop flag; if the store is busy, send the worker SIGTERM, which means the same."""
     run = LiveStore(store.home).stored(run_id)
     if run.state not in ACTIVE and not _hangs(run):
         raise UserError(f"Run {run_id} is {run.state}: there is nothing to stop.")
@@ -164,7 +164,7 @@ def _ask_to_stop(store: Store, run_id: str) -> None:
 
 
 def _hangs(run: StoredRun) -> bool:
-    """Is it shown as crashed because its worker is silent, which still exists and may hold the device or the store?"""
+    """Does it count as crashed because its worker is silent, though the process exists and may hold the device or the store?"""
     return run.state == "crashed" and is_alive(run.pid, run.pid_started)
 
 

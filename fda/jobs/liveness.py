@@ -1,8 +1,8 @@
-"""What became of a run whose row says that it is at work: told from its process and its heartbeat, without a write.
+"""The true state of a run that is stored as active, from its process and its heartbeat. Reads only.
 
-Readers show runs through `LiveStore`, in which a run whose worker is gone is crashed although nobody has written so yet;
-the row is put right by whoever acts next (`jobs.settle`). No wall times are compared: a process is known by its number and
-its start (`processes.py`), a beat's age by a clock that nobody sets (`beats.py`, `clock.py`).
+Pages and commands read runs through `LiveStore`, which reports a run as crashed as soon as its worker is gone; the next action
+corrects the row (`lifecycle.settle`). No wall times are compared: a process is identified by its id and its start
+(`processes.py`), and a beat's age comes from a clock that nobody sets (`beats.py`, `clock.py`).
 """
 
 import time
@@ -26,7 +26,7 @@ AnyRun = TypeVar("AnyRun", bound=StoredRun)
 
 
 class LiveStore(Store):
-    """The store as it is shown: the state of each run is that of its process, whatever its row says."""
+    """The store with each run in the state of its process, whatever its row says."""
 
     def stored(self, run_id: str) -> Run | UnreadableRun:
         return as_it_is(super().stored(run_id), self.home)
@@ -40,7 +40,7 @@ class LiveStore(Store):
         return [run for run in runs if states is None or run.state in states]
 
     def _require_no_lost_runs(self) -> None:
-        """UserError if the store lists nothing, though folders of runs are there: it was emptied, or another's was put here."""
+        """UserError if the store lists nothing although run folders exist: it was emptied or replaced."""
         for _ in range(3):
             lost = self.unlisted()
             if not lost:
@@ -52,7 +52,7 @@ class LiveStore(Store):
         )
 
     def queue_position(self, run_id: str) -> int | None:
-        """Among those that wait and live."""
+        """The position among the queued runs whose workers live."""
         this = self.stored(run_id)
         if this.state != "queued":
             return None
@@ -61,7 +61,7 @@ class LiveStore(Store):
 
 
 def as_it_is(run: AnyRun, home: Path) -> AnyRun:
-    """The run with the state and the sentence that its process gives it; one that ended did so at its last beat."""
+    """The run with the state and message that follow from its process; one that has ended did so at its last beat."""
     ended = verdict(run, home)
     if ended is None:
         return run
@@ -69,7 +69,7 @@ def as_it_is(run: AnyRun, home: Path) -> AnyRun:
 
 
 def verdict(run: StoredRun, home: Path) -> tuple[State, str] | None:
-    """How a run that is stored as active has ended, and why, in a sentence; None if its worker is at work, or may be."""
+    """How a run that is stored as active has ended, and a sentence why; None if its worker is, or may be, at work."""
     if not run.active:
         return None
     folder = home / "runs" / run.run_id
@@ -82,7 +82,7 @@ def verdict(run: StoredRun, home: Path) -> tuple[State, str] | None:
             return "cancelled", FORCED
         return "crashed", f"the worker process ended without a word{_lost(beat)}{_full(home)}; {go_on(run)}"
     if run.state == "stopping":
-        return None  # whoever asked it to stop sees to that
+        return None  # the process that asked it to stop sees to that
     if is_suspended(run.pid, run.pid_started) and (beat is None or beat.age > FRESH_SECONDS):
         told = f"the worker process is suspended and gives no sign of life{_lost(beat)}"
         return "crashed", f"{told}; `kill -CONT {run.pid}` lets it go on, {go_on(run)}"
@@ -92,7 +92,7 @@ def verdict(run: StoredRun, home: Path) -> tuple[State, str] | None:
 
 
 def _never_claimed(run: StoredRun, beat: Beat | None, folder: Path) -> tuple[State, str] | None:
-    """A worker beats before it claims its run, which may take long while the store is locked."""
+    """The verdict on a run without a worker. It beats before it claims the run, which a locked store may delay."""
     if seconds_since(run.queued_clock) <= START_SECONDS:
         return None
     if beat is not None and beat.age <= FRESH_SECONDS and is_alive(beat.pid, beat.pid_started):

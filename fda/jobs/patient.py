@@ -1,7 +1,7 @@
-"""The store as a worker writes it: nothing fails because another process keeps the store locked.
+"""The store for a worker: no write fails because another process keeps the store locked.
 
-What cannot be written at once waits in memory, in its order, while the work goes on; it is tried again with every later
-write, and before anything is read. If the worker ends before that, its unwritten units are not done, and begin anew on resume.
+A write that cannot be done at once waits in memory, in order, while the work goes on. It is tried again with every later write
+and before any read. If the worker ends before that, its unwritten units are not done and begin anew on resume.
 """
 
 import sqlite3
@@ -20,9 +20,9 @@ from fda.store.records import FileRecord, MethodResult, Score, UnitKey
 from fda.store.refusals import StoreBusy
 from fda.store.store import Store
 
-LOCK_SECONDS = 2.0  # a write waits so long before it is put off
+LOCK_SECONDS = 2.0  # how long a write waits before it is put off
 AGAIN_SECONDS = 1.0  # between two tries while writes wait
-MOST = 20_000  # writes that wait; with more the work waits too
+MOST = 20_000  # waiting writes; beyond this the work waits too
 
 
 class PatientStore(Store):
@@ -85,7 +85,7 @@ class PatientStore(Store):
             self.write_all()
 
     def _try(self) -> bool:
-        """Write what waits, as far as the store lets; whether all of it is written."""
+        """Do the waiting writes as far as the store allows; whether all are done."""
         with self._order:
             while self._waiting:
                 try:

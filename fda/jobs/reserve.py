@@ -1,14 +1,14 @@
-"""A little room on the disk that a worker keeps from its start, so that it can say how it ended when the disk is full."""
+"""Disk space that a worker reserves at its start, so that it can record how it ended when the disk is full."""
 
 import contextlib
 import os
 from pathlib import Path
 
-BYTES = 256 << 10  # the last words take a few pages of the store and a traceback in log.txt
+BYTES = 256 << 10  # enough for a few pages of the store and a traceback in log.txt
 
 
 class Reserve:
-    """Context manager around a worker's life: a file in the run's folder. Without room for it there is none."""
+    """Context manager around a worker's life: a file in the run's folder, left out if the disk is full already."""
 
     def __init__(self, run_dir: Path) -> None:
         self._file = run_dir / ".reserve"
@@ -25,6 +25,6 @@ class Reserve:
         self.give()
 
     def give(self) -> None:
-        """Make the room free."""
+        """Free the space."""
         with contextlib.suppress(OSError):
             self._file.unlink(missing_ok=True)

@@ -1,7 +1,7 @@
 """The paper's ablation of initialisations (arXiv 2510.21223, figures 3 and 4): the same construction from five starts.
 
-Five runs of their own, so that the queue, stopping and resuming are those of any run. What belongs together is seen from the
-specs: they differ in nothing but the start. Imports no torch.
+Five runs, so that queueing, stopping and resuming work as for any run. Runs belong together if their specs differ only in how
+the anchors begin. Imports no torch.
 """
 
 from collections.abc import Iterable, Sequence
@@ -30,7 +30,7 @@ def ablation_specs(
     device: str = "auto",
     roots: list[Path] | None = None,
 ) -> list[RunSpec]:
-    """One spec a start, the weight start first. UserError as `make_spec`; `roots` as there."""
+    """One spec for each initialisation, the weights first. UserError and `roots` as `make_spec`."""
     family = load_zoo(zoo, roots=roots).family
     settings = [construct_settings(preset, family=family, steps=steps, seed=seed, **start) for start in STARTS]
     chosen = {"tasks": tasks, "blocks": blocks, "device": device, "seed": seed, "roots": roots}
@@ -39,19 +39,19 @@ def ablation_specs(
 
 
 def start_ablation(store: Store, specs: Sequence[RunSpec]) -> list[str]:
-    """The run of each spec: one that is there already, at work or done, else a new one. The device takes them in turn.
+    """The run of each spec: an existing one, at work or done, else a new one. They wait in the device's queue.
 
     A run that ended early is resumed. UserError if a worker cannot be queued.
     """
     started = []
     for spec in specs:
-        there = run_of(store.runs(), spec)
-        if there is None:
+        existing = run_of(store.runs(), spec)
+        if existing is None:
             started.append(jobs.start(store, spec))
             continue
-        if there.state != "done" and there.state not in ACTIVE:
-            jobs.resume(store, there.run_id)
-        started.append(there.run_id)
+        if existing.state != "done" and existing.state not in ACTIVE:
+            jobs.resume(store, existing.run_id)
+        started.append(existing.run_id)
     return started
 
 
@@ -63,15 +63,15 @@ def run_of(runs: Iterable[Run], spec: RunSpec) -> Run | None:
 
 def other_starts(runs: Iterable[Run], run: Run) -> list[Run]:
     """The runs that differ from `run` in the start of their anchors alone, the newest of each start; in the paper's order."""
-    found: dict[tuple, Run] = {}
+    best_of: dict[tuple, Run] = {}
     for other in runs:
         if other.spec.construction is None or _start(other.spec.construction) == _start(run.spec.construction):
             continue
         if _but_start(other.spec) == _but_start(run.spec):
-            best = found.setdefault(_start(other.spec.construction), other)
+            best = best_of.setdefault(_start(other.spec.construction), other)
             if best.state != "done" and other.state == "done":
-                found[_start(other.spec.construction)] = other
-    return [found[start] for start in sorted(found)]
+                best_of[_start(other.spec.construction)] = other
+    return [best_of[start] for start in sorted(best_of)]
 
 
 def _start(settings: ConstructSettings) -> tuple[bool, float]:

@@ -1,7 +1,7 @@
-"""What a run will take, told before it starts: seconds, memory and disk, from measurements made once on this device.
+"""Predicts what a run will take in seconds, memory and disk, from measurements made once on this device.
 
 Here the numbers and the arithmetic on them, without torch, so that a page can tell again when a setting changes. The
-measuring is `calibrate.py`. Merging methods whose own computing cannot be told from one block are named, not counted.
+measuring is `calibrate.py`. Merging methods whose cost one block does not determine are named, not counted.
 """
 
 import hashlib
@@ -190,7 +190,7 @@ def _snapshots(steps: int) -> float:
 
 
 def calibration_file(spec: RunSpec) -> Path:
-    """Where measurements for this spec are kept: by its files, its device, and every setting that costs hang on."""
+    """Where measurements for this spec are kept: named by its files, its device, and every setting that costs depend on."""
     settings = spec.construction
     shape = None if settings is None else (settings.anchors, settings.tokens, settings.distance, settings.optimizer)
     adapt = adapt_settings(spec.zoo, spec.adaptation)
@@ -212,4 +212,5 @@ def kept_calibration(spec: RunSpec) -> Calibration | None:
 
 
 def keep_calibration(spec: RunSpec, known: Calibration) -> None:
+    """Keep the measurements for later predictions."""
     write_text(calibration_file(spec), json.dumps(asdict(known)) + "\n")

@@ -104,7 +104,10 @@ def zipped(folder: Path) -> bytes:
 
 
 def _newest(store: Store, folder: Path) -> Run | None:
-    return newest(store, "export", lambda spec: spec.helper.folder == str(folder))
+    def writes_it(spec: RunSpec) -> bool:
+        return isinstance(spec.helper, ExportSettings) and spec.helper.folder == str(folder)
+
+    return newest(store, "export", writes_it)
 
 
 def _files(folder: Path) -> list[Path]:

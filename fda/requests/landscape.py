@@ -1,4 +1,4 @@
-"""Turn the wish for a landscape of a run into a RunSpec, or into one sentence on what is wrong. Torch-free."""
+"""Turns a request for a run's landscape into a RunSpec, or into one sentence on what is wrong. Torch-free."""
 
 from typing import Any
 

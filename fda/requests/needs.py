@@ -1,6 +1,6 @@
-"""What a run on a model will need, told from shapes alone: its memory at the peak, its files, and roughly its time.
+"""Estimates from shapes alone what a run on a model will need: peak memory, files, and roughly its time.
 
-For a run with the paper's settings, all tasks and blocks, on one device. What was measured on a device: `fda.requests.cost`.
+For a run with the paper's settings, all tasks and blocks, on one device. Measured costs are in `fda.requests.cost`.
 """
 
 import re

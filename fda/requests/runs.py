@@ -1,4 +1,4 @@
-"""Turn what a person asks for, on a page or the command line, into a RunSpec, or into one sentence on what is wrong.
+"""Turns a request from a page or the command line into a RunSpec, or into one sentence on what is wrong.
 
 Torch-free: everything that can be known without opening a checkpoint is checked here. The values of hyperparameters are
 checked in `hyperparameters.py`.
@@ -118,22 +118,22 @@ def missing_need(spec: RunSpec, one: Method) -> str | None:
 
 
 def changed_hyperparameters(spec: RunSpec) -> dict[str, dict[str, Any]]:
-    """Of what a run's methods read, that which nobody would get without asking: method → name → value."""
-    own, usual = spec.hyperparameters, family_hyperparameters(spec.zoo.family)
-    found: dict[str, dict[str, Any]] = {}
+    """The hyperparameters that a run's methods read and that differ from the family's defaults: method → name → value."""
+    given, usual = spec.hyperparameters, family_hyperparameters(spec.zoo.family)
+    changed: dict[str, dict[str, Any]] = {}
     for name, hypers in read_by(spec.methods).items():
         for hyper in hypers:
-            value = own.get(name, {}).get(hyper.name, hyper.default)
+            value = given.get(name, {}).get(hyper.name, hyper.default)
             if value != usual.get(name, {}).get(hyper.name, hyper.default):
-                found.setdefault(name, {})[hyper.name] = value
-    return found
+                changed.setdefault(name, {})[hyper.name] = value
+    return changed
 
 
 def changed_adaptation(spec: RunSpec) -> dict[str, Any]:
     """What differs from the zoo's own adaptation settings."""
     usual = adapt_settings(spec.zoo).model_dump()
-    own = adapt_settings(spec.zoo, spec.adaptation).model_dump()
-    return {name: value for name, value in own.items() if value != usual[name]}
+    values = adapt_settings(spec.zoo, spec.adaptation).model_dump()
+    return {name: value for name, value in values.items() if value != usual[name]}
 
 
 def choose_methods(
@@ -192,13 +192,13 @@ def split_blocks(text: str | None) -> tuple[int, ...]:
 
 def read_adaptation(texts: Iterable[str]) -> dict[str, str]:
     """`("distance=mse",)` → {"distance": "mse"}. UserError for what has not that form."""
-    found: dict[str, str] = {}
+    values: dict[str, str] = {}
     for text in texts:
         name, _, value = (part.strip() for part in text.partition("="))
         if not (name and value):
             raise UserError(f"--adapt {text}: write NAME=VALUE, such as --adapt distance=mse.")
-        found[name] = value
-    return found
+        values[name] = value
+    return values
 
 
 def _lacks(zoo: Zoo, tasks: Sequence[str], one: Method, *, anchors: bool) -> str | None:

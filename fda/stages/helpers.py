@@ -15,7 +15,7 @@ from fda.children import Limits, run_child
 from fda.errors import UserError
 from fda.jobs.stopped import Stopped
 from fda.requests.helper_runs import result_file
-from fda.store.spec import RunSpec
+from fda.store.spec import ExportSettings, RunSpec
 from fda.store.store import Store
 from fda.zoos.stamps import stamps
 
@@ -30,7 +30,7 @@ COMMANDS = {"survey": "zoo show", "preview": "zoo check"}  # `python -m fda …`
 def execute(store: Store, run_id: str, should_stop: Callable[[], bool]) -> None:
     """Do what the run's spec asks. Stopped as soon as `should_stop()` is true; UserError if it cannot be done."""
     spec = store.run(run_id).spec
-    if spec.kind == "export":
+    if isinstance(spec.helper, ExportSettings):
         from fda.stages.export_run import export_of_run
 
         export_of_run(store, run_id, spec.helper, should_stop)

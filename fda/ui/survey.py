@@ -49,8 +49,7 @@ def survey(reference: str) -> dict[str, Any]:
     together.
     """
     zoo = read_zoo(reference)
-    spec = survey_spec(zoo_path(reference), zoo)
-    return _survey(spec.zoo_path, spec.helper.files, spec)
+    return _survey(survey_spec(zoo_path(reference), zoo).model_dump_json())
 
 
 def preview(reference: str) -> dict[str, Any]:
@@ -59,7 +58,7 @@ def preview(reference: str) -> dict[str, Any]:
     Reading as `survey`. UserError if the base cannot be seen; other problems are in the preview.
     """
     spec = preview_spec(zoo_path(reference), load_zoo(reference, roots=model_roots()))
-    return _preview(spec.zoo_path, spec.helper.files, spec)
+    return _preview(spec.model_dump_json())
 
 
 def read_zoo(reference: str) -> Zoo:
@@ -112,13 +111,13 @@ def _again(spec: RunSpec) -> None:
 
 
 @st.cache_data(max_entries=16, show_spinner=False)
-def _survey(path: str, files: str, _spec: RunSpec) -> dict[str, Any]:
-    return answer(_spec)
+def _survey(spec: str) -> dict[str, Any]:
+    return answer(RunSpec.model_validate_json(spec))
 
 
 @st.cache_data(max_entries=16, ttl=KEPT_SECONDS, show_spinner=False)
-def _preview(path: str, files: str, _spec: RunSpec) -> dict[str, Any]:
-    return answer(_spec, kept=KEPT_SECONDS)
+def _preview(spec: str) -> dict[str, Any]:
+    return answer(RunSpec.model_validate_json(spec), kept=KEPT_SECONDS)
 
 
 def answer(spec: RunSpec, *, kept: float = float("inf")) -> dict[str, Any]:
