@@ -21,36 +21,42 @@ class ConstructSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     preset: Preset = "fast"
-    init: Literal["weight", "gauss"] = Field("weight", description="rows of the finetuned weights, or σ·N(0, I)")
-    sigma: float = Field(0.01, gt=0, le=100, description="scale of the gauss start; the weight start has its own")
-    weight_scale: float = Field(
-        1.0, gt=0, le=100, description="factor on the rows of the weight start; the paper's is 1"
+    init: Literal["weight", "gauss"] = Field(
+        default="weight", description="rows of the finetuned weights, or σ·N(0, I)"
     )
-    anchors: int = Field(64, ge=1, le=65536, description="anchors per task and block")
-    tokens: int | None = Field(None, ge=1, le=4096, description="tokens per anchor; empty: as many as the model has")
-    steps: int = Field(1200, ge=1, le=100000, description="optimiser steps")
-    distance: Distance = Field("cos", description="how block outputs are compared")
-    optimizer: Literal["adamw", "muon"] = Field("adamw", description="optimiser of the anchors")
-    learning_rate: float = Field(1e-2, gt=0, le=10, description="step size on the anchors")
-    momentum: float = Field(0.95, ge=0, le=0.999, description="momentum of muon; AdamW has its usual ones")
-    weight_decay: float = Field(0.01, ge=0, le=1, description="decay of the anchors")
+    sigma: float = Field(
+        default=0.01, gt=0, le=100, description="scale of the gauss start; the weight start has its own"
+    )
+    weight_scale: float = Field(
+        default=1.0, gt=0, le=100, description="factor on the rows of the weight start; the paper's is 1"
+    )
+    anchors: int = Field(default=64, ge=1, le=65536, description="anchors per task and block")
+    tokens: int | None = Field(
+        default=None, ge=1, le=4096, description="tokens per anchor; empty: as many as the model has"
+    )
+    steps: int = Field(default=1200, ge=1, le=100000, description="optimiser steps")
+    distance: Distance = Field(default="cos", description="how block outputs are compared")
+    optimizer: Literal["adamw", "muon"] = Field(default="adamw", description="optimiser of the anchors")
+    learning_rate: float = Field(default=1e-2, gt=0, le=10, description="step size on the anchors")
+    momentum: float = Field(default=0.95, ge=0, le=0.999, description="momentum of muon; AdamW has its usual ones")
+    weight_decay: float = Field(default=0.01, ge=0, le=1, description="decay of the anchors")
     schedule: Literal["constant", "cosine", "trapezoid"] = Field(
-        "constant",
+        default="constant",
         description="course of the learning rate: constant, half a cosine to zero, or constant and in the second half a "
         "line to zero",
     )
     tolerance: float = Field(
-        0.0,
+        default=0.0,
         ge=0,
         le=1,
         description="relative fall of the loss within 25 steps below which a unit goes to its end early; 0: never",
     )
     arithmetic: Arithmetic = Field(
-        "plain",
+        default="plain",
         description="how a step is computed: plain as in the paper, compiled, or compiled with bfloat16 products; auto: "
         "compiled where a run is long enough to pay for it, with bfloat16 where the device has units for it",
     )
-    seed: int = Field(0, ge=0, lt=2**31, description="each unit's own seed follows from (seed, task, block)")
+    seed: int = Field(default=0, ge=0, lt=2**31, description="each unit's own seed follows from (seed, task, block)")
 
 
 # Setting → (another setting, the value of that one with which it is read).
@@ -75,12 +81,18 @@ class AdaptSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    distance: Distance = Field("cos", description="distance between block outputs and their targets")
-    weights_lr: float = Field(1e-5, gt=0, le=1, description="learning rate on the weights, from the pretrained model")
-    weights_epochs: int = Field(100, ge=1, le=10000, description="passes over the pooled anchors, on the weights")
-    coefficients_lr: float = Field(1e-2, gt=0, le=1, description="learning rate on the element-wise coefficients")
-    coefficients_epochs: int = Field(100, ge=1, le=10000, description="passes over them, on the coefficients")
-    batch: int = Field(128, ge=1, le=65536, description="anchors per step, all tasks shuffled together")
+    distance: Distance = Field(default="cos", description="distance between block outputs and their targets")
+    weights_lr: float = Field(
+        default=1e-5, gt=0, le=1, description="learning rate on the weights, from the pretrained model"
+    )
+    weights_epochs: int = Field(
+        default=100, ge=1, le=10000, description="passes over the pooled anchors, on the weights"
+    )
+    coefficients_lr: float = Field(
+        default=1e-2, gt=0, le=1, description="learning rate on the element-wise coefficients"
+    )
+    coefficients_epochs: int = Field(default=100, ge=1, le=10000, description="passes over them, on the coefficients")
+    batch: int = Field(default=128, ge=1, le=65536, description="anchors per step, all tasks shuffled together")
 
     @model_validator(mode="before")
     @classmethod
@@ -162,17 +174,20 @@ class LandscapeSettings(BaseModel):
 
     source: str = Field(description="the run whose anchors, tasks, blocks and adaptation are looked at")
     directions: Directions = Field(
-        "ta_fda",
+        default="ta_fda",
         description="what spans the plane. ta_fda: task arithmetic, and the end of FDA from the pretrained model; paths: "
         "the two principal directions of all recorded weights and the finetuned models",
     )
-    points: int = Field(25, ge=5, le=101, description="points along each side of the grid, an odd number")
-    samples: int = Field(96, ge=1, le=4096, description="samples per task at every point, spread over the split")
+    points: int = Field(default=25, ge=5, le=101, description="points along each side of the grid, an odd number")
+    samples: int = Field(
+        default=96, ge=1, le=4096, description="samples per task at every point, spread over the split"
+    )
     split: Literal["auto", "validation", "test"] = Field(
-        "auto", description="where samples come from; auto: validation if the zoo names it for all tasks, else test"
+        default="auto",
+        description="where samples come from; auto: validation if the zoo names it for all tasks, else test",
     )
     snapshots: int = Field(
-        12, ge=2, le=100, description="epochs of adaptation at which the weights are kept, denser at the start"
+        default=12, ge=2, le=100, description="epochs of adaptation at which the weights are kept, denser at the start"
     )
 
     @field_validator("points")

@@ -82,4 +82,4 @@ def _write(file: BinaryIO, start: int, kind: Kind, tensor: Tensor) -> None:
     if tensor.shape != shape:
         raise ValueError(f"a tensor to be written has shape {tuple(tensor.shape)}, not {tuple(shape)}")
     file.seek(start)
-    file.write(tensor.detach().to("cpu", dtype).contiguous().reshape(-1).view(torch.uint8).numpy())
+    file.write(tensor.detach().to("cpu", dtype).contiguous().reshape(-1).view(torch.uint8).numpy().data)

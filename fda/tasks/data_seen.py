@@ -22,7 +22,7 @@ from fda.errors import UserError, first_line
 from fda.home import fda_home
 from fda.tasks.loading import READERS, refuse_other_files
 from fda.tasks.slices import split_names
-from fda.zoos.hub import Unreached, told
+from fda.zoos.hub import Unreached, hub_errors
 from fda.zoos.nearby import columns_in, table_in
 from fda.zoos.zoo import TaskData, ZooTask
 
@@ -65,7 +65,7 @@ def _builder(task: ZooTask, data: TaskData) -> datasets.DatasetBuilder:
     """The builder of the data, without preparing them. Unreached, without delay, if the hub does not answer."""
     what = f"task {task.name!r}: the data set {data.path}"
     if not Path(data.path).exists() and not constants.HF_HUB_OFFLINE:
-        with told(what):
+        with hub_errors(what):
             HfApi().dataset_info(data.path)
     datasets.disable_progress_bars()
     try:

@@ -1,10 +1,9 @@
-"""Does a task's checkpoint say of itself what the base says? Configs, vocabularies and preparation, before any tensor is read.
+"""Compare a task's config, vocabulary and preparation of samples with the base's, before any tensor is read.
 
 Every model of a zoo runs as the base's config describes: with its heads, activations, epsilons and rotary frequencies. Tensors
-that fit by name and shape may have been trained as another function (Code Llama's are Llama 2's but for rope_theta), and would
-then be scored wrongly without a word. So what differs in structure or in the function's constants is a problem, rope_theta too:
-weights trained under one rotation mean nothing under another. What differs too little to matter, and how samples are prepared
-(always as the base does), is a note.
+that fit by name and shape may have been trained as another function (Code Llama differs from Llama 2 only in rope_theta), and
+would silently score wrong. So a difference in structure or in the function's constants is a problem. A difference too small to
+matter is a note, and so is one in the preparation of samples, which always follows the base.
 """
 
 import re
@@ -21,13 +20,13 @@ from fda.checkpoints.readers.open import FOLDER_FILES
 from fda.errors import UserError
 from fda.zoos.kinds import OPEN_CLIP_CONFIG, TRANSFORMERS_CONFIG
 
-# Fields that change nothing of the function on tensors of equal shapes: training, heads, caching, token numbers, older names.
+# Fields without effect on the function for tensors of equal shapes: training, heads, caching, token ids, older names.
 NO_MATTER = re.compile(
     r".*drop.*|.*_token_ids?|vocab_size|initializer_.*|use_cache|cache_implementation|pretraining_tp|tie_word_embeddings|"
     r"projection_dim|head_dim|n_inner|max_position_embeddings|n_positions|max_window_layers|summary_.*|classifier_.*|"
     r".*router_.*|encoder_stride|out_features|out_indices|stage_names|apply_layernorm|reshape_hidden_states|type"
 )
-# Below it an epsilon changes next to nothing: published copies of one model differ in it (1e-5, 1e-6).
+# Epsilons up to this value have almost no effect: published copies of one model differ in them (1e-5, 1e-6).
 SMALL_EPSILON = 1e-4
 PREPARATION = (
     "image_mean",
@@ -46,118 +45,121 @@ LONGEST_VALUE = 60  # characters of a field's value that are shown
 
 @dataclass(frozen=True)
 class Comparison:
-    """A sentence each: `problems` forbid merging, `notes` do not."""
+    """Differences, a sentence each: `problems` forbid merging, `notes` do not."""
 
     problems: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
 
 def config_place(model: str | Path) -> Path:
-    """The folder whose configs belong to a model: itself, or of a file that a library names so, the one it lies in."""
+    """Return the folder with a model's configs: the model itself, or the folder of a file with a library's usual name."""
     path = Path(model)
     return path.parent if path.name in FOLDER_FILES and not path.is_dir() else path
 
 
-def compared(model: Model, base: Path, own: Path, task: str) -> Comparison:
-    """The files beside a task's weights (folder `own`) against those beside the base's, whose architecture is `model`.
+def compared(model: Model, base: Path, folder: Path, task: str) -> Comparison:
+    """Compare the files in a task's `folder` with those in the folder of the `base`, whose architecture is `model`.
 
-    A file that either lacks is not compared. UserError if the task's config is one of another architecture.
+    Files that one of them lacks are not compared. UserError if the task's config is of another architecture.
     """
     if model.kind == "open_clip":
-        return _open_clip(base, own, task)
-    found = _transformers(base, own, task)
-    more = _preparation(base, own, task) if model.images else _vocabulary(base, own, task)
-    return Comparison(found.problems, found.notes + more)
+        return _open_clip(base, folder, task)
+    comparison = _transformers(base, folder, task)
+    more = _preparation(base, folder, task) if model.images else _vocabulary(base, folder, task)
+    return Comparison(comparison.problems, comparison.notes + more)
 
 
-def _transformers(base: Path, own: Path, task: str) -> Comparison:
+def _transformers(base: Path, folder: Path, task: str) -> Comparison:
     from fda.architectures.transformers_config import merged_part, read_config
 
-    if not all((folder / TRANSFORMERS_CONFIG).is_file() for folder in (base, own)):
+    if not all((each / TRANSFORMERS_CONFIG).is_file() for each in (base, folder)):
         return Comparison()
-    theirs = merged_part(read_config(base))
+    base_config = merged_part(read_config(base))
     try:
-        mine = merged_part(read_config(own))
-    except UserError as error:  # only its weights are needed
+        task_config = merged_part(read_config(folder))
+    except UserError as error:  # the task needs only its weights
         return Comparison(notes=(f"task {task!r}: its config is not compared with the base's, since {error}",))
-    if mine.model_type != theirs.model_type:
+    if task_config.model_type != base_config.model_type:
         raise UserError(
-            f"task {task!r} ({own}) is a {mine.model_type} model, but the base is a {theirs.model_type} model: give a "
-            "checkpoint that was finetuned from this base."
+            f"task {task!r} ({folder}) is a {task_config.model_type} model, but the base is a {base_config.model_type} model: "
+            "give a checkpoint that was finetuned from this base."
         )
-    return _differences(_declared(theirs), _declared(mine), own / TRANSFORMERS_CONFIG, task)
+    return _differences(_declared(base_config), _declared(task_config), folder / TRANSFORMERS_CONFIG, task)
 
 
 def _declared(config: Any) -> dict[str, Any]:
-    """The fields of an architecture's own, defaults filled in, without those that every config has."""
+    """The fields that an architecture's config adds to those of every config, with defaults."""
     from transformers import PreTrainedConfig
 
-    names = {one.name for one in fields(config)} if is_dataclass(config) else set(vars(config))
-    names -= {one.name for one in fields(PreTrainedConfig)}
-    return {name: value for name, value in config.to_dict().items() if name in names}
+    values = config.to_dict()
+    names = {field.name for field in fields(config)} if is_dataclass(config) else set(vars(config))
+    names -= {field.name for field in fields(PreTrainedConfig)}
+    return {name: value for name, value in values.items() if name in names}
 
 
-def _open_clip(base: Path, own: Path, task: str) -> Comparison:
-    theirs, mine = _json(base / OPEN_CLIP_CONFIG), _json(own / OPEN_CLIP_CONFIG)
-    if theirs is None or mine is None:
+def _open_clip(base: Path, folder: Path, task: str) -> Comparison:
+    base_config, task_config = _json(base / OPEN_CLIP_CONFIG), _json(folder / OPEN_CLIP_CONFIG)
+    if base_config is None or task_config is None:
         return Comparison()
-    found = _differences(_image_tower(theirs), _image_tower(mine), own / OPEN_CLIP_CONFIG, task)
-    prepared = [one.get("preprocess_cfg") or {} for one in (theirs, mine)]
-    return Comparison(found.problems, found.notes + _prepared(*prepared, OPEN_CLIP_PREPARATION, task, own))
+    comparison = _differences(_image_tower(base_config), _image_tower(task_config), folder / OPEN_CLIP_CONFIG, task)
+    base_fields, task_fields = (config.get("preprocess_cfg") or {} for config in (base_config, task_config))
+    notes = _prepared(base_fields, task_fields, OPEN_CLIP_PREPARATION, task, folder)
+    return Comparison(comparison.problems, comparison.notes + notes)
 
 
 def _image_tower(config: Mapping[str, Any]) -> dict[str, Any]:
-    """What an open_clip config says of the image tower, the library's defaults filled in."""
+    """The fields of an open_clip config on the image tower, with the library's defaults."""
     from open_clip import CLIPVisionCfg
 
     whole = config.get("model_cfg") or {}
-    tower = {one.name: one.default for one in fields(CLIPVisionCfg)} | dict(whole.get("vision_cfg") or {})
+    tower = {field.name: field.default for field in fields(CLIPVisionCfg)} | dict(whole.get("vision_cfg") or {})
     return {"embed_dim": whole.get("embed_dim"), "quick_gelu": bool(whole.get("quick_gelu")), "vision_cfg": tower}
 
 
-def _differences(base: Mapping[str, Any], own: Mapping[str, Any], file: Path, task: str) -> Comparison:
-    theirs, mine = _flat(base), _flat(own)
+def _differences(base: Mapping[str, Any], other: Mapping[str, Any], file: Path, task: str) -> Comparison:
+    """Compare the fields of a task's config `file` (`other`) with the base's."""
+    base, other = _flat(base), _flat(other)
     problems, notes = [], []
-    for name in sorted({*theirs, *mine}):
-        there, here = theirs.get(name), mine.get(name)
+    for name in sorted({*base, *other}):
+        expected, value = base.get(name), other.get(name)
         field = name.rsplit(".", 1)[-1]
-        if NO_MATTER.fullmatch(field) or _same(there, here):
+        if NO_MATTER.fullmatch(field) or _same(expected, value):
             continue
-        told = f"`{name}` is {_short(here)}, but {_short(there)} in the base's, by which merged models run"
-        if _hardly(field, there, here):
-            notes.append(f"task {task!r}: in {file} {told}; its own scores may differ a little.")
+        difference = f"`{name}` is {_short(value)}, but {_short(expected)} in the base's, by which merged models run"
+        if _is_negligible(field, expected, value):
+            notes.append(f"task {task!r}: in {file} {difference}; its own scores may differ a little.")
         else:
-            problems.append(f"{file}: {told}: give a checkpoint finetuned from this base.")
+            problems.append(f"{file}: {difference}: give a checkpoint finetuned from this base.")
     rest = len(problems) - MOST_PROBLEMS
     more = [f"{file}: {rest} more fields differ from the base's."] if rest > 0 else []
     return Comparison((*problems[:MOST_PROBLEMS], *more), tuple(notes))
 
 
-def _flat(values: Mapping[str, Any], above: str = "") -> dict[str, Any]:
-    """Fields of parts as `part.field`."""
-    found: dict[str, Any] = {}
+def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Flatten nested fields to `part.field`."""
+    flat: dict[str, Any] = {}
     for name, value in values.items():
-        found |= _flat(value, f"{above}{name}.") if isinstance(value, Mapping) else {f"{above}{name}": value}
-    return found
+        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {f"{prefix}{name}": value}
+    return flat
 
 
-def _same(one: Any, other: Any) -> bool:
+def _same(a: Any, b: Any) -> bool:
     """Equal, or two names of one activation."""
-    if isinstance(one, tuple | list) and isinstance(other, tuple | list):
-        return list(one) == list(other)
-    if one == other or not (isinstance(one, str) and isinstance(other, str)):
-        return one == other
+    if isinstance(a, tuple | list) and isinstance(b, tuple | list):
+        return list(a) == list(b)
+    if a == b or not (isinstance(a, str) and isinstance(b, str)):
+        return a == b
     from transformers.activations import ACT2FN
 
-    return one in ACT2FN and other in ACT2FN and type(ACT2FN[one]) is type(ACT2FN[other])
+    return a in ACT2FN and b in ACT2FN and type(ACT2FN[a]) is type(ACT2FN[b])
 
 
-def _hardly(field: str, one: Any, other: Any) -> bool:
-    """Whether two values of a constant give nearly the same function on what is read here."""
+def _is_negligible(field: str, a: Any, b: Any) -> bool:
+    """Whether two values of a constant give nearly the same function on inputs of `MOST_TOKENS` tokens at most."""
     if "eps" in field:
-        return all(isinstance(value, float) and 0 <= value <= SMALL_EPSILON for value in (one, other))
+        return all(isinstance(value, float) and 0 <= value <= SMALL_EPSILON for value in (a, b))
     if "window" in field:
-        return all(value is None or value >= MOST_TOKENS for value in (one, other))  # texts are cut to so many tokens
+        return all(value is None or value >= MOST_TOKENS for value in (a, b))
     return False
 
 
@@ -166,38 +168,40 @@ def _short(value: Any) -> str:
     return text if len(text) <= LONGEST_VALUE else f"{text[:LONGEST_VALUE]}…"
 
 
-def _preparation(base: Path, own: Path, task: str) -> tuple[str, ...]:
-    found = []
-    for folder in (base, own):
-        whole = next((one for name in IMAGE_FILES if (one := _json(folder / name)) is not None), {})
-        inner = whole.get("image_processor")
-        found.append(inner if isinstance(inner, dict) else whole)
-    return _prepared(*found, PREPARATION, task, own)
+def _preparation(base: Path, folder: Path, task: str) -> tuple[str, ...]:
+    return _prepared(_processor_fields(base), _processor_fields(folder), PREPARATION, task, folder)
 
 
-def _prepared(base: Mapping, own: Mapping, names: tuple[str, ...], task: str, place: Path) -> tuple[str, ...]:
+def _processor_fields(folder: Path) -> dict[str, Any]:
+    whole = next((content for name in IMAGE_FILES if (content := _json(folder / name)) is not None), {})
+    inner = whole.get("image_processor")
+    return inner if isinstance(inner, dict) else whole
+
+
+def _prepared(base: Mapping, other: Mapping, names: tuple[str, ...], task: str, folder: Path) -> tuple[str, ...]:
     return tuple(
-        f"task {task!r} ({place}) prepares images with `{name}` {_short(own[name])}, the base with {_short(base[name])}; all "
-        "are prepared as the base does."
+        f"task {task!r} ({folder}) prepares images with `{name}` {_short(other[name])}, the base with {_short(base[name])}; "
+        "all are prepared as the base does."
         for name in names
-        if name in own and name in base and type(own[name]) is type(base[name]) and own[name] != base[name]
+        if name in other and name in base and type(other[name]) is type(base[name]) and other[name] != base[name]
     )
 
 
-def _vocabulary(base: Path, own: Path, task: str) -> tuple[str, ...]:
-    theirs, mine = vocabulary(base), vocabulary(own)
-    moved = sorted(token for token in theirs.keys() & mine.keys() if theirs[token] != mine[token])
+def _vocabulary(base: Path, folder: Path, task: str) -> tuple[str, ...]:
+    expected, ids = vocabulary(base), vocabulary(folder)
+    common = expected.keys() & ids.keys()
+    moved = sorted(token for token in common if expected[token] != ids[token])
     if not moved:
         return ()
-    first = min(moved, key=mine.__getitem__)
+    first = min(moved, key=ids.__getitem__)
     return (
-        f"task {task!r} ({own}): {len(moved)} of {len(theirs.keys() & mine.keys())} tokens have other numbers than in the "
-        f"base's vocabulary ({first!r} is {mine[first]}, there {theirs[first]}); all texts are prepared by the base's.",
+        f"task {task!r} ({folder}): {len(moved)} of {len(common)} tokens have other numbers than in the base's vocabulary "
+        f"({first!r} is {ids[first]}, there {expected[first]}); all texts are prepared by the base's.",
     )
 
 
 def vocabulary(folder: Path) -> dict[str, int]:
-    """Token → number, as the first file that is there says; empty if none is, or if it is none of the usual form."""
+    """Return token → id from the first vocabulary file that exists; empty without one, or if it has an unusual form."""
     readers: tuple[Callable[[Path], dict[str, int]], ...] = (_of_tokenizer, _of_map, _of_lines)
     for name, reader in zip(VOCABULARIES, readers, strict=True):
         if (folder / name).is_file():
@@ -210,10 +214,10 @@ def vocabulary(folder: Path) -> dict[str, int]:
 
 def _of_tokenizer(path: Path) -> dict[str, int]:
     whole = read_json(path, VOCABULARY_BYTES)
-    found = whole["model"]["vocab"]
-    if isinstance(found, list):  # Unigram: [token, score]
-        found = {token: place for place, (token, _) in enumerate(found)}
-    return dict(found) | {one["content"]: one["id"] for one in whole.get("added_tokens") or ()}
+    ids = whole["model"]["vocab"]
+    if isinstance(ids, list):  # Unigram: [token, score]
+        ids = {token: index for index, (token, _) in enumerate(ids)}
+    return dict(ids) | {added["content"]: added["id"] for added in whole.get("added_tokens") or ()}
 
 
 def _of_map(path: Path) -> dict[str, int]:
@@ -221,7 +225,7 @@ def _of_map(path: Path) -> dict[str, int]:
 
 
 def _of_lines(path: Path) -> dict[str, int]:
-    return {token: place for place, token in enumerate(_text(path).split("\n"))}
+    return {token: index for index, token in enumerate(_text(path).split("\n"))}
 
 
 def _text(path: Path) -> str:
@@ -231,7 +235,7 @@ def _text(path: Path) -> str:
 
 def _json(path: Path) -> dict[str, Any] | None:
     try:
-        found = read_json(path)
+        content = read_json(path)
     except (OSError, ValueError, RecursionError):
         return None
-    return found if isinstance(found, dict) else None
+    return content if isinstance(content, dict) else None

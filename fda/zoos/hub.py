@@ -1,7 +1,7 @@
-"""Models by hub id: told from paths, and brought into the hub's cache file by file, only what is read here.
+"""Download models from the hub into its cache, file by file, and only the files that are read here.
 
-Talks to the hub through huggingface_hub alone (HF_ENDPOINT, HF_TOKEN, HF_HUB_OFFLINE and HF_HOME mean what they mean there).
-Knows nothing of what the files hold.
+Uses huggingface_hub for all requests, so HF_ENDPOINT, HF_TOKEN, HF_HUB_OFFLINE and HF_HOME work as documented there. Knows
+nothing of what the files hold.
 """
 
 import errno
@@ -15,14 +15,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fda.atomic import write_text
-from fda.errors import UserError
+from fda.errors import UserError, first_line
 from fda.zoos.hub_files import bring
 from fda.zoos.hub_ids import inside, is_hub_id, is_part, split_id
 
 if TYPE_CHECKING:
     from fda.zoos.zoo import Zoo
 
-MOST_NOTED = 1 << 20  # bytes of a ref, or of the note of which files are whole: both are some lines
+MOST_NOTED = 1 << 20  # bytes of a ref, or of a snapshot's list of complete files: both have a few lines
 SMALL_FILES = frozenset(
     {
         "config.json", "open_clip_config.json", "adapter_config.json", "preprocessor_config.json", "processor_config.json",
@@ -32,7 +32,7 @@ SMALL_FILES = frozenset(
     }
 )  # fmt: skip
 HUB_CONFIGS = frozenset({"config.json", "open_clip_config.json", "adapter_config.json"})
-# Of the weights the first kind that a repository holds is taken, whole; the order is that of `fda.checkpoints.readers.open`.
+# All files of the first kind that a repository has are downloaded; the order is that of `fda.checkpoints.readers.open`.
 WEIGHTS = (
     re.compile(r"open_clip_model\.safetensors|open_clip_pytorch_model\.safetensors"),
     re.compile(r"model\.safetensors"),
@@ -47,22 +47,22 @@ Pulse = Callable[[str], None]
 
 
 class Unreached(UserError):
-    """The hub did not answer: nothing is known of what it was asked for."""
+    """The hub could not be reached, so its answer is unknown."""
 
 
 @dataclass(frozen=True)
 class Listing:
-    """What of a repository would be downloaded. `files`: name in the folder → bytes; `commit`: the revision, exactly."""
+    """The files of a repository to download. `files`: name in the folder → bytes; `commit`: the revision's commit."""
 
     id: str
     revision: str | None
     folder: str
     commit: str
     files: dict[str, int]
-    blobs: dict[str, str] = field(default_factory=dict)  # name → what stands for its content, where the hub says
+    blobs: dict[str, str] = field(default_factory=dict)  # name → the hash of its content, where the hub gives it
 
     def path(self, file: str) -> str:
-        """A file's path in the repository."""
+        """Return a file's path in the repository."""
         return f"{self.folder}/{file}" if self.folder else file
 
     @property
@@ -75,23 +75,27 @@ class Listing:
 
 
 def listing(model: str) -> Listing:
-    """The files that would be downloaded for a hub id; one request. UserError for what the hub does not give."""
+    """Return the files to download for a hub id, with one request. UserError as `hub_errors`, or if there are none."""
     from huggingface_hub import HfApi
 
     name, revision, folder = split_id(model)
-    with told(model):
+    with hub_errors(model):
         info = HfApi().model_info(name, revision=revision, files_metadata=True)
-    above = f"{folder}/" if folder else ""
-    inside = {one.rfilename.removeprefix(above): one for one in info.siblings or () if one.rfilename.startswith(above)}
-    sizes = {file: one.size or 0 for file, one in inside.items()}
-    blobs = {file: one.blob_id for file, one in inside.items() if one.blob_id}
+    prefix = f"{folder}/" if folder else ""
+    entries = {
+        entry.rfilename.removeprefix(prefix): entry
+        for entry in info.siblings or ()
+        if entry.rfilename.startswith(prefix)
+    }
+    sizes = {file: entry.size or 0 for file, entry in entries.items()}
+    blobs = {file: entry.blob_id for file, entry in entries.items() if entry.blob_id}
     if not sizes:
         raise UserError(f"{name} has no folder {folder}: correct what stands after the colon.")
     return Listing(name, revision, folder, info.sha or "", {file: sizes[file] for file in wanted(model, sizes)}, blobs)
 
 
 def wanted(model: str, names: Iterable[str]) -> list[str]:
-    """Of a repository's files those that are read here: configs, tokenizer and one kind of weights. Never code."""
+    """Return those of a repository's files that are read here: configs, tokenizer and one kind of weights, never code."""
     names = sorted(names)
     for kind in WEIGHTS:
         weights = [name for name in names if kind.fullmatch(name)]
@@ -103,54 +107,53 @@ def wanted(model: str, names: Iterable[str]) -> list[str]:
 
 
 def downloaded(model: str, pulse: Pulse | None = None) -> Path:
-    """The local folder of a hub id, its missing files downloaded.
+    """Return the local folder of a hub id, after downloading its missing files.
 
-    A file that was dropped goes on where it stopped, in this run and in the next.
-    `pulse` is told each file before it comes. Without network (or with HF_HUB_OFFLINE) the cache is used.
-    UserError with what the hub said.
+    An interrupted file continues where it stopped, in this process or a later one. `pulse` gets a line before each file.
+    Without network (or with HF_HUB_OFFLINE) only the cache is used. UserError as `hub_errors`.
     """
     from huggingface_hub import constants, hf_hub_download
 
     cached = cached_folder(model)
     if cached is not None:
         return cached
-    begun = snapshot_folder(model)
+    partial = snapshot_folder(model)
     try:
         if constants.HF_HUB_OFFLINE:
             raise UserError(
                 f"{model} is not in the hub's cache and HF_HUB_OFFLINE is set: unset it, or download it where there is network."
             )
-        found = listing(model)
+        files = listing(model)
     except UserError:
-        if begun is not None and _has_weights(begun):  # brought by another program
-            return begun
+        if partial is not None and _has_weights(partial):  # another program downloaded it
+            return partial
         raise
-    folder = begun
-    for name, size in found.files.items():
+    folder = inside(_cache_of(files.id), "snapshots", files.commit, files.folder)
+    for name, size in files.files.items():
         if pulse is not None:
-            pulse(f"downloading {found.id}: {name} ({size / 2**20:.1f} MiB)")
-        with told(model):
-            path = found.path(name)
-            if name in found.weights:
-                bring(found.id, path, found.commit, _place(found.id))
-            folder = Path(hf_hub_download(found.id, path, revision=found.commit)).parent
-    _remember(found)
+            pulse(f"downloading {files.id}: {name} ({size / 2**20:.1f} MiB)")
+        with hub_errors(model):
+            path = files.path(name)
+            if name in files.weights:
+                bring(files.id, path, files.commit, _cache_of(files.id))
+            folder = Path(hf_hub_download(files.id, path, revision=files.commit)).parent
+    _remember(files)
     return folder
 
 
-def config_folder(found: Listing) -> Path:
-    """The snapshot's folder with the configs in it, which are fetched; nothing else may be there. UserError as `told`."""
-    return small_files(found, HUB_CONFIGS)
+def config_folder(files: Listing) -> Path:
+    """Download the configs and return the snapshot's folder, which may lack other files. UserError as `hub_errors`."""
+    return small_files(files, HUB_CONFIGS)
 
 
-def small_files(found: Listing, names: Iterable[str]) -> Path:
-    """The snapshot's folder with these files in it, those of them that are listed. UserError as `told`."""
+def small_files(files: Listing, names: Iterable[str]) -> Path:
+    """Download those of the named small files that are listed; return the snapshot's folder. UserError as `hub_errors`."""
     from huggingface_hub import hf_hub_download
 
-    folder = inside(_place(found.id), "snapshots", found.commit, found.folder)
-    for name in sorted(set(names) & SMALL_FILES & found.files.keys()):
-        with told(found.id):
-            folder = Path(hf_hub_download(found.id, found.path(name), revision=found.commit)).parent
+    folder = inside(_cache_of(files.id), "snapshots", files.commit, files.folder)
+    for name in sorted(set(names) & SMALL_FILES & files.files.keys()):
+        with hub_errors(files.id):
+            folder = Path(hf_hub_download(files.id, files.path(name), revision=files.commit)).parent
     return folder
 
 
@@ -161,7 +164,7 @@ def hub_cache() -> Path:
 
 
 def cached_folder(model: str) -> Path | None:
-    """The snapshot in the hub's cache, if it is known to be whole; asks nobody."""
+    """Return the snapshot in the hub's cache if it is known to be complete, else None. Makes no request."""
     folder = snapshot_folder(model)
     if folder is None:
         return None
@@ -174,40 +177,40 @@ def cached_folder(model: str) -> Path | None:
 
 
 def snapshot_folder(model: str) -> Path | None:
-    """The snapshot's folder in the hub's cache, if there is one; it may lack files."""
+    """Return the snapshot's folder in the hub's cache, or None; it may lack files. Makes no request."""
     from huggingface_hub import constants
 
     name, revision, folder = split_id(model)
-    place = _place(name)
-    noted = _noted(inside(place, "refs", revision or constants.DEFAULT_REVISION))
-    commit = noted[0].strip() if noted else revision
-    if commit is None or (noted and not is_part(commit)):
+    cache = _cache_of(name)
+    ref = _noted(inside(cache, "refs", revision or constants.DEFAULT_REVISION))
+    commit = ref[0].strip() if ref else revision
+    if commit is None or (ref and not is_part(commit)):
         return None
-    snapshot = inside(place, "snapshots", commit, folder)
+    snapshot = inside(cache, "snapshots", commit, folder)
     return snapshot if os.path.isdir(snapshot) else None
 
 
 def _noted(path: Path) -> list[str] | None:
-    """The lines of a small text in the cache; None if there is none, or if it is none that a program wrote there."""
+    """The lines of a small ASCII file in the cache; None if it does not exist or cannot be read as such."""
     if not os.path.isfile(path):
         return None
     try:
         with path.open("rb") as file:
             return file.read(MOST_NOTED).decode("ascii").splitlines()
-    except (OSError, ValueError):  # as if the model were not here: a download writes it anew
+    except (OSError, ValueError):  # the model then counts as missing, and a download rewrites the file
         return None
 
 
 def missing_models(zoo: "Zoo") -> list[str]:
-    """The hub ids of a zoo whose files are not on this machine yet; asks nobody."""
+    """Return the hub ids of a zoo whose files are not on this machine. Makes no request."""
     models = dict.fromkeys((zoo.base.model, *(task.model for task in zoo.tasks)))
-    return [one for one in models if is_hub_id(one) and cached_folder(one) is None]
+    return [model for model in models if is_hub_id(model) and cached_folder(model) is None]
 
 
 def located(zoo: "Zoo", *, pulse: Pulse | None = None, tasks: tuple[str, ...] | None = None) -> "Zoo":
-    """The zoo with every hub id replaced by its local folder, downloading what is missing. UserError as `downloaded`.
+    """Return the zoo with every hub id replaced by its local folder, downloading what is missing. UserError as `downloaded`.
 
-    `tasks`: only these tasks' models are brought; the others keep their ids.
+    `tasks`: download only these tasks' models; the others keep their ids.
     """
 
     def local(model: str) -> str:
@@ -215,20 +218,20 @@ def located(zoo: "Zoo", *, pulse: Pulse | None = None, tasks: tuple[str, ...] | 
 
     chosen = zoo.task_names if tasks is None else tasks
     base = zoo.base.model_copy(update={"model": local(zoo.base.model)})
-    found = tuple(
+    local_tasks = tuple(
         task.model_copy(update={"model": local(task.model)}) if task.name in chosen else task for task in zoo.tasks
     )
-    return zoo.model_copy(update={"base": base, "tasks": found})
+    return zoo.model_copy(update={"base": base, "tasks": local_tasks})
 
 
 def tell_on_stderr(line: str) -> None:
-    """A pulse for the command line and a run's log: standard output stays for results."""
+    """Print a line for the command line or a run's log, on stderr because stdout is for results."""
     print(f"fda: {line}", file=sys.stderr, flush=True)
 
 
 @contextmanager
-def told(model: str) -> Iterator[None]:
-    """What goes wrong between here and the hub, as one sentence."""
+def hub_errors(model: str) -> Iterator[None]:
+    """Turn errors of the hub, the network and the disk into a UserError of one sentence."""
     from huggingface_hub import errors
 
     try:
@@ -249,7 +252,7 @@ def told(model: str) -> Iterator[None]:
         ) from None
     except errors.EntryNotFoundError as error:
         if not isinstance(error, errors.LocalEntryNotFoundError):
-            raise UserError(f"{model} lacks a file that it lists ({_first(error)}): try again later.") from None
+            raise UserError(f"{model} lacks a file that it lists ({first_line(error)}): try again later.") from None
         raise _unreached(model, error) from None
     except errors.HfHubHTTPError as error:
         status = error.response.status_code if error.response is not None else None
@@ -257,7 +260,7 @@ def told(model: str) -> Iterator[None]:
             raise UserError(
                 f"{model} may not be read ({status}): run `hf auth login`, or set HF_TOKEN to a token that may read it."
             ) from None
-        raise UserError(f"the hub refused {model} ({_first(error)}): try again later.") from None
+        raise UserError(f"the hub refused {model} ({first_line(error)}): try again later.") from None
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise UserError(
@@ -265,22 +268,19 @@ def told(model: str) -> Iterator[None]:
                 "repeating the command goes on where it stopped."
             ) from None
         raise _unreached(model, error) from None
-    except errors.HTTPError as error:
+    except errors.HTTPError as error:  # pyright: ignore[reportPrivateImportUsage] (the transport library's class)
         raise _unreached(model, error) from None
 
 
 def _unreached(model: str, error: Exception) -> Unreached:
     return Unreached(
-        f"the connection to the hub failed while {model} was asked for ({_first(error)}): check the network; "
+        f"the connection to the hub failed while {model} was asked for ({first_line(error)}): check the network; "
         "repeating the command goes on where it stopped."
     )
 
 
-def _first(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
-
-
-def _place(name: str) -> Path:
+def _cache_of(name: str) -> Path:
+    """A repository's folder in the hub's cache."""
     from huggingface_hub import constants
     from huggingface_hub.file_download import repo_folder_name
 
@@ -288,19 +288,18 @@ def _place(name: str) -> Path:
 
 
 def _marker(name: str, commit: str, folder: str) -> Path:
-    return inside(_place(name), ".fda", "--".join((commit, *Path(folder).parts)))
+    """The file that lists the files of a complete snapshot."""
+    return inside(_cache_of(name), ".fda", "--".join((commit, *Path(folder).parts)))
 
 
-def _remember(found: Listing) -> None:
-    """Note that a snapshot is whole, and which commit a revision's name means: the cache then answers without network."""
+def _remember(files: Listing) -> None:
+    """Note that a snapshot is complete, and the commit of the revision's name, so that no later request is needed."""
     from huggingface_hub import constants
 
-    notes = [(_marker(found.id, found.commit, found.folder), "\n".join(found.files))]
-    revision = found.revision or constants.DEFAULT_REVISION
-    if revision != found.commit:
-        notes.append((inside(_place(found.id), "refs", revision), found.commit))
-    for path, text in notes:
-        write_text(path, text)
+    write_text(_marker(files.id, files.commit, files.folder), "\n".join(files.files))
+    revision = files.revision or constants.DEFAULT_REVISION
+    if revision != files.commit:
+        write_text(inside(_cache_of(files.id), "refs", revision), files.commit)
 
 
 def _has_weights(folder: Path) -> bool:

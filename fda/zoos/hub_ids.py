@@ -1,7 +1,7 @@
-"""Hub ids of the form org/name[@revision][:folder]: their grammar, and the paths in the hub's cache that they may lead to.
+"""The grammar of hub ids (org/name[@revision][:folder]), and safe paths in the hub's cache.
 
-The grammar is the hub's and git's, in ASCII. Whatever a stranger wrote (an id, a ref's text, a listing) reaches a path in the
-cache only through `inside`. Asks nobody and reads no file.
+The grammar is the hub's and git's, in ASCII. Untrusted text (an id, the content of a ref, a listing) becomes a path in the
+cache only through `inside`. Makes no request and reads no file.
 """
 
 import re
@@ -10,17 +10,17 @@ from typing import NamedTuple
 
 from fda.errors import UserError
 
-LONGEST_ID, LONGEST_REVISION, LONGEST_FOLDER = 96, 200, 200  # characters; those of org/name are the hub's rule
+LONGEST_ID, LONGEST_REVISION, LONGEST_FOLDER = 96, 200, 200  # characters; 96 is the hub's limit of org/name
 _NAME = r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]*[A-Za-z0-9_])?"  # as huggingface_hub's validate_repo_id
 _ID = re.compile(rf"{_NAME}/{_NAME}")
-# A commit, or a ref's name as git allows it, without the characters that shells and file systems read as something else.
+# A commit, or a ref's name as git allows it, without characters that are special to shells and file systems.
 _REVISION = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+=-]*(?:/[A-Za-z0-9_+=-][A-Za-z0-9_.+=-]*)*")
 _FOLDER = re.compile(r"[A-Za-z0-9_.+=-]+(?:/[A-Za-z0-9_.+=-]+)*")
 _PART = re.compile(r"[A-Za-z0-9_.+=@-]{1,255}")
 
 
 class HubId(NamedTuple):
-    """`folder`: of one repository that holds several models, the one's; else empty."""
+    """`folder`: the model's folder in a repository with several models; else empty."""
 
     name: str
     revision: str | None
@@ -28,7 +28,7 @@ class HubId(NamedTuple):
 
 
 def is_hub_id(text: str) -> bool:
-    """Whether `text` has the form org/name[@revision][:folder]. A path that exists goes first: see `fda.zoos.zoo`."""
+    """Whether `text` has the form org/name[@revision][:folder]. An existing path takes precedence: see `fda.zoos.zoo`."""
     name, revision, folder = split_id(text)
     return (
         _is_name(name)
@@ -38,7 +38,7 @@ def is_hub_id(text: str) -> bool:
 
 
 def split_id(model: str) -> HubId:
-    """org/name@revision:folder → its parts."""
+    """Split org/name@revision:folder into its parts."""
     repository, _, folder = model.partition(":")
     name, _, revision = repository.partition("@")
     return HubId(name, revision or None, folder)
@@ -63,15 +63,12 @@ def _is_folder(text: str) -> bool:
 
 
 def is_part(text: str) -> bool:
-    """Whether it can be the name of one file or folder in the cache."""
+    """Whether `text` can be the name of one file or folder in the cache."""
     return _PART.fullmatch(text) is not None and text not in (".", "..")
 
 
 def inside(folder: Path, *parts: str) -> Path:
-    """`folder` / parts, each of which may have parts of its own. UserError unless that lies below `folder` by its very text.
-
-    An empty part adds nothing.
-    """
+    """Join `folder` and parts, each of which may contain slashes or be empty. UserError if the result could leave `folder`."""
     names = [name for part in parts if part for name in part.split("/")]
     if not all(map(is_part, names)):
         raise UserError(f"{'/'.join(names)!r} is no place in the hub's cache: correct the hub id.")

@@ -1,4 +1,4 @@
-"""Which library builds a zoo's base model, told from what its folder holds, and the model itself."""
+"""Decide from a folder's files which library builds a zoo's base model, and build it."""
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -14,12 +14,13 @@ from fda.zoos.zoo import Zoo
 
 OPEN_CLIP_CONFIG = "open_clip_config.json"
 TRANSFORMERS_CONFIG = "config.json"
+Kind = Literal["auto", "transformers", "open_clip"]
 
 
 def open_model(zoo: Zoo, weights: Weights | None = None) -> Model:
-    """The architecture of a zoo's base, without weights. UserError if neither library can build it.
+    """Build the architecture of a zoo's base, without weights. UserError if neither library can build it.
 
-    `weights`: the base's, whose tensors win where its config says otherwise; without them those in its folder, if any.
+    `weights`: the base's, whose tensors win where its config contradicts them; by default those in its folder, if any.
     """
     folder = Path(zoo.base.model)
     part = part_of(zoo)
@@ -27,20 +28,20 @@ def open_model(zoo: Zoo, weights: Weights | None = None) -> Model:
         from fda.architectures.transformers_model import open_transformers_model
 
         if weights is None:
-            with suppress(UserError):  # they are opened by those who need them
+            with suppress(UserError):  # the architecture can be built without them
                 weights = open_weights(folder)
         return open_transformers_model(folder, part=part, others=_folders(zoo), weights=weights)
     if part == "mlp":
-        raise UserError(f"{folder}: open_clip's blocks are taken whole: leave `part` away in the zoo file.")
+        raise UserError(f"{folder}: open_clip's blocks are taken whole: leave `part` out of the zoo file.")
     from fda.architectures.open_clip_model import open_vision_model
 
     return open_vision_model(folder, zoo.base.architecture)
 
 
-def kind_of(folder: Path, asked: str = "auto") -> Literal["transformers", "open_clip"]:
-    """What `auto` means for a folder. Of one that holds both configs, the library whose weights it holds."""
-    if asked != "auto":
-        return asked
+def kind_of(folder: Path, kind: Kind = "auto") -> Literal["transformers", "open_clip"]:
+    """Resolve the kind `auto` for a folder. If it holds both configs, its weights decide."""
+    if kind != "auto":
+        return kind
     if not (folder / TRANSFORMERS_CONFIG).is_file():
         return "open_clip"
     if (folder / OPEN_CLIP_CONFIG).is_file() and open_weights(folder).path.name.startswith("open_clip"):
@@ -49,9 +50,9 @@ def kind_of(folder: Path, asked: str = "auto") -> Literal["transformers", "open_
 
 
 def renamings(model: Path) -> Callable[[str], str]:
-    """What the installed library calls a tensor of this base's architecture, by its name in a checkpoint of any version.
+    """Return a function from a tensor's name in a checkpoint of any version to its name in the installed library.
 
-    Names stay as they are where no config that can be read lies with the base.
+    For the architecture of this base; names stay as they are if the base has no readable config.
     """
     folder = model if model.is_dir() else model.parent
     if (folder / TRANSFORMERS_CONFIG).is_file():
@@ -64,7 +65,7 @@ def renamings(model: Path) -> Callable[[str], str]:
 
 
 def part_of(zoo: Zoo) -> Part:
-    """Whole blocks, or their MLPs alone: the paper takes these for Llama, and the zoo's own word goes first."""
+    """Whether the zoo merges whole blocks or their MLPs alone: as its file says, by default MLPs for Llama, as in the paper."""
     if zoo.part == "auto":
         return "mlp" if zoo.family == "llama" else "block"
     return zoo.part

@@ -1,7 +1,7 @@
-"""What lies below the model roots: folders that look like checkpoints or data, by names alone. To be suggested, not trusted.
+"""Suggest checkpoints and data below the model roots, judging folders by the names of their files.
 
-A folder with a config that a library writes beside weights counts as a checkpoint. Of files only the first lines of a config
-or of data are read.
+A folder with a config that a library writes beside weights counts as a checkpoint. Reads only configs, and the header or first
+line of tables.
 """
 
 import csv
@@ -17,13 +17,13 @@ from fda.home import ASSETS, fda_home, model_roots
 from fda.zoos.hub import HUB_CONFIGS, cached_folder, hub_cache, is_hub_id
 
 DEPTH = 5  # below a root
-MOST_FOLDERS = 4000  # that are looked into: about a tenth of a second on a local disk
+MOST_FOLDERS = 4000  # that are scanned: about a tenth of a second on a local disk
 BASES = ("base", "pretrained", "zeroshot", "zero_shot", "pretrain")
 DATA_FILES = (".parquet", ".csv", ".jsonl", ".json", ".arrow")
 LONGEST_LINE = 1 << 20
-LONGEST_FOOTER = 16 * 2**20  # bytes: of a table of 1,000 columns and row groups it is 10 MB
+LONGEST_FOOTER = 16 * 2**20  # bytes; a table of 1,000 columns and row groups has a footer of 10 MB
 SPLITS = ("test", "validation", "train")
-_PASSED_BY = {"node_modules", "site-packages", "blobs", "snapshots", "__pycache__"}
+_SKIPPED = {"node_modules", "site-packages", "blobs", "snapshots", "__pycache__"}
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Nearby:
 
 @dataclass(frozen=True)
 class Member:
-    """A finetuned checkpoint of a family, with the head and the data that bear its name, if they are there."""
+    """A finetuned checkpoint of a family, with the head and the data of the same name, if they exist."""
 
     name: str
     model: Path
@@ -47,17 +47,17 @@ class Member:
 
 
 def look_around(roots: Iterable[Path] | None = None) -> Nearby:
-    """What lies below the roots, as far as `DEPTH` and `MOST_FOLDERS` reach; not what is embedded, nor what runs write."""
+    """Scan the folders below the roots within `DEPTH` and `MOST_FOLDERS`, without the assets and the output of runs."""
     models: dict[Path, None] = {}
     data: dict[Path, None] = {}
     cache = hub_cache().resolve()
-    others = (cache, ASSETS, *(fda_home() / name for name in ("runs", "exports")))
-    left = MOST_FOLDERS
+    excluded = (cache, ASSETS, *(fda_home() / name for name in ("runs", "exports")))
+    remaining = MOST_FOLDERS
     for root in roots if roots is not None else model_roots():
-        waiting = [(root, 0)] if root.is_dir() and root not in others else []
-        while waiting and left:
-            folder, depth = waiting.pop(0)  # the nearest first
-            left -= 1
+        queue = [(root, 0)] if root.is_dir() and root not in excluded else []
+        while queue and remaining:
+            folder, depth = queue.pop(0)  # breadth first
+            remaining -= 1
             folders, files = _entries(folder)
             if HUB_CONFIGS & set(files):
                 models[folder] = None
@@ -66,24 +66,24 @@ def look_around(roots: Iterable[Path] | None = None) -> Nearby:
                 data[folder] = None
                 continue
             if depth < DEPTH:
-                inside = [folder / name for name in folders if not name.startswith(".") and name not in _PASSED_BY]
-                waiting += [(one, depth + 1) for one in inside if one not in others]
+                inside = [folder / name for name in folders if not name.startswith(".") and name not in _SKIPPED]
+                queue += [(path, depth + 1) for path in inside if path not in excluded]
     parents = [model.parent for model in models]
     families = [parent for parent in dict.fromkeys(parents) if parents.count(parent) > 1]
     return Nearby(tuple(models), tuple(data), tuple(_cached_ids(cache)), tuple(families))
 
 
 def family(parent: Path) -> tuple[Path | None, list[Member]]:
-    """The base of a folder of models (None if no name says so) and the others, by name.
+    """Return the base among a folder's models, by its name (None without one), and the other models.
 
-    Heads are looked for as `heads/NAME.safetensors`, data as `data/NAME`, in the folder or beside it.
+    Searches for heads as `heads/NAME.safetensors` and data as `data/NAME`, in the folder or beside it.
     """
     folders, _ = _entries(parent)
     models = [parent / name for name in folders if HUB_CONFIGS & set(_entries(parent / name)[1])]
     base = next((model for word in BASES for model in models if model.name.lower().startswith(word)), None)
 
     def beside(*parts: str) -> Path | None:
-        return next((path for place in (parent, parent.parent) if (path := place.joinpath(*parts)).exists()), None)
+        return next((path for folder in (parent, parent.parent) if (path := folder.joinpath(*parts)).exists()), None)
 
     members = [
         Member(model.name, model, beside("heads", f"{model.name}.safetensors"), beside("data", model.name))
@@ -94,14 +94,14 @@ def family(parent: Path) -> tuple[Path | None, list[Member]]:
 
 
 def splits(data: Path) -> list[str]:
-    """The splits that a folder of data names by its files or folders (`test.csv`, `test-00000-of-00001.parquet`, `test/`)."""
+    """Return the splits that a data folder's entries name (`test.csv`, `test-00000-of-00001.parquet`, `test/`)."""
     folders, files = _entries(data)
     names = [*folders, *(name for name in files if name.endswith(DATA_FILES))]
     return [split for split in SPLITS if any(name.split(".")[0].split("-")[0] == split for name in names)]
 
 
 def columns(data: Path) -> list[str]:
-    """The columns of data, a folder or a file, told by the first CSV, parquet or JSON lines file; none if there is no such."""
+    """Return the columns of a data folder's first CSV, parquet or JSON lines file, or of that file; none without one."""
     _, files = _entries(data) if data.is_dir() else ([], [data.name])
     folder = data if data.is_dir() else data.parent
     name = table_in(files)
@@ -109,18 +109,18 @@ def columns(data: Path) -> list[str]:
         if name is not None:
             with (folder / name).open("rb") as file:
                 return columns_in(file, name)[0]
-    except (OSError, ValueError):  # it is no such file: the form asks
+    except (OSError, ValueError):  # unreadable: the user fills in the form
         pass
     return []
 
 
 def table_in(files: Iterable[str]) -> str | None:
-    """The first of these files whose columns can be told."""
+    """Return the first of these files whose columns can be read."""
     return next((name for name in files if name.endswith((".parquet", ".csv", ".tsv", ".jsonl"))), None)
 
 
 def columns_in(file: BinaryIO, name: str) -> tuple[list[str], str | None]:
-    """(columns of a table, what `datasets` noted in it of their kinds, as JSON). ValueError if it is none, as its name says."""
+    """Return (columns of a table, `datasets`' own JSON on their types or None). ValueError if it is not what its name says."""
     if name.endswith(".parquet"):
         from pyarrow.parquet import read_schema
 
@@ -137,7 +137,7 @@ def columns_in(file: BinaryIO, name: str) -> tuple[list[str], str | None]:
 
 
 def _require_small_footer(file: BinaryIO, name: str) -> None:
-    """ValueError for a table whose schema is larger than any: its last eight bytes say how long it is."""
+    """ValueError for a parquet file with too large a footer; its last eight bytes begin with the footer's length."""
     file.seek(-8, os.SEEK_END)
     length = int.from_bytes(file.read(4), "little")
     if length > LONGEST_FOOTER:
@@ -146,12 +146,12 @@ def _require_small_footer(file: BinaryIO, name: str) -> None:
 
 
 def architecture(model: Path) -> str | None:
-    """What transformers calls a checkpoint's architecture (`model_type` of its config); None if it does not say."""
+    """Return the `model_type` of a checkpoint's config, transformers' name of the architecture, or None."""
     try:
-        found = read_json(model / "config.json").get("model_type")
+        name = read_json(model / "config.json").get("model_type")
     except (OSError, ValueError, AttributeError, RecursionError):
         return None
-    return found if isinstance(found, str) else None
+    return name if isinstance(name, str) else None
 
 
 def _is_data(folders: list[str], files: list[str]) -> bool:
@@ -159,11 +159,11 @@ def _is_data(folders: list[str], files: list[str]) -> bool:
 
 
 def _entries(folder: Path) -> tuple[list[str], list[str]]:
-    """The names of folders and of files in a folder, in order; none, if it may not be read. Links are not followed."""
+    """(names of folders, names of files) in a folder, sorted; none if it cannot be read. Does not follow links."""
     try:
-        with os.scandir(folder) as found:
+        with os.scandir(folder) as scan:
             entries = sorted(
-                (entry.name, entry.is_dir(follow_symlinks=False)) for entry in found if _is_text(entry.name)
+                (entry.name, entry.is_dir(follow_symlinks=False)) for entry in scan if _is_text(entry.name)
             )
     except OSError:
         return [], []
@@ -171,8 +171,8 @@ def _entries(folder: Path) -> tuple[list[str], list[str]]:
 
 
 def _is_text(name: str) -> bool:
-    """Whether a file's name is UTF-8: no page can show another one."""
-    return not any("\ud800" <= sign <= "\udfff" for sign in name)
+    """Whether a file's name is UTF-8; pages cannot show other names."""
+    return not any("\ud800" <= character <= "\udfff" for character in name)
 
 
 def _cached_ids(cache: Path) -> list[str]:

@@ -1,10 +1,10 @@
-"""A zoo of one's own as it is filled in: plain texts, field by field, made into a zoo file in FDA_HOME/zoos and back.
+"""The form of a user's own zoo: text fields that become a zoo file in FDA_HOME/zoos, and back.
 
-Says of every field what is wrong with it; opens no checkpoint. `fda.zoos.zoo` knows the form of the file.
+Reports what is wrong with each field; opens no checkpoint. `fda.zoos.zoo` defines the file.
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -14,7 +14,8 @@ import yaml
 from fda.atomic import write_text
 from fda.errors import UserError
 from fda.home import absolute, is_readable, model_roots, outside
-from fda.zoos.hub import is_hub_id
+from fda.settings import Family
+from fda.zoos.hub_ids import is_hub_id
 from fda.zoos.nearby import architecture, columns, family, splits
 from fda.zoos.zoo import NAME, TaskData, Zoo, ZooTask, list_zoos, own_folder, own_zoos, resolved, validated
 
@@ -22,15 +23,17 @@ HeadFrom = Literal["checkpoint", "file", "zero_shot"]
 USUAL = {name: one.default for name, one in TaskData.model_fields.items()}
 LABELS = ("label", "labels", "fine_label", "class", "target", "answer")
 NO_INPUTS = ("id", "idx", "index", "file_name")
-# The paper's settings for an architecture; of other encoders of text they are RoBERTa's.
-LIKE = dict.fromkeys(("clip", "clip_vision_model", "vit", "dinov2"), "vision")
-LIKE |= dict.fromkeys(("llama", "mistral", "qwen2", "gemma", "gpt2"), "llama")
+# Architecture → the family whose settings of the paper it takes; other text encoders take RoBERTa's.
+FAMILY_OF: dict[str, Family] = {
+    **dict.fromkeys(("clip", "clip_vision_model", "vit", "dinov2"), "vision"),
+    **dict.fromkeys(("llama", "mistral", "qwen2", "gemma", "gpt2"), "llama"),
+}
 NO_NAME = "letters, digits, '.', '_' and '-' only, at most 64, beginning with a letter or digit"
 
 
 @dataclass(frozen=True)
 class TaskDraft:
-    """One task as it is written in the form. `kept`: what a file says of it and the form does not ask."""
+    """One task's fields in the form. `kept`: fields of the zoo file that the form does not show."""
 
     name: str = ""
     model: str = ""
@@ -51,7 +54,7 @@ class TaskDraft:
 
 @dataclass(frozen=True)
 class Draft:
-    """`written`: the text of the file that it was read from; empty for a new one. `kept` as for a task."""
+    """The whole form. `written`: the text of the file that it was read from, empty for a new zoo. `kept`: as of `TaskDraft`."""
 
     name: str = ""
     model: str = ""
@@ -64,25 +67,25 @@ class Draft:
 
 
 def draft_of(zoo: Zoo, folder: Path, written: str = "") -> Draft:
-    """The draft of a zoo whose paths are seen from `folder`."""
+    """Return the draft of a zoo whose paths are relative to `folder`."""
 
-    def place(text: str) -> str:
+    def as_shown(text: str) -> str:
         path = absolute(text, folder)
         return shown(path) if os.path.exists(path) or not is_hub_id(text) else text
 
     fields = zoo.model_dump(mode="json", exclude_defaults=True)
     kept = {name: value for name, value in fields.items() if name not in ("name", "base", "tasks", "family")}
-    tasks = tuple(_task_draft(task, place) for task in zoo.tasks)
+    tasks = tuple(_task_draft(task, as_shown) for task in zoo.tasks)
     base = zoo.base
-    return Draft(zoo.name, place(base.model), base.kind, base.architecture or "", zoo.family, tasks, kept, written)
+    return Draft(zoo.name, as_shown(base.model), base.kind, base.architecture or "", zoo.family, tasks, kept, written)
 
 
-def _task_draft(task: ZooTask, place) -> TaskDraft:
+def _task_draft(task: ZooTask, as_shown: Callable[[str], str]) -> TaskDraft:
     fields = task.model_dump(mode="json", exclude_defaults=True)
     kept = {name: value for name, value in fields.items() if name in ("title", "description")}
-    draft = TaskDraft(task.name, place(task.model), kept=kept)
+    draft = TaskDraft(task.name, as_shown(task.model), kept=kept)
     if isinstance(task.head, str):
-        draft = replace(draft, head="file", head_file=place(task.head))
+        draft = replace(draft, head="file", head_file=as_shown(task.head))
     elif task.head is not None:
         zero_shot = task.head.zero_shot
         draft = replace(
@@ -93,7 +96,7 @@ def _task_draft(task: ZooTask, place) -> TaskDraft:
     unasked = {name: value for name, value in fields["data"].items() if name in ("samples", "seed", "bad_rows")}
     return replace(
         draft,
-        data=place(data.path),
+        data=as_shown(data.path),
         config=data.name or "",
         split=data.split,
         validation_split=data.validation_split or "",
@@ -106,45 +109,45 @@ def _task_draft(task: ZooTask, place) -> TaskDraft:
 
 
 def draft_of_family(parent: Path, name: str = "") -> Draft:
-    """What a folder of models suggests: its base, a task for every other model, with the head and data of the same name."""
+    """Suggest a draft for a folder of models: its base, and a task per other model, with head and data of the same name."""
     base, members = family(parent)
     kind = None if base is None else architecture(base)
     tasks = []
-    for one in members:
-        task = TaskDraft(one.name if NAME.fullmatch(one.name) else "", shown(one.model))
-        if one.head is not None:
-            task = replace(task, head="file", head_file=shown(one.head))
-        if one.data is not None:
-            found = splits(one.data)
-            own = {f"{split}_split": split for split in ("validation", "train") if split in found}
-            task = replace(task, data=shown(one.data), **own, **_columns(columns(one.data)))
+    for member in members:
+        task = TaskDraft(member.name if NAME.fullmatch(member.name) else "", shown(member.model))
+        if member.head is not None:
+            task = replace(task, head="file", head_file=shown(member.head))
+        if member.data is not None:
+            names = splits(member.data)
+            fields = {f"{split}_split": split for split in ("validation", "train") if split in names}
+            task = replace(task, data=shown(member.data), **fields, **_columns(columns(member.data)))
         tasks.append(task)
-    whose = LIKE.get(kind, "roberta-base") if kind is not None else "vision"
-    return Draft(name, "" if base is None else shown(base), family=whose, tasks=tuple(tasks) or (TaskDraft(),))
+    settings = FAMILY_OF.get(kind, "roberta-base") if kind is not None else "vision"
+    return Draft(name, "" if base is None else shown(base), family=settings, tasks=tuple(tasks) or (TaskDraft(),))
 
 
-def _columns(named: list[str]) -> dict[str, str]:
-    """Which of the columns that data have is the input, and which the label, by their usual names."""
-    label = next((name for name in LABELS if name in named), None)
-    found = {} if label is None else {"label": label}
-    inputs = [name for name in named if name not in (*LABELS, *NO_INPUTS)]
+def _columns(names: list[str]) -> dict[str, str]:
+    """Choose the input and the label among the columns, by their usual names."""
+    label = next((name for name in LABELS if name in names), None)
+    chosen = {} if label is None else {"label": label}
+    inputs = [name for name in names if name not in (*LABELS, *NO_INPUTS)]
     if inputs and "image" not in inputs:
-        found["input"] = inputs[0]
-    return found
+        chosen["input"] = inputs[0]
+    return chosen
 
 
 def shown(path: Path) -> str:
-    """A path as the form shows it: seen from the model root it lies in, where that means the same."""
+    """Return a path as the form shows it: relative to its model root, if the form would resolve that to the same path."""
     for root in model_roots():
         if path.is_relative_to(root) and path != root:
             short = str(path.relative_to(root))
-            if _found(short) == path:
+            if _resolved(short) == path:
                 return short
     return str(path)
 
 
 def content_of(draft: Draft) -> dict[str, Any]:
-    """The fields of the zoo file, its paths absolute. UserError that says which field is wrong, and what would be right."""
+    """Return the fields of the zoo file, with absolute paths. UserError that names a wrong field and what would be right."""
     _require_name(draft.name, "the zoo's name")
     if draft.name in list_zoos():
         raise UserError(f"{draft.name} is the name of a shipped zoo: choose another.")
@@ -156,9 +159,9 @@ def content_of(draft: Draft) -> dict[str, Any]:
     if not draft.tasks:
         raise UserError("there is no task: add one, for merging needs a finetuned model.")
     names = [task.name.strip() for task in draft.tasks]
-    for place, name in enumerate(names, 1):
-        _require_name(name, f"the name of task {place}")
-        if name in names[: place - 1]:
+    for number, name in enumerate(names, 1):
+        _require_name(name, f"the name of task {number}")
+        if name in names[: number - 1]:
             raise UserError(f"two tasks are called {name}: give each its own name.")
     content = {"name": draft.name, "base": base, "tasks": [_task(task) for task in draft.tasks]}
     content |= dict(draft.kept) | ({"family": draft.family} if draft.family != "vision" else {})
@@ -211,9 +214,9 @@ def zoo_text(content: Mapping[str, Any]) -> str:
 
 
 def save(draft: Draft) -> Draft:
-    """Write FDA_HOME/zoos/NAME.yaml, whole or not at all, and return the draft with its new text.
+    """Write FDA_HOME/zoos/NAME.yaml atomically, and return the draft with the text that was written.
 
-    An existing file is replaced only if the draft was read from it and it has not changed since. UserError as `content_of`.
+    Replaces a file only if the draft was read from it and it has not changed since. UserError as `content_of`.
     """
     text = zoo_text(content_of(draft))
     path = own_folder() / f"{draft.name}.yaml"
@@ -232,7 +235,7 @@ def save(draft: Draft) -> Draft:
 
 
 def unused_name(wish: str = "my-zoo") -> str:
-    """`wish`, with a number behind it if a zoo has that name."""
+    """Return `wish`, with a number appended if a zoo has that name."""
     taken = {*own_zoos(), *list_zoos()}
     return next(name for name in (wish, *(f"{wish}-{count}" for count in range(2, 10_000))) if name not in taken)
 
@@ -248,26 +251,29 @@ def _lines(text: str) -> list[str]:
     return [line.strip() for line in text.splitlines() if line.strip()]
 
 
-def _places(text: str) -> list[Path]:
-    """Where a path in the form may lead: absolute, or seen from each root. Below the roots alone; with `..`, below that one."""
+def _candidates(text: str) -> list[Path]:
+    """Paths that a text in the form may mean: absolute, or relative to each root.
+
+    All lie below a root; with `..`, below the root that they are relative to.
+    """
     upwards = ".." in Path(text).parts
-    seen = [(root, absolute(text, root)) for root in model_roots()]  # an absolute path is the same from everywhere
-    return [place for root, place in seen if place.is_relative_to(root) or (not upwards and is_readable(place))]
+    paths = [(root, absolute(text, root)) for root in model_roots()]
+    return [path for root, path in paths if path.is_relative_to(root) or (not upwards and is_readable(path))]
 
 
-def _found(text: str) -> Path | None:
-    """What a path in the form means: the first of its places that is there. No other is looked at."""
-    return next((place for place in _places(text) if os.path.exists(place)), None)
+def _resolved(text: str) -> Path | None:
+    """The first candidate for a text in the form that exists. Touches no path outside the roots."""
+    return next((path for path in _candidates(text) if os.path.exists(path)), None)
 
 
 def _file(text: str, what: str) -> str:
     text = text.strip()
     if not text:
         raise UserError(f"{what} is missing: give a path.")
-    found = _found(text)
-    if found is not None:
-        return str(found)
-    if not _places(text):
+    path = _resolved(text)
+    if path is not None:
+        return str(path)
+    if not _candidates(text):
         raise outside(text)
     raise UserError(f"{what}, {text}, is not there: {_where()}.")
 
@@ -276,7 +282,7 @@ def _model(text: str, what: str) -> str:
     text = text.strip()
     if not text:
         raise UserError(f"{what} is missing: give a path, or a hub id of the form org/name.")
-    if _found(text) is None and is_hub_id(text):
+    if _resolved(text) is None and is_hub_id(text):
         return text
     try:
         return _file(text, what)

@@ -1,7 +1,7 @@
-"""One model of a zoo as it can be seen without its weights: where it is, its config, its tensors by header.
+"""Inspect one model of a zoo without downloading its weights: its location, its config, and its tensors by header.
 
-On this machine by the readers; on the hub by range requests for the headers of safetensors files, some KB. Weights of other
-formats are known only after the download. What the models of a zoo are to each other is `fda.requests.preview`.
+Uses the readers for local models, and range requests of some KB for safetensors files on the hub. The tensors of other formats
+are unknown until the download. `fda.requests.preview` compares the models of a zoo.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -16,8 +16,9 @@ from fda.checkpoints.readers.adapters import read_config as read_adapter_config
 from fda.checkpoints.readers.open import open_weights
 from fda.checkpoints.weights import TensorInfo, Weights
 from fda.errors import UserError
-from fda.zoos.hub import Listing, cached_folder, config_folder, is_hub_id, listing, small_files, told
+from fda.zoos.hub import Listing, cached_folder, config_folder, hub_errors, listing, small_files
 from fda.zoos.hub_files import remote_header
+from fda.zoos.hub_ids import is_hub_id
 from fda.zoos.kinds import TRANSFORMERS_CONFIG
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ CONFIG_DTYPES = {"float64": "F64", "float16": "F16", "bfloat16": "BF16"}  # any 
 
 
 class HeaderWeights(Weights):
-    """A checkpoint of which only the header is known."""
+    """A checkpoint with a known header and unknown content."""
 
     def __init__(self, model: str, header: Mapping[str, TensorInfo], size: int) -> None:
         self.path, self._header, self._size = Path(model), dict(sorted(header.items())), size
@@ -50,10 +51,10 @@ class HeaderWeights(Weights):
 
 @dataclass(frozen=True)
 class Seen:
-    """What could be found out about a model. `folder`: where its config is; `weights`: None if nothing tells its tensors.
+    """What is known about a model. `folder`: of its config; `weights`: None if its tensors are unknown.
 
-    `known`: whether a header tells them, not the config. `open_clip`: whether its weights are named as that library's.
-    `listing`: of a model that is on the hub, what would be downloaded.
+    `known`: whether the tensors come from a header, not from the config. `open_clip`: whether its files have that library's
+    names. `listing`: for a model on the hub, the files to download.
     """
 
     model: str
@@ -68,22 +69,23 @@ class Seen:
 
     @property
     def to_download(self) -> int:
+        """Bytes that are missing on this machine."""
         files = {} if self.listing is None else self.listing.files
         return sum(size for name, size in files.items() if not (self.folder / name).exists())
 
     def first_of(self, names: Iterable[str]) -> list[str]:
-        """The first of these files that the hub lists, if any."""
+        """Return the first of these files that the hub lists, as a list of one or none."""
         files = {} if self.listing is None else self.listing.files
         return [name for name in names if name in files][:1]
 
     def bring(self, names: Iterable[str], unlike: "Seen | None" = None) -> None:
-        """Let small files be in the folder, those of them that there are; not those that the hub says are as `unlike`'s.
+        """Download those of the named small files that the hub lists, except those with the same content as in `unlike`.
 
-        UserError as `fda.zoos.hub.told`.
+        UserError as `fda.zoos.hub.hub_errors`.
         """
         if self.listing is not None:
-            blobs, other = self.listing.blobs, {} if unlike is None or unlike.listing is None else unlike.listing.blobs
-            small_files(self.listing, [name for name in names if name not in blobs or blobs[name] != other.get(name)])
+            blobs, known = self.listing.blobs, {} if unlike is None or unlike.listing is None else unlike.listing.blobs
+            small_files(self.listing, [name for name in names if name not in blobs or blobs[name] != known.get(name)])
 
     @property
     def adapter_of(self) -> str | None:
@@ -95,65 +97,65 @@ class Seen:
 def look(
     model: str, base: Weights | None = None, *, role: str = "base", rename: Callable[[str], str] = lambda name: name
 ) -> Seen:
-    """What a path or hub id leads to; `base`: the base's weights, for a task. UserError for what is not there or not read.
+    """Inspect the model at a path or hub id. UserError if it does not exist or is not of a readable format.
 
-    `rename`: what the architecture calls a checkpoint's tensor today, for an adapter.
+    `base`: the base's weights, for a task; `rename`: as of `AdaptedWeights`, for an adapter.
     """
-    if not is_hub_id(model):  # local paths of a loaded zoo are absolute, which no id is
+    if not is_hub_id(model):  # local paths of a loaded zoo are absolute, hub ids never
         return _look_here(model, Path(model), base, rename)
     folder = cached_folder(model)
     if folder is not None:
         return _look_here(model, folder, base, rename)
-    found = listing(model)
-    folder = config_folder(found)
-    known = all(name.endswith((".safetensors", ".index.json")) for name in found.weights)
-    adapter = any(name.startswith("adapter_model") for name in found.weights)
+    files = listing(model)
+    folder = config_folder(files)
+    known = all(name.endswith((".safetensors", ".index.json")) for name in files.weights)
+    adapter = any(name.startswith("adapter_model") for name in files.weights)
     if adapter and role == "base":
         raise UserError(f"{model} is a LoRA adapter, which is no model by itself: give it as a task, over its base.")
     weights: Weights | None = None
     if known:
         header: dict[str, TensorInfo] = {}
-        for name in (one for one in found.weights if one.endswith(".safetensors")):
-            with told(model):
-                header |= remote_header(found.id, found.path(name), found.commit)
-        weights = HeaderWeights(model, header, found.bytes)
+        for name in (name for name in files.weights if name.endswith(".safetensors")):
+            with hub_errors(model):
+                header |= remote_header(files.id, files.path(name), files.commit)
+        weights = HeaderWeights(model, header, files.bytes)
         if adapter:
             weights, known = (None, False) if base is None else (AdaptedWeights(folder, base, weights, rename), True)
-            _ = weights and weights.header  # an adapter of another base is told now
+            _ = weights and weights.header  # raises for an adapter of another base
     elif adapter:
-        read_adapter_config(folder / ADAPTER_CONFIG)  # what cannot be carried out is told now
-    open_clip = any(name.startswith("open_clip") for name in found.weights)
-    return Seen(model, "hub", folder, weights, found.bytes, known, open_clip, adapter, found)
+        read_adapter_config(folder / ADAPTER_CONFIG)  # raises for options that are not supported
+    open_clip = any(name.startswith("open_clip") for name in files.weights)
+    return Seen(model, "hub", folder, weights, files.bytes, known, open_clip, adapter, files)
 
 
 def _look_here(model: str, path: Path, base: Weights | None, rename: Callable[[str], str]) -> Seen:
     weights = open_weights(path, base=base, rename=rename)
-    _ = weights.header  # a file that is not whole is told now
+    _ = weights.header  # raises for an incomplete file
     open_clip = weights.path.name.startswith("open_clip")
     return Seen(model, "here", path, weights, weights.bytes, open_clip=open_clip)
 
 
-def described(one: Seen) -> Seen:
-    """The model with the tensors that its config describes, where no header tells them. Of an adapter nothing does."""
-    if one.weights is not None or one.adapter or model_type(one.folder) is None:
-        return one
+def described(model: Seen) -> Seen:
+    """Return the model with the tensors of its config's architecture, if no header is known. Adapters stay unknown."""
+    if model.weights is not None or model.adapter or model_type(model.folder) is None:
+        return model
     from fda.architectures.transformers_build import build_on_meta
     from fda.architectures.transformers_config import read_config
 
     try:
-        config = read_config(one.folder)
-        tensors = build_on_meta(config, one.folder).state_dict()
-    except UserError:  # of a base this is told where it is built; of a task only the weights are read
-        return one
+        config = read_config(model.folder)
+        tensors = build_on_meta(config, model.folder).state_dict()
+    except UserError:  # building a base raises it again; a task needs only its weights
+        return model
     dtype = CONFIG_DTYPES.get(str(config.dtype).removeprefix("torch."), "F32")
     header = {name: TensorInfo(tuple(tensor.shape), dtype) for name, tensor in tensors.items()}
-    return replace(one, weights=HeaderWeights(one.model, header, one.bytes))
+    return replace(model, weights=HeaderWeights(model.model, header, model.bytes))
 
 
 def model_type(folder: Path) -> str | None:
-    """The architecture that a folder's config names, as transformers calls it."""
+    """Return the `model_type` of a folder's config, transformers' name of the architecture, or None."""
     try:
-        found = read_json(folder / TRANSFORMERS_CONFIG).get("model_type")
+        name = read_json(folder / TRANSFORMERS_CONFIG).get("model_type")
     except (OSError, ValueError, AttributeError):
         return None
-    return found if isinstance(found, str) else None
+    return name if isinstance(name, str) else None

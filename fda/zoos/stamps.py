@@ -1,4 +1,4 @@
-"""What tells that the files of a zoo are those of before: sizes and times of change, read without opening a file."""
+"""Detects whether a zoo's files have changed, by size and mtime."""
 
 import os
 from contextlib import suppress
@@ -10,15 +10,15 @@ Stamps = tuple[tuple[str, int, int], ...]
 
 
 def stamps(path: Path, zoo: Zoo) -> Stamps:
-    """(file, size, time of change) of the zoo file, its checkpoints, heads and data. What is still on the hub is left out."""
-    places = [path, Path(zoo.base.model), *(Path(task.model) for task in zoo.tasks)]
-    places += [Path(task.head) for task in zoo.tasks if isinstance(task.head, str)]
-    places += [Path(task.data.path) for task in zoo.tasks if task.data is not None]
-    found = []
-    for place in (one for one in places if one.is_absolute()):  # a hub id is no place here
-        for file in sorted(place.iterdir()) if os.path.isdir(place) else [place]:
-            with suppress(OSError):  # a link that leads nowhere
+    """Return (file, size, mtime) of the zoo file and of its local checkpoints, heads and data. Opens no file."""
+    paths = [path, Path(zoo.base.model), *(Path(task.model) for task in zoo.tasks)]
+    paths += [Path(task.head) for task in zoo.tasks if isinstance(task.head, str)]
+    paths += [Path(task.data.path) for task in zoo.tasks if task.data is not None]
+    files = []
+    for location in (path for path in paths if path.is_absolute()):  # hub ids are relative
+        for file in sorted(location.iterdir()) if os.path.isdir(location) else [location]:
+            with suppress(OSError):  # a dangling link
                 state = file.stat()
-                name = os.fsencode(file).decode("utf-8", "backslashreplace")  # it becomes the key of a cache
-                found.append((name, state.st_size, state.st_mtime_ns))
-    return tuple(found)
+                name = os.fsencode(file).decode("utf-8", "backslashreplace")  # part of a cache's key
+                files.append((name, state.st_size, state.st_mtime_ns))
+    return tuple(files)

@@ -1,6 +1,6 @@
-"""Look into a zoo's files before anything starts: do the checkpoints fit together, and how do their task vectors lie?
+"""Open a zoo's checkpoints, check that they fit together, and compare their task vectors.
 
-Compatibility is decided from headers alone; norms and cosines read one tensor of each checkpoint at a time.
+The checks read headers only; norms and cosines read one tensor of each checkpoint at a time.
 """
 
 import re
@@ -29,10 +29,10 @@ FLOATS = ("F32", "F16", "BF16", "F64")
 
 @dataclass(frozen=True)
 class OpenZoo:
-    """A zoo whose checkpoints were found to fit together.
+    """A zoo whose checkpoints fit together.
 
-    `base` and `tasks`: the tensors that are merged, those of the base model, under the architecture's names; heads and other
-    towers are not among them. `own_base`: the base's checkpoint under its own names, whole.
+    `base` and `tasks`: the merged tensors, those of the base model, under the architecture's names, without heads and other
+    towers. `own_base`: the whole checkpoint of the base, under its own names.
     """
 
     zoo: Zoo
@@ -51,71 +51,70 @@ def open_zoo(zoo: Zoo, tasks: tuple[str, ...] | None = None) -> OpenZoo:
     base = fit_base(model, own_base)
     for note in model.notes:
         tell_once(note)
-    place, finetuned = config_place(zoo.base.model), {}
+    base_folder, finetuned = config_place(zoo.base.model), {}
     for name in names:
-        task = zoo.task(name).model
-        found = compared(model, place, config_place(task), name)
-        own = open_weights(task, base=own_base, rename=model.rename)
-        finetuned[name] = fit_task(model, base, name, own, found.problems)
-        for note in found.notes:
+        path = zoo.task(name).model
+        comparison = compared(model, base_folder, config_place(path), name)
+        weights = open_weights(path, base=own_base, rename=model.rename)
+        finetuned[name] = fit_task(model, base, name, weights, comparison.problems)
+        for note in comparison.notes:
             tell_once(note)
     return OpenZoo(zoo, model, base, finetuned, own_base)
 
 
 @cache
 def tell_once(note: str) -> None:
-    """Tell a note on stderr and so in a run's log, the first time that it comes up in this process."""
+    """Print a note on stderr, and so in a run's log, once in this process."""
     tell_on_stderr(f"note: {note}")
 
 
 def fit_base(model: Model, own_base: Weights) -> Weights:
-    """The base's tensors that are merged, by the architecture's names. Misfit if it is none of that architecture."""
+    """Return the base's merged tensors by the architecture's names. Misfit if it is not of that architecture."""
     base = model.fit(own_base)
-    own = model.module.state_dict()
-    shapes = {name: tuple(tensor.shape) for name, tensor in own.items() if name in base or not model.may_lack(name)}
+    built = model.module.state_dict()
+    shapes = {name: tuple(tensor.shape) for name, tensor in built.items() if name in base or not model.may_lack(name)}
     if wrong := header_problems(shapes, base, "the architecture"):
         raise Misfit(wrong)
-    floats = {name for name, tensor in own.items() if tensor.is_floating_point()}
+    floats = {name for name, tensor in built.items() if tensor.is_floating_point()}
     if number := number_problem(floats, base):
         raise Misfit([number])
     return base
 
 
-def fit_task(model: Model, base: Weights, task: str, own: Weights, differing: Sequence[str] = ()) -> Weights:
-    """A task's tensors, those of the fitted `base`. Reads headers only.
+def fit_task(model: Model, base: Weights, task: str, weights: Weights, differing: Sequence[str] = ()) -> Weights:
+    """Return a task's tensors that the fitted `base` has; `weights`: its whole checkpoint. Reads headers only.
 
-    `differing`: what its config has otherwise than the base's (`fda.zoos.configs`). Misfit that tells that first, then the
-    first tensors that do not fit, or that lie in the blocks and would be left out.
+    `differing`: problems of its config (`fda.zoos.configs`). Misfit with these, then with the first tensors that do not fit, or
+    that belong to the blocks and would be left out.
     """
     try:
-        checkpoint = model.fit(own, base=base)
+        checkpoint = model.fit(weights, base=base)
     except Misfit as error:
         raise Misfit([*differing, *error.problems]) from None
     shapes = {name: info.shape for name, info in base.header.items()}
     wrong = header_problems(shapes, checkpoint, f"the base, so task {task!r} cannot be merged with it")
     if extra := _left_out_of_blocks(model, base, checkpoint):
         wrong.append(
-            f"{own.path}: {len(extra)} tensors of its blocks have no place in the base's, the first {extra[0]}: give a "
+            f"{weights.path}: {len(extra)} tensors of its blocks have no place in the base's, the first {extra[0]}: give a "
             "checkpoint finetuned from this base."
         )
     if wrong or differing:
         raise Misfit([*differing, *wrong])
     kinds = {name: (checkpoint.header[name].dtype, info.dtype) for name, info in base.header.items()}
-    other = [name for name, (found, wanted) in kinds.items() if (found in FLOATS) != (wanted in FLOATS)]
-    if other:
+    differ = [name for name, (dtype, expected) in kinds.items() if (dtype in FLOATS) != (expected in FLOATS)]
+    if differ:
         wrong = [
             f"{checkpoint.path}: tensor {name} is {kinds[name][0]} where the base has {kinds[name][1]}: give plain weights."
-            for name in other[:MOST_PROBLEMS]
+            for name in differ[:MOST_PROBLEMS]
         ]
-        raise Misfit(with_count(wrong, len(other), checkpoint))
+        raise Misfit(with_count(wrong, len(differ), checkpoint))
     return checkpoint
 
 
 def _left_out_of_blocks(model: Model, base: Weights, checkpoint: Weights) -> list[str]:
-    """Names of a checkpoint's tensors that lie below the blocks' path and are not shown: further blocks, further biases.
+    """Names of a checkpoint's tensors below the blocks' path that are not shown: further blocks, further biases.
 
-    Not among them: what the base's own checkpoint has there too, numbers that are no weights, and buffers that the
-    library no longer keeps.
+    Without tensors that the base's checkpoint has too, integers, and buffers that the library no longer keeps.
     """
     if not isinstance(checkpoint, RenamedWeights):
         return []
@@ -123,22 +122,22 @@ def _left_out_of_blocks(model: Model, base: Weights, checkpoint: Weights) -> lis
     path = prefix[: prefix.rindex("0.")]
     known = base.beside if isinstance(base, RenamedWeights) else {}
     old = [r"rotary_emb\.inv_freq", *(getattr(model.module, "_keys_to_ignore_on_load_unexpected", None) or ())]
-    passed = re.compile("|".join(f"({pattern})" for pattern in old))
+    ignored = re.compile("|".join(f"({pattern})" for pattern in old))
     header = checkpoint.weights.header
     return [
         name
         for new, name in sorted(checkpoint.beside.items())
-        if new.startswith(path) and new not in known and header[name].dtype in FLOATS and not passed.search(new)
+        if new.startswith(path) and new not in known and header[name].dtype in FLOATS and not ignored.search(new)
     ]
 
 
 def header_problem(expected: dict[str, tuple[int, ...]], checkpoint: Weights, whose: str) -> str | None:
-    """The first of `header_problems`, or None."""
+    """Return the first of `header_problems`, or None."""
     return next(iter(header_problems(expected, checkpoint, whose)), None)
 
 
 def header_problems(expected: dict[str, tuple[int, ...]], checkpoint: Weights, whose: str) -> list[str]:
-    """A sentence on each of the first tensors of `checkpoint` that do not fit the expected names and shapes."""
+    """Return a sentence on each of the first tensors of `checkpoint` that do not have the expected names and shapes."""
     header = checkpoint.header
     wrong = [name for name, shape in expected.items() if name not in header or header[name].shape != shape]
     extra = [name for name in header if name not in expected]
@@ -163,9 +162,9 @@ def header_problems(expected: dict[str, tuple[int, ...]], checkpoint: Weights, w
 
 
 def number_problem(floats: Collection[str], checkpoint: Weights) -> str | None:
-    """One sentence on the first of the tensors called `floats` that the header says holds no floating-point numbers, or None.
+    """Return a sentence on the first of the tensors `floats` whose dtype in the header is not floating-point, or None.
 
-    Read as integers, the bits of weights would be numbers beyond all measure.
+    The bits of weights, read as integers, would be meaningless numbers.
     """
     for name, info in checkpoint.header.items():
         if name in floats and not info.dtype.startswith(("F", "BF")):
@@ -177,17 +176,17 @@ def number_problem(floats: Collection[str], checkpoint: Weights) -> str | None:
 
 
 def survey(zoo: Zoo, path: str) -> dict[str, Any]:
-    """Everything the Checkpoints page and `zoo show` tell of a zoo, as plain data. Misfit if a tensor is not finite."""
+    """Return what the Checkpoints page and `zoo show` show of a zoo, as plain data. Misfit if a tensor is not finite."""
     opened = open_zoo(zoo)
-    looked = require_finite(opened)
+    checked = require_finite(opened)
     blocks = opened.model.blocks
     header = opened.base.header
     gram = torch.zeros(len(blocks) + 1, len(opened.tasks), len(opened.tasks), dtype=torch.float64)
-    for place, names in enumerate([*([b.prefix + n for n in b.names] for b in blocks), _outside(header, blocks)]):
+    for index, names in enumerate([*([b.prefix + n for n in b.names] for b in blocks), _outside(header, blocks)]):
         for name in names:
             theta0 = opened.base[name].double().flatten()
             taus = torch.stack([c[name].double().flatten() - theta0 for c in opened.tasks.values()])
-            gram[place] += taus @ taus.T
+            gram[index] += taus @ taus.T
     norms = gram.diagonal(dim1=1, dim2=2).sqrt()  # (blocks + rest) × tasks
     return {
         "name": zoo.name,
@@ -212,7 +211,7 @@ def survey(zoo: Zoo, path: str) -> dict[str, Any]:
             }
             for block in blocks
         ],
-        "treatments": [asdict(one) for one in treatments(header)],
+        "treatments": [asdict(tensor) for tensor in treatments(header)],
         "tasks": [
             {
                 "name": task.name,
@@ -231,14 +230,14 @@ def survey(zoo: Zoo, path: str) -> dict[str, Any]:
         "cosines": {
             "tasks": list(zoo.task_names),
             "all": cosine_matrix(gram.sum(0)),
-            "blocks": [cosine_matrix(one) for one in gram[:-1]],
+            "blocks": [cosine_matrix(block) for block in gram[:-1]],
         },
-        "notes": list(looked.notes),
+        "notes": list(checked.notes),
     }
 
 
 def cosine_matrix(gram: torch.Tensor) -> list[list[float]]:
-    """Cosines from inner products; a vector of length zero has cosine 0 with all others and 1 with itself."""
+    """Return cosines from inner products; a zero vector has cosine 0 with all others and 1 with itself."""
     norm = gram.diagonal().sqrt()
     cosine = gram / torch.outer(norm, norm).clamp_min(torch.finfo(gram.dtype).tiny)
     return cosine.clamp(-1, 1).fill_diagonal_(1.0).tolist()

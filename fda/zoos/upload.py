@@ -1,24 +1,25 @@
-"""A folder onto the hub, through huggingface_hub, and the licence that it is under. What is in it: `fda.stages.export`."""
+"""Upload a folder to the hub with huggingface_hub, and read a model's licence. `fda.stages.export` makes the folder."""
 
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from fda.errors import UserError
-from fda.zoos.hub import is_hub_id, split_id, told
+from fda.zoos.hub import hub_errors
+from fda.zoos.hub_ids import is_hub_id, split_id
 
 
 def require_repository(name: str) -> None:
-    """UserError, before any work, for what is no id of a repository."""
+    """UserError if `name` is not the id of a repository. Call it before any work."""
     if not is_hub_id(name) or split_id(name).name != name:
         raise UserError(f"{name} is no repository to push to: give org/name.")
 
 
 def upload(folder: Path, name: str, *, private: bool = False) -> str:
-    """Upload a folder's files as one commit, making the repository if need be; the commit's address. UserError as `told`."""
+    """Upload a folder's files as one commit and return its URL; creates a missing repository. UserError as `hub_errors`."""
     from huggingface_hub import HfApi, errors
 
-    with told(name):
+    with hub_errors(name):
         try:
             HfApi().create_repo(name, private=private, exist_ok=True)
             return str(
@@ -34,9 +35,9 @@ def upload(folder: Path, name: str, *, private: bool = False) -> str:
 
 
 def stated_licence(model: str, folder: Path, *, ask: bool = False) -> dict[str, str]:
-    """What a model's own card says of its licence, as fields of a card's front matter; empty if nothing is known.
+    """Return the licence fields of a model card's front matter; empty if unknown.
 
-    Read from the card in its local folder; if there is none, `ask` allows a question to the hub. UserError as `told`.
+    Reads the card in the model's local folder; without one, `ask` allows a request to the hub. UserError as `hub_errors`.
     """
     from huggingface_hub import HfApi, ModelCard
 
@@ -48,9 +49,9 @@ def stated_licence(model: str, folder: Path, *, ask: bool = False) -> dict[str, 
     if not ask or not is_hub_id(model):
         return {}
     name, revision, _ = split_id(model)
-    with told(model):
-        found = HfApi().model_info(name, revision=revision).card_data
-    return {} if found is None else _licence(found.to_dict())
+    with hub_errors(model):
+        card = HfApi().model_info(name, revision=revision).card_data
+    return {} if card is None else _licence(card.to_dict())
 
 
 def _licence(card: Mapping[str, Any]) -> dict[str, str]:

@@ -1,9 +1,9 @@
-"""YAML that a stranger may have written, read within bounds: its cost follows its length, which is bounded too.
+"""Read untrusted YAML at a cost that grows with its length, which is limited too.
 
-What is longer than `LONG` is read in a process of its own: even within the bounds 2 MB take some seconds.
+Text longer than `LONG` is parsed in a child process: even within the limits, 2 MB take some seconds.
 
-YAML 1.1 has numbers to base 60 whose digits are multiplied up one by one, keys that are numbers and can be made to share one
-hash, and aliases that double a text with every line. All of it is counted before any value is made. Knows nothing of zoos.
+YAML 1.1 has base-60 numbers that cost quadratic time, numeric keys that can be constructed to share one hash, and aliases that
+double a text with every line. All of this is counted before any value is constructed. Knows nothing of zoos.
 """
 
 import json
@@ -16,24 +16,24 @@ import yaml
 from fda.children import Limits, run_child
 from fda.errors import UserError
 
-# What a large zoo needs: thirty tasks of a thousand class names are 40,000 entries, 1 MB, and six levels deep. No number or
-# date there is longer than a float in full (24 characters).
+# A large zoo with thirty tasks of a thousand class names has 40,000 entries, 1 MB and six levels. Its longest number or date is
+# a full float (24 characters).
 MOST_BYTES = 2_000_000
 MOST_ENTRIES = 100_000
 DEEPEST = 100
 LONGEST_NUMBER = 64
-LONG = 64 * 1024  # characters: a quarter of a second at worst, and all shipped zoos are shorter
+LONG = 64 * 1024  # characters: at worst a quarter of a second; all shipped zoos are shorter
 LIMITS = Limits(seconds=30, memory=2**30)
-MOST_DIRECTIVES = 8  # lines `%…`; the parser compares each with all before it
+MOST_DIRECTIVES = 8  # lines `%…`; the parser compares each with all previous ones
 _TEXT, _MERGE = "tag:yaml.org,2002:str", "tag:yaml.org,2002:merge"
 _DIRECTIVE = re.compile(r"^%", re.MULTILINE)
 _NO_CHARACTER = re.compile(r"[\ud800-\udfff]")
-# libyaml, as every wheel of PyYAML has it, reads some 20 MB/s and is left at each event; the other reads 0.1 MB/s.
+# libyaml, included in every wheel of PyYAML, parses about 20 MB/s; the Python parser 0.1 MB/s.
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 def read_yaml(text: str, what: str) -> Any:
-    """What the text holds. UserError that begins with `what` for what is no YAML of one document, or passes a bound."""
+    """Parse the text. UserError that begins with `what` if it is not one YAML document, or exceeds a limit."""
     if len(text) > LONG:
         words = ("-m", "fda.zoos.yaml_text", what)
         done = run_child(words, LIMITS, what=what, instead="keep to what a zoo needs", text=text)
@@ -48,19 +48,19 @@ def _read(text: str, what: str) -> Any:
         return parsed(text)
     except Unmeasured as error:
         raise UserError(f"{what} {error}.") from None
-    except (yaml.YAMLError, ValueError, RecursionError) as error:  # numbers and dates that are none are ValueErrors
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: malformed numbers and dates
         where = getattr(error, "problem_mark", None)
-        last = max(len(text.splitlines()) - 1, 0)  # of a text that ends too early, libyaml names the line after it
+        last = max(len(text.splitlines()) - 1, 0)  # for a text that ends too early, libyaml gives the line after it
         line = f" (line {min(where.line, last) + 1})" if where is not None else ""
         raise UserError(f"{what}{line} is not YAML: correct it, or start from assets/zoos/demo.yaml.") from None
 
 
 class Unmeasured(Exception):
-    """The text passes a bound: its message says which, as the end of a sentence."""
+    """The text exceeds a limit; the message, the end of a sentence, says which."""
 
 
 def parsed(text: str) -> Any:
-    """What the text holds. yaml.YAMLError or ValueError for what is no YAML of one document, Unmeasured past a bound."""
+    """Parse the text. yaml.YAMLError or ValueError if it is not one YAML document, `Unmeasured` if it exceeds a limit."""
     if len(text) > MOST_BYTES or len(_DIRECTIVE.findall(text)) > MOST_DIRECTIVES:
         raise Unmeasured("is too long")
     _count_events(text)
@@ -77,7 +77,7 @@ def parsed(text: str) -> Any:
 
 
 def _count_events(text: str) -> None:
-    """Refuse a text of too many parts, or too deep, before a tree of it is made."""
+    """Refuse a text with too many entries or levels before building its tree."""
     count, depth = 0, 0
     for event in yaml.parse(text, Loader=_Loader):
         count += isinstance(event, yaml.NodeEvent)
@@ -89,27 +89,27 @@ def _count_events(text: str) -> None:
 
 
 def _entries(node: yaml.Node, known: dict[int, float]) -> float:
-    """How many scalars, lists and mappings a node stands for when every alias is written out; infinite, if it holds itself.
+    """Count the scalars, lists and mappings of a node with all aliases expanded; infinite if it contains itself.
 
-    Unmeasured for a scalar or key that could take without end to read or to hash.
+    `Unmeasured` for a scalar or key that could take unbounded time to parse or hash.
     """
     if id(node) in known:
         return known[id(node)]
     known[id(node)] = float("inf")
     if isinstance(node, yaml.ScalarNode):
         _check_scalar(node)
-        found = 1.0
+        count = 1.0
     elif isinstance(node, yaml.MappingNode):
         _check_keys(node)
-        found = 1 + sum(_entries(key, known) + _entries(value, known) for key, value in node.value)
+        count = 1 + sum(_entries(key, known) + _entries(value, known) for key, value in node.value)
     else:
-        found = 1 + sum(_entries(part, known) for part in node.value)
-    known[id(node)] = found
-    return found
+        count = 1 + sum(_entries(part, known) for part in node.value)
+    known[id(node)] = count
+    return count
 
 
 def _check_keys(node: yaml.MappingNode) -> None:
-    """Keys are texts, and differ: of a key that is there twice YAML would keep the last without a word."""
+    """Refuse keys that are not text, and duplicate keys, of which YAML would silently keep the last."""
     names: set[str] = set()
     for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
         if key.tag not in (_TEXT, _MERGE):

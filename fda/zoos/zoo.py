@@ -15,7 +15,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from fda.errors import UserError
 from fda.home import ASSETS, absolute, fda_home, require_readable
 from fda.settings import Family
-from fda.zoos.hub import is_hub_id, snapshot_folder
+from fda.zoos.hub import snapshot_folder
+from fda.zoos.hub_ids import is_hub_id
 from fda.zoos.yaml_text import MOST_BYTES, read_yaml
 from fda.zoos.zoo_keys import unused_key
 
@@ -45,13 +46,13 @@ Metric = Literal["auto", "accuracy", "matthews", "pearson", "perplexity", "exact
 
 
 class TaskData(_Part):
-    """What `datasets` loads for a task, which columns and splits are which, and by what the task is scored.
+    """A task's data: what `datasets` loads, its columns and splits, and the metric.
 
     `path`: a folder, a file (parquet, CSV, JSON lines) or a hub id; `name`: one of its configurations. `input`: a column of
-    images or of texts, or two columns of texts that belong together. A split may be a part of one, `train[90%:]`, which `seed`
-    draws (`fda.tasks.slices`). `samples`: at most so many of each split, drawn by `seed`.
-    `label`: class, number, or for `exact_match` the text to be answered; `perplexity` needs none. `bad_rows`: whether rows
-    that are empty or cannot be read end a run, or are left out, up to 1 % of a split (`fda.tasks.rows`).
+    images or texts, or two columns of paired texts. A split may be a part of one, `train[90%:]`, drawn by `seed`
+    (`fda.tasks.slices`). `samples`: the most samples of each split, drawn by `seed`. `label`: a class, a number, or for
+    `exact_match` the expected answer; `perplexity` needs none. `bad_rows`: whether empty or unreadable rows end a run, or are
+    left out, up to 1 % of a split (`fda.tasks.rows`).
     """
 
     path: str
@@ -130,7 +131,7 @@ class ZooBase(_Part):
         if isinstance(content, dict) and content.get("architecture") is not None:
             kind = content.get("kind", "auto")
             if kind == "transformers":
-                raise ValueError("`architecture` is a name of open_clip's, and `kind` is transformers: leave one away")
+                raise ValueError("`architecture` is a name of open_clip's, and `kind` is transformers: leave one out")
             return content | ({"kind": "open_clip"} if kind == "auto" else {})
         return content
 
@@ -172,7 +173,7 @@ class Zoo(_Part):
 
 
 def brings_head(zoo: Zoo, task: ZooTask) -> bool:
-    """Whether a task names a head, or its checkpoint may bring one: transformers' do. What is in it is not looked at."""
+    """Whether a task names a head, or its checkpoint may have one, as those of transformers do. Opens no checkpoint."""
     if task.head is not None:
         return True
     models = (task.model, zoo.base.model)  # an adapter's config is the base's
@@ -180,7 +181,7 @@ def brings_head(zoo: Zoo, task: ZooTask) -> bool:
 
 
 def _has_config(model: str) -> bool:
-    """Whether it is transformers' by its config; an id that is not on this machine yet may be."""
+    """Whether the model has a transformers config; assumed for a hub id that is not downloaded yet."""
     if is_hub_id(model):
         folder = snapshot_folder(model)
         return folder is None or (folder / "config.json").is_file()
@@ -188,22 +189,19 @@ def _has_config(model: str) -> bool:
 
 
 def list_zoos() -> dict[str, Path]:
-    """The shipped zoos: name (file stem) → file."""
+    """Return the shipped zoos: name (file stem) → file."""
     return {path.stem: path for path in sorted(PRESET_ZOOS.glob("*.yaml"))}
 
 
 def listed_zoos() -> dict[str, "Zoo | UserError"]:
-    """Every zoo that has a name, shipped ones first: name → the zoo, or what is wrong with its file."""
+    """Return every named zoo, shipped ones first: name → the zoo, or the error of its file."""
     shipped = list_zoos()
     own = {name: path for name, path in own_zoos().items() if name not in shipped}
     return {name: zoo_or_problem(path) for name, path in (shipped | own).items()}
 
 
 def zoo_or_problem(path: Path) -> "Zoo | UserError":
-    """The zoo in a file of a list, or what is wrong with it. Lets no exception through.
-
-    Anybody may have written these files, and one of them must not take the others from the list.
-    """
+    """Return the zoo in a file, or its error as a UserError; raises nothing, so that one bad file does not hide the others."""
     try:
         return load_zoo(path)
     except UserError as error:
@@ -213,29 +211,29 @@ def zoo_or_problem(path: Path) -> "Zoo | UserError":
 
 
 def own_folder() -> Path:
-    """Where zoos of one's own lie that have a name: FDA_HOME/zoos."""
+    """Return the folder of the user's named zoos: FDA_HOME/zoos."""
     return fda_home() / "zoos"
 
 
 def own_zoos() -> dict[str, Path]:
-    """The zoos of one's own: name (file stem) → file."""
+    """Return the user's named zoos: name (file stem) → file."""
     files = sorted(own_folder().glob("*.yaml"))
     return {path.stem: path for path in files if NAME.fullmatch(path.stem) and os.path.isfile(path)}
 
 
 def zoo_path(reference: str | Path, roots: list[Path] | None = None) -> Path:
-    """The file that `reference` means: the name of a shipped zoo or of one's own, or a path. UserError if there is none.
+    """Return the file of a zoo, given its name or path; shipped names take precedence. UserError if it does not exist.
 
     `roots`: as in `load_zoo`.
     """
     shipped = list_zoos()
     named = own_zoos() | shipped
     path = named.get(str(reference)) or absolute(reference)
-    if roots is not None:  # before it is looked for; zoos of one's own are written by the pages themselves
+    if roots is not None:  # before checking existence; pages write the user's own zoos
         require_readable(path, [*roots, own_folder()], written=reference)
     if str(reference) in named:
         return path
-    if not os.path.isfile(path):  # never raises, as Path.is_file does for a name that is too long
+    if not os.path.isfile(path):  # Path.is_file raises for a name that is too long
         raise UserError(
             f"{reference} is neither a zoo file nor a shipped zoo ({', '.join(shipped)}): "
             "check the path, or run `python -m fda zoo list`."
@@ -254,7 +252,7 @@ def load_zoo(reference: str | Path, *, roots: list[Path] | None = None) -> Zoo:
 
 
 def read_zoo_file(path: Path) -> Zoo:
-    """A zoo file, validated, its paths as they are written. UserError with the file and the field."""
+    """Read and validate a zoo file, without resolving its paths. UserError with the file and the field."""
     return _zoo(_text(path), path)
 
 
@@ -269,7 +267,7 @@ def _zoo(text: str, path: Path) -> Zoo:
 
 
 def validated(content: Mapping[str, Any], what: str) -> Zoo:
-    """The fields of a zoo as a zoo. UserError that begins with `what` and names a field that is wrong or has no effect."""
+    """Validate the fields of a zoo. UserError that begins with `what` and names a field that is wrong or has no effect."""
     try:
         zoo = Zoo.model_validate(content)
     except ValidationError as error:
@@ -306,12 +304,12 @@ def _first_problem(error: ValidationError, content: Mapping[str, Any]) -> str:
 
 
 def resolved(zoo: Zoo, folder: Path, roots: list[Path] | None = None) -> Zoo:
-    """The zoo with every local path absolute, seen from `folder`. UserError for what is missing or outside the `roots`."""
+    """Return the zoo with local paths absolute, relative to `folder`. UserError for missing files or files outside `roots`."""
 
     def local(value: str, field: str, *, is_id: Callable[[str], bool] | None = None) -> str:
         path = absolute(value, folder)
-        if is_id is not None and is_id(value) and not os.path.exists(path):  # a path that exists goes first
-            if roots is not None and os.path.exists(value):  # `datasets` would take the folder of that name here
+        if is_id is not None and is_id(value) and not os.path.exists(path):  # an existing path takes precedence
+            if roots is not None and os.path.exists(value):  # `datasets` would load a folder of that name
                 require_readable(value, roots)
             return value
         if roots is not None:
@@ -329,14 +327,16 @@ def resolved(zoo: Zoo, folder: Path, roots: list[Path] | None = None) -> Zoo:
     for index, task in enumerate(zoo.tasks):
         at = f"tasks.{index} ({task.name})"
         head = local(task.head, f"{at}.head") if isinstance(task.head, str) else task.head
-        path = task.data and local(task.data.path, f"{at}.data.path", is_id=is_hub_id)
-        if path is not None and os.path.isfile(path):  # its name tells the format; a link's target may have none
-            path = str(absolute(Path(task.data.path).parent, folder) / Path(task.data.path).name)
-            if task.data.name is not None:
-                raise UserError(
-                    f"{at}.data.name: {task.data.path} is a file, which has no configurations: leave it out."
-                )
-        data = task.data and task.data.model_copy(update={"path": path})
+        data = task.data
+        if data is not None:
+            path = local(data.path, f"{at}.data.path", is_id=is_hub_id)
+            if os.path.isfile(path):  # keep a link's name: its suffix gives the format
+                path = str(absolute(Path(data.path).parent, folder) / Path(data.path).name)
+                if data.name is not None:
+                    raise UserError(
+                        f"{at}.data.name: {data.path} is a file, which has no configurations: leave it out."
+                    )
+            data = data.model_copy(update={"path": path})
         model = local(task.model, f"{at}.model", is_id=is_hub_id)
         tasks.append(task.model_copy(update={"model": model, "head": head, "data": data}))
     base = zoo.base.model_copy(update={"model": local(zoo.base.model, "base.model", is_id=is_hub_id)})
@@ -344,9 +344,9 @@ def resolved(zoo: Zoo, folder: Path, roots: list[Path] | None = None) -> Zoo:
 
 
 def _require_no_way_out(folder: Path, roots: list[Path]) -> None:
-    """Refuse a folder with a link that leads out of the roots. The hub cache's links into its blobs stay below it.
+    """Refuse a folder with a link that leads out of the roots; links of the hub's cache stay inside it.
 
-    For an index or a config, which names files beside it, its own folder counts.
+    For an index or a config, which names files beside it, checks the folder that contains it.
     """
     if folder.suffix == ".json":
         folder = folder.parent
@@ -354,11 +354,11 @@ def _require_no_way_out(folder: Path, roots: list[Path]) -> None:
         return
     walked: set[str] = set()
     for inside, folders, files in os.walk(folder, followlinks=True):
-        place = os.path.realpath(inside)
-        if place in walked:  # links that lead in a circle
+        real = os.path.realpath(inside)
+        if real in walked:  # links in a circle
             folders.clear()
             continue
-        walked.add(place)
+        walked.add(real)
         for name in (*folders, *files):
             path = Path(inside) / name
             if path.is_symlink():

@@ -1,6 +1,6 @@
-"""Keys of a zoo file that would do nothing: each is refused, since whoever wrote it believes that it does something.
+"""Refuse keys of a zoo file that would have no effect, because their author expects one.
 
-This looks at the keys that are written, not at the fields that they fill: a default is nobody's wish.
+Checks the keys in the file, not the fields of the validated zoo, which include defaults.
 """
 
 from collections.abc import Mapping
@@ -12,15 +12,15 @@ EPOCHS = ("weights_epochs", "coefficients_epochs")
 
 
 def unused_key(content: Mapping[str, Any]) -> str | None:
-    """A sentence's end on the first key that would do nothing in a zoo that is valid otherwise; None if there is none."""
-    for place, task in enumerate(content["tasks"]):
-        at = f"the field `tasks.{place}"
+    """Return the end of a sentence on the first key without effect in an otherwise valid zoo, or None."""
+    for index, task in enumerate(content["tasks"]):
+        at = f"the field `tasks.{index}"
         data, head = task.get("data") or {}, task.get("head")
         if "seed" in data and data.get("samples") is None and "[" not in "".join(_splits(data)):
             return f"{at}.data.seed` draws nothing: give `samples`, or a part of a split, such as train[90%:], or leave it out"
         if "label" in data and data.get("metric") == "perplexity":
             return f"{at}.data.label` is not read, as perplexity needs none: leave it out"
-        if isinstance(head, Mapping) and (plain := _without_place(head["zero_shot"]["templates"])) is not None:
+        if isinstance(head, Mapping) and (plain := _without_braces(head["zero_shot"]["templates"])) is not None:
             return f"{at}.head.zero_shot.templates` has {plain!r}, where no class name goes in: write {{}} where it belongs"
     return _adapt(content.get("adapt") or {})
 
@@ -29,8 +29,8 @@ def _splits(data: Mapping[str, Any]) -> list[str]:
     return [str(data[name]) for name in ("split", "validation_split", "train_split") if data.get(name)]
 
 
-def _without_place(templates: Any) -> str | None:
-    return next((one for one in templates if "{}" not in one), None)
+def _without_braces(templates: Any) -> str | None:
+    return next((template for template in templates if "{}" not in template), None)
 
 
 def _adapt(adapt: Mapping[str, Any]) -> str | None:

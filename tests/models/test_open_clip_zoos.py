@@ -290,7 +290,7 @@ def test_names_of_architectures_that_are_wrong_are_answered_with_the_nearest(tmp
     for name, near in (("ViT-B/32", "ViT-B-32"), ("vit-l-14", "ViT-L-14"), ("ViT-B-32-quickglu", "ViT-B-32-quickgelu")):
         with pytest.raises(UserError, match=rf"open_clip has no model '{name}': the nearest are .*\b{near}\b"):
             open_zoo(load_zoo(changed(path, model="base", architecture=name)))
-    with pytest.raises(UserError, match="leave one away"):
+    with pytest.raises(UserError, match="leave one out"):
         load_zoo(changed(path, model="base", architecture="ViT-B-32", kind="transformers"))
     with pytest.raises(UserError, match=r"goes into base.architecture"):
         load_zoo(changed(path, model="ViT-B-32"))

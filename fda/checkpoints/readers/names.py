@@ -106,11 +106,17 @@ def fitted(
     beside = {new: old for new, old in every.items() if new not in expected}
     rows, problems = {}, []
     for name, shape in expected.items():
-        stored: Shape = weights.header[shown[name]].shape if name in shown else ()
-        resized = len(stored) > 0 and name in grown and stored[1:] == tuple(shape[1:]) and stored[0] != shape[0]
-        if resized and (stored[0] > shape[0] or (rest is not None and enough(name, stored[0]))):
-            rows[name] = shape[0]
-        elif (name not in shown and name not in optional) or (name in shown and stored != tuple(shape)):
+        if name not in shown:
+            if name not in optional:
+                problems.append(name)
+            continue
+        stored, usual = weights.header[shown[name]].shape, tuple(shape)
+        if stored == usual:
+            continue
+        resized = name in grown and bool(stored) and bool(usual) and stored[1:] == usual[1:]
+        if resized and (stored[0] > usual[0] or (rest is not None and enough(name, stored[0]))):
+            rows[name] = usual[0]
+        else:
             problems.append(name)
     if problems:
         raise Misfit(misfits(weights, expected, shown, renamed, problems, grown))

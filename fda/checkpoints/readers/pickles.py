@@ -10,7 +10,7 @@ import pickletools
 import struct
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import IO, Any, cast
 
 from fda.checkpoints.readers.budget import Budget, Exceeded, budget_of
 from fda.checkpoints.readers.spans import Cursor, Span
@@ -113,7 +113,7 @@ class _Machine:
             if opcode.name in _LONG_BYTES:
                 self.push(self.long_bytes(_LONG_BYTES[opcode.name]))
                 continue
-            argument = opcode.arg.reader(self.cursor) if opcode.arg is not None else None
+            argument = opcode.arg.reader(cast(IO[bytes], self.cursor)) if opcode.arg is not None else None
             if opcode.name in _CONSTANTS:
                 self.push(argument)
             elif opcode.name in _ACTIONS:
