@@ -61,7 +61,7 @@ def live_tensors(block: Block, base: Parameters, finetuned: Parameters) -> tuple
 
     Dead tensors (frozen ones; key biases, whose gradient vanishes in attention) would only add a constant to the loss. One
     gradient in float64 at a random point finds them: a gradient that is zero by mathematics stays at rounding level there.
-    Its float64 copies, each twice the block's size, are in memory one at a time: a block may be the largest thing there.
+    Its float64 copies, each twice the block's size, are in memory one at a time, since a block can fill most of it.
     """
     moved = {name for name, tensor in base.items() if not torch.equal(tensor, finetuned[name])}
     if not moved:

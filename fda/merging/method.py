@@ -117,7 +117,7 @@ class Method:
 
     @property
     def coefficient(self) -> Hyperparameter | None:
-        """The hyperparameter that can be swept; None if no one can."""
+        """The hyperparameter that can be swept; None if there is none."""
         return next((hyper for hyper in self.hyperparameters if hyper.sweep), None)
 
     @property

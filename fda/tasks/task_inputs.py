@@ -95,7 +95,7 @@ class _Whole(nn.Module):
 
 
 class AnchorMoments:
-    """The moments of the inputs of linear layers when a task's anchors pass its finetuned blocks.
+    """Moments of the inputs of linear layers, from a task's anchors passed through its finetuned blocks.
 
     `anchors`: (n, tokens, d) for each of `blocks`, on the device that computes the moments; None for a block without anchors,
     which the task left unchanged.

@@ -56,7 +56,7 @@ def regmean(
 def regmean_anchors(
     base: Weights, finetuned: Sequence[Weights], inputs: Sequence[TaskMoments], *, keep: Annotated[float, KEEP] = 0.95
 ) -> Iterator[tuple[str, "Tensor"]]:
-    """RegMean with Gi from the layers' inputs when task i's anchors pass its finetuned blocks. The combination is ours."""
+    """RegMean with Gi from task i's anchors, passed through its finetuned blocks. The combination is ours."""
     yield from _merged(base, finetuned, inputs, keep, None)
 
 
