@@ -68,7 +68,9 @@ def bench_page(
         store = Store(home)
         run_id = make_run(store, points)
         server = Server(home)
-        with Heart(store, run_id, threading.Event(), Beats(store.run_dir(run_id))):  # keeps the run from being declared crashed
+        with Heart(
+            store, run_id, threading.Event(), Beats(store.run_dir(run_id))
+        ):  # keeps the run from being declared crashed
             try:
                 cold = [_cold_start(server, opened) for _ in range(starts)]
                 switches = _switches(server, opened, pages, rounds)
