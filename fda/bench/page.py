@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fda.bench.dashboard import STANDS, Server, browser
+from fda.jobs.beats import Beats
 from fda.jobs.heart import Heart
 from fda.measures import ANGLE_LOSS, PROJECTION_ENERGY, SHARES, SIMILARITY, SIMILARITY_BY_SHARE, SPECTRUM, TAIL_ENERGY
 from fda.processes import start_time
@@ -67,7 +68,9 @@ def bench_page(
         store = Store(home)
         run_id = make_run(store, points)
         server = Server(home)
-        with Heart(store, run_id, threading.Event()):  # keeps the run from being declared crashed
+        with Heart(
+            store, run_id, threading.Event(), Beats(store.run_dir(run_id))
+        ):  # keeps the run from being declared crashed
             try:
                 cold = [_cold_start(server, opened) for _ in range(starts)]
                 switches = _switches(server, opened, pages, rounds)

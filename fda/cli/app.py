@@ -28,9 +28,7 @@ if TYPE_CHECKING:
     from fda.merging.method import Hyperparameter, Method
 
 # typer bundles click and does not export the base class of its usage errors
-USAGE_ERROR = next(
-    kind for kind in typer.BadParameter.__mro__ if issubclass(kind, Exception) and kind.__name__ == "ClickException"
-)
+USAGE_ERROR: Any = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
 zoo_app = typer.Typer(help="List, show, check and build zoos.")

@@ -12,7 +12,7 @@ from fda.tasks.heads import task_head
 from fda.tasks.image_sizes import counted_on_data
 from fda.zoos.finite import require_finite
 from fda.zoos.survey import OpenZoo, open_zoo
-from fda.zoos.zoo import Zoo, ZooTask
+from fda.zoos.zoo import TaskData, Zoo, ZooTask
 
 ANSWERED = 4  # samples that the model answers
 
@@ -65,7 +65,7 @@ def try_out(zoo: Zoo) -> None:
     for task in opened.zoo.tasks:
         if task.data is not None:
             try:
-                notes = _try_task(opened, task)
+                notes = _try_task(opened, task, task.data)
             except UserError as error:
                 sentence = str(error)
                 named = repr(task.name) in sentence
@@ -75,32 +75,32 @@ def try_out(zoo: Zoo) -> None:
     print(f"{zoo.name}: {len(zoo.tasks)} tasks, {len(opened.model.blocks)} blocks: everything fits together.")
 
 
-def _try_task(opened: OpenZoo, task: ZooTask) -> list[str]:
+def _try_task(opened: OpenZoo, task: ZooTask, data: TaskData) -> list[str]:
     """Run samples through the model and the task's head and check all labels against the head; return notes."""
-    split = load_split(task, task.data.split, opened.model.transform)
+    split = load_split(task, data.split, opened.model.transform)
     indices = split.spread(COUNT)
     notes = [split.skipped, samples_note(split, indices)]
     if task.head is None and opened.model.kind == "open_clip":  # no head to compare labels with
         split.labels()
-        print(_summary(task, split, len(indices), 0), file=sys.stderr)
+        print(_summary(task.name, data.split, split, len(indices), 0), file=sys.stderr)
         return [note for note in (*notes, split.note) if note is not None]
     head = task_head(opened, task.name)
     answered = split.spread(ANSWERED)
     logits = head.answer(opened.model, split.at(answered))
-    metric = scored_by(head, task.data)
+    metric = scored_by(head, data)
     if not head.causal:
         require_labels(metric, split, split.labels(), logits.shape[1])
         notes.append(split.note)
-    print(_summary(task, split, len(indices), len(answered)), file=sys.stderr)
+    print(_summary(task.name, data.split, split, len(indices), len(answered)), file=sys.stderr)
     return [note for note in notes if note is not None]
 
 
-def _summary(task: ZooTask, split: Split, samples: int, answered: int) -> str:
+def _summary(task: str, name: str, split: Split, samples: int, answered: int) -> str:
     """Which parts of a task's data were checked."""
     labels = "no labels" if split.label is None else "all labels"
     return (
-        f"task {task.name!r}: looked at {samples} of {len(split)} samples, drawn evenly over the split "
-        f"{task.data.split!r}, and at {labels}; the model answered {answered} of them."
+        f"task {task!r}: looked at {samples} of {len(split)} samples, drawn evenly over the split "
+        f"{name!r}, and at {labels}; the model answered {answered} of them."
     )
 
 

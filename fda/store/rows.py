@@ -1,6 +1,7 @@
 """Read rows of the table `runs` as records. A bad row becomes an UnreadableRun and does not affect others."""
 
 from functools import lru_cache
+from typing import Any
 
 from pydantic import ValidationError
 
@@ -26,7 +27,7 @@ _NEEDED = ("created", "attempt")
 def read_run(row: tuple) -> Run | UnreadableRun:
     """The run of a row of RUN_QUERY; never raises for bad content."""
     *columns, text = row
-    values = dict(zip(_FIELDS, columns, strict=True))
+    values: dict[str, Any] = dict(zip(_FIELDS, columns, strict=True))
     try:
         _check(values)
         return Run(**values, spec=_spec(text))
@@ -38,10 +39,11 @@ def read_run(row: tuple) -> Run | UnreadableRun:
     numbers = {name: values[name] for name in _NUMBERS if _is_number(values[name])}
     texts = {name: str(values[name]) for name in ("run_id", "kind", "state", "device")}
     empty = dict.fromkeys(_NUMBERS) | dict.fromkeys(_NEEDED, 0) | {"message": None}
-    return UnreadableRun(**values | empty | numbers | texts, problem=readable(problem))
+    known: dict[str, Any] = values | empty | numbers | texts
+    return UnreadableRun(**known, problem=readable(problem))
 
 
-def _check(values: dict[str, object]) -> None:
+def _check(values: dict[str, Any]) -> None:
     """ValueError for an invalid column value: SQLite stores any type in any column."""
     if not RUN_ID.fullmatch(str(values["run_id"])):
         raise ValueError("its id is none")

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from fda.bench.page import grow, make_run
+from fda.jobs.beats import Beats
 from fda.jobs.heart import Heart
 from fda.store.store import Store
 
@@ -26,7 +27,7 @@ def test_a_figure_out_of_sight_is_drawn_when_it_is_scrolled_to(visit, server):
     run_id = make_run(store, 2_000)
     page = visit.page
     visit.count_messages()
-    with Heart(store, run_id, threading.Event()):
+    with Heart(store, run_id, threading.Event(), Beats(store.run_dir(run_id))):
         visit.open(f"/watch?run={run_id}")
         page.wait_for_function(f"{LAST_STEP} > 0 && document.querySelector('{LAST}')")
         page.locator(LOSS).scroll_into_view_if_needed()
