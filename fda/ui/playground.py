@@ -176,7 +176,7 @@ def starts_table(setting: Setting) -> pd.DataFrame:
     """`course_table` of the reader's start and of the four `STARTS`, stacked."""
     settings = {figures.YOURS: setting} | {name: result.setting for name, result in other_starts(setting).items()}
     tables = [course_table(of_start).assign(start=name) for name, of_start in settings.items()]
-    return pd.concat(tables, ignore_index=True)[["start", *tables[0].columns[:-1]]]
+    return pd.concat(tables, ignore_index=True).reindex(columns=["start", *tables[0].columns[:-1]])
 
 
 def _number(text: str) -> float | None:

@@ -2,6 +2,7 @@
 
 import time
 from pathlib import Path
+from typing import Literal
 
 import streamlit as st
 
@@ -16,7 +17,7 @@ from fda.store.store import Store
 from fda.ui import notices, pages
 from fda.ui.clock import elapsed
 
-BADGES = {
+BADGES: dict[str, tuple[str, Literal["gray", "blue", "orange", "green", "red"]]] = {  # state → icon, colour
     "queued": ("hourglass_empty", "gray"),
     "running": ("play_circle", "blue"),
     "stopping": ("pending", "orange"),
@@ -88,7 +89,7 @@ def pick_run(runs: list[Run], known: Store, *, key: str, wrong: str) -> Run | No
         "Run",
         ids,
         index=0 if known_id else None,
-        format_func=titles.get,
+        format_func=titles.__getitem__,
         key=key,
         on_change=choose,
         placeholder="choose a run",

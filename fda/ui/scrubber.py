@@ -12,7 +12,7 @@ from typing import Any
 import streamlit as st
 
 from fda.figures.scrub import Scrubbed
-from fda.figures.theme import CONFIG
+from fda.figures.theme import CONFIG, to_json
 from fda.ui.components import component
 
 _scrubber = component("scrubber", styles=("slider", "scrubber"), isolate_styles=False)
@@ -81,7 +81,7 @@ def scrubber_spec(
     """The contents of `scrubber` as JSON, worth caching. `figures`: name → (figure, alternative text)."""
     drawn = []
     for name, (scrubbed, alt) in figures.items():
-        spec = json.loads(scrubbed.figure.to_json(validate=False, remove_uids=False))
+        spec = json.loads(to_json(scrubbed.figure))
         moves = [vars(move) for move in scrubbed.moves]
         drawn.append(
             {"name": name, "alt": alt, "figure": {"data": spec["data"], "layout": spec["layout"]}, "moves": moves}

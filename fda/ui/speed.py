@@ -64,7 +64,8 @@ def machine_words(result: Result) -> str:
 def _construct(content: dict[str, Any], theme: Theme) -> Measurement:
     paths = content["paths"]
     curves = {path["path"]: (path["seconds"], path["losses"]) for path in paths}
-    name = SIZES.get(content["size"], content["size"])
+    size_key: str = content["size"]
+    name = SIZES.get(size_key, size_key)
     first = paths[0]["seconds_to_target"]
     rows = []
     for path in paths:

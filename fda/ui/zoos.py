@@ -47,10 +47,12 @@ def choose_zoo() -> str | None:
         choice, path = (asked, "") if asked in labels else (BY_PATH, asked)
     # always written: otherwise a widget with this key on another page would start with its first option
     st.session_state["zoo_choice"], st.session_state["zoo_path"] = choice, path
+
+    def label_of(name: str) -> str:
+        return labels.get(name, name)
+
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        choice = st.selectbox(
-            "Zoo", [*labels, BY_PATH], format_func=lambda name: labels.get(name, name), key="zoo_choice", width=320
-        )
+        choice = st.selectbox("Zoo", [*labels, BY_PATH], format_func=label_of, key="zoo_choice", width=320)
         chosen: str | None = choice
         if choice == BY_PATH:
             chosen = st.text_input(

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import streamlit as st
+from streamlit.components import v2
 
 FOLDER = Path(__file__).parent
 
@@ -24,7 +24,7 @@ def component(
 
     With `isolate_styles` the component has its own document, which the page's styles do not reach.
     """
-    return st.components.v2.component(
+    return v2.component(
         f"fda.{name}",
         html=source(f"{name}.html") if html else None,
         css="".join(source(f"{style}.css") for style in styles) or None,
