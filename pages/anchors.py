@@ -77,7 +77,7 @@ def choose_beside(task: str) -> list[Run]:
     beside = st.multiselect(
         "Beside it",
         list(candidates),
-        format_func=lambda run_id: f"{anchors.start_of(candidates[run_id])} · {run_id}",
+        format_func=lambda run_id: f"{anchors.init_of(candidates[run_id])} · {run_id}",
         key="anchors_beside",
         max_selections=anchors.MOST_BESIDE,
         placeholder="up to four other runs" if candidates else "no other run has this task",
@@ -120,7 +120,7 @@ else:
     if starts:
         ids = [run.run_id, *(one.run_id for one in starts)][: 1 + anchors.MOST_BESIDE]
         st.button(
-            f"Overlay its {plural(len(ids) - 1, 'other start')}",
+            f"Overlay its {plural(len(ids) - 1, 'other init')}",
             icon=":material/layers:",
             on_click=show_together,
             args=(ids,),

@@ -110,7 +110,7 @@ def run_names(runs: Sequence[Run]) -> dict[str, str]:
     Only part of the settings of published anchors is known, so they are not compared.
     """
     if len(runs) == 1:
-        return {runs[0].run_id: start_of(runs[0])}
+        return {runs[0].run_id: init_of(runs[0])}
     parts = {run.run_id: _settings(run) for run in runs if run.spec.published is None}
     differing = [
         name
@@ -119,7 +119,7 @@ def run_names(runs: Sequence[Run]) -> dict[str, str]:
     ]
     names = {
         run.run_id: ", ".join(
-            [start_of(run), *(f"{_word(n)} {parts[run.run_id][n]}" for n in differing if run.run_id in parts)]
+            [init_of(run), *(f"{_word(n)} {parts[run.run_id][n]}" for n in differing if run.run_id in parts)]
         )
         for run in runs
     }
@@ -137,17 +137,17 @@ def known_settings(spec: RunSpec) -> dict[str, Any]:
     return known | dict.fromkeys(spec.unknown, "unknown")
 
 
-def start_of(run: Run) -> str:
+def init_of(run: Run) -> str:
     """How a run's anchors begin, such as `weight`; with `published` in front if others constructed them."""
     spec = run.spec
     if spec.published is None:
-        return start_name(_construction(spec))
+        return init_name(_construction(spec))
     if "init" in spec.unknown:
-        return "published, start unknown"
-    return f"published {'gauss σ unknown' if 'sigma' in spec.unknown else start_name(_construction(spec))}"
+        return "published, init unknown"
+    return f"published {'gauss σ unknown' if 'sigma' in spec.unknown else init_name(_construction(spec))}"
 
 
-def start_name(settings: ConstructSettings) -> str:
+def init_name(settings: ConstructSettings) -> str:
     """`weight`, or `gauss σ 0.01`."""
     return "weight" if settings.init == "weight" else f"gauss σ {settings.sigma:g}"
 

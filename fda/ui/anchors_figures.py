@@ -121,12 +121,13 @@ def alignment_view(records: Sequence[UnitRecord], view: AnchorsView, identity: s
         alt = "Principal angles between the subspaces of anchors and real inputs at the chosen step"
         drawn[ANGLES.title] = angles_at(shown, shared), alt
     tensors = _tensors(records)
-    if tensors and (aligned := [_in_order(one, one.cosines, tensors) for one in records if one.cosines is not None]):
+    aligned = [_in_order(record, record.cosines, tensors) for record in records if record.cosines is not None]
+    if tensors and aligned:
         alt = "Cosine of each tensor's induced gradient with its task vector at the chosen step"
         drawn[COSINES.title] = cosines_at(aligned, shared, tensors=tensors), alt
     for measure in PROJECTIONS:
         if shown := _measures(records, measure):
-            lines = (one.last(measure.real_key) for one in records)
+            lines = (record.last(measure.real_key) for record in records)
             figure = measure_over_steps(
                 shown,
                 shared,
@@ -186,14 +187,17 @@ def across_view(
 
 def readings(records: Sequence[UnitRecord], view: AnchorsView) -> Readings | None:
     """Each run's numbers at every step, with differences from the reference in brackets; None without numbers."""
-    columns = [measure for measure in SUMMARY if any(measure.key in one.measures for one in records)]
+    columns = [measure for measure in SUMMARY if any(measure.key in record.measures for record in records)]
     if not columns:
         return None
-    reference = next(one for one in records if one.run == view.pinned)
+    reference = next(record for record in records if record.run == view.pinned)
     cells = [
-        [[_cell(one, reference, measure, step) for measure in columns] for one in records] for step in steps_of(records)
+        [[_cell(record, reference, measure, step) for measure in columns] for record in records]
+        for step in steps_of(records)
     ]
-    names = tuple(f"{one.run} (reference)" if one is reference and len(records) > 1 else one.run for one in records)
+    names = tuple(
+        f"{record.run} (reference)" if record is reference and len(records) > 1 else record.run for record in records
+    )
     return Readings(STEP, tuple(measure.label for measure in columns), names, cells)
 
 
@@ -208,7 +212,7 @@ def dials(drawn: Mapping[str, tuple[Scrubbed, str]], steps: Sequence[int], width
 
 def width_of(records: Sequence[UnitRecord]) -> int | None:
     """d as the length of the longest spectrum; None without spectra."""
-    return max((one.width for one in records if one.width), default=None)
+    return max((record.width for record in records if record.width), default=None)
 
 
 def chance_of(records: Sequence[UnitRecord]) -> float | None:
@@ -236,16 +240,16 @@ def _value_at(record: UnitRecord, key: str, step: int) -> float | None:
 
 
 def _snapshots(records: Sequence[UnitRecord], kind: str) -> list[Record]:
-    return [one.snapshots[kind] for one in records if kind in one.snapshots]
+    return [record.snapshots[kind] for record in records if kind in record.snapshots]
 
 
 def _measures(records: Sequence[UnitRecord], measure: Measure) -> list[Record]:
-    return [one.measures[measure.key] for one in records if measure.key in one.measures]
+    return [record.measures[measure.key] for record in records if measure.key in record.measures]
 
 
 def _tensors(records: Sequence[UnitRecord]) -> tuple[str, ...]:
     """Every tensor with a cosine in any run, in the first run's order."""
-    return tuple(dict.fromkeys(tensor for one in records for tensor in one.tensors))
+    return tuple(dict.fromkeys(tensor for record in records for tensor in record.tensors))
 
 
 def _in_order(record: UnitRecord, cosines: Record, tensors: Sequence[str]) -> Record:

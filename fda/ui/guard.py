@@ -23,14 +23,14 @@ UPLOADS = "/_stcore/upload_file"
 POLICY = "img-src 'self' data: blob:; media-src 'self' data: blob:; frame-ancestors 'self'"
 
 OTHER_HOST = (
-    "The dashboard has no such name: open it as localhost, or add the name to server.allowedHosts in "
+    "The dashboard does not answer to this host name: open it as localhost, or add the name to server.allowedHosts in "
     ".streamlit/config.toml."
 )
 OTHER_ORIGIN = (
-    "Only the dashboard's own pages may ask it. Behind a proxy: have it pass Host on, or add the outer address to "
+    "Only the dashboard's own pages may send it requests. Behind a proxy, pass Host on, or add the outer address to "
     "server.corsAllowedOrigins in .streamlit/config.toml."
 )
-NO_UPLOADS = "The dashboard takes no files."
+NO_UPLOADS = "The dashboard accepts no uploads."
 
 
 class Guard:
