@@ -1,4 +1,4 @@
-"""The dashboard: `streamlit run app.py`. The server; what a visitor sees is pages/frame.py and the pages beside it."""
+"""The dashboard's server: `streamlit run app.py`. Visitors see pages/frame.py and the pages beside it."""
 
 import streamlit as st
 from starlette.middleware import Middleware

@@ -1,4 +1,4 @@
-"""Anchors: what became of them, step by step; runs side by side with one pinned; which real inputs they are near."""
+"""Anchors: their spectrum and alignment step by step, runs overlaid on a reference, and the nearest real inputs."""
 
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -29,9 +29,7 @@ TICK = 2.0
 SPECTRUM, ALIGNMENT, ACROSS, REAL = VIEWS = ("Spectrum", "Alignment", "Across units", "Real inputs")
 
 st.title("Anchors", anchor=False)
-st.caption(
-    "What the anchors became: scrub through the steps, lay runs over one another, see which real inputs they are near."
-)
+st.caption("How anchors changed: move through the steps, overlay runs, and see which real inputs anchors are near.")
 what_am_i_seeing("anchors")
 notices.show_kept()
 
@@ -45,14 +43,17 @@ if not runs and "run" not in st.query_params:
     ablation_form(known, runs)
     st.stop()
 run = pick_run(
-    runs, known, key="anchors_run", wrong="run {run} constructs no anchors: choose one of the list above, or Watch it."
+    runs,
+    known,
+    key="anchors_run",
+    wrong="run {run} constructs no anchors: choose one of the list above, or open it on Watch.",
 )
 if run is None:
     st.stop()
 
 
 def choose_unit() -> tuple[str, int] | None:
-    """Task and block, in the URL; None while nothing is recorded."""
+    """Task and block, kept in the URL; None while nothing is recorded."""
     with notices.noticed(stop=True):
         units = anchors.units_of(known, run.run_id)
     if not units:
@@ -64,32 +65,34 @@ def choose_unit() -> tuple[str, int] | None:
 
 
 def choose_beside(task: str) -> list[Run]:
-    """The runs shown: that of the URL first, then up to four others that have the task. In the URL as `runs`."""
-    others = {one.run_id: one for one in runs if one.run_id != run.run_id and task in one.spec.tasks}
-    asked = [one for one in (st.query_params.get("runs") or "").split(",") if one]
-    unknown = [one for one in asked if one not in others and one != run.run_id]
-    st.session_state["anchors_beside"] = [one for one in asked if one in others][: anchors.MOST_BESIDE]
+    """The runs shown: the page's run, then up to four others with the same task, kept in the URL as `runs`."""
+    candidates = {other.run_id: other for other in runs if other.run_id != run.run_id and task in other.spec.tasks}
+    asked = [run_id for run_id in (st.query_params.get("runs") or "").split(",") if run_id]
+    unknown = [run_id for run_id in asked if run_id not in candidates and run_id != run.run_id]
+    st.session_state["anchors_beside"] = [run_id for run_id in asked if run_id in candidates][: anchors.MOST_BESIDE]
 
     def choose() -> None:
         in_url("runs", ",".join(st.session_state["anchors_beside"]))
 
     beside = st.multiselect(
         "Beside it",
-        list(others),
-        format_func=lambda one: f"{anchors.start_of(others[one])} · {one}",
+        list(candidates),
+        format_func=lambda run_id: f"{anchors.init_of(candidates[run_id])} · {run_id}",
         key="anchors_beside",
         max_selections=anchors.MOST_BESIDE,
-        placeholder="up to four other runs" if others else "no other run has this task",
+        placeholder="up to four other runs" if candidates else "no other run has this task",
         on_change=choose,
         wrap=True,
     )
     if unknown:
-        notices.problem(f"run {unknown[0]} cannot be laid beside this one: it is gone, or it has no anchors of {task}.")
-    return [run, *(others[one] for one in beside)]
+        notices.problem(
+            f"run {unknown[0]} cannot be overlaid, as it is deleted or has no anchors of {task}: choose another one above."
+        )
+    return [run, *(candidates[run_id] for run_id in beside)]
 
 
 def choose_pin(shown: Mapping[str, str]) -> str:
-    """The run id of the reference: that of `?pin=`, else the first."""
+    """The run id of the reference: the URL's `?pin=`, else the first."""
     asked = st.query_params.get("pin")
     st.session_state["anchors_pin"] = asked if asked in shown else next(iter(shown))
 
@@ -99,7 +102,7 @@ def choose_pin(shown: Mapping[str, str]) -> str:
 
     return st.selectbox(
         "Reference", list(shown), format_func=shown.get, key="anchors_pin", on_change=choose, width=220,
-        help="Drawn thick and solid; numbers in brackets are differences to it",
+        help="Its curves are thick and solid; numbers in brackets are differences from it",
     )  # fmt: skip
 
 
@@ -117,7 +120,7 @@ else:
     if starts:
         ids = [run.run_id, *(one.run_id for one in starts)][: 1 + anchors.MOST_BESIDE]
         st.button(
-            f"Lay its {plural(len(ids) - 1, 'other start')} over it",
+            f"Overlay its {plural(len(ids) - 1, 'other init')}",
             icon=":material/layers:",
             on_click=show_together,
             args=(ids,),
@@ -126,7 +129,7 @@ else:
 
 
 def wait() -> None:
-    """Until the first numbers are there."""
+    """Shown until the first numbers are recorded."""
     with notices.noticed():
         now = known.run(run.run_id)
         if now.state != run.state or anchors.units_of(known, run.run_id):
@@ -138,7 +141,7 @@ def wait() -> None:
         notices.empty(
             "Nothing is recorded yet: figures appear here with the first steps."
             if now.active
-            else "Every task left its blocks as they are in the base: this run has no anchors to show."
+            else "No task changes the base's blocks: this run has no anchors to show."
             if now.state == "done"
             else "This run ended before its first step: resume it on Watch."
         )
@@ -149,17 +152,19 @@ Shown = tuple[str | None, tuple[int, ...], int, dict[str, Scrubbed]]
 
 
 def kept(moment: tuple, make: Callable[[], Shown]) -> Shown:
-    """What `make` made of this moment: a slider that is let go of changes nothing else."""
+    """The result of `make` for this moment, cached: the page also runs when the reader lets go of a slider."""
     last = st.session_state.get("anchors_shown")
     if last is None or last[0] != moment:
         last = st.session_state["anchors_shown"] = (moment, make())
     return last[1]
 
 
-def drawn(found: anchors_figures.Drawn, dials: dict, steps: tuple[int, ...], count: int = 0, **parts: object) -> Shown:
+def drawn(
+    drawings: anchors_figures.Drawn, dials: dict, steps: tuple[int, ...], count: int = 0, **parts: object
+) -> Shown:
     """(JSON of the scrubber or None, steps of its dial, number of anchors, figures)."""
-    spec = scrubber_spec(dials, found, **parts) if found else None
-    return spec, steps, count, {name: figure for name, (figure, _) in found.items()}
+    spec = scrubber_spec(dials, drawings, **parts) if drawings else None
+    return spec, steps, count, {name: figure for name, (figure, _) in drawings.items()}
 
 
 def show() -> None:
@@ -177,11 +182,11 @@ def show() -> None:
 def show_status(now: list[Run]) -> None:
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
         badge(now[0])
-        told = f"**{markdown(run.spec.zoo.name)}** · {markdown(task)}, block {block}"
+        line = f"**{markdown(run.spec.zoo.name)}** · {markdown(task)}, block {block}"
         waiting = [names[one.run_id] for one in now if one.active]
         if len(now) > 1 and waiting:
-            told += f" · still at work or waiting: {', '.join(waiting)}"
-        st.markdown(told, width="stretch")
+            line += f" · still running or queued: {', '.join(waiting)}"
+        st.markdown(line, width="stretch")
         st.page_link(pages.WATCH, label="Watch", icon=":material/monitoring:", query_params={"run": run.run_id})
 
 
@@ -195,7 +200,9 @@ def show_view(opened: str, now: list[Run]) -> None:
             shape = st.segmented_control("As", SHAPES, default=SHAPES[0], key="shape", **chosen)
         if opened in (SPECTRUM, ACROSS):
             log = st.toggle("Log", True, key="anchors_log", bind="query-params", help="Logarithmic values or colours")
-    view = anchors_figures.View(tuple(names[one.run_id] for one in now), names[pinned], task, block, log, theme())
+    view = anchors_figures.AnchorsView(
+        tuple(names[one.run_id] for one in now), names[pinned], task, block, log, theme()
+    )
     versions = tuple((one.run_id, known.version(one.run_id)) for one in now)
     identity = f"{'-'.join(names)} {task} {block}"
     records = [anchors.read_unit(known, one.run_id, names[one.run_id], task, block) for one in now]
@@ -213,39 +220,44 @@ def show_view(opened: str, now: list[Run]) -> None:
             alt = "Map of anchors and real inputs in their first two principal components, rays to the nearest of one anchor"
             return drawn({"Map": (figure, alt)}, dials, (), len(neighbours.anchors), cards=cards, points=points)
         if opened == ACROSS:
-            found, steps = anchors_figures.across_view(known, pinned, view, over=over, shape=shape, identity=identity)
-            return drawn(found, {STEP: anchors_figures.step_dial(steps)} if steps else {}, steps)
+            drawings, steps = anchors_figures.across_view(
+                known, pinned, view, over=over, shape=shape, identity=identity
+            )
+            return drawn(drawings, {STEP: anchors_figures.step_dial(steps)} if steps else {}, steps)
         if view.pinned not in {one.run for one in records}:
             return drawn({}, {}, ())
         make_view = anchors_figures.spectrum_view if opened == SPECTRUM else anchors_figures.alignment_view
-        found, steps = make_view(records, view, identity), anchors_figures.steps_of(records)
-        dials = anchors_figures.dials(found, steps, anchors_figures.width_of(records))
-        return drawn(found, dials, steps, readings=anchors_figures.readings(records, view))
+        drawings, steps = make_view(records, view, identity), anchors_figures.steps_of(records)
+        dials = anchors_figures.dials(drawings, steps, anchors_figures.width_of(records))
+        return drawn(drawings, dials, steps, readings=anchors_figures.readings(records, view))
 
     spec, steps, count, figures = kept((versions, view, opened, over, shape), make)
     at = positions(steps, count)
     if spec is None:
         notices.empty(nothing(opened, now))
     else:
-        if opened == ALIGNMENT and (told := anchors.finding(records, view.pinned, anchors_figures.chance_of(records))):
-            st.markdown(told)
+        if opened == ALIGNMENT and (
+            sentence := anchors.finding(records, view.pinned, anchors_figures.chance_of(records))
+        ):
+            st.markdown(sentence)
         scrubber(spec, at, key=f"scrubber-{opened}", on_settle=partial(settle, steps))
-    if opened in (SPECTRUM, ALIGNMENT) and (told := anchors.lacking(records)):
-        st.caption(told)
+    if opened in (SPECTRUM, ALIGNMENT) and (sentence := anchors.lacking(records)):
+        st.caption(sentence)
     with controls:
         export(records, neighbours, figures, at, over)
 
 
 def nothing(opened: str, now: list[Run]) -> str:
-    own = next(one for one in now if one.run_id == pinned)
-    if own.active:
-        return f"The reference has not come to {task}, block {block}, yet: it appears here with its first snapshot."
+    """Why the open view is empty, and what to do."""
+    reference = next(shown_run for shown_run in now if shown_run.run_id == pinned)
+    if reference.active:
+        return f"The reference has not reached {task}, block {block}, yet: it appears here with its first snapshot."
     if opened == REAL:
         return (
             f"This run kept no real inputs of {task}: it is older, or the task has no data. "
             "Construct again, from a zoo whose tasks name their data."
         )
-    return "Nothing was recorded of this unit: choose another task or block, or resume the run on Watch."
+    return "Nothing is recorded for this unit: choose another task or block, or resume the run on Watch."
 
 
 def export(
@@ -255,7 +267,7 @@ def export(
     at: dict[str, int],
     over: str,
 ) -> None:
-    """Numbers of all runs shown, whichever view is open; figures as they stand where the reader let go."""
+    """The export menu: numbers of all runs shown, in any view; figures at the dials' positions."""
 
     def as_shown(name: str) -> go.Figure:
         return figures[name].at(at)

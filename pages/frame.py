@@ -1,4 +1,4 @@
-"""The frame around every page: runs for every visitor, and within it the page that was asked for."""
+"""The frame around every page: sets up the browser tab and the navigation, then runs the chosen page."""
 
 import streamlit as st
 
@@ -11,7 +11,7 @@ from fda.ui.plot import load_plotly
 
 ICON = str(ASSETS / "icon.png")
 
-# Before navigation: a tab's icon that is set here is not fetched from fonts.gstatic.com by the page's icon name.
+# Before navigation: otherwise the browser fetches the page's icon from fonts.gstatic.com as the tab's icon.
 st.set_page_config(page_title="Functional dual anchors", page_icon=ICON, layout="wide")
 page = st.navigation(
     [st.Page(path, title=title, icon=icon, help=help, default=path == HOME) for path, title, icon, help in PAGES]

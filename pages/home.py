@@ -1,4 +1,4 @@
-"""Home: what this is, in a picture; the demo in one click; the runs there are."""
+"""Home: the idea in a picture, a button that starts the demo, and all runs."""
 
 import streamlit as st
 
@@ -15,6 +15,7 @@ RECENT = 8
 
 
 def start_demo() -> None:
+    """Callback: start the demo; the page then switches to Watch."""
     try:
         construct = construct_settings("fast", family=load_zoo("demo").family)
         spec = make_spec("demo", construct=construct, methods=MAIN_METHODS, device="auto")
@@ -24,6 +25,7 @@ def start_demo() -> None:
 
 
 def more() -> None:
+    """Callback: show more ended runs."""
     st.session_state["home_shown"] = st.session_state.get("home_shown", RECENT) + RECENT
 
 
@@ -33,8 +35,8 @@ if run_id := st.session_state.pop("go", None):
 st.title("Functional dual anchors", anchor=False)
 st.markdown(
     "Models finetuned from the same base can be merged into one without their data: synthetic inputs, the *anchors*, "
-    "are made to stand for what each of them learned. Construct them here, watch it happen, and compare the merged "
-    "model with what other methods make of the same checkpoints."
+    "stand for what each model learned. Construct anchors here, watch how they change, and compare the merged model with "
+    "those of other methods."
 )
 picture()
 what_am_i_seeing("home")
@@ -48,7 +50,7 @@ active_demo = next((run for run in runs if run.active and run.kind == "demo" and
 with st.container(horizontal=True, vertical_alignment="center"):
     if active_demo is None:
         st.button("Start the demo", type="primary", icon=":material/play_arrow:", on_click=start_demo)
-        st.caption("Real checkpoints that come with this program: a matter of minutes, without network or GPU.")
+        st.caption("Real checkpoints, included in the package: takes minutes, without network or GPU.")
     else:
         if st.button("Watch the demo run", type="primary", icon=":material/monitoring:"):
             st.switch_page(pages.WATCH, query_params={"run": active_demo.run_id})

@@ -1,4 +1,4 @@
-"""Landscape: loss over a plane of weights, with the paths of task arithmetic and of FDA; the paths can be walked."""
+"""Landscape: loss over a plane of weights, with the paths of task arithmetic and FDA, which the reader can follow."""
 
 from functools import partial
 
@@ -31,7 +31,7 @@ ALTS = {
 
 
 def start(spec: RunSpec) -> None:
-    """Callback: start the landscape that the form describes."""
+    """Callback: start the landscape run of the form."""
     try:
         st.query_params["run"] = jobs.start(store(), spec)
     except UserError as error:
@@ -39,7 +39,7 @@ def start(spec: RunSpec) -> None:
 
 
 def form(candidates: list[Run]) -> None:
-    """Choose a finished run and settings, then start."""
+    """Choose a finished run and settings, then start a landscape run."""
     titles = {run.run_id: label(run) for run in candidates}
     asked = st.query_params.get("source")
     if asked is not None and asked not in titles:
@@ -56,7 +56,7 @@ def form(candidates: list[Run]) -> None:
     spec = None
     with notices.noticed():
         spec = landscape_spec(known, source, **values)
-    told = f"{values['points']} × {values['points']} points" if values["points"] else "a grid of points"
+    grid = f"{values['points']} × {values['points']} points" if values["points"] else "a grid of points"
     with st.container(horizontal=True, vertical_alignment="center"):
         st.button(
             "Compute the landscape",
@@ -67,14 +67,14 @@ def form(candidates: list[Run]) -> None:
             key="start",
             disabled=spec is None,
         )
-        st.caption(f"Adapts the blocks again with their weights recorded, then scores {told}, coarse to fine.")
+        st.caption(f"Adapts the blocks again with their weights recorded, then scores {grid}, coarse to fine.")
     if spec is not None:
         command_box(run_commands(spec))
 
 
 st.title("Landscape", anchor=False)
 st.caption(
-    "Whether anchors lead the model somewhere better than task arithmetic can: the loss around it, and every path."
+    "Whether anchors lead the model to a lower loss than task arithmetic can reach: the loss around it, and every path."
 )
 what_am_i_seeing("landscape")
 notices.show_kept()
@@ -92,7 +92,10 @@ if not runs and "run" not in st.query_params:
         st.page_link(pages.HOME, label="Home", icon=":material/home:")
     st.stop()
 run = pick_run(
-    runs, known, key="landscape_run", wrong="run {run} is no landscape: choose one of the list above, or Watch it."
+    runs,
+    known,
+    key="landscape_run",
+    wrong="run {run} is no landscape: choose one of the list above, or open it on Watch.",
 )
 if run is None:
     st.stop()
@@ -107,28 +110,28 @@ with st.container(horizontal=True, vertical_alignment="center", key="actions"):
     st.page_link(pages.WATCH, label="Watch", icon=":material/monitoring:", query_params={"run": run.run_id})
 
 
-def show_status(run: Run, found: LandscapeMap | None) -> None:
+def show_status(run: Run, plane: LandscapeMap | None) -> None:
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
         badge(run)
-        told = f"**{markdown(run.spec.zoo.name)}** · anchors of {code(run.spec.anchors_run or '')}"
-        if found is not None:
-            told += f" · {sum(found.samples.values()):,} samples of the {markdown(found.split)} split at every point"
-        st.markdown(told, width="stretch")
+        line = f"**{markdown(run.spec.zoo.name)}** · anchors of {code(run.spec.anchors_run or '')}"
+        if plane is not None:
+            line += f" · {sum(plane.samples.values()):,} samples of the {markdown(plane.split)} split at every point"
+        st.markdown(line, width="stretch")
     if run.state != "done" and run.units_total:
         st.progress(run.units_done / run.units_total, f"{run.units_done} of {run.units_total} units")
     if run.message and run.state in RESUMABLE:
         (notices.empty if run.state == "cancelled" else notices.problem)(run.message)
 
 
-def choose(found: LandscapeMap) -> landscape.LandscapeView:
-    """The controls, all in the URL. Inside the fragment, so that a choice redraws the figures alone."""
+def choose(plane: LandscapeMap) -> landscape.LandscapeView:
+    """The controls, all kept in the URL. They are in the fragment, so that a choice redraws only the figures."""
     with st.container(horizontal=True, vertical_alignment="bottom", gap="small", key="controls"):
         metric = st.segmented_control(
             "Colour", METRICS, default=METRICS[0], required=True, key="metric", bind="query-params"
         )
         of = st.selectbox("Of", [MEAN, *run.spec.tasks], key="of", bind="query-params", width=150)
         path = st.segmented_control(
-            "Walk along",
+            "Follow",
             PATHS,
             default=PATHS[0],
             required=True,
@@ -140,30 +143,30 @@ def choose(found: LandscapeMap) -> landscape.LandscapeView:
         log = st.toggle(
             "Log", True, key="log", bind="query-params", help="Colour by the logarithm", disabled=metric != "loss"
         )
-    track = found.track(path)
-    marks = [mark(track, place) for place in range(len(track.at))]
+    track = plane.track(path)
+    marks = [mark(track, index) for index in range(len(track.at))]
     at = marks[-1]
-    if len(marks) > 1:  # of a path that is not recorded yet the map has the start alone
+    if len(marks) > 1:  # the map has only the start of a path that is not recorded yet
         at = st.select_slider("How far", marks, marks[-1], key="at", bind="query-params")
     return landscape.LandscapeView(metric, of, log, (path, marks.index(at)), theme())
 
 
 def show_point(picture: landscape.Picture, view: landscape.LandscapeView) -> None:
-    """Loss and accuracy at the ring, against the task arithmetic that FDA starts from."""
-    found, numbers = picture.plane, picture.numbers
-    name, place = view.follow
-    track, start = found.track(name), found.track(TA).at.index(found.scale)
-    loss, accuracy = (numbers.tracks[metric][name][place] for metric in METRICS)
-    usual_loss, usual_accuracy = (numbers.tracks[metric][TA][start] for metric in METRICS)
-    beside = f"vs TA, λ {found.scale:g}"
-    scored, both = loss == loss, loss == loss and usual_loss == usual_loss  # a NaN is no number yet
+    """Loss and accuracy at the ring, beside those of the task arithmetic that FDA starts from."""
+    plane, numbers = picture.plane, picture.numbers
+    name, index = view.follow
+    track, start = plane.track(name), plane.track(TA).at.index(plane.scale)
+    loss, accuracy = (numbers.tracks[metric][name][index] for metric in METRICS)
+    start_loss, start_accuracy = (numbers.tracks[metric][TA][start] for metric in METRICS)
+    beside = f"vs TA, λ {plane.scale:g}"
+    scored, both = loss == loss, loss == loss and start_loss == start_loss  # NaN: not scored yet
     with st.container(horizontal=True, key="point"):
-        change = f"{loss - usual_loss:+.3f} {beside}" if both else None
+        change = f"{loss - start_loss:+.3f} {beside}" if both else None
         st.metric("Loss", f"{loss:.3f}" if scored else "–", change, delta_color="inverse")
-        change = f"{100 * (accuracy - usual_accuracy):+.1f} {beside}" if both else None
+        change = f"{100 * (accuracy - start_accuracy):+.1f} {beside}" if both else None
         st.metric("Accuracy", f"{100 * accuracy:.1f} %" if scored else "–", change)
         st.metric(
-            "Off the plane", f"{track.distance[place]:.2f} ‖Σ τᵢ‖", help="Distance of the true weights to the plane"
+            "Off the plane", f"{track.distance[index]:.2f} ‖Σ τᵢ‖", help="Distance of the true weights from the plane"
         )
 
 
@@ -172,18 +175,18 @@ def show() -> None:
         now = known.run(run.run_id)
         if now.state != run.state:
             st.rerun()
-        found = landscape.plane_of(known, now)
-        with st.container(key="status"):  # one element, however much it tells: figures below keep their place, and zoom
-            show_status(now, found)
-        if found is None:
+        plane = landscape.plane_of(known, now)
+        with st.container(key="status"):  # always one element, so that the figures below keep their position and zoom
+            show_status(now, plane)
+        if plane is None:
             notices.empty(
-                "The blocks are being adapted and their weights recorded: the picture appears right after that."
+                "The run is adapting the blocks and recording their weights: the figures appear right after that."
                 if now.active
-                else "This run ended before its plane was found: resume it."
+                else "This run ended before it computed its plane: resume it."
             )
             return
-        view = choose(found)
-        picture = landscape.picture(known, now, found, view, st.session_state.get("landscape_picture"))
+        view = choose(plane)
+        picture = landscape.picture(known, now, plane, view, st.session_state.get("landscape_picture"))
         st.session_state["landscape_picture"] = picture
         left, right = st.columns([3, 2], gap="medium")
         with left:
@@ -192,8 +195,8 @@ def show() -> None:
             show_point(picture, view)
             if landscape.CURVES in picture.figures:
                 plot(picture.figures[landscape.CURVES], key="landscape-paths", alt=ALTS[landscape.CURVES])
-            if told := landscape.finding(found, picture.numbers, view.metric):
-                st.markdown(told)
+            if sentence := landscape.finding(plane, picture.numbers, view.metric):
+                st.markdown(sentence)
             export(now, picture, view)
 
 

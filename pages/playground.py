@@ -1,6 +1,6 @@
-"""Playground: anchors of one linear layer, computed while a slider moves. Four guided steps towards how to start them.
+"""Playground: anchors of one linear layer, computed while a slider moves, with guided lessons on how to start them.
 
-The URL holds the whole state, so that controls may be there or not: `?controls=off` shows a lecture the figures alone.
+The URL holds the whole state, so controls are optional: `?controls=off` shows only the figures, for lectures.
 """
 
 import time
@@ -17,7 +17,7 @@ from fda.ui.plot import plot
 from fda.ui.slider import slider
 
 LESSONS = playground.lessons()
-TITLES = {place: f"{place} {lesson.title}" for place, lesson in enumerate(LESSONS, start=1)}
+TITLES = {number: f"{number} {lesson.title}" for number, lesson in enumerate(LESSONS, start=1)}
 LABELS = {
     "n": ("Anchors", "columns of X"),
     "rank": ("Rank of Δ", "directions finetuned"),
@@ -28,13 +28,13 @@ LABELS = {
     "length": ("Steps", "how long AdamW runs"),
 }
 CONTROL_WIDTH = 140  # pixels: four in a row beside the text, two on a phone
-BREATH = 0.01  # seconds for the server to send the figures; else they wait for the controls, 20 ms longer
-LECTURE_HEIGHT = 130  # pixels that figures gain where the controls are hidden
+BREATH = 0.01  # seconds in which the server sends the figures; without it they wait 20 ms longer, for the controls
+LECTURE_HEIGHT = 130  # pixels that figures gain if the controls are hidden
 controlled = st.query_params.get("controls") != "off"
 
 
 def set_up(values: dict[str, float | str]) -> None:
-    """Callback: set these controls."""
+    """Callback: set these controls in the URL."""
     for name, text in playground.in_url(values).items():
         if text is None:
             st.query_params.pop(name, None)
@@ -48,7 +48,7 @@ def pick(name: str, value: float | str) -> None:
 
 
 def choose(label: str, options: list, name: str, value: object, **kwargs: object) -> object:
-    """A segmented control whose value is the URL's, not its own. `value`: what the URL says."""
+    """A segmented control whose value lives in the URL. `value`: the one there now."""
     st.session_state[f"chosen-{name}"] = value
 
     def picked() -> None:
@@ -58,24 +58,24 @@ def choose(label: str, options: list, name: str, value: object, **kwargs: object
 
 
 def controls(setting: Setting) -> None:
-    """The layer and its anchors, then how they are optimised: rows of four, or of two on a phone."""
-    said = playground.controls_of(setting)
+    """Controls of the layer and its anchors, then of the optimisation: rows of four, or of two on a phone."""
+    values = playground.controls_of(setting)
     for names in (("n", "rank", "d", "lean"), ("start", "sigma", "rate", "length")):
         with st.container(horizontal=True, gap="small", horizontal_alignment="distribute"):
             for name in names:
                 if name == "start":
-                    choose("Start", list(CHOICES[name]), name, said[name], width=CONTROL_WIDTH)
+                    choose("Start", list(CHOICES[name]), name, values[name], width=CONTROL_WIDTH)
                     continue
                 label, hint = LABELS[name]
-                idle = name == "sigma" and setting.start == "weight"
+                unused = name == "sigma" and setting.start == "weight"
                 slider(
                     label,
                     CHOICES[name],
-                    said[name],
+                    values[name],
                     key=name,
                     hint=hint,
                     on_pick=partial(pick, name),
-                    disabled=idle,
+                    disabled=unused,
                     width=CONTROL_WIDTH,
                 )
 
@@ -85,8 +85,10 @@ def show_lesson(lesson: Lesson) -> None:
     with st.container(border=True, key="exercise"):
         st.markdown(f"**Try it.** {lesson.task}")
         with st.container(horizontal=True, gap="small"):
-            for place, one in enumerate(lesson.set_up):
-                st.button(one.label, on_click=set_up, args=(one.set,), key=f"set-up-{place}", icon=":material/tune:")
+            for index, preset in enumerate(lesson.set_up):
+                st.button(
+                    preset.label, on_click=set_up, args=(preset.set,), key=f"set-up-{index}", icon=":material/tune:"
+                )
         with st.expander("Answer", icon=":material/lightbulb:"):
             st.markdown(lesson.answer)
             st.button("Show it", on_click=set_up, args=(lesson.shown,), key="shown", icon=":material/visibility:")
@@ -106,19 +108,19 @@ def export(setting: Setting, names: tuple[str, ...]) -> None:
 
 
 def show(lesson: Lesson) -> None:
-    """Figures, finding, controls, in this order, so that no figure waits for a control. A fragment: a slider sends no more."""
+    """Figures, summary and controls, in this order, so that no figure waits for a control. A slider reruns only this."""
     setting = playground.setting_of(st.query_params)
-    look = playground.look_of(lesson, st.query_params.get("look"))
-    names = (lesson.instead.get(look, lesson.figures[0]), lesson.figures[1])
-    for place, name in zip(st.columns(2, gap="medium"), names, strict=True):
-        with place:
+    choice = playground.chosen_figure(lesson, st.query_params.get("look"))
+    names = (lesson.instead.get(choice or "", lesson.figures[0]), lesson.figures[1])
+    for column, name in zip(st.columns(2, gap="medium"), names, strict=True):
+        with column:
             figure = playground.draw(name, setting, theme())
             if not controlled:
                 figure.update_layout(height=figure.layout.height + LECTURE_HEIGHT)
             plot(figure, key=f"playground-{name}", alt=ALTS[name])
     time.sleep(BREATH)
     if lesson.instead and controlled:
-        choose("Look at", list(lesson.instead), "look", look, label_visibility="collapsed")
+        choose("Figure", list(lesson.instead), "look", choice, label_visibility="collapsed")
     st.markdown(playground.finding(setting))
     if controlled:
         controls(setting)
@@ -128,11 +130,9 @@ def show(lesson: Lesson) -> None:
 
 
 st.title("Playground", anchor=False)
-st.caption(
-    "What an anchor is and how to start it, in one linear layer that is small enough to watch while you change it."
-)
+st.caption("What an anchor is and how to start it, in one linear layer small enough to recompute while you drag.")
 what_am_i_seeing("playground")
-part = playground.part_of(st.query_params.get("part"))
+part = playground.lesson_number(st.query_params.get("part"))
 choose("Lesson", list(TITLES), "part", part, format_func=TITLES.get, label_visibility="collapsed", wrap=True)
 lesson = LESSONS[part - 1]
 left, right = st.columns([4, 9], gap="large")

@@ -1,4 +1,4 @@
-"""Watch: a run as it happens. Progress, loss, similarity, spectrum, memory and log, each second."""
+"""Watch: a run as it happens, with progress, loss, similarity, spectrum, memory and log updated each second."""
 
 import math
 import time
@@ -24,7 +24,7 @@ from fda.ui.feed import BEGIN_ANEW, Feed, offer
 from fda.ui.page import command_box, theme, what_am_i_seeing
 from fda.ui.plot import plot
 from fda.ui.runs import BADGES, RESUMABLE, damage_note, pick_run, published_note, resume, stop, store
-from fda.ui.ticker import ticker, told
+from fda.ui.ticker import ticker, ticker_update
 
 TICK = 1.0
 FOLLOW = "the unit at work"
@@ -69,7 +69,7 @@ with st.container(horizontal=True, vertical_alignment="center", key="actions"):
 
 
 def status(run: Run, units: list[Unit]) -> str:
-    """How far it is, in words."""
+    """State and progress of a run in words."""
     now = time.time()
     stage = current_stage(units) if run.active else None
     parts = [f" on {run.device}"]
@@ -95,11 +95,11 @@ def finished(units: list[Unit]) -> int:
 
 
 def choose_view(run: Run, units: list[Unit]) -> live.WatchView:
-    """The filters. Outside of what is drawn each second: drawn anew every time they would cost more than a figure."""
+    """The filters. They are not part of the live update: redrawing them each second would cost more than a figure."""
     construct = [unit.key for unit in units if unit.key.stage == "construct"]
     blocks = sorted({key.block for key in construct})
     shown = blocks
-    if len(construct) > MANY_UNITS and len(blocks) > 3:  # at most a few blocks until the reader asks for others
+    if len(construct) > MANY_UNITS and len(blocks) > 3:  # three blocks until the reader chooses others
         shown = [blocks[0], blocks[len(blocks) // 2], blocks[-1]]
     with st.expander("Choose curves", icon=":material/filter_alt:", key="choose"):
         tasks = st.pills(
@@ -109,18 +109,23 @@ def choose_view(run: Run, units: list[Unit]) -> live.WatchView:
             key="tasks",
             bind="query-params",
             wrap=True,
-            help="none chosen: all",
+            help="If none is chosen: all",
         )
+        default = "all" if shown == blocks else ", ".join(map(str, shown))
         picked = st.pills(
-            "Blocks", blocks, selection_mode="multi", key="blocks", bind="query-params", help="none chosen: "
-            + ("all" if shown == blocks else ", ".join(map(str, shown))),
-        )  # fmt: skip
+            "Blocks",
+            blocks,
+            selection_mode="multi",
+            key="blocks",
+            bind="query-params",
+            help=f"If none is chosen: {default}",
+        )
         smoothing = st.slider("Smoothing", 0.0, 0.98, 0.3, 0.02, key="smoothing", bind="query-params")
         names = {f"{key.name}/{key.block}": key for key in construct}
         unit = st.selectbox("Spectrum and cosines of", [FOLLOW, *names], key="unit", bind="query-params")
         share = st.slider(
             "k of the similarity", 2, 100, 20, 2, format="%d %% of d", key="k", bind="query-params",
-            help="Of how many top directions the similarity is taken; the paper takes 20 % of d",
+            help="How many top directions the similarity compares; the paper uses 20 % of d",
         )  # fmt: skip
         at = st.segmented_control(
             "Projection energy at",
@@ -135,16 +140,16 @@ def choose_view(run: Run, units: list[Unit]) -> live.WatchView:
 
 
 def show(picture: live.Picture, view: live.WatchView) -> None:
-    """The figures, which `follow` keeps up to date, and why there are none."""
+    """The figures, which the ticker keeps up to date, or why there are none."""
     if run.message and run.state in RESUMABLE:
         (notices.empty if run.state == "cancelled" else notices.problem)(run.message)
     if not picture.units:
         waiting = "The worker is starting: figures appear with the first steps." if run.active else (
-            "This run ended before its first step: the log below says why."
+            "This run ended before its first step: see the log below."
         )  # fmt: skip
         notices.empty(waiting)
     if picture.units and "loss" not in picture.figures and (view.tasks or view.blocks):
-        notices.empty("No unit of this choice has begun: choose other tasks or blocks above, or wait for it.")
+        notices.empty("No unit of this choice has begun: choose other tasks or blocks above, or wait.")
     for row in rows(picture):
         for column, figure in zip(st.columns(len(row), gap="medium"), row, strict=True):
             with column:
@@ -153,7 +158,7 @@ def show(picture: live.Picture, view: live.WatchView) -> None:
 
 
 def rows(picture: live.Picture) -> list[list[Figure]]:
-    """The figures by row; a place stays empty until there are numbers. A map alone takes the whole width."""
+    """The figures by row. A figure without numbers keeps its column, except a map, so that a single map is full width."""
     grouped: dict[int, list[Figure]] = {}
     for _, figure in FIGURES.values():
         if figure.reads != "units" or figure.name in picture.figures:
@@ -161,9 +166,9 @@ def rows(picture: live.Picture) -> list[list[Figure]]:
     return list(grouped.values())
 
 
-def tell(run: Run, units: list[Unit], figures: Mapping[str, str], seen: str) -> dict[str, Any]:
-    """What the ticker shows: how the run is, and new figures by their names."""
-    return told(
+def update_of(run: Run, units: list[Unit], figures: Mapping[str, str], seen: str) -> dict[str, Any]:
+    """The ticker's update: the run's status, and new figures by name."""
+    return ticker_update(
         (run.state, BADGES[run.state][1]),
         run.spec.zoo.name,
         status(run, units),
@@ -174,9 +179,9 @@ def tell(run: Run, units: list[Unit], figures: Mapping[str, str], seen: str) -> 
 
 
 def updates(shown: live.Picture, view: live.WatchView, seen: str) -> Feed:
-    """What is new since the picture that the browser saw last, which at first is `shown`; all if it saw another.
+    """A feed of what has changed since the picture that the browser saw last, at first `shown`; of all if it saw another.
 
-    The page is made anew when there is another state, figure, or unit to choose.
+    The page's script runs again if the state, the set of figures, or the units to choose from have changed.
     """
     last, number = shown, seen
 
@@ -189,7 +194,7 @@ def updates(shown: live.Picture, view: live.WatchView, seen: str) -> Feed:
             return BEGIN_ANEW
         figures = picture.changed(last) if seen == number else picture.figures
         last, number = picture, token_hex(4)
-        return tell(now, picture.units, figures, number)
+        return update_of(now, picture.units, figures, number)
 
     return update
 
@@ -200,19 +205,19 @@ def show_log() -> None:
 
 
 def begun(units: list[Unit]) -> int:
-    """How many units there are to choose from."""
+    """The number of units to choose from."""
     return sum(unit.key.stage == "construct" for unit in units)
 
 
 def export(known: Store, run: Run, view: live.WatchView) -> None:
-    """Everything is made when it is asked for, as the run then is."""
+    """The export menu. Files are made when the reader asks for them, from the run at that moment."""
 
     def unit() -> UnitKey | None:
         return view.unit or live.at_work(known.units(run.run_id))
 
     def redraw(name: str) -> go.Figure:
-        found = live.figures(known, run, view, known.units(run.run_id), unit())
-        return found[name] if name in found else blank("Nothing to show yet", view.theme, height=200)
+        drawn = live.figures(known, run, view, known.units(run.run_id), unit())
+        return drawn[name] if name in drawn else blank("Nothing to show yet", view.theme, height=200)
 
     export_menu(
         f"fda-{run.run_id}",
@@ -241,7 +246,7 @@ with notices.noticed(stop=True):
 st.session_state["picture"] = picture
 seen = token_hex(4)
 address = offer(updates(picture, view, seen), "watch") if run.active else None
-ticker(tell(run, picture.units, {}, seen), address, key="watch-ticker")
+ticker(update_of(run, picture.units, {}, seen), address, key="watch-ticker")
 show(picture, view)
 log = st.expander("Log", icon=":material/subject:", key="log", on_change="rerun")
 if log.open:

@@ -202,7 +202,7 @@ def add_course(figure: go.Figure, scene: Scene, record: Record, values: np.ndarr
 def add_cursor(scrubbed: Scrubbed, scene: Scene) -> None:
     """A vertical line at the dial's step. It is a shape, numbered after the horizontal lines that the figure has already."""
     figure = scrubbed.figure
-    index = len(figure.layout.shapes)
+    index = len(figure.layout["shapes"])
     figure.add_shape(vertical_line(scene.steps[0], PALETTES[scene.theme].accent))
     for end in ("x0", "x1"):
         scrubbed.move_layout(STEP, f"shapes[{index}].{end}", scene.steps)

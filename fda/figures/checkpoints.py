@@ -92,7 +92,7 @@ def treatment_of(tensor: Mapping[str, Any]) -> str:
 
 def treatment_counts(tensors: Iterable[Mapping[str, Any]]) -> dict[str, tuple[int, int]]:
     """Treatment → (number of tensors, number of parameters), for those of TREATMENTS that occur, in that order."""
-    counts = dict.fromkeys(TREATMENTS, (0, 0))
+    counts: dict[str, tuple[int, int]] = {kind: (0, 0) for kind in TREATMENTS}
     for tensor in tensors:
         kind = treatment_of(tensor)
         counts[kind] = (counts[kind][0] + 1, counts[kind][1] + math.prod(tensor["shape"]))

@@ -226,25 +226,25 @@ def spectrum_of_anchors(course: Course, theme: Theme, *, uirevision: str | None 
 
 
 def starts_loss(
-    current: Course, others: Mapping[str, Course], theme: Theme, *, uirevision: str | None = None
+    current: Course, by_start: Mapping[str, Course], theme: Theme, *, uirevision: str | None = None
 ) -> go.Figure:
-    """Angle loss of the reader's course `current`, thick, and of `others` that differ in how anchors start."""
+    """Angle loss of the reader's course `current`, thick, and of `by_start`, which differ in how anchors start."""
     figure = _over_steps("Angle loss by start", "1 − cos(gradient, Δ)", theme, uirevision)
     _add_starts(
-        figure, current.loss, {name: course.loss for name, course in others.items()}, theme, "angle loss %{y:.4f}"
+        figure, current.loss, {name: course.loss for name, course in by_start.items()}, theme, "angle loss %{y:.4f}"
     )
-    top = max(_top(course.loss) for course in (current, *others.values()))
+    top = max(_top(course.loss) for course in (current, *by_start.values()))
     figure.update_yaxes(range=[-0.02 * top, top])
     return figure
 
 
 def starts_tail(
-    current: Course, others: Mapping[str, Course], theme: Theme, *, uirevision: str | None = None
+    current: Course, by_start: Mapping[str, Course], theme: Theme, *, uirevision: str | None = None
 ) -> go.Figure:
     """The tail's share of the energy in the same courses, with the chance level 1 − rank/d."""
     palette = PALETTES[theme]
     figure = _over_steps("Tail's share of the energy by start", "share of ‖X‖² in the tail", theme, uirevision)
-    shares = {name: course.tail_share for name, course in others.items()}
+    shares = {name: course.tail_share for name, course in by_start.items()}
     _add_starts(figure, current.tail_share, shares, theme, "%{y:.1%} in the tail")
     chance = 1 - current.setting.rank / current.setting.d
     figure.add_hline(y=chance, line={"color": palette.ink, "width": 1.5, "dash": "2px,3px"})
@@ -254,11 +254,11 @@ def starts_tail(
 
 
 def _add_starts(
-    figure: go.Figure, current: np.ndarray, others: Mapping[str, np.ndarray], theme: Theme, number: str
+    figure: go.Figure, current: np.ndarray, by_start: Mapping[str, np.ndarray], theme: Theme, number: str
 ) -> None:
     """One curve per start, with its own colour, dash and symbol; the reader's curve lies on top."""
     steps = np.arange(len(current), dtype=np.int32)
-    for index, (name, values) in enumerate(others.items()):
+    for index, (name, values) in enumerate(by_start.items()):
         colour = series_colour(index, theme)
         figure.add_scatter(
             x=steps,

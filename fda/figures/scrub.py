@@ -31,7 +31,7 @@ class Scrubbed:
     figure: go.Figure
     moves: list[Move] = field(default_factory=list)
 
-    def move_trace(self, dial: str, uid: str, **values: Sequence[Any]) -> None:
+    def move_trace(self, dial: str, uid: str, **values: Sequence[Any] | np.ndarray) -> None:
         """Let attributes of trace `uid` follow `dial`; a double underscore in a name goes one level down."""
         index = next(number for number, trace in enumerate(self.figure.data) if trace.uid == uid)
         for name, course in values.items():
@@ -39,7 +39,7 @@ class Scrubbed:
                 Move(dial, f"data[{index}].{name.replace('__', '.')}", [compact(value) for value in course])
             )
 
-    def move_layout(self, dial: str, path: str, values: Sequence[Any]) -> None:
+    def move_layout(self, dial: str, path: str, values: Sequence[Any] | np.ndarray) -> None:
         """Let `path` below the layout, such as `shapes[0].x0`, follow `dial`."""
         self.moves.append(Move(dial, f"layout.{path}", [compact(value) for value in values]))
 

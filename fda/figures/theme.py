@@ -84,7 +84,7 @@ def steps_colours(count: int, theme: Theme) -> list[str]:
     """`count` colours of viridis from early to late, without the end that is close to the background."""
     first, last = (0.0, 0.88) if theme == "light" else (0.22, 1.0)
     at = [first + (last - first) * index / max(1, count - 1) for index in range(count)]
-    return sample_colorscale("Viridis", at)
+    return [str(colour) for colour in sample_colorscale("Viridis", at)]
 
 
 def steps_scale(theme: Theme) -> list[list]:
@@ -131,7 +131,7 @@ def add_cell_text(
         y=[rows[row] for row, _ in cells],
         text=[text[row][column] for row, column in cells],
         mode="text",
-        textfont={"size": 11, "color": [_readable(shade) for shade in shades]},
+        textfont={"size": 11, "color": [_readable(str(shade)) for shade in shades]},
         hoverinfo="skip",
         showlegend=False,
         uid="cell text",
@@ -190,4 +190,4 @@ def blank(title: str, theme: Theme, *, height: int, uirevision: str | None = Non
 
 def to_json(figure: go.Figure) -> str:
     """The figure as JSON, as `fda.ui.plot.plot` takes it; worth caching for a figure that is shown again."""
-    return figure.to_json(validate=False, remove_uids=False)  # Plotly finds a hidden curve again by its uid
+    return str(figure.to_json(validate=False, remove_uids=False))  # Plotly finds a hidden curve again by its uid

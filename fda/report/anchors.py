@@ -5,6 +5,7 @@ Imports no streamlit and no torch. `fda/ui/anchors_figures.py` draws the records
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -109,7 +110,7 @@ def run_names(runs: Sequence[Run]) -> dict[str, str]:
     Only part of the settings of published anchors is known, so they are not compared.
     """
     if len(runs) == 1:
-        return {runs[0].run_id: start_of(runs[0])}
+        return {runs[0].run_id: init_of(runs[0])}
     parts = {run.run_id: _settings(run) for run in runs if run.spec.published is None}
     differing = [
         name
@@ -118,7 +119,7 @@ def run_names(runs: Sequence[Run]) -> dict[str, str]:
     ]
     names = {
         run.run_id: ", ".join(
-            [start_of(run), *(f"{_word(n)} {parts[run.run_id][n]}" for n in differing if run.run_id in parts)]
+            [init_of(run), *(f"{_word(n)} {parts[run.run_id][n]}" for n in differing if run.run_id in parts)]
         )
         for run in runs
     }
@@ -126,9 +127,9 @@ def run_names(runs: Sequence[Run]) -> dict[str, str]:
     return {run_id: f"{name} · {run_id[-4:]}" if taken.count(name) > 1 else name for run_id, name in names.items()}
 
 
-def known_settings(spec: RunSpec) -> dict[str, object]:
+def known_settings(spec: RunSpec) -> dict[str, Any]:
     """The settings that made a run's anchors. Of published anchors, those that are known; `unknown` for the others."""
-    settings = spec.construction.model_dump()
+    settings = _construction(spec).model_dump()
     if spec.published is None:
         return settings
     names = ("init", "sigma", "anchors", "tokens", "steps")
@@ -136,17 +137,17 @@ def known_settings(spec: RunSpec) -> dict[str, object]:
     return known | dict.fromkeys(spec.unknown, "unknown")
 
 
-def start_of(run: Run) -> str:
+def init_of(run: Run) -> str:
     """How a run's anchors begin, such as `weight`; with `published` in front if others constructed them."""
     spec = run.spec
     if spec.published is None:
-        return start_name(spec.construction)
+        return init_name(_construction(spec))
     if "init" in spec.unknown:
-        return "published, start unknown"
-    return f"published {'gauss σ unknown' if 'sigma' in spec.unknown else start_name(spec.construction)}"
+        return "published, init unknown"
+    return f"published {'gauss σ unknown' if 'sigma' in spec.unknown else init_name(_construction(spec))}"
 
 
-def start_name(settings: ConstructSettings) -> str:
+def init_name(settings: ConstructSettings) -> str:
     """`weight`, or `gauss σ 0.01`."""
     return "weight" if settings.init == "weight" else f"gauss σ {settings.sigma:g}"
 
@@ -187,8 +188,14 @@ def lacking(records: Sequence[UnitRecord]) -> str | None:
     )
 
 
-def _settings(run: Run) -> dict[str, object]:
-    return run.spec.construction.model_dump() | {"zoo": run.spec.zoo.name}
+def _construction(spec: RunSpec) -> ConstructSettings:
+    if spec.construction is None:
+        raise ValueError("this run constructs no anchors")
+    return spec.construction
+
+
+def _settings(run: Run) -> dict[str, Any]:
+    return _construction(run.spec).model_dump() | {"zoo": run.spec.zoo.name}
 
 
 def _word(name: str) -> str:

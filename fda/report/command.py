@@ -47,11 +47,11 @@ def changes(settings: ConstructSettings, family: Family = "vision") -> dict[str,
 
 def _landscape(spec: RunSpec, settings: LandscapeSettings) -> str:
     """Zoo, tasks, blocks, seed and adaptation come from the source run, so no option names them."""
-    defaults = LandscapeSettings(source=settings.source).model_dump()
+    defaults = {name: field.default for name, field in LandscapeSettings.model_fields.items()}
     options = [
         part
         for name, value in settings.model_dump().items()
-        if value != defaults[name]
+        if name != "source" and value != defaults[name]
         for part in (f"--{name}", str(value))
     ]
     device = ["--device", spec.device] if spec.device != "auto" else []
@@ -60,7 +60,11 @@ def _landscape(spec: RunSpec, settings: LandscapeSettings) -> str:
 
 def _import(spec: RunSpec, folder: str) -> str:
     """The files determine the numbers of anchors and tokens; options state the rest, even if the folder's name does too."""
-    names = ("init", "sigma", "steps") if spec.construction.init == "gauss" else ("init", "steps")
+    names = (
+        ("init", "sigma", "steps")
+        if spec.construction is not None and spec.construction.init == "gauss"
+        else ("init", "steps")
+    )
     options = [part for name in names if name not in spec.unknown for part in _option(spec, name)]
     return _line("import", folder, *_shared(spec, with_tasks=spec.tasks != spec.zoo.task_names), *options)
 

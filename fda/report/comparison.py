@@ -142,7 +142,8 @@ def kind_of(method: str, settings: Mapping[str, Any] | None = None) -> Kind:
     if method in ALWAYS:
         return "reference"
     if method in METHODS:
-        return {"nothing": "weights", "anchors": "anchors"}.get(METHODS[method].needs, "inputs")
+        needs = METHODS[method].needs
+        return "weights" if needs == "nothing" else "anchors" if needs == "anchors" else "inputs"
     if "inputs" in (settings or {}):
         return "inputs"
     return "anchors" if method.startswith("fda:") else "weights"

@@ -57,8 +57,9 @@ def drawings(
     uirevision: str | None = None,
 ) -> dict[str, Drawing]:
     """Name → figure, in the order of `names_of`. `cited`: the published table and its averages by method."""
-    normalised = view.normalised and results.normalised is not None
-    whole = results.normalised if normalised else results.scores
+    shares = results.normalised if view.normalised else None
+    normalised = shares is not None
+    whole = results.scores if shares is None else shares
     of = f"normalised {results.metric}" if normalised else results.metric
     scores = whole.only(view.methods)
     plain, marked = titles(results.methods), marked_titles(results.kinds)

@@ -59,7 +59,7 @@ def _csv_link(name: str, rows: pd.DataFrame) -> str:
 
 def standalone_html(figure: go.Figure) -> str:
     """One figure with plotly.js as an HTML file (about 5 MB) that needs no network."""
-    page = figure.layout.paper_bgcolor or figure.layout.template.layout.paper_bgcolor
+    page = figure.layout["paper_bgcolor"] or figure.layout["template"]["layout"]["paper_bgcolor"]
     text = figure.to_html(include_plotlyjs=True, full_html=True, config=CONFIG)
     return text.replace("<body>", f'<body style="background:{page};margin:1rem">', 1)
 

@@ -32,9 +32,10 @@ def to_latex(
     numeric = _numeric(table)
     competes = ~table.iloc[:, 0].isin(list(never_best))
     style = table.style.hide(axis="index")
-    style = style.format(lambda value: latex(cell(value))).format_index(latex, axis=1)
+    style.format(lambda value: latex(cell(value)))
+    style.format_index(latex, axis=1)
     for column in best:
-        style = style.apply(_bold_top, subset=[column], competes=competes)
+        style.apply(_bold_top, subset=[column], competes=competes)
     text = style.to_latex(
         hrules=True,
         column_format="".join("r" if column in numeric else "l" for column in table.columns),

@@ -1,4 +1,4 @@
-"""The form "Compare initialisations" of the Anchors page: one press queues the runs of every start."""
+"""The form "Compare initialisations" of the Anchors page: one button queues a run for every init."""
 
 import shlex
 
@@ -20,13 +20,13 @@ from fda.zoos.zoo import list_zoos
 
 
 def ablation_form(store: Store, runs: list[Run], like: Run | None = None) -> None:
-    """Choose tasks, blocks and steps; then queue what is not there yet, and show all together.
+    """Choose tasks, blocks and steps, queue the runs that do not exist yet, and show all of them together.
 
-    In the zoo of the run `like`; without one the zoo is chosen too.
+    They use the zoo of the run `like`; without one, the form offers zoos too.
     """
     st.markdown(
         "The paper's figures 3 and 4: the same construction from rows of the finetuned weights and from σ·N(0, I) with "
-        "σ of 0.0001, 0.01, 1 and 10. Five runs, one after the other on the device; those that are there already are shown."
+        "σ of 0.0001, 0.01, 1 and 10. Five runs, one after another on the device; existing runs are reused."
     )
     reference = choose_zoo() if like is None else like.spec.zoo_path
     if reference is None:
@@ -44,8 +44,8 @@ def ablation_form(store: Store, runs: list[Run], like: Run | None = None) -> Non
             seed = st.number_input("Seed", 0, 2**31 - 1, 0, 1, key="ablation_seed", width=120)
         chosen = {"tasks": tasks, "blocks": split_blocks(blocks), "preset": preset, "steps": steps, "seed": int(seed)}
         specs = ablation_specs(reference, roots=model_roots(), **chosen)
-        there = [run for spec in specs if (run := run_of(runs, spec)) is not None]
-        ready = sum(run.state == "done" or run.state in ACTIVE for run in there)
+        existing = [run for spec in specs if (run := run_of(runs, spec)) is not None]
+        ready = sum(run.state == "done" or run.state in ACTIVE for run in existing)
         with st.container(horizontal=True, vertical_alignment="center"):
             st.button(
                 "Compare initialisations",
@@ -56,7 +56,7 @@ def ablation_form(store: Store, runs: list[Run], like: Run | None = None) -> Non
                 key="ablation_start",
             )
             st.caption(
-                f"{plural(len(specs), 'run')}, of which {ready} {'is' if ready == 1 else 'are'} there already."
+                f"{plural(len(specs), 'run')}, of which {ready} already {'exists' if ready == 1 else 'exist'}."
                 if ready
                 else f"{plural(len(specs), 'run')} will wait for the device in turn."
             )
@@ -64,7 +64,7 @@ def ablation_form(store: Store, runs: list[Run], like: Run | None = None) -> Non
 
 
 def ablation_command(zoo: str, spec: RunSpec, *, preset: str, steps: int | None) -> str:
-    """The command line that does the same."""
+    """The equivalent command."""
     shipped = {str(path): name for name, path in list_zoos().items()}
     parts = ["python", "-m", "fda", "ablate", "--zoo", shipped.get(zoo, zoo)]
     if spec.tasks != spec.zoo.task_names:
@@ -78,17 +78,17 @@ def ablation_command(zoo: str, spec: RunSpec, *, preset: str, steps: int | None)
 
 
 def show_together(run_ids: list[str]) -> None:
-    """Set the URL to these runs, the first as the reference."""
-    first, *others = run_ids
+    """Set the URL to these runs; the first is the reference."""
+    reference, *beside = run_ids
     for name in ("task", "block", "step", "anchor", "pin"):
         st.query_params.pop(name, None)
     for key in ("anchors_beside", "anchors_pin"):
         st.session_state.pop(key, None)
-    st.query_params["run"], st.query_params["runs"] = first, ",".join(others)
+    st.query_params["run"], st.query_params["runs"] = reference, ",".join(beside)
 
 
 def _start(store: Store, specs: list[RunSpec]) -> None:
-    """Callback."""
+    """Callback: queue the missing runs and show all."""
     try:
         show_together(start_ablation(store, specs))
     except UserError as error:

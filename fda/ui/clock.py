@@ -1,4 +1,4 @@
-"""How long a run has taken and will take, from what its units say. Imports no streamlit."""
+"""How long a run has taken and how long it still needs, from its units. Imports no streamlit."""
 
 from collections.abc import Sequence
 
@@ -7,16 +7,16 @@ from fda.store.records import Run, Unit
 
 
 def elapsed(run: Run, now: float) -> float | None:
-    """Seconds since the run (or its last resume) began to run; None while it waits."""
+    """Seconds since the run, or its last resume, began; None while it waits."""
     if run.started is None:
         return None
-    return max(0.0, (run.finished or now) - run.started)  # the clock may have been set back
+    return max(0.0, (run.finished or now) - run.started)  # if the clock was set back
 
 
 def time_left(units: Sequence[Unit]) -> float | None:
-    """Seconds until the units of one stage are done; None until one of them has told its pace.
+    """Seconds until the units of one stage are done; None before the first step is timed.
 
-    Steps left × seconds a step (of all units that have told both) / units side by side.
+    Steps left × seconds per step (over all timed units) / units that run side by side.
     """
     timed = [unit for unit in units if unit.seconds and unit.step]
     steps = sum(unit.step for unit in timed)
@@ -24,11 +24,11 @@ def time_left(units: Sequence[Unit]) -> float | None:
     if not steps or any(unit.steps <= 0 for unit in units):
         return None
     lanes = max(1, sum(unit.state == "running" for unit in units))
-    return left * sum(unit.seconds for unit in timed) / steps / lanes
+    return left * sum(unit.seconds or 0 for unit in timed) / steps / lanes
 
 
 def current_stage(units: Sequence[Unit]) -> Stage | None:
-    """The stage at work: the first that is not finished."""
+    """The first unfinished stage; None if all are finished."""
     for stage in STAGES:
         if any(unit.key.stage == stage and unit.state in ("pending", "running") for unit in units):
             return stage

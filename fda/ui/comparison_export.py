@@ -1,6 +1,8 @@
-"""What can be taken home from a comparison: the rows and figures that are shown, in every format."""
+"""The Compare page's export menu: the rows and figures shown, in every format."""
 
 from collections.abc import Mapping
+
+import pandas as pd
 
 from fda.figures.theme import Theme
 from fda.report.cited import Cited
@@ -13,54 +15,54 @@ from fda.report.run_report import facts
 from fda.store.records import Run
 from fda.ui.exports import TextFile, export_menu, run_report_file
 
-NOT_IN_PRINT = ["settings", "chosen", "peak MiB"]  # too wide for a page of paper
+NOT_IN_PRINT = ["settings", "chosen", "peak MiB"]  # too wide for a printed page
 
 
 def comparison_menu(
     run: Run,
-    found: Results,
+    results: Results,
     view: ComparisonView,
     drawn: Mapping[str, Drawing],
     cited: tuple[Cited, Mapping[str, float]] | None,
     theme: Theme,
 ) -> None:
-    """The export menu of the page."""
+    """Show the menu. `drawn`: name → figure, as shown; `cited`: the published table and its averages."""
     averages = cited[1] if cited else None
 
-    def table():
-        return reading_table(found, view.methods, averages)
+    def table() -> pd.DataFrame:
+        return reading_table(results, view.methods, averages)
 
     def whole() -> str:
         return report(
             f"{run.spec.zoo.name}: merging methods compared",
-            facts=facts(run, found),
+            facts=facts(run, results),
             table=table(),
-            figures={name: (one.make(), one.sentence) for name, one in drawn.items() if one.make},
+            figures={name: (drawing.make(), drawing.sentence) for name, drawing in drawn.items() if drawing.make},
             notes=[cited_sentence(cited[0])] if cited else [],
             theme=theme,
         )
 
     export_menu(
         f"fda-{run.run_id}",
-        tables={"Results": lambda: raw_table(found, view.methods, averages)},
+        tables={"Results": lambda: raw_table(results, view.methods, averages)},
         texts=[
             TextFile("Table (Markdown)", lambda: to_markdown(table()), "md", "text/markdown"),
-            TextFile("Table (LaTeX)", lambda: latex(run, found, view, averages), "tex", "text/x-tex"),
+            TextFile("Table (LaTeX)", lambda: latex(run, results, view, averages), "tex", "text/x-tex"),
             TextFile("What is shown (HTML)", whole, "html", "text/html", ":material/article:"),
             run_report_file(run.run_id, theme),
         ],
-        figures={name: one.make for name, one in drawn.items() if one.make},
+        figures={name: drawing.make for name, drawing in drawn.items() if drawing.make},
     )
 
 
-def latex(run: Run, found: Results, view: ComparisonView, averages: Mapping[str, float] | None) -> str:
-    """The table for a paper: the best of each column of scores bold, the individual models not competing."""
-    scores = ["average %", *(f"{task} %" for task in found.scores.tasks)]
-    if found.normalised is not None:
+def latex(run: Run, results: Results, view: ComparisonView, averages: Mapping[str, float] | None) -> str:
+    """The table for a paper, with the best score of each column in bold; individual models do not compete."""
+    scores = ["average %", *(f"{task} %" for task in results.scores.tasks)]
+    if results.normalised is not None:
         scores.append("normalised %")
     return to_latex(
-        reading_table(found, view.methods, averages).drop(columns=NOT_IN_PRINT),
+        reading_table(results, view.methods, averages).drop(columns=NOT_IN_PRINT),
         best=scores,
         never_best=[titles(ALWAYS)["individual"]],
-        caption=f"{run.spec.zoo.name}: {found.metric} on the {found.split} split with 95 % bootstrap intervals.",
+        caption=f"{run.spec.zoo.name}: {results.metric} on the {results.split} split with 95 % bootstrap intervals.",
     )

@@ -1,4 +1,4 @@
-"""The idea in a picture: checkpoints, anchors, merged model. Three small drawings that stack on a narrow screen."""
+"""The idea of FDA in three small drawings, which stack on a narrow screen: checkpoints, anchors, merged model."""
 
 from fda.figures.theme import PALETTES
 from fda.ui.components import component
@@ -8,7 +8,7 @@ _idea = component("idea", styles=("idea",))
 
 
 def picture() -> None:
-    """A component, because `st.html` leaves out drawings."""
+    """Show the drawings, in a component because `st.html` removes SVG."""
     palette = PALETTES[theme()]
     one, two, three, *_ = palette.series
     colours = {name: getattr(palette, name) for name in ("ink", "muted", "grid", "surface", "accent")}

@@ -1,4 +1,4 @@
-"""Taking home what a page shows: a menu of downloads. What is in the files is made in `report.py` and `markup.py`."""
+"""A menu to download what a page shows. `fda.report` makes the files."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from fda.ui.runs import store
 
 @dataclass(frozen=True)
 class TextFile:
-    """A file beside the CSVs and figures. `ending` is the file's, such as `md`."""
+    """A text file beside the tables and figures. `ending`: the end of its name, such as `md`."""
 
     label: str
     make: Callable[[], str]
@@ -26,7 +26,7 @@ class TextFile:
 
 
 def run_report_file(run_id: str, theme: Theme) -> TextFile:
-    """The whole run as one file: scores, every figure, the numbers behind them, and how to repeat it."""
+    """The run report (see `fda.report.run_report`) as a file of the menu."""
 
     def make() -> str:
         known = store()
@@ -42,7 +42,7 @@ def export_menu(
     figures: Mapping[str, Callable[[], go.Figure]],
     texts: Sequence[TextFile] = (),
 ) -> None:
-    """A menu of downloads. Everything is made when it is asked for; `name` begins the file names."""
+    """A menu of downloads; each file is made when the reader asks for it. `name` begins every file name."""
     with st.popover("Export", icon=":material/download:", help="Figures as HTML, numbers as CSV"):
         for title, table in tables.items():
             st.download_button(
@@ -75,7 +75,7 @@ def export_menu(
                 icon=":material/insert_chart:",
             )
         if figures:
-            st.caption("PNG and SVG: the camera and the disk at the top right of each figure.")
+            st.caption("PNG and SVG: use the camera and the disk at the top right of each figure.")
 
 
 def _slug(title: str) -> str:

@@ -1,6 +1,6 @@
-"""Forms made from the fields of a pydantic model and from the registry's hyperparameters: nothing is listed twice.
+"""Form widgets made from the fields of pydantic models and the registry's hyperparameters: nothing is listed twice.
 
-Each field is in the URL by its key.
+Each widget keeps its value in the URL under its key.
 """
 
 from collections.abc import Mapping
@@ -18,7 +18,7 @@ from fda.merging.method import Hyperparameter
 def field_input(
     name: str, field: FieldInfo, default: Any, *, key: str | None = None, disabled: bool = False, width: Any = "stretch"
 ) -> Any:
-    """The widget of one field: its description is the help, its limits are the widget's. `key`: the name if left out."""
+    """The widget of one field, with its description as help and its limits. `key`: by default the name."""
     kinds = [kind for kind in get_args(field.annotation) if kind is not NoneType] or [field.annotation]
     shared = {
         "key": key or name,
@@ -38,14 +38,14 @@ def field_input(
 
 def hyperparameter_input(method: str, hyper: Hyperparameter, default: Any, *, width: Any = "stretch") -> Any:
     """The widget of a method's hyperparameter, with its source in the help; its key is METHOD.NAME."""
-    told = f"{hyper.help}. Source: {hyper.source}." if hyper.source else f"{hyper.help}."
+    help_text = f"{hyper.help}. Source: {hyper.source}." if hyper.source else f"{hyper.help}."
     key = f"{method}.{hyper.name}"
-    shared = {"key": key, "help": told, "bind": "query-params", "width": width}
+    shared = {"key": key, "help": help_text, "bind": "query-params", "width": width}
     return _number(_label(hyper.name), hyper.type, hyper.low, hyper.high, default, **shared)
 
 
 def limits(field: FieldInfo) -> tuple[Any, Any]:
-    """(lowest, highest) value a widget lets through; an open limit is left to the model, which checks again."""
+    """(lowest, highest) value that the widget accepts; the model itself checks strict limits."""
     low = high = None
     for rule in field.metadata:
         low = rule.ge if isinstance(rule, Ge) else rule.gt if isinstance(rule, Gt) else low
@@ -56,7 +56,7 @@ def limits(field: FieldInfo) -> tuple[Any, Any]:
 
 
 def fill(values: BaseModel, names: tuple[str, ...], *, prefix: str = "", keep: Mapping[str, Any] | None = None) -> None:
-    """Set the widgets of these fields to `values`, those named in `keep` (the URL) excepted."""
+    """Set the widgets of the fields `names` to `values`, except those with a key in `keep` (the URL)."""
     for name in names:
         if not keep or prefix + name not in keep:
             st.session_state[prefix + name] = getattr(values, name)

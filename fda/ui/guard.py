@@ -1,9 +1,9 @@
-"""Who may ask the server: it answers to its own names, to its own pages, and takes no files.
+"""Access control: the server answers only requests to its own names from its own pages, and accepts no uploads.
 
-Streamlit checks Host on the WebSocket only, and compares an Origin without its port, so that any other server of this machine
-could drive the dashboard. This stands before all of Streamlit's routes and before ours.
+Streamlit checks Host on the WebSocket only and ignores the port of an Origin, so any other server on this machine could drive
+the dashboard. This middleware runs before all of Streamlit's routes and ours.
 
-Behind a proxy: name the outer host in `server.allowedHosts` and have the proxy pass Host on. One that cannot: give the outer
+Behind a proxy, name the outer host in `server.allowedHosts` and let the proxy pass Host on. If it cannot, list the outer
 address (`https://fda.example.org`) in `server.corsAllowedOrigins`.
 """
 
@@ -19,22 +19,22 @@ from fda.ui.feed import address
 
 PORTS = {"http": 80, "https": 443}
 UPLOADS = "/_stcore/upload_file"
-# A picture of another server would tell it who reads what, and another site's frame could have a visitor press our buttons.
+# An image from another server would reveal who reads what; another site's frame could trick a visitor into our buttons.
 POLICY = "img-src 'self' data: blob:; media-src 'self' data: blob:; frame-ancestors 'self'"
 
 OTHER_HOST = (
-    "The dashboard has no such name: open it as localhost, or add the name to server.allowedHosts in "
+    "The dashboard does not answer to this host name: open it as localhost, or add the name to server.allowedHosts in "
     ".streamlit/config.toml."
 )
 OTHER_ORIGIN = (
-    "Only the dashboard's own pages may ask it. Behind a proxy: have it pass Host on, or add the outer address to "
+    "Only the dashboard's own pages may send it requests. Behind a proxy, pass Host on, or add the outer address to "
     "server.corsAllowedOrigins in .streamlit/config.toml."
 )
-NO_UPLOADS = "The dashboard takes no files."
+NO_UPLOADS = "The dashboard accepts no uploads."
 
 
 class Guard:
-    """ASGI middleware: refuses with a sentence, and adds the policy for what is shown to every answer."""
+    """ASGI middleware: refuses forbidden requests with a sentence and adds `POLICY` to every response."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -47,19 +47,19 @@ class Guard:
             await refused(scope, receive, send)
             return
 
-        async def sending(message: Message) -> None:
+        async def send_with_policy(message: Message) -> None:
             if message["type"] == "http.response.start":
                 MutableHeaders(scope=message)["Content-Security-Policy"] = POLICY
             await send(message)
 
-        await self.app(scope, receive, sending)
+        await self.app(scope, receive, send_with_policy)
 
 
 def refusal(headers: Headers, path: str) -> PlainTextResponse | None:
-    """The answer to who may not ask, or for what is not there; None for all others.
+    """The response that refuses a request; None for an allowed one.
 
-    A browser always sends Host, and Origin with a WebSocket. What is no browser can send any Origin it likes, so that a missing
-    one is no danger.
+    A browser always sends Host, and an Origin with every WebSocket. Other clients can forge any Origin, so a missing one is
+    no extra danger.
     """
     hosts, origins = headers.getlist("host"), headers.getlist("origin")
     if len(hosts) != 1 or not is_host_allowed(hosts[0]):
@@ -72,22 +72,20 @@ def refusal(headers: Headers, path: str) -> PlainTextResponse | None:
 
 
 def is_own(origin: str, host: str) -> bool:
-    """Whether an Origin is the server's: its host and port are those of Host, or it is listed as the proxy's."""
-    asked = _place(origin)
-    if asked is None:
+    """Whether an Origin is the server's own: it matches Host, or `server.corsAllowedOrigins` lists it."""
+    parsed = _parse_origin(origin)
+    if parsed is None:
         return False
-    scheme = asked[0]
-    own = [f"{scheme}://{host}", *st.get_option("server.corsAllowedOrigins")]
-    return asked in map(_place, own)
+    allowed = [f"{parsed[0]}://{host}", *st.get_option("server.corsAllowedOrigins")]
+    return parsed in map(_parse_origin, allowed)
 
 
-def _place(url: str) -> tuple[str, str, int] | None:
-    """Scheme, host and port of an origin; None if it is none, as `null` of a sandboxed frame."""
+def _parse_origin(url: str) -> tuple[str, str, int] | None:
+    """(scheme, host, port); None if `url` is not an origin, such as the `null` of a sandboxed frame."""
     try:
         parts = urlsplit(url.strip())
-        usual = PORTS[parts.scheme]
-        port = usual if parts.port is None else parts.port
-    except (ValueError, KeyError):  # a port that is none, another scheme
+        port = PORTS[parts.scheme] if parts.port is None else parts.port
+    except (ValueError, KeyError):  # an invalid port, another scheme
         return None
     return (parts.scheme, parts.hostname, port) if parts.hostname and _is_bare(parts) else None
 

@@ -1,4 +1,4 @@
-"""Scoring methods on the anchors of a finished run: a new comparing run, started from Compare, or from Watch for its first."""
+"""A card on Compare and Watch that scores more methods on a finished run's anchors, as a new run."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,33 +21,33 @@ from fda.ui import notices, pages
 _GO = "go_more"
 
 
-def others(run: Run) -> list[str]:
-    """The methods that the run has not and that find what they need in it (anchors, a split, a number of tasks)."""
-    there = {*run.spec.methods, *ALWAYS}
-    return [name for name, one in METHODS.items() if name not in there and not missing_need(run.spec, one)]
+def addable_methods(run: Run) -> list[str]:
+    """The methods that the run lacks and whose needs it meets (anchors, a split, a number of tasks)."""
+    scored = {*run.spec.methods, *ALWAYS}
+    return [name for name, method in METHODS.items() if name not in scored and not missing_need(run.spec, method)]
 
 
 def anchors_of(run: Run) -> str | None:
-    """The run that made the anchors which this run's methods read."""
+    """The id of the run that constructed the anchors which this run's methods read."""
     return run.run_id if run.spec.construction is not None else run.spec.anchors_run
 
 
 def more_spec(run: Run, methods: Sequence[str], *, again: bool, roots: list[Path]) -> RunSpec:
-    """The same zoo, tasks, blocks, anchors and settings with other methods; `again`: with those of the run too.
+    """The spec of a run with the same zoo, tasks, blocks and anchors but other methods; `again` adds those of the run.
 
-    What both the run and the new one read has the run's values. UserError as `make_spec`.
+    Settings that both runs read keep the run's values. UserError as in `make_spec`.
     """
     old = run.spec
     before = [name for name in old.methods if name in METHODS]
     names = [*(before if again else ()), *methods]
-    had = read_by(before)
+    read_before = read_by(before)
     kept = {
-        own: {
-            hyper.name: old.hyperparameters.get(own, {}).get(hyper.name, hyper.default)
+        method: {
+            hyper.name: old.hyperparameters.get(method, {}).get(hyper.name, hyper.default)
             for hyper in hypers
-            if hyper in had.get(own, ())
+            if hyper in read_before.get(method, ())
         }
-        for own, hypers in read_by(names).items()
+        for method, hypers in read_by(names).items()
     }
     adaptation = {} if old.adaptation is None else old.adaptation.model_dump(include=set(adaptation_read_by(names)))
     return make_spec(
@@ -65,14 +65,14 @@ def more_spec(run: Run, methods: Sequence[str], *, again: bool, roots: list[Path
 
 
 def go_on() -> None:
-    """At the top of the page: on to the run that was started by the button of the run before."""
+    """Call at the top of a page: switch to the run that the button has just started."""
     if run_id := st.session_state.pop(_GO, None):
         st.switch_page(pages.WATCH, query_params={"run": run_id})
 
 
 def more_card(run: Run) -> None:
-    """The expander; nothing if the run has not finished, its zoo file is gone, or no method is left."""
-    offered = others(run)
+    """The expander; nothing if the run has not finished, its zoo file is missing, or no method is left."""
+    offered = addable_methods(run)
     if run.state != "done" or not Path(run.spec.zoo_path).is_file() or not offered:
         return
     which = "these anchors" if anchors_of(run) else "these checkpoints"
@@ -89,7 +89,7 @@ def more_card(run: Run) -> None:
         again = bool(run.spec.methods) and st.checkbox(
             "Score the methods of this run again beside them",
             key="more_again",
-            help="Otherwise the new run has only the pretrained and the individual models beside them",
+            help="Without this the new run has only the pretrained and individual models beside them",
         )
         st.button(
             "Start",
@@ -103,6 +103,7 @@ def more_card(run: Run) -> None:
 
 
 def _start(run: Run, methods: Sequence[str], again: bool) -> None:
+    """Callback: start the new run."""
     try:
         st.session_state[_GO] = jobs.start(Store(), more_spec(run, methods, again=again, roots=model_roots()))
     except UserError as error:

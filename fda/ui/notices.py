@@ -1,4 +1,4 @@
-"""What a page says when something cannot be done: one sentence, never a traceback."""
+"""Messages on a page, one sentence each: an error (never a traceback), a warning, an empty state."""
 
 import re
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ _KEPT = "notice"
 
 @contextmanager
 def noticed(*, stop: bool = False) -> Iterator[None]:
-    """Show a UserError raised inside as a notice, and go on after the block (or end the page if `stop`)."""
+    """Show a UserError raised inside as an error, then go on after the block, or end the page if `stop`."""
     try:
         yield
     except UserError as error:
@@ -28,32 +28,31 @@ def problem(message: str) -> None:
 
 
 def note(message: str) -> None:
-    """What does not hinder, but should be known of the numbers beside it."""
+    """A warning about the numbers beside it."""
     st.warning(sentence(message), icon=":material/info:")
 
 
 def empty(message: str) -> None:
-    """An empty state: says what to do next."""
+    """An empty state, which says what to do next."""
     st.info(sentence(message), icon=":material/arrow_forward:")
 
 
 def keep_problem(message: str) -> None:
-    """From a callback: show this on the run of the page that follows."""
+    """Call from a callback: `show_kept` shows the error when the page runs next."""
     st.session_state[_KEPT] = message
 
 
 def show_kept() -> None:
-    """At the top of a page whose callbacks may `keep_problem`."""
+    """Call at the top of a page whose callbacks use `keep_problem`."""
     if (message := st.session_state.pop(_KEPT, None)) is not None:
         problem(message)
 
 
 def sentence(text: str) -> str:
-    """With a capital and a full stop; what Markdown would take for markup is kept as it is, `code` excepted.
+    """`text` with a capital and a full stop, and with Markdown escaped except for `code` in backticks.
 
-    Of backticks that is only a pair with something between: a lone one, out of a stranger's name, would let the rest be markup.
-
-    A hub id or a path at the beginning stays as it is written.
+    Only a pair of backticks with text between is code: a lone one, from a stranger's name, would turn the rest into markup.
+    A hub id or path at the beginning keeps its case.
     """
     text = " ".join(text.split())
     if "/" not in text.split(" ")[0]:

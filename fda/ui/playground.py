@@ -1,6 +1,6 @@
-"""What the Playground page shows: its lessons, its figures, its numbers in a sentence. Imports no streamlit.
+"""Lessons, figures, tables and summary of the Playground page. Imports no streamlit.
 
-The mathematics is in fda/analysis/playground.py; a course is kept for as long as its setting is in use.
+The mathematics is in fda/analysis/playground.py; the last 128 courses are cached.
 """
 
 from collections.abc import Callable, Mapping
@@ -22,7 +22,7 @@ from fda.measures import ANGLE_LOSS, TAIL_ENERGY
 LESSONS = ASSETS / "texts" / "playground" / "lessons.yaml"
 DEFAULT = Setting()
 
-# What each control may say, by its name in the URL. Bounds keep the largest course below 60 ms.
+# Each control by its name in the URL: its field in `Setting`, and its choices, which keep the largest course below 60 ms.
 FIELDS = {"d": "d", "rank": "rank", "n": "anchors", "start": "start", "sigma": "sigma", "rate": "learning_rate",
           "length": "steps", "lean": "lean"}  # fmt: skip
 CHOICES: dict[str, tuple] = {
@@ -43,7 +43,7 @@ course = lru_cache(maxsize=128)(optimise)
 
 
 class SetUp(BaseModel):
-    """A button of an exercise. `set`: control → value."""
+    """A button of an exercise, which sets controls. `set`: control → value."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -52,9 +52,10 @@ class SetUp(BaseModel):
 
 
 class Lesson(BaseModel):
-    """One guided step: a text, two figures, and an exercise whose answer shows on request.
+    """One guided step: a text, two figures, and an exercise with an answer that the reader can open.
 
-    `shown`: controls that show the answer. `instead`: label → figure that the reader may choose for the first, if any.
+    `shown`: control → value that shows the answer. `instead`: label → figure that the reader may choose in place of the
+    first.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -72,70 +73,70 @@ class Lesson(BaseModel):
 @lru_cache
 def lessons() -> tuple[Lesson, ...]:
     content = yaml.safe_load(LESSONS.read_text(encoding="utf-8"))
-    return tuple(Lesson.model_validate(one) for one in content)
+    return tuple(Lesson.model_validate(lesson) for lesson in content)
 
 
 def setting_of(values: Mapping[str, object]) -> Setting:
-    """The setting that these controls say (their values, or as strings of a URL); whatever is no choice is the default's."""
+    """The setting for control values or URL strings; defaults replace values that are not a choice."""
     chosen = {}
     for name, choices in CHOICES.items():
-        said = str(values.get(name, ""))
-        match = next((one for one in choices if said == str(one) or _number(said) == one), None)
+        text = str(values.get(name, ""))
+        match = next((choice for choice in choices if text == str(choice) or _number(text) == choice), None)
         if match is not None:
             chosen[FIELDS[name]] = match
     return replace(DEFAULT, **chosen)
 
 
 def controls_of(setting: Setting) -> dict[str, float | str]:
-    """Control → value."""
+    """Control → value, the inverse of `setting_of`."""
     return {name: getattr(setting, field) for name, field in FIELDS.items()}
 
 
 def in_url(values: Mapping[str, float | str]) -> dict[str, str | None]:
-    """Control → its value as the URL has it, and as `setting_of` reads it; None for what a URL need not say."""
-    usual = controls_of(DEFAULT)
+    """Control → its text in the URL, as `setting_of` reads it; None for a default, which the URL omits."""
+    defaults = controls_of(DEFAULT)
     return {
-        name: None if value == usual[name] else f"{value:g}" if isinstance(value, int | float) else value
+        name: None if value == defaults[name] else f"{value:g}" if isinstance(value, int | float) else value
         for name, value in values.items()
     }
 
 
-def part_of(said: str | None) -> int:
-    """The number of the lesson that the URL names, or the first."""
-    return int(said) if said in map(str, range(1, len(lessons()) + 1)) else 1
+def lesson_number(text: str | None) -> int:
+    """The lesson number in the URL, from 1; 1 if `text` is not one."""
+    return int(text) if text and text in map(str, range(1, len(lessons()) + 1)) else 1
 
 
-def look_of(lesson: Lesson, said: str | None) -> str | None:
-    """Which of `lesson.instead` the URL names, or the first; None where there is no choice."""
-    return said if said in lesson.instead else next(iter(lesson.instead), None)
+def chosen_figure(lesson: Lesson, text: str | None) -> str | None:
+    """The label of `lesson.instead` in the URL, or its first; None if the lesson offers no choice."""
+    return text if text in lesson.instead else next(iter(lesson.instead), None)
 
 
 def draw(name: str, setting: Setting, theme: Theme) -> go.Figure:
-    """One of `ALTS` by name. Zoom survives while the figure and the number of steps stay the same."""
-    mine, kept = course(setting), {"uirevision": f"{name} {setting.steps}"}
+    """The figure `name`, a key of `ALTS`. Zoom survives while the figure and the number of steps stay the same."""
+    current, kept = course(setting), {"uirevision": f"{name} {setting.steps}"}
     if name in _OF_STARTS:
-        return _OF_STARTS[name](mine, other_starts(setting), theme, **kept)
-    return _OF_ONE[name](mine, theme, **kept)
+        return _OF_STARTS[name](current, other_starts(setting), theme, **kept)
+    return _OF_ONE[name](current, theme, **kept)
 
 
 def other_starts(setting: Setting) -> dict[str, Course]:
-    """The courses of four known starts, with everything else as in `setting`."""
+    """The courses of the four `STARTS`, with all else as in `setting`."""
     return {name: course(replace(setting, **{"sigma": DEFAULT.sigma, **start})) for name, start in STARTS.items()}
 
 
 def finding(setting: Setting) -> str:
-    """What came out, in two sentences."""
-    found = course(setting)
-    off = found.degrees
+    """The result in two sentences."""
+    result = course(setting)
     return (
-        f"After {setting.steps} steps the gradient points **{off[-1]:.1f}°** off Δ (at the start {off[0]:.1f}°): angle loss "
-        f"**{found.loss[-1]:.3f}**. The tail holds **{found.tail_share[-1]:.0%}** of the anchors' energy (at the start "
-        f"{found.tail_share[0]:.0%}; by chance {1 - setting.rank / setting.d:.0%})."
+        f"After {setting.steps} steps the gradient points **{result.degrees[-1]:.1f}°** off Δ "
+        f"(at the start {result.degrees[0]:.1f}°): angle loss "
+        f"**{result.loss[-1]:.3f}**. The tail holds **{result.tail_share[-1]:.0%}** of the anchors' energy (at the start "
+        f"{result.tail_share[0]:.0%}; by chance {1 - setting.rank / setting.d:.0%})."
     )
 
 
 def code(setting: Setting) -> str:
-    """Python that computes the course at hand."""
+    """Python that computes the course of `setting`."""
     changed = ", ".join(
         f"{field.name}={getattr(setting, field.name)!r}"
         for field in fields(Setting)
@@ -149,33 +150,33 @@ def code(setting: Setting) -> str:
 
 
 def course_table(setting: Setting) -> pd.DataFrame:
-    """A row a step."""
-    found = course(setting)
+    """A row per step."""
+    result = course(setting)
     return pd.DataFrame(
         {
-            "step": np.arange(len(found.loss)),
-            ANGLE_LOSS.key: found.loss,
-            "degrees": found.degrees,
-            "head_energy": found.head,
-            TAIL_ENERGY.key: found.tail,
-            "tail_share": found.tail_share,
+            "step": np.arange(len(result.loss)),
+            ANGLE_LOSS.key: result.loss,
+            "degrees": result.degrees,
+            "head_energy": result.head,
+            TAIL_ENERGY.key: result.tail,
+            "tail_share": result.tail_share,
         }
     )
 
 
 def spectrum_table(setting: Setting) -> pd.DataFrame:
-    """A row a snapshot, a column a singular value over the largest."""
-    found = course(setting)
-    table = pd.DataFrame(found.spectra, columns=range(1, found.spectra.shape[1] + 1))
-    table.insert(0, "step", found.at)
+    """A row per snapshot, a column per singular value over the largest."""
+    result = course(setting)
+    table = pd.DataFrame(result.spectra, columns=range(1, result.spectra.shape[1] + 1))
+    table.insert(0, "step", result.at)
     return table
 
 
 def starts_table(setting: Setting) -> pd.DataFrame:
-    """`course_table` of the reader's start and of the four others, one below the other."""
-    parts = {figures.YOURS: setting} | {name: other.setting for name, other in other_starts(setting).items()}
-    tables = [course_table(one).assign(start=name) for name, one in parts.items()]
-    return pd.concat(tables, ignore_index=True)[["start", *tables[0].columns[:-1]]]
+    """`course_table` of the reader's start and of the four `STARTS`, stacked."""
+    settings = {figures.YOURS: setting} | {name: result.setting for name, result in other_starts(setting).items()}
+    tables = [course_table(of_start).assign(start=name) for name, of_start in settings.items()]
+    return pd.concat(tables, ignore_index=True).reindex(columns=["start", *tables[0].columns[:-1]])
 
 
 def _number(text: str) -> float | None:

@@ -1,7 +1,7 @@
-"""Plotly figures that update in place. `st.plotly_chart` remounts at each change and loses zoom and hidden curves.
+"""Plotly figures that update in place: `st.plotly_chart` remounts at each change and loses zoom and hidden curves.
 
-Two components: one has the browser fetch plotly.js, of the installed wheel, once a page load; the other calls `Plotly.react`.
-Figures keep what the reader did to them while their `uirevision` stays the same.
+Two components: one loads plotly.js from the installed wheel once per page load, the other calls `Plotly.react`.
+Zoom and hidden curves survive while a figure's `uirevision` stays the same.
 """
 
 from functools import cache
@@ -20,21 +20,21 @@ _figure = component("figure", isolate_styles=False)
 
 
 def load_plotly() -> None:
-    """Call once, at the start of the frame."""
+    """Load plotly.js; the frame calls this once."""
     _loader(key="plotly-js", data={"src": _library()})
 
 
 @cache
 def _library() -> str:
-    """The address of plotly.js. A component that is never shown makes the server serve the wheel's folder."""
+    """The URL path of plotly.js. Declaring a component, which is never shown, makes the server serve the wheel's folder."""
     name = declare_component("plotly", path=str(files("plotly") / "package_data")).name
     return address(f"/component/{name}/plotly.min.js?{version('plotly')}")
 
 
 def plot(figure: go.Figure | str, *, key: str, alt: str) -> None:
-    """Show a figure (or its JSON, see `to_json`), filling the width; `key` is its identity over updates.
+    """Show a figure, or its JSON (see `to_json`), at full width. `key` identifies it over updates.
 
-    `alt` describes it to readers who cannot see it.
+    `alt` is the alternative text.
     """
     spec = figure if isinstance(figure, str) else to_json(figure)
     image = {"toImageButtonOptions": {"format": "png", "scale": 2, "filename": key}}

@@ -14,7 +14,7 @@ from fda.home import write_privately
 
 @asynccontextmanager
 async def preload(_: st.App) -> AsyncIterator[None]:
-    """The server's lifespan: write files for their owner alone, start importing in a thread, and serve meanwhile."""
+    """The server's lifespan: set file permissions, start the imports in a thread, then serve."""
     write_privately()
     Thread(target=_import, daemon=True).start()
     yield

@@ -1,7 +1,8 @@
-"""Runs as pages show them: which one is looked at, its badge, its buttons, its line in a list."""
+"""Runs on pages: the run picker, badges, buttons, notes, and the lines of the run list."""
 
 import time
 from pathlib import Path
+from typing import Literal
 
 import streamlit as st
 
@@ -16,7 +17,7 @@ from fda.store.store import Store
 from fda.ui import notices, pages
 from fda.ui.clock import elapsed
 
-BADGES = {
+BADGES: dict[str, tuple[str, Literal["gray", "blue", "orange", "green", "red"]]] = {  # state → icon, colour
     "queued": ("hourglass_empty", "gray"),
     "running": ("play_circle", "blue"),
     "stopping": ("pending", "orange"),
@@ -32,11 +33,11 @@ KINDS = {
     "landscape": "loss landscape",
 }
 RESUMABLE = ("cancelled", "crashed", "failed")
-_LOOKED_AT = "run"
+_LAST_RUN = "run"  # key in the session
 
 
 def store() -> Store:
-    """The store of this FDA_HOME, in which each run is in the state of its process. Reading it writes nothing."""
+    """The store of this FDA_HOME, with run states checked against their processes. Reading writes nothing."""
     return LiveStore()
 
 
@@ -50,63 +51,62 @@ def label(run: Run) -> str:
 
 
 def kind(run: Run) -> str:
-    """What a run makes, in words."""
+    """What a run computes, in words."""
     return "published anchors" if run.spec.published is not None else KINDS[run.kind]
 
 
 def published_note(run: Run) -> None:
-    """Where anchors come from that others constructed, and why each curve is one point; nothing for anchors of our own."""
+    """For published anchors only: where they come from, and why each curve has one point."""
     if run.spec.published is not None:
-        told = (
-            f"Others constructed these anchors; they were imported from `{Path(run.spec.published).name}`. What they were "
-            "on the way is not known: each is measured once, at its last step, and its angle loss is computed anew."
+        note = (
+            f"Others constructed these anchors; they were imported from `{Path(run.spec.published).name}`. Only their last "
+            "step is known: each is measured once, there, and its angle loss is computed anew."
         )
-        st.caption(notices.sentence(told))
+        st.caption(notices.sentence(note))
 
 
 def pick_run(runs: list[Run], known: Store, *, key: str, wrong: str) -> Run | None:
-    """The run in the URL (`?run=`), else the one last looked at, else the newest at work or waiting, else the
-    newest.
+    """A run picker. Starts with the run in the URL (`?run=`), else the last one shown, else the newest active, else the newest.
 
-    Pins the choice in the URL and offers the others. For an id that is not among `runs`, says why and returns None;
-    `wrong` is what to say of a run that exists but cannot be shown here.
+    Writes the choice to the URL. For an id that is not among `runs` it shows why and returns None; `wrong` is the message
+    for a run that exists but does not belong on this page.
     """
     ids = [run.run_id for run in runs]
-    asked = st.query_params.get("run") or st.session_state.get(_LOOKED_AT)
+    asked = st.query_params.get("run") or st.session_state.get(_LAST_RUN)
     if asked is None or (asked not in ids and "run" not in st.query_params):
         at_work = [run for run in runs if run.active]
         at_work.sort(key=lambda run: run.state == "queued")
         asked = at_work[0].run_id if at_work else ids[0]
-    found = asked in ids
+    known_id = asked in ids
     titles = {run.run_id: label(run) for run in runs}
 
     def choose() -> None:
         if st.session_state[key]:
-            st.query_params["run"] = st.session_state[_LOOKED_AT] = st.session_state[key]
+            st.query_params["run"] = st.session_state[_LAST_RUN] = st.session_state[key]
 
-    st.session_state[key] = asked if found else None
+    st.session_state[key] = asked if known_id else None
     st.selectbox(
         "Run",
         ids,
-        index=0 if found else None,
-        format_func=titles.get,
+        index=0 if known_id else None,
+        format_func=titles.__getitem__,
         key=key,
         on_change=choose,
         placeholder="choose a run",
     )
-    if not found:
+    if not known_id:
         try:
             known.run(asked)
             notices.problem(wrong.format(run=asked))
         except UserError as error:
             notices.problem(str(error).rstrip(".") + ": choose one of the list above.")
         return None
-    st.query_params["run"] = st.session_state[_LOOKED_AT] = asked
+    st.query_params["run"] = st.session_state[_LAST_RUN] = asked
     return next(run for run in runs if run.run_id == asked)
 
 
 def stop(run_id: str) -> None:
-    """Callback: ask a run to stop."""
+    """Callback: request that a run stops."""
     try:
         jobs.stop(Store(), run_id)
     except UserError as error:
@@ -114,7 +114,7 @@ def stop(run_id: str) -> None:
 
 
 def resume(run_id: str) -> None:
-    """Callback: go on with a run that ended early."""
+    """Callback: continue a run that ended early."""
     try:
         jobs.resume(Store(), run_id)
     except UserError as error:
@@ -122,7 +122,7 @@ def resume(run_id: str) -> None:
 
 
 def delete(run_id: str) -> None:
-    """Callback: remove a run with its files."""
+    """Callback: delete a run and its files."""
     try:
         jobs.delete(Store(), run_id)
     except UserError as error:
@@ -130,7 +130,7 @@ def delete(run_id: str) -> None:
 
 
 def run_line(run: Run, position: int | None) -> None:
-    """One run in a list: state, what it is, how far, and where to go from here."""
+    """One run in a list: state, kind, progress, and links to its pages."""
     with st.container(border=True, key=f"line-{run.run_id}"):
         with st.container(horizontal=True, vertical_alignment="center", gap="small"):
             badge(run)
@@ -144,7 +144,7 @@ def run_line(run: Run, position: int | None) -> None:
 
 
 def unreadable_lines(known: Store) -> None:
-    """The runs whose rows cannot be read, each with its sentence and a way to be rid of it; nothing if there are none."""
+    """The runs whose rows cannot be read, each with the reason and a button to delete it."""
     for run in known.unreadable_runs():
         with st.container(border=True, key=f"unreadable-{run.run_id}"):
             with st.container(horizontal=True, vertical_alignment="center", gap="small"):
@@ -156,27 +156,27 @@ def unreadable_lines(known: Store) -> None:
 
 
 def damage_note(run: Run, known: Store) -> None:
-    """Which finished files of a run are no longer as they were written, and how to have them made again; nothing if none."""
+    """An error with a Resume button if finished files of a run have changed on disk; else nothing."""
     damaged = {} if run.active else damaged_files(known, run.run_id, "changes")
     if not damaged:
         return
-    path, told = next(iter(damaged.items()))
-    others = f" (and {len(damaged) - 1} more)" if len(damaged) > 1 else ""
-    notices.problem(f"{path} {told}{others}: Resume makes it again, from the same settings to the same bytes.")
+    path, damage = next(iter(damaged.items()))
+    more = f" (and {len(damaged) - 1} more)" if len(damaged) > 1 else ""
+    notices.problem(f"{path} {damage}{more}: Resume makes it again, from the same settings to the same bytes.")
     if run.state not in RESUMABLE:
         st.button("Resume", icon=":material/resume:", on_click=resume, args=(run.run_id,), key="resume-damaged")
 
 
 def _links(run: Run) -> None:
-    """Horizontal containers take them up beside the text, or below it on a narrow screen."""
-    here = {"run": run.run_id}
-    st.page_link(pages.WATCH, label="Watch", icon=":material/monitoring:", query_params=here)
+    """Links and buttons of one run, beside its text, or below it on a narrow screen."""
+    query = {"run": run.run_id}
+    st.page_link(pages.WATCH, label="Watch", icon=":material/monitoring:", query_params=query)
     if run.spec.construction is not None:
-        st.page_link(pages.ANCHORS, label="Anchors", icon=":material/anchor:", query_params=here)
+        st.page_link(pages.ANCHORS, label="Anchors", icon=":material/anchor:", query_params=query)
     if run.spec.methods:
-        st.page_link(pages.COMPARE, label="Compare", icon=":material/leaderboard:", query_params=here)
+        st.page_link(pages.COMPARE, label="Compare", icon=":material/leaderboard:", query_params=query)
     if run.kind == "landscape":
-        st.page_link(pages.LANDSCAPE, label="Landscape", icon=":material/landscape:", query_params=here)
+        st.page_link(pages.LANDSCAPE, label="Landscape", icon=":material/landscape:", query_params=query)
     if run.state in RESUMABLE:
         st.button("Resume", key=f"resume-{run.run_id}", on_click=resume, args=(run.run_id,), type="tertiary")
     if not run.active:
@@ -185,7 +185,7 @@ def _links(run: Run) -> None:
 
 def _delete_button(run: Run | UnreadableRun) -> None:
     with st.popover("Delete", type="tertiary", key=f"delete-{run.run_id}"):
-        st.write("Its anchors, merged models and numbers go with it.")
+        st.write("Deletes its anchors, merged models and numbers too.")
         st.button("Delete for good", key=f"sure-{run.run_id}", on_click=delete, args=(run.run_id,))
 
 

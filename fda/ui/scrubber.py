@@ -1,7 +1,7 @@
-"""Figures that follow sliders inside the browser: dragging and playing ask the server nothing.
+"""Figures that follow sliders inside the browser: dragging and playing need no server.
 
-The server sends figures with what changes at every position (`fda/figures/scrub.py`), numbers for every position, and
-perhaps cards to look at (images or texts). It is told a position when the reader lets go of it, so that the URL can say it.
+The server sends figures with their changes at every position (`fda/figures/scrub.py`), numbers for every position, and
+optional cards (images or texts). The browser reports a position when the reader lets go, so that the URL can hold it.
 """
 
 import json
@@ -12,7 +12,7 @@ from typing import Any
 import streamlit as st
 
 from fda.figures.scrub import Scrubbed
-from fda.figures.theme import CONFIG
+from fda.figures.theme import CONFIG, to_json
 from fda.ui.components import component
 
 _scrubber = component("scrubber", styles=("slider", "scrubber"), isolate_styles=False)
@@ -20,7 +20,7 @@ _scrubber = component("scrubber", styles=("slider", "scrubber"), isolate_styles=
 
 @dataclass(frozen=True)
 class Dial:
-    """A slider. `choices` are what its positions are called, each once; `hint`: a line below it; `plays`: it has a button."""
+    """A slider. `choices`: unique names of its positions; `hint`: a line below it; `plays`: whether it has a play button."""
 
     label: str
     choices: tuple[str, ...]
@@ -40,7 +40,7 @@ class Readings:
 
 @dataclass(frozen=True)
 class Sheet:
-    """Images of one size side by side in one file, row by row; `shown`: pixels of the longer side on the page."""
+    """A grid of equally large images in one file, row by row; `shown`: pixels of the longer side on the page."""
 
     source: str
     columns: int
@@ -52,7 +52,7 @@ class Sheet:
 
 @dataclass(frozen=True)
 class Cards:
-    """What to look at: `sets[position]` are (place, caption) in the sheet or among the texts. `names`: what each place is."""
+    """Samples that follow a dial: `sets[position]` lists (index, caption) into `sheet` or `texts`. `names`: of all samples."""
 
     dial: str
     sets: list[list[tuple[int, str]]]
@@ -63,7 +63,7 @@ class Cards:
 
 @dataclass(frozen=True)
 class Points:
-    """What pointing at the trace called `uid` does: its n-th point sets `dial` to n, or shows the n-th card."""
+    """What pointing at trace `uid` does: its n-th point sets `dial` to n, or shows the n-th sample."""
 
     uid: str
     dial: str | None = None
@@ -78,10 +78,10 @@ def scrubber_spec(
     cards: Cards | None = None,
     points: Sequence[Points] = (),
 ) -> str:
-    """All that `scrubber` shows, as JSON: worth keeping. `figures`: name → (figure, what it shows to who cannot see it)."""
+    """The contents of `scrubber` as JSON, worth caching. `figures`: name → (figure, alternative text)."""
     drawn = []
     for name, (scrubbed, alt) in figures.items():
-        spec = json.loads(scrubbed.figure.to_json(validate=False, remove_uids=False))
+        spec = json.loads(to_json(scrubbed.figure))
         moves = [vars(move) for move in scrubbed.moves]
         drawn.append(
             {"name": name, "alt": alt, "figure": {"data": spec["data"], "layout": spec["layout"]}, "moves": moves}
@@ -91,18 +91,18 @@ def scrubber_spec(
         "figures": drawn,
         "readings": readings and vars(readings),
         "cards": cards and vars(cards) | {"sheet": cards.sheet and vars(cards.sheet)},
-        "points": {one.uid: {"dial": one.dial, "card": one.card} for one in points},
+        "points": {target.uid: {"dial": target.dial, "card": target.card} for target in points},
         "config": CONFIG,
     }
     return json.dumps(content, separators=(",", ":"))
 
 
 def scrubber(spec: str, at: Mapping[str, int], *, key: str, on_settle: Callable[[dict[str, int]], None]) -> None:
-    """Show a `scrubber_spec` at these positions; `on_settle` is a callback with those at which the reader lets go."""
+    """Show a `scrubber_spec` at positions `at`; callback `on_settle` gets the positions at which the reader lets go."""
 
     def settled() -> None:
-        said = st.session_state[key].settled
-        if isinstance(said, dict):  # it comes from a browser
-            on_settle({str(name): int(place) for name, place in said.items() if isinstance(place, int | float)})
+        released = st.session_state[key].settled
+        if isinstance(released, dict):  # not guaranteed: it comes from a browser
+            on_settle({str(name): int(at) for name, at in released.items() if isinstance(at, int | float)})
 
     _scrubber(key=key, data={"spec": spec, "at": dict(at)}, on_settled_change=settled)

@@ -1,7 +1,7 @@
-"""A slider that answers while it is dragged: `st.slider` tells its value only when it is let go.
+"""A slider that reports its value while it is dragged: `st.slider` reports only when the reader lets go.
 
-It holds no state. The page gives the value and is told of another; the next value is sent when the last has been answered, so
-that dragging fast skips values but never interrupts a figure on its way.
+It holds no state: the page passes the value and gets the next one. The browser sends a value only after the answer to the
+last, so that fast dragging skips values but never interrupts a figure on its way.
 """
 
 from collections.abc import Callable, Sequence
@@ -27,13 +27,15 @@ def slider(
     disabled: bool = False,
     width: int | str = "stretch",
 ) -> None:
-    """Show `value` among `choices`; `on_pick` is a callback with the one that the reader moves to. `hint`: a line below it."""
+    """Show `value` among `choices`; callback `on_pick` gets the choice that the reader moves to. `hint`: a line below."""
 
     def picked() -> None:
         index = st.session_state[key].picked
-        if isinstance(index, int | float) and int(index) in range(len(choices)):  # it comes from a browser
+        if isinstance(index, int | float) and int(index) in range(
+            len(choices)
+        ):  # not guaranteed: it comes from a browser
             on_pick(choices[int(index)])
 
-    texts = [f"{one:g}" if isinstance(one, float) else str(one) for one in choices]
+    texts = [f"{choice:g}" if isinstance(choice, float) else str(choice) for choice in choices]
     data = {"label": label, "choices": texts, "index": list(choices).index(value), "hint": hint, "disabled": disabled}
     _slider(key=key, data=data, on_picked_change=picked, width=width)

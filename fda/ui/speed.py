@@ -1,4 +1,4 @@
-"""What the page Speed shows of a benchmark's result: figures and tables, by kind. `fda.store.bench_results` reads it."""
+"""Figures and tables of a benchmark's result for the Speed page, by kind. `fda.store.bench_results` reads the files."""
 
 import time
 from collections.abc import Callable
@@ -18,7 +18,7 @@ TITLES = {
     "construct": "Anchors: the paper's loop and ours",
     "merge": "Merging by singular vectors",
     "evaluate": "Scoring several models",
-    "page": "Waiting for pages",
+    "page": "Page speed",
 }
 SIZES = {
     "demo": "demo block",
@@ -29,8 +29,8 @@ SIZES = {
 
 
 @dataclass(frozen=True)
-class View:
-    """One measurement of a result: what it is called, what draws it, what it shows to who cannot see it, and its numbers."""
+class Measurement:
+    """One measurement of a result: its figure with alternative text and note, and its numbers."""
 
     name: str
     draw: Callable[[], go.Figure]
@@ -39,32 +39,33 @@ class View:
     table: pd.DataFrame
 
 
-def views(result: Result, theme: Theme) -> list[View]:
-    """A view a measurement. KeyError, TypeError or ValueError if the file does not hold what its kind says."""
-    return [MADE[result.kind](one, theme) for one in result.results]
+def measurements(result: Result, theme: Theme) -> list[Measurement]:
+    """The measurements of `result`. KeyError, TypeError or ValueError if its content does not fit its kind."""
+    return [READERS[result.kind](content, theme) for content in result.results]
 
 
 def title(result: Result) -> str:
-    """In a list: when, what, and of which sizes."""
+    """A line for the list of results: date, kind and sizes."""
     moment = time.strftime("%Y-%m-%d %H:%M", time.gmtime(result.date))
-    sizes = [SIZES.get(one.get("size"), "") for one in result.results]
-    told = f": {', '.join(sizes)}" if any(sizes) else ""
-    return f"{moment} UTC · {TITLES[result.kind]}{told}"
+    sizes = [SIZES.get(content.get("size", ""), "") for content in result.results]
+    listed = f": {', '.join(sizes)}" if any(sizes) else ""
+    return f"{moment} UTC · {TITLES[result.kind]}{listed}"
 
 
 def machine_words(result: Result) -> str:
-    """The machine in one line."""
-    found = result.machine
-    parts = [found.get("device"), found.get("processor"), f"{found.get('cores')} cores"]
-    parts.append(f"{size(found.get('memory_bytes'))} of memory")
-    parts.append(f"torch {found.get('torch')}")
+    """The machine that a result was measured on, in one line."""
+    machine = result.machine
+    parts = [machine.get("device"), machine.get("processor"), f"{machine.get('cores')} cores"]
+    parts.append(f"{size(machine.get('memory_bytes'))} of memory")
+    parts.append(f"torch {machine.get('torch')}")
     return ", ".join(str(part) for part in parts if part)
 
 
-def _construct(found: dict[str, Any], theme: Theme) -> View:
-    paths = found["paths"]
+def _construct(content: dict[str, Any], theme: Theme) -> Measurement:
+    paths = content["paths"]
     curves = {path["path"]: (path["seconds"], path["losses"]) for path in paths}
-    name = SIZES.get(found["size"], found["size"])
+    size_key: str = content["size"]
+    name = SIZES.get(size_key, size_key)
     first = paths[0]["seconds_to_target"]
     rows = []
     for path in paths:
@@ -86,33 +87,30 @@ def _construct(found: dict[str, Any], theme: Theme) -> View:
             }
         )
     how = "measured"
-    if not found["target_measured"]:
+    if not content["target_measured"]:
         how = "from compiled steps of the same optimiser"
-        if "target_deviation" in found:
-            how += (
-                f", whose losses differ from the loop's by at most {found['target_deviation']:.1%} where both were run"
-            )
+        if "target_deviation" in content:
+            how += f", whose losses differ from the loop's by at most {content['target_deviation']:.1%} where both ran"
     note = (
-        f"Target: the angle loss {found['target']:.4f} of the paper's loop after {found['reference_steps']} steps, {how}. "
-        f"{found['device']}, {found['threads']} threads, {found['operations_per_step'] / 1e9:.3g} G operations a step."
+        f"Target: the angle loss {content['target']:.4f} of the paper's loop after {content['reference_steps']} steps, {how}. "
+        f"{content['device']}, {content['threads']} threads, {content['operations_per_step'] / 1e9:.3g} G operations a step."
     )
     draw = partial(
         loss_against_seconds,
         curves,
         theme,
-        target=found["target"],
+        target=content["target"],
         title=f"{name}: loss against seconds",
         uirevision=name,
     )
-    return View(name, draw, f"Angle loss against seconds for the paths of {name}", note, pd.DataFrame(rows))
+    return Measurement(name, draw, f"Angle loss against seconds for the paths of {name}", note, pd.DataFrame(rows))
 
 
-def _merge(found: dict[str, Any], theme: Theme) -> View:
+def _merge(content: dict[str, Any], theme: Theme) -> Measurement:
     rows, names = [], []
-    plain = {row["method"]: row for row in found["rows"] if row["path"] == "plain"}
-    for row in found["rows"]:
-        other = plain.get(row["method"])
-        ours = row["path"] == "ours" and other is not None
+    plain = {row["method"]: row for row in content["rows"] if row["path"] == "plain"}
+    for row in content["rows"]:
+        port = plain.get(row["method"]) if row["path"] == "ours" else None
         names.append(f"{row['method']}, {row['path']}")
         rows.append(
             {
@@ -120,31 +118,31 @@ def _merge(found: dict[str, Any], theme: Theme) -> View:
                 "path": row["path"],
                 "seconds": round(row["seconds"][0], 2),
                 "least to most": f"{row['seconds'][1]:.2f} to {row['seconds'][2]:.2f}",
-                "times faster": round(other["seconds"][0] / row["seconds"][0], 2) if ours else None,
+                "times faster": round(port["seconds"][0] / row["seconds"][0], 2) if port else None,
                 "peak MiB": round(row["peak_bytes"] / 2**20),
-                "memory": round(row["peak_bytes"] / other["peak_bytes"], 2) if ours else None,
-                "difference": found["difference"].get(row["method"]) if ours else None,
+                "memory": round(row["peak_bytes"] / port["peak_bytes"], 2) if port else None,
+                "difference": content["difference"].get(row["method"]) if port else None,
             }
         )
     note = (
-        f"{found['tasks']} checkpoints of {found['blocks']} blocks of ViT-B/32's size, {found['threads']} threads, "
-        f"{found['repeats']} times each, in turn. Memory: our peak over the plain port's."
+        f"{content['tasks']} checkpoints of {content['blocks']} blocks of ViT-B/32's size, {content['threads']} threads, "
+        f"{content['repeats']} times each, in turn. Memory: our peak over that of the plain port."
     )
     name = "Merging"
     draw = partial(
         seconds_bars,
         names,
-        [tuple(row["seconds"]) for row in found["rows"]],
+        [tuple(row["seconds"]) for row in content["rows"]],
         theme,
         title="Seconds of a merge",
-        plain=[row["path"] == "plain" for row in found["rows"]],
+        plain=[row["path"] == "plain" for row in content["rows"]],
         uirevision=name,
     )
-    return View(name, draw, "Seconds of merging by the plain ports and by ours", note, pd.DataFrame(rows))
+    return Measurement(name, draw, "Seconds of merging by the plain ports and by ours", note, pd.DataFrame(rows))
 
 
-def _evaluate(found: dict[str, Any], theme: Theme) -> View:
-    first = found["rows"][0]["seconds"][0]
+def _evaluate(content: dict[str, Any], theme: Theme) -> Measurement:
+    first = content["rows"][0]["seconds"][0]
     rows = [
         {
             "path": row["path"],
@@ -152,29 +150,29 @@ def _evaluate(found: dict[str, Any], theme: Theme) -> View:
             "least to most": f"{row['seconds'][1]:.2f} to {row['seconds'][2]:.2f}",
             "times faster": round(first / row["seconds"][0], 2),
         }
-        for row in found["rows"]
+        for row in content["rows"]
     ]
-    answers = "All answers are equal." if found["equal"] else "The answers differ."
+    answers = "All answers are equal." if content["equal"] else "The answers differ."
     note = (
-        f"{found['models']} merged models of {found['zoo']} on {found['samples']} samples, {found['device']}, "
-        f"{found['threads']} threads, {found['repeats']} times each, in turn. {answers}"
+        f"{content['models']} merged models of {content['zoo']} on {content['samples']} samples, {content['device']}, "
+        f"{content['threads']} threads, {content['repeats']} times each, in turn. {answers}"
     )
-    name = f"Scoring {found['zoo']}"
+    name = f"Scoring {content['zoo']}"
     draw = partial(
         seconds_bars,
-        [row["path"] for row in found["rows"]],
-        [tuple(row["seconds"]) for row in found["rows"]],
+        [row["path"] for row in content["rows"]],
+        [tuple(row["seconds"]) for row in content["rows"]],
         theme,
-        title=f"Seconds of scoring {found['models']} models",
-        plain=[index == 0 for index in range(len(found["rows"]))],
+        title=f"Seconds of scoring {content['models']} models",
+        plain=[index == 0 for index in range(len(content["rows"]))],
         uirevision=name,
     )
-    return View(name, draw, "Seconds of scoring one by one and in one pass", note, pd.DataFrame(rows))
+    return Measurement(name, draw, "Seconds of scoring one by one and in one pass", note, pd.DataFrame(rows))
 
 
-def _page(found: dict[str, Any], theme: Theme) -> View:
-    rows = found["rows"]
-    told = [f"{row['typical']:.3g} of {row['limit']:g} {row['unit']}" for row in rows]
+def _page(content: dict[str, Any], theme: Theme) -> Measurement:
+    rows = content["rows"]
+    labels = [f"{row['typical']:.3g} of {row['limit']:g} {row['unit']}" for row in rows]
     table = pd.DataFrame(
         [
             {
@@ -188,21 +186,21 @@ def _page(found: dict[str, Any], theme: Theme) -> View:
             for row in rows
         ]
     )
-    note = f"A run of {found['points']:,} points is watched in a real browser; each median stands beside its limit."
+    note = f"A real browser watches a run of {content['points']:,} points. Bars are medians over their limits."
     name = "Pages"
     draw = partial(
         limit_bars,
         [row["name"] for row in rows],
         [row["typical"] / row["limit"] for row in rows],
-        told,
+        labels,
         theme,
         title="Waiting, as a share of the limit",
         uirevision=name,
     )
-    return View(name, draw, "Times and bytes of pages as shares of their limits", note, table)
+    return Measurement(name, draw, "Times and bytes of pages as shares of their limits", note, table)
 
 
-MADE: dict[str, Callable[[dict[str, Any], Theme], View]] = {
+READERS: dict[str, Callable[[dict[str, Any], Theme], Measurement]] = {
     "construct": _construct,
     "merge": _merge,
     "evaluate": _evaluate,

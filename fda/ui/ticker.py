@@ -1,7 +1,7 @@
-"""What changes each second of a run that is watched, as one element: a line, a bar, and new figures for the page's own.
+"""The live element of Watch: a status line, a progress bar, and new versions of the page's figures, each second.
 
-It fetches its updates by itself (`fda.ui.feed`), and hands the figures to where `fda.ui.plot.plot` has put figures of the
-same keys.
+It fetches updates by itself (`fda.ui.feed`) and passes figures on to those that `fda.ui.plot.plot` has shown under the same
+keys.
 """
 
 from collections.abc import Mapping
@@ -12,11 +12,11 @@ from fda.ui.components import component
 _ticker = component("ticker", styles=("ticker",), isolate_styles=False)
 
 
-def told(
+def ticker_update(
     state: tuple[str, str], name: str, line: str, share: float, figures: Mapping[str, str], seen: str
 ) -> dict[str, Any]:
-    """`state`: a word and its colour (of Streamlit's palette); `share` done, 0..1; `figures`: JSON by the key of `plot`;
-    `seen`: what the element calls this when it asks for more.
+    """One update. `state`: a word and its colour in Streamlit's palette; `share`: the part done, 0..1; `figures`: key of
+    `plot` → JSON; `seen`: the id of this update, which the element sends back when it asks for the next.
     """
     word, colour = state
     parts = {"state": word, "colour": colour, "name": name, "line": line, "share": share, "figures": dict(figures)}
@@ -24,5 +24,5 @@ def told(
 
 
 def ticker(now: Mapping[str, Any], feed: str | None, *, key: str) -> None:
-    """Show `now` (see `told`); then, each second, what the feed at this address tells, if there is one."""
+    """Show the update `now`, then, each second, the next one from the feed at this URL path, if given."""
     _ticker(key=key, data={**now, "feed": feed}, on_again_change=lambda: None)

@@ -1,4 +1,4 @@
-"""Choosing a zoo: a shipped one, one of mine, or the path of a zoo file below the model roots. The choice is in the URL."""
+"""The zoo picker: shipped zoos, the user's own, or the path of a zoo file below the model roots. The URL holds the choice."""
 
 from pathlib import Path
 
@@ -12,14 +12,14 @@ BY_PATH = "a zoo file of mine …"
 
 
 def offered() -> dict[str, str]:
-    """Name → how it is offered: shipped zoos, then those of mine; whether their models are still on the hub is said."""
+    """Name → label, for shipped zoos and then the user's own; the label says if models must still be downloaded."""
     shipped, own = list_zoos(), own_zoos()
     labels = {name: _label(name, path, "") for name, path in shipped.items()}
     return labels | {name: _label(name, path, " (mine)") for name, path in own.items() if name not in shipped}
 
 
-def _label(name: str, path: Path, of_mine: str) -> str:
-    return f"{name}{of_mine}{_state(str(path), _changed(path))}"
+def _label(name: str, path: Path, suffix: str) -> str:
+    return f"{name}{suffix}{_state(str(path), _changed(path))}"
 
 
 def _changed(path: Path) -> int:
@@ -31,7 +31,7 @@ def _changed(path: Path) -> int:
 
 @st.cache_data(ttl=5, show_spinner=False)
 def _state(path: str, changed: int) -> str:
-    """What is said of a zoo beside its name; of a file that is none, the page says what is wrong once it is chosen."""
+    """A note beside the zoo's name. For an invalid file, the page shows the error once the reader chooses it."""
     zoo = zoo_or_problem(Path(path))
     if isinstance(zoo, UserError):
         return " · cannot be read"
@@ -39,18 +39,20 @@ def _state(path: str, changed: int) -> str:
 
 
 def choose_zoo() -> str | None:
-    """The name or path chosen; None while the reader has not yet given a path. Shared by the pages through `?zoo=`."""
+    """The chosen name or path; None until the reader gives a path. Pages share the choice through `?zoo=`."""
     labels = offered()
     asked = st.query_params.get("zoo") or st.session_state.get("zoo_looked_at") or "demo"
     choice, path = st.session_state.get("zoo_choice"), st.session_state.get("zoo_path", "")
     if choice not in (*labels, BY_PATH):
         choice, path = (asked, "") if asked in labels else (BY_PATH, asked)
-    # written also when they are the same: another page's widget of this key would begin with its first choice
+    # always written: otherwise a widget with this key on another page would start with its first option
     st.session_state["zoo_choice"], st.session_state["zoo_path"] = choice, path
+
+    def label_of(name: str) -> str:
+        return labels.get(name, name)
+
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        choice = st.selectbox(
-            "Zoo", [*labels, BY_PATH], format_func=lambda name: labels.get(name, name), key="zoo_choice", width=320
-        )
+        choice = st.selectbox("Zoo", [*labels, BY_PATH], format_func=label_of, key="zoo_choice", width=320)
         chosen: str | None = choice
         if choice == BY_PATH:
             chosen = st.text_input(
@@ -66,5 +68,5 @@ def choose_zoo() -> str | None:
 
 
 def look_at(name: str) -> None:
-    """From a callback: choose this zoo on the run of the page that follows."""
+    """Call from a callback: choose this zoo when the page runs next."""
     st.session_state["zoo_choice"] = st.session_state["zoo_looked_at"] = st.query_params["zoo"] = name

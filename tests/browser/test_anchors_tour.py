@@ -80,7 +80,7 @@ def test_scrub_pin_look_at_real_inputs_export_and_send_the_link(visit, run_ids, 
     page.wait_for_function("!location.search.includes('step=')")
 
     # another start over it, then pinned
-    main.get_by_role("button", name="Lay its 1 other start over it").click()
+    main.get_by_role("button", name="Overlay its 1 other init").click()
     page.wait_for_function(f"{READINGS}?.includes('weight (reference)')")
     visit.until(lambda: re.search(r"gauss σ 1\s.*\([+−]", page.evaluate(READINGS) or ""))  # differences as numbers
     visit.pick(main.get_by_role("combobox", name="Reference"), "gauss σ 1")

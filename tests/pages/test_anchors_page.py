@@ -199,7 +199,7 @@ def test_every_number_shown_can_be_taken_home(made):
 
 @pytest.mark.parametrize(("query", "says"), [
     ({"run": "20260101-000000-dead"}, "hoose one of the list above"),
-    ({"runs": "20260101-000000-dead"}, "cannot be laid beside"),
+    ({"runs": "20260101-000000-dead"}, "cannot be overlaid"),
 ])  # fmt: skip
 def test_a_run_that_is_none_is_one_sentence(made, query, says):
     at = page("anchors", **query)

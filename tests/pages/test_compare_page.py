@@ -21,7 +21,7 @@ from fda.store.records import MethodResult, Score
 from fda.store.spec import RunSpec
 from fda.store.store import Store
 from fda.tasks.answers import Answers
-from fda.ui.more_methods import more_spec, others
+from fda.ui.more_methods import addable_methods, more_spec
 
 TASKS = ("digits", "faces", "letters")
 RATES = {"pretrained": 0.4, "individual": 0.9, "ta": 0.6, "ta:swept": 0.65, "tsv": 0.7, "regmean": 0.8, "fda:ta": 0.75}
@@ -321,14 +321,14 @@ def test_further_methods_start_on_the_same_anchors(run_id, started, store):
 
 
 def test_the_methods_that_are_not_there_and_could_run_are_offered(run_id, store):
-    offered = others(store.run(run_id))
+    offered = addable_methods(store.run(run_id))
     assert not set(offered) & set(RATES)
     assert set(METHODS) - set(offered) - set(RATES) == {"slerp"}, "it merges two tasks, not three"
 
 
 def test_methods_that_read_anchors_are_not_offered_where_there_are_none(store, zoo):
     made = queued(store, zoo, construct=None, methods=("ta",))
-    assert not [name for name in others(store.run(made)) if METHODS[name].needs == "anchors"]
+    assert not [name for name in addable_methods(store.run(made)) if METHODS[name].needs == "anchors"]
 
 
 def test_further_methods_keep_what_was_set_and_may_take_the_old_along(run_id, store, zoo):

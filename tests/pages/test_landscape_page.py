@@ -76,7 +76,7 @@ def test_a_finished_landscape_shows_plane_paths_and_scores(runs):
     metrics = {metric.label: metric.value for metric in at.metric}
     assert metrics["Loss"] == f"{numbers.tracks['loss']['fda:pretrained'][-1]:.3f}"
     assert metrics["Accuracy"] == f"{100 * numbers.tracks['accuracy']['fda:pretrained'][-1]:.1f} %"
-    assert "The loss of task arithmetic falls to" in text(at) and "FDA (TA) ends at" in text(at)
+    assert "The lowest loss of task arithmetic is" in text(at) and "FDA (TA) ends at" in text(at)
     assert f"python -m fda landscape {source} --points 5 --samples 16 --snapshots 3 --device cpu" in text(at)
 
 

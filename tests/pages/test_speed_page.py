@@ -124,16 +124,16 @@ def test_construct_draws_loss_against_seconds_and_tells_ratios():
 
 def test_a_target_that_the_loop_did_not_reach_itself_is_told():
     def note(**changes) -> str:
-        return speed.views(results.Result("construct", "", 0.0, {}, [CONSTRUCT | changes]), "light")[0].note
+        return speed.measurements(results.Result("construct", "", 0.0, {}, [CONSTRUCT | changes]), "light")[0].note
 
     assert "3 steps, measured." in note()
     assert "by at most 1.8% where both were run" in note(target_measured=False, target_deviation=0.018)
 
 
 def test_a_ratio_is_of_the_plain_way_of_the_same_method():
-    table = speed.views(results.Result("merge", "", 0.0, {}, [MERGE]), "light")[0].table
+    table = speed.measurements(results.Result("merge", "", 0.0, {}, [MERGE]), "light")[0].table
     assert table["times faster"].tolist()[1] == 3.0 and table["memory"].tolist()[1] == 0.75
-    table = speed.views(results.Result("evaluate", "", 0.0, {}, [EVALUATE]), "dark")[0].table
+    table = speed.measurements(results.Result("evaluate", "", 0.0, {}, [EVALUATE]), "dark")[0].table
     assert table["times faster"].tolist() == [1.0, 2.0]
 
 

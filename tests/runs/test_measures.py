@@ -106,7 +106,7 @@ def test_pages_find_the_neighbours_and_the_samples_themselves(made, tiny_zoo):
     assert found.step == STEPS and found.anchors.shape == (4, 2) and found.real.shape == (len(real), 2)
     assert (np.diff(found.cosines, axis=1) <= 1e-6).all() and found.nearest.max() < len(real)
     samples = read_samples(store.run_dir(run_id), KEY.name)
-    assert len(samples.places) == len(real) == len(samples.images) and samples.images.dtype == np.uint8
+    assert len(samples.indices) == len(real) == len(samples.images) and samples.images.dtype == np.uint8
     told = json.loads((store.run_dir(run_id) / "real" / "bright.json").read_text())
     split = load_split(load_zoo(tiny_zoo).task("bright"), "train", lambda image: image)
     assert told["labels"] == split.dataset[told["places"]]["label"]

@@ -11,7 +11,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 
 from fda.errors import UserError
-from fda.report.anchors import known_settings, read_unit, start_of, units_of
+from fda.report.anchors import init_of, known_settings, read_unit, units_of
 from fda.report.command import run_commands
 from fda.report.table import comparison
 from fda.requests.published import published_spec, task_folders, told_by_name
@@ -93,7 +93,7 @@ def test_what_a_run_records_of_its_anchors_is_recorded_of_published_ones(fda_hom
     assert any(name.startswith("cosine/") for name in names) and "projection_energy" in names
     assert key in units_of(store, run_id)
     assert read_unit(store, run_id, "it", "red", 1).steps == [6], "what is known of real data is of no step"
-    assert start_of(store.run(run_id)) == "published gauss σ 0.5"
+    assert init_of(store.run(run_id)) == "published gauss σ 0.5"
 
 
 def test_methods_score_the_same_with_them_and_the_spec_repeats_it(fda_home, own, tiny_zoo, tmp_path):
@@ -181,7 +181,7 @@ def test_a_gauss_start_is_recorded_with_its_sigma_wherever_the_run_speaks_of_it(
     run_id = carried_out(store, published_spec(tiny_zoo, folder, device="cpu"))
     spec = RunSpec.model_validate_json((store.run_dir(run_id) / "spec.json").read_text())
     assert (spec.construction.init, spec.construction.sigma, spec.unknown) == ("gauss", 0.5, ())
-    assert start_of(store.run(run_id)) == "published gauss σ 0.5"
+    assert init_of(store.run(run_id)) == "published gauss σ 0.5"
     with safe_open(store.run_dir(run_id) / "anchors" / "red" / "0.safetensors", framework="pt") as file:
         assert file.metadata()["init"] == "gauss"
 
@@ -197,7 +197,7 @@ def test_what_a_folder_does_not_tell_is_called_unknown(fda_home, own, tiny_zoo, 
         in done.stderr
     )
     run = store.runs()[0]
-    assert run.spec.unknown == ("init", "steps") and start_of(run) == "published, start unknown"
+    assert run.spec.unknown == ("init", "steps") and init_of(run) == "published, init unknown"
     assert known_settings(run.spec) == {"init": "unknown", "steps": "unknown", "anchors": 4, "tokens": 5}
     (command,) = run_commands(run.spec)
     assert "--init" not in command and "--steps" not in command and "weight" not in command

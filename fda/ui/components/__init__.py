@@ -1,13 +1,13 @@
-"""Components that run in the browser, in JavaScript, CSS and HTML, and the function that registers them with Streamlit.
+"""Components that run in the browser (JavaScript, CSS and HTML files), and the function that registers them with Streamlit.
 
-The Python side of each, which says what data it takes, is the module of its name in `fda.ui`.
+The module of the same name in `fda.ui` passes each its data.
 """
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import streamlit as st
+from streamlit.components import v2
 
 FOLDER = Path(__file__).parent
 
@@ -22,9 +22,9 @@ def component(
 ) -> Callable[..., Any]:
     """The component `fda.NAME`: NAME.js after shared.js and `scripts`, NAME.html if `html`, and the style sheets `styles`.
 
-    Without `isolate_styles` it is a part of the page, else it has a document of its own, which the page's styles do not reach.
+    With `isolate_styles` the component has its own document, which the page's styles do not reach.
     """
-    return st.components.v2.component(
+    return v2.component(
         f"fda.{name}",
         html=source(f"{name}.html") if html else None,
         css="".join(source(f"{style}.css") for style in styles) or None,
@@ -34,4 +34,5 @@ def component(
 
 
 def source(file: str) -> str:
+    """The text of a file of this folder."""
     return (FOLDER / file).read_text(encoding="utf-8")

@@ -1,6 +1,6 @@
-// A Plotly figure that updates in place. The newest figure wins. None is drawn while the tab is hidden (there are no animation
-// frames then), before plotly.js is there, or while the reader drags on the chart. A figure out of sight is drawn when the
-// browser is idle, so that another page need not wait for it, and drawn again only when it is scrolled to: on Watch that
+// A Plotly figure that updates in place; the newest version wins. Nothing is drawn while the tab is hidden (it has no animation
+// frames), before plotly.js has loaded, or while the reader drags on the chart. A figure out of sight is first drawn when the
+// browser is idle, so that it does not delay a page change, and redrawn only when the reader scrolls to it: on Watch this
 // saves most of an update's work in the browser.
 
 const states = new WeakMap();
@@ -8,7 +8,7 @@ const states = new WeakMap();
 const queue = [];
 const whenIdle = window.requestIdleCallback ?? ((then) => setTimeout(then, 100));
 
-// One figure a frame, so that the first is seen while the next are drawn.
+// One figure per frame, so that the first is visible while the next are drawn.
 function drawNext() {
   const state = queue.shift();
   if (queue.length) requestAnimationFrame(drawNext);
@@ -26,7 +26,7 @@ function drawState(state) {
     setTimeout(() => ask(state), 150);
     return;
   }
-  if (state.root._fullLayout && !state.seen) return; // drawn when it is scrolled to
+  if (state.root._fullLayout && !state.seen) return; // drawn when the reader scrolls to it
   const figure = state.next;
   state.next = null;
   draw(state.root, figure);
@@ -62,7 +62,7 @@ export default function ({ data, parentElement }) {
     state.next = { ...JSON.parse(figure), config: data.config };
     prepare(state.next);
     root.style.height = state.next.layout.height + "px";
-    if (state.seen) ask(state); // the others once it is known whether they are in sight
+    if (state.seen) ask(state); // the others once their visibility is known
   };
   if (data.figure !== state.given) state.show((state.given = data.figure));
   shared.figures.set(data.key, state);

@@ -1,4 +1,4 @@
-// Fetches plotly.js as a file, while the page is made: as a part of the page's messages it would come a second later.
+// Fetches plotly.js as a file while the page is built: inside the page's messages it would arrive a second later.
 
 const ID = "fda-plotly";
 

@@ -1,8 +1,8 @@
-// Figures that follow sliders. Once they stand, the browser alone knows the position; data that come later keep it where
-// its choice is still there.
+// Figures that follow sliders. Once shown, only the browser knows the positions; new data keep a position while its choice
+// still exists.
 
 const states = new WeakMap();
-const PACE = 350; // milliseconds a step while playing
+const PACE = 350; // milliseconds per step while playing
 const REST = 250; // milliseconds without a move before figures out of sight follow
 
 function element(tag, attributes = {}, text = "") {
@@ -40,7 +40,7 @@ function drawStale(state, rested = false) {
     if (!figure.stale) continue;
     const { top, bottom } = figure.root.getBoundingClientRect();
     if (figure.drawn && !rested && (bottom < 0 || top > window.innerHeight)) {
-      waiting = true; // out of sight: when the slider rests
+      waiting = true; // out of sight: drawn when the slider rests
       continue;
     }
     figure.stale = false;

@@ -1,14 +1,14 @@
-// Stands before the script of every component: what components share, and how they treat Plotly figures.
+// Prepended to the script of every component: shared state and the handling of Plotly figures.
 
-const PLOTLY_READY = "fda-plotly-ready"; // an event of the window, once plotly.js is there
+const PLOTLY_READY = "fda-plotly-ready"; // event of the window: plotly.js has loaded
 
-// Each component is a module of its own; they reach one another through this object of the window and nothing else.
+// Components are separate modules; this object of the window is all that connects them.
 const shared = (window.fda ??= {
-  figures: new Map(), // key of `plot` → { show(figure) }: the ticker hands new figures to them
+  figures: new Map(), // key of `plot` → { show(figure) }, which the ticker calls with new versions
   svgButton: null,
 });
 
-// One object for ever: plotly.js draws anew, and forgets the zoom, when a function in the config is another one.
+// A single object: plotly.js redraws and forgets the zoom if a function in the config changes.
 function svgButton() {
   return (shared.svgButton ??= {
     name: "toSvg",
@@ -19,7 +19,7 @@ function svgButton() {
   });
 }
 
-// Before a figure is drawn. plotly.js makes a CSS selector of each uid, where a blank would be an error; on a touch screen
+// Prepares a figure for drawing. plotly.js makes a CSS selector from each uid, so spaces are escaped; on a touch screen
 // dragging scrolls the page.
 function prepare({ data, layout }) {
   for (const trace of data) trace.uid = trace.uid?.replace(/[^\w-]/g, (letter) => "_" + letter.charCodeAt(0));

@@ -1,4 +1,4 @@
-// A slider without a state of its own: the page gives the value. The next value is sent when the last has been answered.
+// A slider without state: the page passes the value. It sends the next value once the last has been answered.
 
 const states = new WeakMap();
 const PATIENCE = 1000; // milliseconds: Streamlit sends no answer if nothing changed

@@ -1,4 +1,4 @@
-// One element that asks the server for what is new each second, shows it, and hands new figures to the page's own.
+// An element that fetches an update from the server each second, shows it, and passes new figures to those of the page.
 
 const states = new WeakMap();
 
@@ -15,7 +15,7 @@ function show(root, update) {
   for (const [key, figure] of Object.entries(update.figures)) shared.figures.get(key)?.show(figure);
 }
 
-// Each second, unless nobody can see it. One question at a time; a server that does not answer is asked again.
+// Each second while the tab is visible. One request at a time; a request that fails is repeated.
 async function tick(state) {
   const { feed } = state;
   try {
