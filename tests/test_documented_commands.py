@@ -6,6 +6,7 @@ stand for all, because tests/runs/test_compare.py runs every one.
 
 import re
 import shlex
+import subprocess
 import sys
 from pathlib import Path
 
@@ -65,3 +66,12 @@ def test_the_readme_has_commands():
     assert {"construct", "compare", "landscape", "export", "report", "zoo"} <= {
         first for first, *_ in commands("README.md")
     }
+
+
+@pytest.mark.parametrize("document", ("README.md", "CONTRIBUTING.md"))
+def test_every_make_target_a_document_names_exists(document):
+    targets = re.findall(r"(?:^ {4}|`)make ([a-z]+)", (REPO / document).read_text(encoding="utf-8"), flags=re.MULTILINE)
+    assert targets
+    for target in sorted(set(targets)):
+        made = subprocess.run(["make", "-n", target], cwd=REPO, capture_output=True, text=True)
+        assert made.returncode == 0, made.stderr
