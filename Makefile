@@ -1,5 +1,6 @@
 # make demo   creates the environment and opens the dashboard on the embedded zoo
-# make test   creates the environment and runs the linter, the formatter, the import contract and all tests (needs a Chromium)
+# make check  creates the environment and runs the linter, the formatter, the import contract, the types and the fast tests
+# make test   the same with all tests (needs a Chromium)
 # The environment is made once and made again only when a file of requirements changes.
 
 PYTHON ?= python3
@@ -7,16 +8,28 @@ VENV := .venv
 BIN := $(VENV)/bin
 APT := $(if $(filter 0,$(shell id -u)),apt-get,sudo apt-get)
 
-.PHONY: demo test env chromium
+# A file's tests stay on one worker, so that they share a server or a zoo; tests/conftest.py puts long files first.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+
+define STATIC
+$(BIN)/ruff check .
+$(BIN)/ruff format --check .
+$(BIN)/lint-imports
+$(BIN)/pyright
+endef
+
+.PHONY: demo check test env chromium
 
 demo: env $(VENV)/.measured
 	$(BIN)/python -m streamlit run app.py
 
+check: env
+	$(STATIC)
+	$(PYTEST) --fast
+
 test: env chromium
-	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
-	$(BIN)/lint-imports
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+	$(STATIC)
+	$(PYTEST)
 
 env: $(VENV)/.installed
 

@@ -1,5 +1,6 @@
 """The documents tell the truth about what can be checked by reading: links, commands, the table of methods, lengths."""
 
+import ast
 import re
 
 import pytest
@@ -8,6 +9,7 @@ from fda.home import REPO
 from fda.merging.listing import document
 
 DOCUMENTS = sorted([*REPO.glob("*.md"), *REPO.glob("docs/*.md")])
+ROOMS = sorted({path.parent for path in (REPO / "fda").rglob("*.py")})
 
 
 def test_the_page_of_methods_is_the_registry():
@@ -36,3 +38,12 @@ def test_every_command_a_document_names_exists(path):
         command = root.commands[first]
         if rest and hasattr(command, "commands"):
             assert rest[0] in command.commands, words
+
+
+@pytest.mark.parametrize("room", ROOMS, ids=lambda room: room.relative_to(REPO).as_posix())
+def test_every_room_says_what_lives_there_and_what_must_not(room):
+    text = ast.get_docstring(ast.parse((room / "__init__.py").read_text(encoding="utf-8"))) or ""
+    first, _, second = text.partition("\n\n")
+    assert first.strip().endswith(".") and second.strip().endswith("."), (
+        f"{room}: two paragraphs, a sentence or more each"
+    )

@@ -12,16 +12,7 @@ ROOT = Path(__file__).parents[2]
 
 SLOW_MODULES = (
     # processes and pages
-    *(
-        "subprocess",
-        "multiprocessing",
-        "playwright",
-        "streamlit",
-        "fda.bench",
-        "fda.jobs",
-        "fda.cli.app",
-        "typer.testing",
-    ),
+    *("subprocess", "multiprocessing", "playwright", "streamlit", "typer.testing", "fda.bench", "fda.processes"),
     # whole runs
     *("fda.stages", "fda.anchors.construct"),
     # libraries of models and data
