@@ -84,7 +84,7 @@ def test_models_on_one_line_span_no_plane():
 
 def test_task_vectors_that_cancel_give_no_direction():
     models = [model(2.0, 1.0, 5.0), model(0.0, 1.0, 5.0), model(1.0, 4.0, 5.0)]
-    with pytest.raises(UserError, match="add up to nothing"):
+    with pytest.raises(UserError, match="add up to zero"):
         plane(gram_of_differences(BASE, BASE, models), 2, 2, "ta_fda")
 
 

@@ -139,7 +139,7 @@ def test_parts_are_found_again_whatever_the_pieces_in_memory(opened, small, monk
 
 
 def test_a_method_moves_with_its_samples_and_not_only_with_its_tasks(tiny_zoo, fda_home, small, monkeypatch):
-    monkeypatch.setattr("fda.stages.scored.TELL_SECONDS", 0.0)
+    monkeypatch.setattr("fda.stages.scored.WRITE_SECONDS", 0.0)
     store = Store(fda_home)
     run_id = store.create_run(make_spec(tiny_zoo, methods=("average",), device="cpu"))
     steps = []
