@@ -7,7 +7,7 @@ import streamlit as st
 from fda.analysis.scores import AVERAGE
 from fda.escape import markdown
 from fda.figures.cost import CostAxis
-from fda.figures.kinds import LOOKS, Kind
+from fda.figures.kinds import STYLES, Kind
 from fda.merging.registry import METHODS
 from fda.report.command import run_commands
 from fda.report.comparison import ALWAYS, Results, cited_for, default_baseline, results, titles
@@ -198,9 +198,9 @@ def choose(found: Results) -> ComparisonView:
 
 def choose_methods(found: Results, names: dict[str, str]) -> tuple[list[str], list[Kind]]:
     """Methods and kinds of methods to show; none chosen: all. The references are not among the options: they stay."""
-    there = [kind for kind in LOOKS if kind != "reference" and kind in found.kinds.values()]
+    there = [kind for kind in STYLES if kind != "reference" and kind in found.kinds.values()]
     shared = {"selection_mode": "multi", "bind": "query-params", "wrap": True}
-    kinds = st.pills("What they read", there, format_func=lambda kind: LOOKS[kind].heading, key="needs", **shared)
+    kinds = st.pills("What they read", there, format_func=lambda kind: STYLES[kind].heading, key="needs", **shared)
     options = [
         method for method in found.methods if method not in ALWAYS and (not kinds or found.kinds[method] in kinds)
     ]

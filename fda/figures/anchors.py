@@ -54,8 +54,13 @@ class Scene:
     theme: Theme
     uirevision: str
 
+    @property
+    def height(self) -> int:
+        """Pixels of a figure, with a legend if there are several runs."""
+        return HEIGHT + (30 if len(self.runs) > 1 else 0)
+
     def blank(self, title: str) -> go.Figure:
-        figure = blank(title, self.theme, height=HEIGHT + (30 if len(self.runs) > 1 else 0), uirevision=self.uirevision)
+        figure = blank(title, self.theme, height=self.height, uirevision=self.uirevision)
         figure.update_layout(showlegend=len(self.runs) > 1)
         return figure
 
@@ -202,7 +207,7 @@ def add_course(figure: go.Figure, scene: Scene, record: Record, values: np.ndarr
 def add_cursor(scrubbed: Scrubbed, scene: Scene) -> None:
     """A vertical line at the dial's step. It is a shape, numbered after the horizontal lines that the figure has already."""
     figure = scrubbed.figure
-    index = len(figure.layout["shapes"])
+    index = len(list(figure.select_shapes()))
     figure.add_shape(vertical_line(scene.steps[0], PALETTES[scene.theme].accent))
     for end in ("x0", "x1"):
         scrubbed.move_layout(STEP, f"shapes[{index}].{end}", scene.steps)

@@ -64,7 +64,7 @@ def cosines_at(records: Sequence[Record], scene: Scene, *, tensors: Sequence[str
     figure.update_xaxes(title="cosine", range=[1.05 * lowest, 1.0])
     figure.update_yaxes(autorange="reversed", ticks="")
     figure.update_layout(barmode="group", bargap=0.25)
-    height = max(figure.layout["height"], 110 + len(tensors) * (10 + 9 * len(records)))
+    height = max(scene.height, 110 + len(tensors) * (10 + 9 * len(records)))
     figure.update_layout(height=height, legend={"y": -LEGEND_PIXELS / height})
     return scrubbed
 

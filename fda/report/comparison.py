@@ -114,7 +114,7 @@ def results(store: Store, run: Run) -> Results:
     done = {
         row.method: row for row in rows if row.state == "done" and all(t in values.get(row.method, {}) for t in tasks)
     }
-    kinds = {method: kind_of(method, row.settings) for method, row in done.items()}
+    kinds: dict[str, Kind] = {method: kind_of(method, row.settings) for method, row in done.items()}
     methods = sorted(done, key=lambda method: (list(STYLES).index(kinds[method]), _rank(method)))
     metrics = {score.metric for score in all_scores}
     scores = Scores(

@@ -90,7 +90,7 @@ def _construct(content: dict[str, Any], theme: Theme) -> Measurement:
     if not content["target_measured"]:
         how = "from compiled steps of the same optimiser"
         if "target_deviation" in content:
-            how += f", whose losses differ from the loop's by at most {content['target_deviation']:.1%} where both ran"
+            how += f", whose losses differ from the loop's by at most {content['target_deviation']:.1%} where both were run"
     note = (
         f"Target: the angle loss {content['target']:.4f} of the paper's loop after {content['reference_steps']} steps, {how}. "
         f"{content['device']}, {content['threads']} threads, {content['operations_per_step'] / 1e9:.3g} G operations a step."

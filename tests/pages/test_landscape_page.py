@@ -106,7 +106,7 @@ def test_while_the_blocks_adapt_the_page_says_so_and_offers_to_stop(runs, monkey
     store, source, _ = runs
     run_id = at_work(store, landscape_spec(store, source, **SMALL), lambda run: bool(store.units(run)))
     at = page("landscape", run=run_id)
-    assert "blocks are being adapted" in text(at) and figures(at) == {}
+    assert "adapting the blocks" in text(at) and figures(at) == {}
     press(at, "stop")
     assert store.run(run_id).state == "stopping"
     store.set_state(run_id, "cancelled")
