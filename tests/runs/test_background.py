@@ -13,7 +13,7 @@ from fda.jobs import background
 from fda.jobs.background import Background, one_at_a_time
 from fda.processes import is_alive
 from fda.store.store import Store
-from tests.runs.helpers import wait_for
+from tests.support.runs import wait_for
 
 PROGRESS = re.compile(r"^fda: \d+ %$")
 

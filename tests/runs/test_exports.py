@@ -14,7 +14,7 @@ from fda.requests import exports
 from fda.store.files import merged_file
 from fda.store.records import MethodResult
 from fda.store.store import Store
-from tests.runs.helpers import spec, wait_for
+from tests.support.runs import spec, wait_for
 
 WRITES = "os.mkdir(part); open(part + '/model', 'wb').write(b'x' * 100)"
 WAITS = "print('fda: written 40 %', flush=True); time.sleep(60)"

@@ -16,7 +16,7 @@ from fda.jobs import lifecycle as jobs
 from fda.jobs.liveness import LiveStore
 from fda.processes import is_alive, send_signal, start_time
 from fda.store.store import Store
-from tests.runs.helpers import UNITS, age_beat, spec, sql, wait_for
+from tests.support.runs import UNITS, age_beat, spec, sql, wait_for
 
 
 @pytest.fixture
@@ -26,8 +26,8 @@ def store(fda_home) -> Store:
 
 @pytest.fixture
 def work(monkeypatch, tmp_path):
-    """`work(name)`: workers started from now on do this work of `helpers`. None outlives the test."""
-    monkeypatch.setattr(jobs, "_command", lambda run_id: [sys.executable, "-m", "tests.runs.fake_worker", run_id])
+    """`work(name)`: workers started from now on do this work of tests.support.runs. None outlives the test."""
+    monkeypatch.setattr(jobs, "_command", lambda run_id: [sys.executable, "-m", "tests.support.fake_worker", run_id])
     monkeypatch.chdir(tmp_path)  # a worker finds fda whatever the directory
     children: list[subprocess.Popen] = []
     popen = subprocess.Popen
