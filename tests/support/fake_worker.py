@@ -1,4 +1,4 @@
-"""A worker whose work is the function of tests.support.runs that FAKE_WORK names: `python -m tests.support.fake_worker RUN_ID`."""
+"""A worker that does the work of tests.support.runs that FAKE_WORK names: `python -m tests.support.fake_worker RUN_ID`."""
 
 import os
 import sys
