@@ -22,7 +22,7 @@ RUN_ELSEWHERE = {"demo"}
 SHORTER = {
     "construct": "--steps 2 --anchors 2 --device cpu",
     "compare": "--device cpu",
-    "landscape": "--points 3 --samples 4 --snapshots 2 --device cpu",
+    "landscape": "--points 5 --samples 8 --snapshots 2 --device cpu",
     "ablate": "--steps 2 --device cpu",
 }
 
@@ -50,7 +50,7 @@ def test_commands_in_blocks_are_done(document, tiny_zoo, tmp_path, monkeypatch):
         entry["head"] = str(tiny_zoo.parent / entry["head"])
         entry["data"]["path"] = str(tiny_zoo.parent / entry["data"]["path"])
     Path("my-zoo.yaml").write_text(yaml.safe_dump(content))
-    instead = {"demo": "my-zoo.yaml", "digits,letters": "red,bright", "all": "ta,fda:ta"}
+    instead = {"demo": "my-zoo.yaml", "digits,letters": "red,bright", "all": "ta,fda:tsv"}
     for first, *rest in commands(document):
         if first in RUN_ELSEWHERE:
             continue

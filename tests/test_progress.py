@@ -4,7 +4,7 @@ import pytest
 
 from fda.cli.progress import doing, line, show_progress
 from fda.store.store import Store, Unit, UnitKey
-from tests.runs.helpers import spec
+from tests.support.runs import spec
 
 
 def unit(stage: str, name: str, block: int = -1, state: str = "done", **more: object) -> Unit:

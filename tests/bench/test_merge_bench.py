@@ -4,7 +4,7 @@ import pytest
 
 from fda.bench import merge
 from fda.bench.merge import PLAIN, bench_merge, plain_merge
-from tests.merging.states import assert_close, random_states, run
+from tests.support.states import assert_close, random_states, run
 
 
 @pytest.mark.parametrize("name", PLAIN)

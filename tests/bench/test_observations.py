@@ -5,7 +5,7 @@ import pytest
 from fda.bench.observations import observed
 from fda.store.records import UnitKey
 from fda.store.store import Store
-from tests.runs.helpers import spec
+from tests.support.runs import spec
 
 
 def test_ends_are_means_over_units_one_a_seed_and_rises_are_counted(fda_home):

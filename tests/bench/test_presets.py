@@ -9,7 +9,7 @@ from fda.merging.methods.fda import STARTS
 from fda.store.predictions import save_predictions
 from fda.store.store import Store
 from fda.tasks.answers import Answers
-from tests.runs.helpers import spec
+from tests.support.runs import spec
 
 
 def answers(rights: int, n: int = 100) -> Answers:

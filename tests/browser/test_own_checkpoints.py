@@ -15,8 +15,8 @@ from fda.bench.dashboard import CHROMIUM, Server
 from fda.requests.runs import MAIN_METHODS
 from fda.store.files import merged_file
 from fda.store.store import Store
-from tests.models.library_zoos import TEXT, text_zoo
-from tests.models.stand_in_hub import client_environment, stand_in_hub
+from tests.support.library_zoos import TEXT, text_zoo
+from tests.support.stand_in_hub import client_environment, stand_in_hub
 
 pytestmark = pytest.mark.browser
 

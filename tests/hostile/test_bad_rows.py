@@ -19,7 +19,7 @@ from fda.errors import UserError
 from fda.tasks.data import Split, load_split
 from fda.tasks.first_samples import samples_note
 from fda.zoos.zoo import ZooTask
-from tests.models.library_zoos import image_zoo, tokenizer
+from tests.support.library_zoos import image_zoo, tokenizer
 
 TEXTS = TextTransform(tokenizer(), 16, 0, "words", False)
 IMAGES = ImageTransform(lambda image: torch.from_numpy(np.array(image)).permute(2, 0, 1).float(), "pixels")

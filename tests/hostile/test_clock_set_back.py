@@ -11,7 +11,7 @@ from fda.jobs.beats import Beats, last_beat
 from fda.jobs.liveness import LiveStore, verdict
 from fda.processes import start_time
 from fda.store.store import Store
-from tests.runs.helpers import age_beat, spec
+from tests.support.runs import age_beat, spec
 
 HOUR, YEAR = 3600, 365 * 86400
 

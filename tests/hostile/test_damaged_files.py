@@ -19,7 +19,7 @@ from fda.store.files import anchors_file, merged_file
 from fda.store.finished import damaged_files
 from fda.store.predictions import predictions_file, read_answers
 from fda.store.store import Store
-from tests.runs.helpers import spec, sql, units
+from tests.support.runs import spec, sql, units
 
 SETTINGS = construct_settings("fast", steps=3, anchors=2)
 

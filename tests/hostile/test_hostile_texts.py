@@ -30,8 +30,8 @@ from fda.ui import notices
 from fda.ui import survey as pages_survey
 from fda.zoos.survey import survey
 from fda.zoos.zoo import load_zoo
-from tests.models.test_zoo_keys import written
 from tests.pages.test_pages import page
+from tests.zoos.test_zoo_keys import written
 
 PICTURE = "![x](http://evil.example/a.png)"
 TEXTS = (

@@ -20,7 +20,7 @@ from fda.processes import is_alive, is_suspended, start_time
 from fda.stages.worker import run_here
 from fda.store.refusals import StoreBusy
 from fda.store.store import Store, UnitKey
-from tests.runs.helpers import UNITS, age_beat, spec, sql, wait_for
+from tests.support.runs import UNITS, age_beat, spec, sql, wait_for
 
 KEY = UnitKey("construct", "red", 0)
 IN_TRANSACTION = """

@@ -22,7 +22,7 @@ from fda.zoos import finite
 from fda.zoos.finite import looked_at, not_finite, require_finite
 from fda.zoos.survey import open_zoo, survey
 from fda.zoos.zoo import load_zoo
-from tests.models import library_zoos
+from tests.support import library_zoos
 
 NAN, INF = float("nan"), float("inf")
 

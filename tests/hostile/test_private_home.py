@@ -10,7 +10,7 @@ from fda import home
 from fda.home import REPO, open_to_others, write_privately
 from fda.jobs.doctor import repair
 from fda.store.store import Store
-from tests.runs.helpers import spec
+from tests.support.runs import spec
 
 RUN = """
 import os, sys
@@ -20,7 +20,7 @@ from fda.interpreter import begin
 from fda.store.store import Store
 from fda.stages.worker import run_here
 from pathlib import Path
-from tests.runs.helpers import spec, units
+from tests.support.runs import spec, units
 begin()
 store = Store()
 run_here(store, store.create_run(spec()), execute=units)

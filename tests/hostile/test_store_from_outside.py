@@ -12,7 +12,7 @@ from fda.cli.app import app
 from fda.errors import UserError
 from fda.home import REPO
 from fda.store.store import Store
-from tests.runs.helpers import spec, sql
+from tests.support.runs import spec, sql
 
 
 @pytest.fixture

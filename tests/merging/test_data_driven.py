@@ -17,7 +17,7 @@ from fda.tasks.inputs import block_inputs
 from fda.tasks.task_inputs import AnchorMoments, RealInputs
 from fda.zoos.survey import open_zoo
 from fda.zoos.zoo import load_zoo
-from tests.merging.states import SHAPES, STILL, assert_close, distance, floats, random_states
+from tests.support.states import SHAPES, STILL, assert_close, distance, floats, random_states
 
 FC, PROJ, BIAS = "0.mlp.c_fc.weight", "0.mlp.c_proj.weight", "0.brain.bias"
 FED = ["0.attn.in_proj_weight", FC, PROJ, "0.row.weight", "0.column.weight", "0.half.weight", STILL]

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from fda.errors import UserError
-from tests.merging.states import assert_close, flat, floats, gridded_states, random_states, run, task_vectors, unflat
+from tests.support.states import assert_close, flat, floats, gridded_states, random_states, run, task_vectors, unflat
 
 TASKS = (1, 2, 3, 5)
 

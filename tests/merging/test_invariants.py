@@ -6,7 +6,7 @@ import torch
 from fda.checkpoints.treatments import is_linear, is_matrix
 from fda.merging.merge import merge
 from fda.merging.registry import METHODS
-from tests.merging.states import DATA_FREE, RANDOM, SHAPES, STILL, assert_close, floats, random_states, run
+from tests.support.states import DATA_FREE, RANDOM, SHAPES, STILL, assert_close, floats, random_states, run
 
 
 def tasks_for(name):

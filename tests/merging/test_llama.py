@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.merging.llama import Size, make_zoo
+from tests.support.llama import Size, make_zoo
 
 SMALL = Size(width=512, inner=1408, layers=8, vocabulary=48_000, moved=(3,))
 LARGE = Size(width=2560, inner=6912, layers=36, vocabulary=32_000, moved=(0, 35))
@@ -24,7 +24,7 @@ linux = pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="p
 def measured(zoo: Path, home: Path, *words: object) -> dict[str, tuple[int, int]]:
     """Name → (peak bytes, bytes before) of what a process of its own did. Printed, with the CPU's seconds."""
     done = subprocess.run(
-        [sys.executable, "-m", "tests.merging.llama", str(zoo), *map(str, words)],
+        [sys.executable, "-m", "tests.support.llama", str(zoo), *map(str, words)],
         stdout=subprocess.PIPE,
         text=True,
         check=True,

@@ -6,7 +6,7 @@ import torch
 from fda.checkpoints.treatments import is_linear, is_matrix
 from fda.merging.math.singular import polar
 from fda.merging.methods.wudi import least_interference
-from tests.merging.states import STILL, assert_close, distance, floats, random_states, run
+from tests.support.states import STILL, assert_close, distance, floats, random_states, run
 
 TASKS = (1, 2, 3, 5, 8)
 

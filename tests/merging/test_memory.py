@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from tests.merging.states import DATA_FREE
+from tests.support.states import DATA_FREE
 
 TASKS = 8
 LIMIT = 3 * 10**9
@@ -74,7 +74,7 @@ def test_every_data_free_method_merges_eight_checkpoints_of_400_mb_within_3_gb(c
 
     running = [
         subprocess.Popen(
-            [sys.executable, "-m", "tests.merging.peak", str(checkpoints), json.dumps([job(name) for name in names])],
+            [sys.executable, "-m", "tests.support.peak", str(checkpoints), json.dumps([job(name) for name in names])],
             stdout=subprocess.PIPE,
             text=True,
             cwd=Path(__file__).parents[2],

@@ -14,7 +14,7 @@ from fda.errors import UserError
 from fda.merging.merge import merge, merge_to_file
 from fda.merging.method import Hyperparameter, Method
 from fda.merging.registry import METHODS
-from tests.merging.states import DATA_FREE, SHAPES, floats, random_states, run
+from tests.support.states import DATA_FREE, SHAPES, floats, random_states, run
 
 
 def tasks_for(name):

@@ -9,7 +9,7 @@ from safetensors.torch import save_file
 from fda.checkpoints.treatments import is_linear, is_matrix, treatment, treatments
 from fda.checkpoints.weights import Checkpoint, TensorInfo
 from fda.merging.method import Hyper, Hyperparameter, all_weights, merging_method
-from tests.merging.states import SHAPES, random_states
+from tests.support.states import SHAPES, random_states
 
 TREATED = {  # matrix, vector or untouched; and whether it is a linear layer's weight
     "visual.conv1.weight": ("vector", False),

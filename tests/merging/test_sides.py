@@ -24,7 +24,7 @@ from fda.tasks.heads import task_head
 from fda.tasks.task_inputs import AnchorMoments, RealInputs
 from fda.zoos.survey import open_zoo
 from fda.zoos.zoo import load_zoo
-from tests.models.library_zoos import text_zoo
+from tests.support.library_zoos import text_zoo
 
 QUICK = {
     "adamerging": {"steps": 3},

@@ -5,7 +5,7 @@ import torch
 
 from fda.errors import UserError
 from fda.merging.math.sparsify import crumbs, drop, generator, magprune
-from tests.merging.states import (
+from tests.support.states import (
     STILL,
     assert_close,
     flat,

@@ -7,7 +7,7 @@ from fda.checkpoints.weights import Checkpoint
 from fda.merging.merge import merge
 from fda.merging.registry import METHODS
 from fda.merging.sweep import Scaled, unit_update_to_file
-from tests.merging.states import assert_close, floats, random_states
+from tests.support.states import assert_close, floats, random_states
 
 SWEPT = [m.name for m in METHODS.values() if m.coefficient is not None and not m.swept]
 

@@ -15,7 +15,7 @@ from fda.requests.runs import make_spec
 from fda.store.store import Store
 from fda.ui import anchors_real, anchors_tables
 from tests.pages.test_pages import page, press, text
-from tests.ui.made_anchors import TENSORS, made_run, made_zoo
+from tests.support.made_anchors import TENSORS, made_run, made_zoo
 
 LIMIT = 2_000_000  # bytes that a page may send at once
 STEPS = spaced_steps(60)

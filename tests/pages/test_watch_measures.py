@@ -7,7 +7,7 @@ import pytest
 
 from fda.store.store import Store
 from tests.pages.test_pages import figures, page, text
-from tests.ui.made_anchors import TENSORS, made_run, made_zoo
+from tests.support.made_anchors import TENSORS, made_run, made_zoo
 
 LIMIT = 100_000  # bytes of an update: what the page sends each second
 

@@ -10,8 +10,8 @@ from fda.jobs import lifecycle as jobs
 
 @pytest.fixture
 def work(monkeypatch, tmp_path):
-    """`work(name)`: workers started from now on do this work of `helpers`. None outlives the test."""
-    monkeypatch.setattr(jobs, "_command", lambda run_id: [sys.executable, "-m", "tests.runs.fake_worker", run_id])
+    """`work(name)`: workers started from now on do this work of tests.support.runs. None outlives the test."""
+    monkeypatch.setattr(jobs, "_command", lambda run_id: [sys.executable, "-m", "tests.support.fake_worker", run_id])
     monkeypatch.chdir(tmp_path)  # a worker finds fda whatever the directory
     children: list[subprocess.Popen] = []
     popen = subprocess.Popen

@@ -8,7 +8,7 @@ from fda.merging.registry import METHODS
 from fda.requests.runs import construct_settings, make_spec
 from fda.stages.worker import run_here
 from fda.store.store import Store
-from tests.models import library_zoos
+from tests.support import library_zoos
 
 READS = tuple(
     name for name, one in METHODS.items() if one.needs in ("inputs", "labels") or one.name == "regmean:anchors"

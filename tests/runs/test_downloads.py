@@ -16,9 +16,9 @@ from fda.store.records import Run
 from fda.store.store import Store
 from fda.zoos.hub import hub_cache
 from fda.zoos.zoo import Zoo, load_zoo
-from tests.models.library_zoos import text_zoo
-from tests.models.stand_in_hub import client_environment, stand_in_hub
-from tests.runs.helpers import wait_for
+from tests.support.library_zoos import text_zoo
+from tests.support.runs import wait_for
+from tests.support.stand_in_hub import client_environment, stand_in_hub
 
 PATIENCE = 120
 

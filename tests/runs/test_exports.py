@@ -11,7 +11,7 @@ from fda.requests import exports
 from fda.store.files import merged_file
 from fda.store.records import MethodResult, Run
 from fda.store.store import Store
-from tests.runs.helpers import spec, wait_for
+from tests.support.runs import spec, wait_for
 
 PATIENCE = 60
 

@@ -18,7 +18,7 @@ from fda.stages.worker import run_here
 from fda.store.records import ANALYSES, HELPERS
 from fda.store.spec import RunSpec, SurveySettings
 from fda.store.store import Store, queue_of
-from tests.runs.helpers import spec
+from tests.support.runs import spec
 
 PATIENCE = 60
 

@@ -16,7 +16,7 @@ from fda.jobs import lifecycle as jobs
 from fda.jobs.liveness import LiveStore
 from fda.processes import is_alive, send_signal, start_time
 from fda.store.store import Store
-from tests.runs.helpers import UNITS, age_beat, spec, sql, wait_for
+from tests.support.runs import UNITS, age_beat, spec, sql, wait_for
 
 
 @pytest.fixture

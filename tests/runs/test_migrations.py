@@ -15,7 +15,7 @@ from fda.processes import start_time
 from fda.store import migrations
 from fda.store.schema import SCHEMA, SCHEMA_VERSION
 from fda.store.store import MethodResult, Score, Store, UnitKey
-from tests.runs.helpers import spec
+from tests.support.runs import spec
 
 V1 = (Path(__file__).parent / "schema_v1.sql").read_text()
 RUN = "20261123-041500-ab12"

@@ -7,7 +7,7 @@ import pytest
 
 from fda.store.numbers import thin
 from fda.store.store import MethodResult, Score, Store, UnitKey
-from tests.runs.helpers import spec, sql
+from tests.support.runs import spec, sql
 
 KEY = UnitKey("construct", "red", 0)
 OTHER = UnitKey("construct", "red", 1)

@@ -18,7 +18,7 @@ import pytest
 from fda.errors import UserError
 from fda.store.spec import RunSpec
 from fda.store.store import MethodResult, Score, Store, UnitKey, queue_device
-from tests.runs.helpers import spec, sql
+from tests.support.runs import spec, sql
 
 KEY = UnitKey("construct", "red", 0)
 OTHER = UnitKey("construct", "red", 1)

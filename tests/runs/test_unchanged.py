@@ -22,7 +22,7 @@ from fda.store.landscape_record import load_map, read_numbers
 from fda.store.store import Store, UnitKey
 from fda.zoos.survey import open_zoo
 from fda.zoos.zoo import load_zoo
-from tests.models import library_zoos
+from tests.support import library_zoos
 
 STEPS = 2
 METHODS = ("fda:pretrained", "fda:ta", "fda:tsv", "regmean:anchors", "wudi", "iso_c")

@@ -15,7 +15,7 @@ from fda.jobs.stopped import Stopped
 from fda.stages import worker
 from fda.stages.worker import run_here
 from fda.store.store import Store
-from tests.runs.helpers import obedient, refused, spec, units, wait_for
+from tests.support.runs import obedient, refused, spec, units, wait_for
 
 
 class OutOfMemoryError(RuntimeError):

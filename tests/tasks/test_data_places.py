@@ -11,7 +11,7 @@ from fda.errors import UserError
 from fda.tasks.data import load_split
 from fda.zoos.survey import open_zoo
 from fda.zoos.zoo import load_zoo
-from tests.models.library_zoos import image_zoo, text_zoo
+from tests.support.library_zoos import image_zoo, text_zoo
 from tests.support.tiny_zoo import make_zoo
 
 

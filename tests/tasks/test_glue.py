@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 from fda.cli.app import app
 from fda.zoos.zoo import list_zoos
-from tests.models.library_zoos import TEXT, WORDS, shaken, tokenizer
+from tests.support.library_zoos import TEXT, WORDS, shaken, tokenizer
 
 TEXTS = {
     "cola": ("sentence",),

@@ -21,7 +21,7 @@ from fda.tasks.label_column import label_numbers
 from fda.tasks.labels import head_classes, head_numbers, labels_note
 from fda.zoos.survey import open_zoo
 from fda.zoos.zoo import ZooTask, load_zoo
-from tests.models.library_zoos import text_zoo
+from tests.support.library_zoos import text_zoo
 
 NLI = ("entailment", "neutral", "contradiction")
 

@@ -6,7 +6,7 @@ import pytest
 from fda.figures.anchors import Record
 from fda.report.anchors import UnitRecord, finding, lacking, read_unit, run_names
 from fda.store.store import Store
-from tests.ui.made_anchors import made_run, made_zoo
+from tests.support.made_anchors import made_run, made_zoo
 
 
 @pytest.fixture

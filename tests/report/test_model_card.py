@@ -10,7 +10,6 @@ import pytest
 import torch
 import yaml
 from huggingface_hub import HfApi
-from library_zoos import clip_zoo, text_zoo
 from PIL import Image
 from safetensors.torch import load_file
 from typer.testing import CliRunner
@@ -26,6 +25,7 @@ from fda.tasks.heads import task_head
 from fda.zoos.survey import open_zoo
 from fda.zoos.upload import stated_licence
 from fda.zoos.zoo import Zoo, load_zoo
+from tests.support.library_zoos import clip_zoo, text_zoo
 
 
 def compared(zoo, *methods: str) -> str:

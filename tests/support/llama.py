@@ -1,8 +1,8 @@
 """Llama-style checkpoints larger than memory allows, on disk, and their peak memory: what `test_llama.py` starts.
 
-`python -m tests.merging.llama ZOO merge METHOD…` merges the zoo's tasks with each method as a run does.
-`python -m tests.merging.llama ZOO construct OPTION…` is `python -m fda construct --zoo ZOO OPTION…`.
-Both print JSON lines: name, peak bytes, bytes before, CPU seconds; what counts is told in `tests.merging.peak`. Linux only.
+`python -m tests.support.llama ZOO merge METHOD…` merges the zoo's tasks with each method as a run does.
+`python -m tests.support.llama ZOO construct OPTION…` is `python -m fda construct --zoo ZOO OPTION…`.
+Both print JSON lines: name, peak bytes, bytes before, CPU seconds; what counts is told in `tests.support.peak`. Linux only.
 """
 
 import json
@@ -24,7 +24,7 @@ from fda.merging.merge import merge_to_file
 from fda.merging.registry import METHODS
 from fda.zoos.survey import open_zoo
 from fda.zoos.zoo import load_zoo
-from tests.merging.peak import peak_bytes, reset_peak
+from tests.support.peak import peak_bytes, reset_peak
 
 TASKS = ("maths", "code")
 

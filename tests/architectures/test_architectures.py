@@ -2,10 +2,11 @@
 
 from pathlib import Path
 
-import architectures
 import pytest
 import torch
 import transformers
+
+from tests.support import architectures
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "architectures.md"
 # Of every form that a base model, its blocks, its head and its names take.

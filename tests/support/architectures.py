@@ -12,7 +12,6 @@ from typing import Any
 import torch
 import transformers
 import yaml
-from library_zoos import ENDS, VOCABULARY
 from transformers.models.auto import modeling_auto as auto
 
 from fda.architectures.transformers_model import open_transformers_model
@@ -21,6 +20,7 @@ from fda.errors import UserError
 from fda.tasks.heads import task_head
 from fda.zoos.survey import open_zoo
 from fda.zoos.zoo import load_zoo
+from tests.support.library_zoos import ENDS, VOCABULARY
 
 LISTS = {
     "image": auto.MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES,
@@ -197,7 +197,7 @@ INTRODUCTION = """# Architectures
 Every class of transformers {version} for image classification, sequence classification and causal language models, tried with
 a tiny config of the usual field names: a checkpoint is saved, opened and answered. **runs**: its logits are the library's
 within 1e-5. Otherwise the sentence that the program says. Made by
-`python -m pytest tests/models/test_architectures.py -m architectures`.
+`python -m pytest tests/architectures/test_architectures.py -m architectures`.
 
 """
 

@@ -9,7 +9,6 @@ import pandas
 import pytest
 import torch
 import transformers
-from library_zoos import CAUSAL, PICTURES, TEXTS, clip_zoo, image_zoo, text_zoo
 from safetensors.torch import load_file, save_file
 from scipy import stats
 from sklearn.metrics import matthews_corrcoef
@@ -26,6 +25,7 @@ from fda.tasks.heads import task_head
 from fda.tasks.inputs import block_inputs
 from fda.zoos.survey import open_zoo
 from fda.zoos.zoo import load_zoo
+from tests.support.library_zoos import CAUSAL, PICTURES, TEXTS, clip_zoo, image_zoo, text_zoo
 
 
 def command(*words: object) -> str:

@@ -3,7 +3,6 @@
 import pytest
 import torch
 import transformers
-from library_zoos import TEXTS, text_zoo
 from safetensors.torch import load_file, save_file
 
 from fda.architectures.transformers_model import open_transformers_model
@@ -11,6 +10,7 @@ from fda.errors import UserError
 from fda.requests.preview import preview
 from fda.zoos.survey import open_zoo
 from fda.zoos.zoo import load_zoo
+from tests.support.library_zoos import TEXTS, text_zoo
 
 
 @pytest.fixture

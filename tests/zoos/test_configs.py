@@ -5,13 +5,13 @@ import json
 import pytest
 import torch
 import transformers
-from library_zoos import clip_zoo, image_zoo, text_zoo
 from safetensors.torch import load_file, save_file
 
 from fda.errors import UserError
 from fda.requests.preview import preview
 from fda.zoos.survey import open_zoo
 from fda.zoos.zoo import load_zoo
+from tests.support.library_zoos import clip_zoo, image_zoo, text_zoo
 from tests.support.tiny_zoo import make_zoo
 
 LLAMA = ("llama", "LlamaForCausalLM")

@@ -1,6 +1,6 @@
 """Merge checkpoints in a process of its own and report each method's peak memory: what the memory test starts.
 
-`python -m tests.merging.peak FOLDER JOBS`: FOLDER holds base.safetensors and task*.safetensors, JOBS is a JSON list of
+`python -m tests.support.peak FOLDER JOBS`: FOLDER holds base.safetensors and task*.safetensors, JOBS is a JSON list of
 [method, hyperparameters, number of tasks]. Prints one JSON line a method: name, peak bytes, CPU seconds. The peak is the
 resident set's high-water mark (VmHWM), Python, torch and mapped pages of checkpoints included; Linux only.
 """

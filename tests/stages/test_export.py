@@ -12,7 +12,6 @@ import open_clip
 import pytest
 import torch
 import transformers
-from library_zoos import clip_zoo, text_zoo
 from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
 
@@ -30,6 +29,7 @@ from fda.tasks.data import load_split
 from fda.tasks.heads import load_head, task_head
 from fda.zoos.survey import open_zoo
 from fda.zoos.zoo import load_zoo
+from tests.support.library_zoos import clip_zoo, text_zoo
 
 LORA = {"A": (2, 16), "B": (16, 2)}
 

@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 import torch
 import transformers
-from library_zoos import TEXTS, save_texts, save_zoo, text_zoo, tokenizer
 from safetensors.torch import load_file, save_file
 
 from fda.checkpoints.weights import Checkpoint
@@ -20,6 +19,7 @@ from fda.tasks.evaluate import evaluate
 from fda.tasks.heads import task_head
 from fda.zoos.survey import open_zoo, tell_once
 from fda.zoos.zoo import load_zoo
+from tests.support.library_zoos import TEXTS, save_texts, save_zoo, text_zoo, tokenizer
 
 
 @pytest.fixture(autouse=True)

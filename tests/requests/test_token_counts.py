@@ -16,7 +16,7 @@ from fda.tasks.inputs import block_inputs
 from fda.zoos.kinds import open_model
 from fda.zoos.survey import open_zoo, survey
 from fda.zoos.zoo import load_zoo
-from tests.models import library_zoos
+from tests.support import library_zoos
 
 
 @pytest.fixture

@@ -9,9 +9,7 @@ import sys
 import pytest
 import torch
 import yaml
-from library_zoos import clip_zoo, text_zoo
 from safetensors.torch import load_file, save_file
-from stand_in_hub import client_environment, stand_in_hub
 from torch.utils.flop_counter import FlopCounterMode
 
 from fda.anchors.loss import live_tensors
@@ -32,6 +30,8 @@ from fda.zoos.kinds import open_model
 from fda.zoos.seen import HeaderWeights
 from fda.zoos.survey import fit_base, open_zoo
 from fda.zoos.zoo import load_zoo
+from tests.support.library_zoos import clip_zoo, text_zoo
+from tests.support.stand_in_hub import client_environment, stand_in_hub
 
 
 @pytest.fixture(scope="module")

@@ -11,9 +11,7 @@ import datasets
 import pytest
 import torch
 import yaml
-from library_zoos import clip_zoo, image_zoo, text_zoo
 from safetensors.torch import load_file, save_file
-from stand_in_hub import client_environment, stand_in_hub
 
 from fda.checkpoints.readers.open import open_weights
 from fda.requests.needs import run_bytes, tensor_bytes
@@ -23,6 +21,8 @@ from fda.zoos.hub import Unreached
 from fda.zoos.kinds import open_model
 from fda.zoos.survey import fit_base
 from fda.zoos.zoo import load_zoo
+from tests.support.library_zoos import clip_zoo, image_zoo, text_zoo
+from tests.support.stand_in_hub import client_environment, stand_in_hub
 
 ZERO_SHOT = {"zero_shot": {"classes": ["red cat", "old dog"], "templates": ["a {}"]}}
 CARD = """---

@@ -6,7 +6,6 @@ import shutil
 import pytest
 import torch
 import transformers
-from library_zoos import PICTURES, image_zoo, text_zoo
 from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
 
@@ -21,6 +20,7 @@ from fda.tasks.data import load_split
 from fda.tasks.heads import task_head
 from fda.zoos.survey import open_zoo
 from fda.zoos.zoo import load_zoo
+from tests.support.library_zoos import PICTURES, image_zoo, text_zoo
 
 peft = pytest.importorskip("peft", reason="peft is installed from tests/requirements-no-deps.txt")
 pytestmark = pytest.mark.filterwarnings(
