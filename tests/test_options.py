@@ -169,6 +169,11 @@ TABLE: dict[str, dict[str, Asks | Refused | Elsewhere]] = {
         "--base": Elsewhere("models/test_peft_adapters.py::"),
         "--overwrite": Elsewhere("test_options.py::test_a_base_that_is_not_read_is_refused"),
     },
+    "doctor": {
+        "--repair": Elsewhere(
+            "hostile/test_store_from_outside.py::test_a_store_that_cannot_be_used_is_a_sentence_on_a_page_and_doctor_repairs_it"
+        )
+    },
     "report RUN --out OUT.html": {
         "RUN_ID": Refused((), "There is no run 'RUN'"),
         "--out": Refused(("--out", "/no/such/folder/a.html"), "/no/such/folder/a.html could not be written"),

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
-from fda.checkpoints.readers.names import RenamedWeights, best_prefix, fitted
+from fda.checkpoints.readers.names import best_prefix
 from fda.checkpoints.weights import Weights
 
 if TYPE_CHECKING:
@@ -71,18 +71,15 @@ def agreed(
 def unused(weights: Weights, module: nn.Module, rename: Callable[[str], str]) -> tuple[str, ...]:
     """Return the names of floating-point tensors that the module does not have, without buffers of older library versions."""
     shapes = _shapes(module)
-    view = fitted(weights, shapes, rename=rename, optional=shapes, grown=shapes)
-    if not isinstance(view, RenamedWeights):
-        return ()
+    renamed = {rename(name): name for name in weights}
+    off, on = best_prefix(weights, renamed, shapes)
+    known = {name for new, name in renamed.items() if new.startswith(off) and on + new.removeprefix(off) in shapes}
     patterns = [r"rotary_emb\.inv_freq|position_ids|masked_bias|\.attn\.bias"]
     patterns += getattr(module, "_keys_to_ignore_on_load_unexpected", None) or ()
     ignored = re.compile("|".join(f"({pattern})" for pattern in patterns))
     tied = getattr(module, "all_tied_weights_keys", None) or {}
-    return tuple(
-        name
-        for name in view.left_out
-        if weights.header[name].dtype.startswith(("F", "BF")) and not ignored.search(name) and rename(name) not in tied
-    )
+    unknown = (name for name in weights if name not in known and weights.header[name].dtype.startswith(("F", "BF")))
+    return tuple(name for name in unknown if not ignored.search(name) and rename(name) not in tied)
 
 
 def _fields(config: Any, count: str) -> dict[str, Any]:
