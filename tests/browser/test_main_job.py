@@ -36,7 +36,7 @@ def test_the_main_job(visit, server):
     page.get_by_role("button", name="Start the demo").click()
     page.wait_for_url("**/watch?run=*")
     run_id = urllib.parse.parse_qs(urllib.parse.urlparse(page.url).query)["run"][0]
-    before = visit.until(lambda: points(visit))
+    before = visit.until(lambda: points(visit), 240)  # the step may have to be compiled first
     visit.until(lambda: points(visit) > before)
 
     # zoom by dragging over the chart, and see it stay
