@@ -138,10 +138,10 @@ TABLE: dict[str, dict[str, Asks | Refused | Elsewhere]] = {
     },
     "export RUN --method ta --out OUT": {
         "RUN_ID": Refused((), "There is no run 'RUN'"),
-        "--method": Elsewhere("models/test_export.py::test_what_cannot_be_exported_is_one_sentence_and_leaves_nothing"),
-        "--out": Elsewhere("models/test_export.py::test_what_cannot_be_exported_is_one_sentence_and_leaves_nothing"),
-        "--task": Elsewhere("models/test_export.py::test_what_cannot_be_exported_is_one_sentence_and_leaves_nothing"),
-        "--push": Elsewhere("models/test_export.py::test_the_hub_gets_the_folder_as_one_private_repository"),
+        "--method": Elsewhere("stages/test_export.py::test_what_cannot_be_exported_is_one_sentence_and_leaves_nothing"),
+        "--out": Elsewhere("stages/test_export.py::test_what_cannot_be_exported_is_one_sentence_and_leaves_nothing"),
+        "--task": Elsewhere("stages/test_export.py::test_what_cannot_be_exported_is_one_sentence_and_leaves_nothing"),
+        "--push": Elsewhere("stages/test_export.py::test_the_hub_gets_the_folder_as_one_private_repository"),
         "--private": Refused(("--private",), "--private applies to the repository that --push names"),
     },
     "estimate --zoo ZOO": settings("spec.construction")
@@ -166,7 +166,7 @@ TABLE: dict[str, dict[str, Asks | Refused | Elsewhere]] = {
     "convert SOURCE OUT.safetensors": {
         "SOURCE": Elsewhere("test_options.py::test_a_base_that_is_not_read_is_refused"),
         "TARGET": Elsewhere("test_options.py::test_a_base_that_is_not_read_is_refused"),
-        "--base": Elsewhere("models/test_peft_adapters.py::"),
+        "--base": Elsewhere("checkpoints/test_peft_adapters.py::"),
         "--overwrite": Elsewhere("test_options.py::test_a_base_that_is_not_read_is_refused"),
     },
     "doctor": {
@@ -190,7 +190,7 @@ TABLE: dict[str, dict[str, Asks | Refused | Elsewhere]] = {
     },
     "zoo check gone": {
         "ZOO": Refused((), "gone is neither a zoo file nor a shipped zoo"),
-        "--headers": Elsewhere("models/test_before_download.py::"),
+        "--headers": Elsewhere("requests/test_before_download.py::"),
         "--json": Refused(("--json",), "--json prints what --headers finds: add --headers"),
     },
     "zoo build-demo": {

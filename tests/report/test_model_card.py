@@ -97,8 +97,8 @@ def test_the_cards_code_gives_the_logits_of_a_task_or_what_the_base_gives(tmp_pa
     left = code_of(tmp_path / "out", monkeypatch)
     assert torch.allclose(left["logits"], in_memory(path, run_id, "second", "a text"), atol=1e-5)
     command("export", run_id, "--method", "ta", "--out", tmp_path / "bare")
-    found = code_of(tmp_path / "bare", monkeypatch)["found"]
-    assert found.last_hidden_state.shape[-1] == 16 and "logits" not in found
+    output = code_of(tmp_path / "bare", monkeypatch)["output"]
+    assert output.last_hidden_state.shape[-1] == 16 and "logits" not in output
 
 
 def test_the_bases_own_licence_stands_on_the_card(tmp_path):
