@@ -9,7 +9,7 @@ import pytest
 from pydantic import ValidationError
 
 from fda.cli import app as cli
-from fda.stages import calibrate, worker
+from fda.stages import helper_child, worker
 
 
 def _command_line() -> None:
@@ -21,12 +21,12 @@ def _worker() -> None:
     assert worker.main("no-such-run") == 2
 
 
-def _calibration() -> None:
+def _helper() -> None:
     with pytest.raises(ValidationError):
-        calibrate.main()
+        helper_child.main()
 
 
-@pytest.mark.parametrize("enter", (_command_line, _worker, _calibration))
+@pytest.mark.parametrize("enter", (_command_line, _worker, _helper))
 def test_each_process_keeps_what_is_compiled(enter, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("FDA_HOME", str(tmp_path))
     monkeypatch.delenv("TORCHINDUCTOR_CACHE_DIR", raising=False)
