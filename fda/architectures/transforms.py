@@ -177,7 +177,7 @@ def processed_size(folders: Sequence[Path], side: int) -> ImageSize | None:
         prepare = _image_transform(_first(folders, IMAGE_FILES, "image processor"))
         shapes = [prepare(new("RGB", shape)).shape for shape in ((side, side), (more, side), (side, more))]
         sizes = [(shape[-2], shape[-1]) for shape in shapes]
-    except Exception:
+    except Exception:  # whatever a processor does with its files: preparing the first sample reports it
         return None
     return ImageSize(sizes[0], len(set(sizes)) > 1)
 

@@ -307,7 +307,7 @@ class _Comparison:
         """Samples of all tasks' test or validation splits; 1 if one cannot be loaded, which scoring then reports."""
         try:
             return sum(len(each.split) for each in self._sets(validation=validation).values())
-        except Exception:
+        except Exception:  # datasets raises anything
             return 1
 
     def _models(self, one: Method) -> list[ModelToScore]:
