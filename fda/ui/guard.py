@@ -84,7 +84,8 @@ def _parse_origin(url: str) -> tuple[str, str, int] | None:
     """(scheme, host, port); None if `url` is not an origin, such as the `null` of a sandboxed frame."""
     try:
         parts = urlsplit(url.strip())
-        port = PORTS[parts.scheme] if parts.port is None else parts.port
+        default = PORTS[parts.scheme]
+        port = default if parts.port is None else parts.port
     except (ValueError, KeyError):  # an invalid port, another scheme
         return None
     return (parts.scheme, parts.hostname, port) if parts.hostname and _is_bare(parts) else None

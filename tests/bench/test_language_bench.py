@@ -52,7 +52,7 @@ def test_too_many_texts_are_refused_with_the_class(tmp_path):
     with pytest.raises(UserError, match=r"texts of class networkx for task package, split test, and 200000 are wanted"):
         samples(TASKS[0], "test", 1_000_000)
     (tmp_path / "thesis.txt").write_text("mine")
-    with pytest.raises(UserError, match="not empty: name another folder"):
+    with pytest.raises(UserError, match="is not empty and not a zoo of this benchmark: name another folder"):
         prepare_zoo(tmp_path)
     assert [file.name for file in tmp_path.iterdir()] == ["thesis.txt"]
 
