@@ -27,7 +27,9 @@ def test_figures_follow_a_slider_before_it_is_let_go(visit):
     page = open_part(visit, "part=3&sigma=10")
     page.wait_for_function(f"{SHARE} > 0.8")  # a large start: the tail stays
     sigma = page.get_by_label("σ: ")
-    box = sigma.bounding_box()
+    sigma.scroll_into_view_if_needed()
+    page.wait_for_timeout(500)  # a figure that comes late moves the slider away from under the mouse
+    box = visit.until(lambda: (box := sigma.bounding_box()) == (page.wait_for_timeout(200), sigma.bounding_box())[1] and box)
     height = box["y"] + box["height"] / 2
     page.mouse.move(box["x"] + box["width"] - 7, height)
     page.mouse.down()
