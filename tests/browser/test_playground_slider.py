@@ -28,8 +28,13 @@ def test_figures_follow_a_slider_before_it_is_let_go(visit):
     page.wait_for_function(f"{SHARE} > 0.8")  # a large start: the tail stays
     sigma = page.get_by_label("σ: ")
     sigma.scroll_into_view_if_needed()
-    page.wait_for_timeout(500)  # a figure that comes late moves the slider away from under the mouse
-    box = visit.until(lambda: (box := sigma.bounding_box()) == (page.wait_for_timeout(200), sigma.bounding_box())[1] and box)
+
+    def standing():  # a figure that comes late moves the slider away from under the mouse
+        before = sigma.bounding_box()
+        page.wait_for_timeout(500)
+        return before if sigma.bounding_box() == before else None
+
+    box = visit.until(standing)
     height = box["y"] + box["height"] / 2
     page.mouse.move(box["x"] + box["width"] - 7, height)
     page.mouse.down()
