@@ -8,13 +8,14 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import BinaryIO
 
 import psutil
 
+from fda.cancel import NEVER, Cancel
 from fda.errors import UserError
 from fda.home import REPO
 
@@ -44,11 +45,11 @@ def run_child(
     what: str,
     instead: str,
     text: str = "",
-    pulse: Callable[[], None] = lambda: None,
+    cancel: Cancel = NEVER,
 ) -> subprocess.CompletedProcess[str]:
     """Run `python words…` with `text` on its standard input, and wait for it to end.
 
-    `pulse` is called while it waits; if it raises, the child is ended.
+    Cancelled, and the child is ended, if `cancel` asks for it.
     `Passed` if it exceeds a limit; the message names `what` was read and what to do `instead`.
     """
     with (
@@ -63,7 +64,7 @@ def run_child(
         ) as child:
             try:
                 _limit_cpu(child.pid, limits.seconds)
-                exceeded = _wait(child, limits, pulse)
+                exceeded = _wait(child, limits, cancel)
             finally:
                 child.kill()  # does nothing if the child has ended
         if exceeded is None and stdout.seek(0, os.SEEK_END) > MOST_ANSWERED:
@@ -75,14 +76,14 @@ def run_child(
         return subprocess.CompletedProcess(words, child.returncode, _text(stdout), _text(stderr))
 
 
-def _wait(child: subprocess.Popen, limits: Limits, pulse: Callable[[], None]) -> str | None:
+def _wait(child: subprocess.Popen, limits: Limits, cancel: Cancel) -> str | None:
     """Wait until the child ends or exceeds a limit. Returns that limit in words, or None."""
     deadline, process = time.monotonic() + limits.seconds, psutil.Process(child.pid)
     while True:
         with suppress(subprocess.TimeoutExpired):
             child.wait(POLL_SECONDS)
             return None
-        pulse()
+        cancel.check()
         if time.monotonic() > deadline:
             return f"{limits.seconds:.0f} s"
         with suppress(psutil.Error):  # the child ended a moment ago

@@ -183,7 +183,7 @@ def test_construct_takes_every_setting_of_a_unit(fda_home, tiny_zoo):
 
 
 def test_the_same_request_goes_on_with_the_run_that_was_left_unfinished(fda_home, tiny_zoo):
-    from fda.jobs.stopped import Stopped
+    from fda.cancel import Cancel, Cancelled
     from fda.requests.runs import make_spec
     from fda.stages.compare import compare_methods
     from fda.stages.work import Work
@@ -193,8 +193,8 @@ def test_the_same_request_goes_on_with_the_run_that_was_left_unfinished(fda_home
     store = Store(fda_home)
     spec = make_spec(tiny_zoo, methods=("ta", "tsv"), device="cpu")
     run_id = store.create_run(spec)
-    halfway = lambda: any(row.method == "individual" for row in store.results(run_id)[0])  # noqa: E731
-    with pytest.raises(Stopped):
+    halfway = Cancel(lambda: any(row.method == "individual" for row in store.results(run_id)[0]))
+    with pytest.raises(Cancelled):
         compare_methods(Work(store, run_id, spec, open_zoo(spec.zoo), "cpu", halfway))
     store.set_state(run_id, "cancelled")
     stamp = (store.run_dir(run_id) / "merged" / "pretrained.safetensors").stat().st_mtime_ns

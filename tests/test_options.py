@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import typer
 
+from fda.cancel import NEVER
 from fda.cli import ablate as cli_ablate
 from fda.cli import app as cli
 from fda.cli import import_anchors as cli_import
@@ -458,4 +459,4 @@ def test_a_stored_run_that_asked_for_ray_is_listed_and_not_carried_out(fda_home,
     cli.app(["runs", "list"], standalone_mode=False)
     assert run_id in capsys.readouterr().out
     with pytest.raises(UserError, match="the run asks for the engine ray, which does not work yet"):
-        execute(store, run_id, lambda: False)
+        execute(store, run_id, NEVER)

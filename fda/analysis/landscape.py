@@ -5,12 +5,13 @@ differences, so all lengths, coordinates and distances follow from one small mat
 tensor by tensor: memory follows the largest tensor, not the model.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from fda.cancel import NEVER, Cancel
 from fda.errors import UserError
 from fda.settings import Directions
 
@@ -48,11 +49,11 @@ def gram_of_differences(
     base: Mapping[str, Tensor],
     models: Sequence[Mapping[str, Tensor]],
     device: str | torch.device = "cpu",
-    pulse: Callable[[], None] = lambda: None,
+    cancel: Cancel = NEVER,
 ) -> Tensor:
     """(N, N) float64 on the CPU: inner products of the differences between N models and the base, over the tensors `names`.
 
-    Reads one tensor of every model at a time; `pulse` is called after each name and may raise to stop.
+    Reads one tensor of every model at a time; `cancel` is checked after each name.
     """
     gram = torch.zeros(len(models), len(models), dtype=torch.float64)
     wide = torch.float32 if str(device).startswith("mps") else torch.float64  # that device has no float64
@@ -62,7 +63,7 @@ def gram_of_differences(
         for part in rows.split(CHUNK, dim=1):
             part = part.to(device, wide)
             gram += (part @ part.T).cpu().double()
-        pulse()
+        cancel.check()
     return gram
 
 

@@ -5,7 +5,7 @@ Equal content gives equal bytes.
 
 import json
 import struct
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from fda.atomic import whole_file
+from fda.cancel import NEVER, Cancel
 
 DTYPE_NAMES = {
     torch.bool: "BOOL",
@@ -43,11 +44,11 @@ def write_tensors(
     tensors: Iterable[tuple[str, Tensor]],
     metadata: Mapping[str, object],
     *,
-    pulse: Callable[[], None] = lambda: None,
+    cancel: Cancel = NEVER,
 ) -> None:
     """Write the tensors in the order they arrive, each cast to its dtype in `kinds`.
 
-    `pulse` is called after each tensor and may raise. The file appears when it is complete and on the disk; until then `path`
+    `cancel` is checked after each tensor. The file appears when it is complete and on the disk; until then `path`
     keeps its old content. ValueError for a tensor of another shape, for one that is not in `kinds` or arrives twice, and for
     one that never arrives.
     """
@@ -58,7 +59,7 @@ def write_tensors(
             if name not in offsets:
                 raise ValueError(f"{name} was not to be written, or was written before")
             _write(file, offsets.pop(name), kinds[name], tensor)
-            pulse()
+            cancel.check()
         if offsets:
             raise ValueError(f"{next(iter(offsets))} was not given")
 

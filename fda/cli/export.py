@@ -31,7 +31,7 @@ def export(
         raise UserError("--private applies to the repository that --push names: add --push ORG/NAME, or leave it out.")
     if push is not None:
         require_repository(push)
-    written = export_model_of(Store(), run_id, method, out, task=task, repository=push, pulse=_progress())
+    written = export_model_of(Store(), run_id, method, out, task=task, repository=push, progress=_progress())
     open_to_others(written)
     print(f"{written}: {sum(file.stat().st_size for file in written.rglob('*')) / 2**20:.1f} MiB")
     if push is not None:

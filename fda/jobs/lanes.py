@@ -12,6 +12,8 @@ from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 
 import torch
 
+from fda.cancel import Cancel
+
 MOST_LANES = 8
 
 
@@ -24,21 +26,21 @@ def lane_count(device: str) -> int:
 
 
 def run_lanes(
-    pieces: Iterable[Callable[[Callable[[], bool]], None]],
+    pieces: Iterable[Callable[[Cancel], None]],
     device: str,
-    should_stop: Callable[[], bool],
+    cancel: Cancel,
     *,
     lanes: int | None = None,
 ) -> None:
-    """Call every piece with a `should_stop` of its own, which is also true once another piece has failed.
+    """Call every piece with a token of its own, which also asks it to end once another piece has failed.
 
     `lanes`: how many at once; by default the device's `lane_count`. Raises the first failure after all lanes have come to rest.
     """
     failed = threading.Event()
 
-    def guarded(piece: Callable[[Callable[[], bool]], None]) -> None:
+    def guarded(piece: Callable[[Cancel], None]) -> None:
         if not failed.is_set():
-            piece(lambda: failed.is_set() or should_stop())
+            piece(Cancel(lambda: failed.is_set() or cancel.requested()))
 
     torch.set_num_threads(1 if device == "cpu" else torch.get_num_threads())
     with ThreadPoolExecutor(lanes or lane_count(device), initializer=torch.set_num_threads, initargs=(1,)) as pool:

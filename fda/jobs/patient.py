@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from fda.jobs.stopped import Stopped
+from fda.cancel import Cancelled
 from fda.store.records import FileRecord, MethodResult, Score, UnitKey
 from fda.store.refusals import StoreBusy
 from fda.store.store import Store
@@ -26,7 +26,7 @@ MOST = 20_000  # waiting writes; beyond this the work waits too
 
 
 class PatientStore(Store):
-    """For one worker and all its threads. `stop`: ends waiting (Stopped)."""
+    """For one worker and all its threads. `stop`: ends waiting (Cancelled)."""
 
     def __init__(self, store: Store, stop: threading.Event) -> None:
         super().__init__(store.home, patience=LOCK_SECONDS)
@@ -60,10 +60,10 @@ class PatientStore(Store):
         self._write(self._plain.forget_file, run_id, path)
 
     def write_all(self) -> None:
-        """Wait until everything is written. Stopped if the run is stopped meanwhile."""
+        """Wait until everything is written. Cancelled if the run is stopped meanwhile."""
         while not self._try():
             if self._stop.wait(AGAIN_SECONDS):
-                raise Stopped
+                raise Cancelled
 
     def _snapshot(self) -> sqlite3.Connection:
         if self._waiting:
@@ -74,7 +74,7 @@ class PatientStore(Store):
                     return super()._snapshot()
             except StoreBusy:
                 if self._stop.wait(AGAIN_SECONDS):
-                    raise Stopped from None
+                    raise Cancelled from None
 
     def _write(self, write: Callable[..., None], *arguments: Any, **named: Any) -> None:
         with self._order:

@@ -4,12 +4,13 @@
 largest tensor, not the model. The caller chooses the method and the path.
 """
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
+from fda.cancel import NEVER, Cancel
 from fda.checkpoints.write import Kind, kinds_of, write_tensors
 from fda.errors import UserError
 from fda.merging.math.sides import Transposed, TransposedInputs, transposed
@@ -45,16 +46,16 @@ def merge_to_file(
     *,
     inputs: Sequence[TaskMoments] | None = None,
     in_by_out: Collection[str] = (),
-    pulse: Callable[[], None] = lambda: None,
+    cancel: Cancel = NEVER,
     **hyperparameters: Any,
 ) -> None:
     """Write the result of `merge` to a safetensors file, each tensor as soon as it is merged.
 
-    The file is written atomically. `pulse` is called after each tensor and may raise to stop. Raises as `merge`.
+    The file is written atomically. `cancel` is checked after each tensor. Raises as `merge`.
     """
     floats = merged_floats(method, base, finetuned, inputs=inputs, in_by_out=in_by_out, **hyperparameters)
     kinds = kinds_of(base)
-    write_tensors(path, kinds, with_rest(base, storable(method.name, kinds, floats)), metadata, pulse=pulse)
+    write_tensors(path, kinds, with_rest(base, storable(method.name, kinds, floats)), metadata, cancel=cancel)
 
 
 def storable(

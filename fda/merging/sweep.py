@@ -3,13 +3,14 @@
 The caller chooses the best value on the validation split.
 """
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from fda.cancel import NEVER, Cancel
 from fda.checkpoints.write import kinds_of, write_tensors
 from fda.merging.merge import merged_floats
 from fda.merging.method import Method, Weights
@@ -22,7 +23,7 @@ def unit_update_to_file(
     path: Path,
     *,
     in_by_out: Collection[str] = (),
-    pulse: Callable[[], None] = lambda: None,
+    cancel: Cancel = NEVER,
     **hyperparameters: Any,
 ) -> None:
     """Write θ(1) − θ0 of every floating-point tensor, in fp32: the update at coefficient 1. `in_by_out`: as `merge`.
@@ -39,7 +40,7 @@ def unit_update_to_file(
         kinds,
         ((name, theta - base[name].float()) for name, theta in floats),
         {"method": method.name},
-        pulse=pulse,
+        cancel=cancel,
     )
 
 

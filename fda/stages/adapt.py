@@ -15,10 +15,10 @@ from torch import Tensor
 from fda.anchors.adapt import Adapted, Epoch, adapt_coefficients, adapt_weights, pool
 from fda.anchors.init import unit_seed
 from fda.architectures.blocks import Block
+from fda.cancel import Cancel
 from fda.checkpoints.weights import Checkpoint
 from fda.checkpoints.write import kinds_of, write_tensors
 from fda.jobs.lanes import run_lanes
-from fda.jobs.stopped import Stopped
 from fda.merging.merge import merge_to_file, storable, with_rest
 from fda.merging.method import Method, Weights
 from fda.merging.registry import METHODS
@@ -47,17 +47,17 @@ def adapt_to_file(work: Work, method: Method, settings: AdaptSettings, hyperpara
     inputs = _real_inputs(work, int(hyperparameters["examples"])) if method.needs == "inputs" else _anchors(work)
     started = _started(work, METHODS[method.start])
 
-    def piece(block: Block) -> Callable[[Callable[[], bool]], None]:
-        def adapt(should_stop: Callable[[], bool]) -> None:
+    def piece(block: Block) -> Callable[[Cancel], None]:
+        def adapt(cancel: Cancel) -> None:
             file = adapted_file(work.folder, method.name, block.index)
             if not work.is_whole(file):
-                tensors = adapt_block(work, method, settings, started, inputs(block.index), block, should_stop)
+                tensors = adapt_block(work, method, settings, started, inputs(block.index), block, cancel)
                 save_tensors(file, {block.prefix + name: tensor for name, tensor in tensors.items()}, {})
                 work.keep(file)
 
         return adapt
 
-    run_lanes([piece(block.copy()) for block in work.blocks], work.device, work.should_stop)
+    run_lanes([piece(block.copy()) for block in work.blocks], work.device, work.cancel)
     parts = [Checkpoint(adapted_file(work.folder, method.name, block.index)) for block in work.blocks]
     adapted = ((name, part[name]) for part in parts for name in part)
     base = work.opened.base
@@ -67,7 +67,7 @@ def adapt_to_file(work: Work, method: Method, settings: AdaptSettings, hyperpara
         kinds,
         with_rest(base, storable(method.name, kinds, adapted)),
         {"method": method.name},
-        pulse=work.pulse,
+        cancel=work.cancel,
     )
     for block in work.blocks:
         work.store.forget_file(work.run_id, adapted_file(Path(), method.name, block.index).as_posix())
@@ -84,7 +84,7 @@ def _started(work: Work, start: Method) -> Weights | None:
     if not work.is_whole(path):
         options = work.spec.hyperparameters.get(start.name, {}) | {
             "in_by_out": work.opened.model.in_by_out,
-            "pulse": work.pulse,
+            "cancel": work.cancel,
         }
         merge_to_file(start, work.opened.base, work.finetuned, path, {"method": start.name}, **options)
         work.keep(path)
@@ -124,7 +124,7 @@ def adapt_block(
     started: Weights | None,
     inputs: list[Tensor | None],
     block: Block,
-    should_stop: Callable[[], bool],
+    cancel: Cancel,
     *,
     seen: Callable[[Epoch], None] = lambda _: None,
 ) -> dict[str, Tensor]:
@@ -167,8 +167,7 @@ def adapt_block(
                 seconds=time.perf_counter() - began,
             )
             return event.parameters
-        if should_stop():
-            raise Stopped
+        cancel.check()
         seen(event)
         rows.append(("adapt_loss", event.epoch, event.loss))
         if len(rows) >= SAVE_EVERY:

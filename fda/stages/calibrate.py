@@ -22,6 +22,7 @@ from fda.anchors.construct import Snapshot, Step, construct_together, spaced_ste
 from fda.anchors.init import initial_anchors, unit_seed
 from fda.anchors.loss import live_tensors
 from fda.architectures.blocks import Block
+from fda.cancel import NEVER, Cancel
 from fda.checkpoints.weights import Weights
 from fda.errors import UserError
 from fda.jobs.lanes import lane_count, run_lanes
@@ -62,7 +63,7 @@ def calibrate(spec: RunSpec) -> Calibration:
     try:
         with tempfile.TemporaryDirectory() as folder, sdpa_kernel(SDPBackend.MATH), Meter(spec.device) as meter:
             store = Store(Path(folder))
-            work = Work(store, store.create_run(spec), spec, opened, spec.device, lambda: False)
+            work = Work(store, store.create_run(spec), spec, opened, spec.device, NEVER)
             found = _first(work, begun, known)
             found = _scoring(work, _merges(work, _epochs(work, _steps(work, found))))
             prepared = sum(min(CACHE_BYTES, split.bytes) for split in _splits(work).values())
@@ -111,7 +112,7 @@ def _recording(work: Work) -> tuple[float, float]:
     inputs = (time.perf_counter() - began) / len(real)
     took: list[float] = []
 
-    def piece(task: str, block: Block) -> Callable[[Callable[[], bool]], None]:
+    def piece(task: str, block: Block) -> Callable[[Cancel], None]:
         def record(_: Callable[[], bool]) -> None:
             key = UnitKey("construct", task, block.index)
             base, finetuned = block.of(work.opened.base, work.device), block.of(work.opened.tasks[task], work.device)
@@ -128,7 +129,7 @@ def _recording(work: Work) -> tuple[float, float]:
 
     units = _units(work)
     work.store.add_units(work.run_id, [(UnitKey("construct", task, block.index), 1) for task, block in units])
-    run_lanes([piece(task, block) for task, block in units], work.device, work.should_stop)
+    run_lanes([piece(task, block) for task, block in units], work.device, work.cancel)
     share = min(1.0, (work.spec.construction.steps + 1) / cost.SNAPSHOTS)
     return inputs, fmean(took) / share
 
@@ -143,7 +144,7 @@ def _steps(work: Work, known: Calibration) -> Calibration:
     compiling = _compiling(work, ways.together) if name != "plain" else 0.0
     took: list[float] = []
 
-    def piece(batch: list[UnitKey]) -> Callable[[Callable[[], bool]], None]:
+    def piece(batch: list[UnitKey]) -> Callable[[Cancel], None]:
         def watch(_: Callable[[], bool]) -> None:
             block, base, finetuned = _batch(work, batch)
             events = construct_together(
@@ -160,7 +161,7 @@ def _steps(work: Work, known: Calibration) -> Calibration:
         return watch
 
     chosen = islice(cycle(_moved(work, ways.together)), ways.lanes)
-    run_lanes([piece(batch) for batch in chosen], work.device, work.should_stop, lanes=ways.lanes)
+    run_lanes([piece(batch) for batch in chosen], work.device, work.cancel, lanes=ways.lanes)
     found = StepCost(fmean(took), compiling, ways.together, ways.lanes)
     return replace(known, steps=known.steps | {name: found})
 
@@ -228,7 +229,7 @@ def _epoch(work: Work, kind: str) -> float:
     settings = adapt_settings(work.spec.zoo, work.spec.adaptation)
     took: list[float] = []
 
-    def piece(block: Block) -> Callable[[Callable[[], bool]], None]:
+    def piece(block: Block) -> Callable[[Cancel], None]:
         def watch(_: Callable[[], bool]) -> None:
             base = block.of(work.opened.base, work.device)
             finetuned = [block.of(weights, work.device) for weights in work.finetuned]
@@ -245,7 +246,7 @@ def _epoch(work: Work, kind: str) -> float:
         return watch
 
     blocks = islice(cycle(work.blocks), lane_count(work.device))
-    run_lanes([piece(block.copy()) for block in blocks], work.device, work.should_stop)
+    run_lanes([piece(block.copy()) for block in blocks], work.device, work.cancel)
     return fmean(took)
 
 
@@ -302,14 +303,14 @@ def _scoring(work: Work, known: Calibration) -> Calibration:
     for task, split in _splits(work).items():
         parts[task] = split.part(range(min(SCORED, len(split))))
 
-    def piece(task: str) -> Callable[[Callable[[], bool]], None]:
+    def piece(task: str) -> Callable[[Cancel], None]:
         data = work.spec.zoo.task(task).data
         return lambda _: evaluate(work.opened.model, heads[task], parts[task], work.device, data=data) and None
 
     took = []
     for _ in range(3):  # the first prepares the samples, the second warms up
         began = time.perf_counter()
-        run_lanes([piece(task) for task in parts], work.device, work.should_stop)
+        run_lanes([piece(task) for task in parts], work.device, work.cancel)
         took.append(time.perf_counter() - began)
     count, score = sum(map(len, parts.values())), min(took[1:])
     whole = [sum(map(len, _splits(work, validation=validation).values())) for validation in (False, True)]

@@ -11,11 +11,11 @@ from typing import Any
 
 import torch
 
+from fda.cancel import Cancelled
 from fda.checkpoints.weights import Checkpoint
 from fda.checkpoints.write import kinds_of, write_tensors
 from fda.errors import UserError
 from fda.jobs.failures import log_traceback, sentence
-from fda.jobs.stopped import Stopped
 from fda.merging.merge import merge_to_file, storable
 from fda.merging.method import SWEPT, Hyperparameter, Method, TaskMoments
 from fda.merging.registry import method
@@ -105,7 +105,7 @@ class _Comparison:
                 self.settings[one.name] = self._merge(one)
             if (path := merged_file(self.work.folder, one.name)).is_file():
                 self.work.keep(path)
-        except Stopped:
+        except Cancelled:
             raise
         except Exception as error:  # the other methods continue
             if is_full(error):  # they would have no room either
@@ -127,7 +127,7 @@ class _Comparison:
         models = [scored for one in group for scored in self._models(one)]
         try:
             found = self._answers(models, self._sets())
-        except Stopped:
+        except Cancelled:
             raise
         except Exception as error:
             if is_full(error):
@@ -198,7 +198,7 @@ class _Comparison:
             {"method": one.name},
             inputs=self._inputs(one),
             in_by_out=self.work.opened.model.in_by_out,
-            pulse=self.work.pulse,
+            cancel=self.work.cancel,
             **hyperparameters,
         )
         return hyperparameters | self._reads(one) | {"selection": self._selection(one)}
@@ -224,7 +224,7 @@ class _Comparison:
                 self.work.finetuned,
                 update_file,
                 in_by_out=self.work.opened.model.in_by_out,
-                pulse=self.work.pulse,
+                cancel=self.work.cancel,
                 **hyperparameters,
             )
             update = Checkpoint(update_file)
@@ -236,7 +236,7 @@ class _Comparison:
             merged = Scaled(base, update, best)
             kinds = kinds_of(base)
             tensors = storable(one.name, kinds, merged.items())
-            write_tensors(path, kinds, tensors, {"method": one.name}, pulse=self.work.pulse)
+            write_tensors(path, kinds, tensors, {"method": one.name}, cancel=self.work.cancel)
         finally:
             update_file.unlink(missing_ok=True)
         sweep = {
@@ -295,7 +295,7 @@ class _Comparison:
         data = self._data(task)
         split = self.split(task, data.train_split if one.split == "train" else data.split)
         opened = self.work.opened
-        return RealInputs(opened.model, opened.tasks[task], self.heads[task], split, self.work.device, self.work.pulse)
+        return RealInputs(opened.model, opened.tasks[task], self.heads[task], split, self.work.device, self.work.cancel)
 
     # scoring ---------------------------------------------------------------------------------------------------------
 
@@ -326,9 +326,7 @@ class _Comparison:
 
     def _answers(self, models: Sequence[ModelToScore], sets: Mapping[str, EvaluationSet]) -> list[dict[str, Answers]]:
         work = self.work
-        return answer(
-            work.opened.model, models, sets, work.device, should_stop=work.should_stop, report=self.scored.add
-        )
+        return answer(work.opened.model, models, sets, work.device, cancel=work.cancel, report=self.scored.add)
 
     def _data(self, task: str) -> Any:
         return self.work.spec.zoo.task(task).data

@@ -19,8 +19,8 @@ from fda.anchors.construct import (
 from fda.anchors.init import unit_seed
 from fda.anchors.loss import Parameters
 from fda.architectures.blocks import Block
+from fda.cancel import Cancel, Cancelled
 from fda.jobs.lanes import run_lanes
-from fda.jobs.stopped import Stopped
 from fda.measures import ANGLE_LOSS
 from fda.merging.registry import METHODS
 from fda.requests.runs import adapt_settings
@@ -52,12 +52,12 @@ def construct_units(work: Work) -> None:
     real = {task: real_inputs(work, task) for task in dict.fromkeys(key.name for key in todo)}
     steps = steps_of(work)
 
-    def piece(keys: Sequence[UnitKey]) -> Callable[[Callable[[], bool]], None]:
+    def piece(keys: Sequence[UnitKey]) -> Callable[[Cancel], None]:
         return lambda stop: _construct_batch(work, keys, real, steps, stop)
 
     with sdpa_kernel(SDPBackend.MATH):  # process-wide, so it must be set before the lanes start
         pieces = [piece(keys) for keys in batches(todo, steps.together)]
-        run_lanes(pieces, work.device, work.should_stop, lanes=steps.lanes)
+        run_lanes(pieces, work.device, work.cancel, lanes=steps.lanes)
 
 
 def unfinished_units(work: Work, keys: Sequence[UnitKey]) -> list[UnitKey]:
@@ -194,7 +194,7 @@ def _construct_batch(
     keys: Sequence[UnitKey],
     real: Mapping[str, RealBlockInputs | None],
     steps: Steps,
-    should_stop: Callable[[], bool],
+    cancel: Cancel,
 ) -> None:
     """Construct units of one block; those with the same live tensors together."""
     settings, opened, device = work.construction, work.opened, work.device
@@ -228,10 +228,10 @@ def _construct_batch(
             snapshot_steps=spaced_steps(settings.steps),
             make_step=steps.make,
         ):
-            if should_stop():
+            if cancel.requested():
                 for record in records:
                     record.reset()
-                raise Stopped
+                raise Cancelled
             records[index].take(event)
 
 

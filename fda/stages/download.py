@@ -4,8 +4,8 @@ from collections.abc import Callable
 from concurrent.futures import Future, wait
 from threading import Thread
 
+from fda.cancel import Cancel
 from fda.errors import UserError
-from fda.jobs.stopped import Stopped
 from fda.stages.check import preview_zoo, try_out
 from fda.store.records import UnitKey
 from fda.store.store import Store
@@ -15,7 +15,7 @@ from fda.zoos.zoo import Zoo
 SECONDS = 0.5  # between two entries of progress
 
 
-def download(store: Store, run_id: str, zoo: Zoo, should_stop: Callable[[], bool]) -> None:
+def download(store: Store, run_id: str, zoo: Zoo, cancel: Cancel) -> None:
     """Download what is missing and try a batch of every task, as `zoo check` does.
 
     Its unit counts bytes; its message is the file on its way. UserError with the first problem. When stopped, the download
@@ -33,10 +33,9 @@ def download(store: Store, run_id: str, zoo: Zoo, should_stop: Callable[[], bool
         tell_on_stderr(line)
         files.append(line.removeprefix("downloading "))
 
-    work = _in_background(lambda: try_out(located(zoo, pulse=tell)))
+    work = _in_background(lambda: try_out(located(zoo, report=tell)))
     while not wait([work], SECONDS).done:
-        if should_stop():
-            raise Stopped
+        cancel.check()
         came = min(bytes_here(zoo) - before, found.download_bytes)
         store.update_unit(run_id, key, step=max(came, 0), message=files[-1])
     work.result()

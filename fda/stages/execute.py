@@ -1,11 +1,9 @@
 """Carry out one run, from its spec to its numbers in the store. Runs inside a worker; knows no process and no page."""
 
-from collections.abc import Callable
-
 import torch
 
+from fda.cancel import Cancel
 from fda.errors import UserError
-from fda.jobs.stopped import Stopped
 from fda.stages.compare import compare_methods
 from fda.stages.construct import construct_units
 from fda.stages.landscape import compute_landscape
@@ -17,19 +15,19 @@ from fda.tasks.image_sizes import counted_on_data
 from fda.zoos.finite import require_finite
 from fda.zoos.survey import OpenZoo, open_zoo
 
-__all__ = ["Stopped", "check_spec", "execute"]
+__all__ = ["check_spec", "execute"]
 
 
-def execute(store: Store, run_id: str, should_stop: Callable[[], bool]) -> None:
+def execute(store: Store, run_id: str, cancel: Cancel) -> None:
     """Construct (or import), compare and compute the landscape as the spec says, skipping finished work.
 
-    Raises Stopped as soon as `should_stop()` is true, and UserError for a request that cannot be carried out.
+    Raises Cancelled soon after `cancel` asks for it, and UserError for a request that cannot be carried out.
     """
     spec = store.run(run_id).spec
     device = resolve_device(spec.device)
     opened = counted_on_data(open_zoo(spec.zoo, spec.tasks))
     check_spec(spec, opened)
-    work = Work(store, run_id, spec, opened, device, should_stop)
+    work = Work(store, run_id, spec, opened, device, cancel)
     if spec.published is not None:
         import_units(work)
     elif spec.construction is not None:

@@ -24,7 +24,7 @@ from fda.zoos.hub import SMALL_FILES
 from fda.zoos.kinds import OPEN_CLIP_CONFIG, TRANSFORMERS_CONFIG
 from fda.zoos.survey import OpenZoo
 
-Pulse = Callable[[int, int], None]
+Progress = Callable[[int, int], None]
 SHARD_BYTES = 5 * 10**9  # of one file, as transformers cuts them; open_clip reads whole files only
 GENERATION_CONFIG = "generation_config.json"
 PREPARATION = SMALL_FILES - {ADAPTER_CONFIG, TRANSFORMERS_CONFIG, OPEN_CLIP_CONFIG, GENERATION_CONFIG}
@@ -84,12 +84,12 @@ def export_model(
     merged: Weights,
     folder: Path,
     *,
-    pulse: Pulse = lambda *_: None,
+    progress: Progress = lambda *_: None,
     shard_bytes: int = SHARD_BYTES,
 ) -> None:
     """Write the merged tensors in their frame, with config and processor, into `folder`, which is made.
 
-    Memory follows the largest tensor. `merged`: by the architecture's names, in the dtypes that are written. `pulse` gets
+    Memory follows the largest tensor. `merged`: by the architecture's names, in the dtypes that are written. `progress` gets
     the bytes written and those of the whole after each tensor, and may raise.
     """
     header = built.weights.header
@@ -109,7 +109,7 @@ def export_model(
         for name in names:
             yield name, _rows(merged[sources[name]], built.weights, name) if sources[name] else built.weights[name]
             written += _bytes(kinds[name])
-            pulse(written, total)
+            progress(written, total)
 
     index: dict[str, str] = {}
     for place, names in enumerate(shards, 1):

@@ -1,19 +1,18 @@
 """Export a merged model of a run: the run's checkpoints, its merged file, its heads and its card in one folder."""
 
 import time
-from collections.abc import Callable
 from pathlib import Path
 
+from fda.cancel import Cancel
 from fda.checkpoints.weights import Checkpoint
 from fda.checkpoints.write import kinds_of, write_tensors
 from fda.errors import UserError
 from fda.home import open_to_others
-from fda.jobs.stopped import Stopped
 from fda.merging.registry import method as known_method
 from fda.report.model_card import model_card
 from fda.report.model_loading import Loading
 from fda.stages.adapter_frame import frame_of
-from fda.stages.export import Pulse, export_model, whole_folder
+from fda.stages.export import Progress, export_model, whole_folder
 from fda.store.files import merged_file
 from fda.store.finished import require_whole
 from fda.store.records import UnitKey
@@ -26,21 +25,20 @@ from fda.zoos.upload import stated_licence
 SECONDS = 0.5  # between two entries of progress
 
 
-def export_of_run(store: Store, run_id: str, asked: ExportSettings, should_stop: Callable[[], bool]) -> None:
+def export_of_run(store: Store, run_id: str, asked: ExportSettings, cancel: Cancel) -> None:
     """Carry out a run that exports. Its unit counts the bytes that are written."""
     key, last = UnitKey("export", asked.method), 0.0
     store.add_units(run_id, [(key, 0)])
     store.update_unit(run_id, key, state="running", step=0)
 
-    def pulse(written: int, total: int) -> None:
+    def progress(written: int, total: int) -> None:
         nonlocal last
-        if should_stop():
-            raise Stopped
+        cancel.check()
         if time.monotonic() - last >= SECONDS or written == total:
             last = time.monotonic()
             store.update_unit(run_id, key, step=written, steps=total)
 
-    folder = export_model_of(store, asked.run_id, asked.method, Path(asked.folder), task=asked.task, pulse=pulse)
+    folder = export_model_of(store, asked.run_id, asked.method, Path(asked.folder), task=asked.task, progress=progress)
     open_to_others(folder)
     store.update_unit(run_id, key, state="done")
 
@@ -53,9 +51,9 @@ def export_model_of(
     *,
     task: str | None = None,
     repository: str | None = None,
-    pulse: Pulse = lambda *_: None,
+    progress: Progress = lambda *_: None,
 ) -> Path:
-    """Write one merged model; the folder. `repository`: where its card says that it is. `pulse`: as in `export_model`.
+    """Write one merged model; the folder. `repository`: where its card says that it is. `progress`: as in `export_model`.
 
     UserError if the run has none, or if its checkpoints have changed since.
     """
@@ -92,7 +90,7 @@ def export_model_of(
     licence = stated_licence(run.spec.zoo.base.model, base, ask=repository is not None)
     card = model_card(store, run, method, loading, licence=licence)
     with whole_folder(out) as folder:
-        export_model(built, merged, folder, pulse=pulse)
+        export_model(built, merged, folder, progress=progress)
         for name in beside:
             head = task_head(opened, name)
             if isinstance(head, Head):

@@ -6,14 +6,13 @@ What reads strangers' files, or is to be measured like a fresh process, is done 
 
 import json
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from fda.atomic import write_text
+from fda.cancel import Cancel
 from fda.children import Limits, run_child
 from fda.errors import UserError
-from fda.jobs.stopped import Stopped
 from fda.requests.helper_runs import result_file
 from fda.store.spec import ExportSettings, RunSpec
 from fda.store.store import Store
@@ -27,21 +26,21 @@ LEAST_MEMORY, TIMES_THE_FILES = 3 * 2**30, 8
 COMMANDS = {"survey": "zoo show", "preview": "zoo check"}  # `python -m fda …` does the same in the foreground
 
 
-def execute(store: Store, run_id: str, should_stop: Callable[[], bool]) -> None:
-    """Do what the run's spec asks. Stopped as soon as `should_stop()` is true; UserError if it cannot be done."""
+def execute(store: Store, run_id: str, cancel: Cancel) -> None:
+    """Do what the run's spec asks. Cancelled soon after `cancel` asks for it; UserError if it cannot be done."""
     spec = store.run(run_id).spec
     if isinstance(spec.helper, ExportSettings):
         from fda.stages.export_run import export_of_run
 
-        export_of_run(store, run_id, spec.helper, should_stop)
+        export_of_run(store, run_id, spec.helper, cancel)
     elif spec.kind == "download":
         from fda.stages.download import download
 
-        download(store, run_id, spec.zoo, should_stop)
+        download(store, run_id, spec.zoo, cancel)
     elif spec.kind == "estimate":
-        answer_of(spec, Limits(MEASURING_SECONDS), "this device", "start the run instead", should_stop)
+        answer_of(spec, Limits(MEASURING_SECONDS), "this device", "start the run instead", cancel)
     else:
-        found = answer_of(spec, reading_limits(spec), spec.zoo_path, f"run {_command(spec)} to see why", should_stop)
+        found = answer_of(spec, reading_limits(spec), spec.zoo_path, f"run {_command(spec)} to see why", cancel)
         write_text(result_file(store.run_dir(run_id)), json.dumps(found))
 
 
@@ -51,17 +50,11 @@ def reading_limits(spec: RunSpec) -> Limits:
     return Limits(READING_SECONDS, LEAST_MEMORY + TIMES_THE_FILES * sizes)
 
 
-def answer_of(
-    spec: RunSpec, limits: Limits, what: str, instead: str, should_stop: Callable[[], bool]
-) -> dict[str, Any] | None:
+def answer_of(spec: RunSpec, limits: Limits, what: str, instead: str, cancel: Cancel) -> dict[str, Any] | None:
     """What the child answers. UserError with its problem, if it passes a limit, and if it ends without an answer."""
 
-    def pulse() -> None:
-        if should_stop():
-            raise Stopped
-
     words = ("-m", "fda.stages.helper_child")
-    done = run_child(words, limits, what=what, instead=instead, text=spec.model_dump_json(), pulse=pulse)
+    done = run_child(words, limits, what=what, instead=instead, text=spec.model_dump_json(), cancel=cancel)
     sys.stderr.write(done.stderr)  # into the run's log
     if done.returncode != 0:
         raise UserError(f"{what} could not be read (exit code {done.returncode}): {instead}.")

@@ -14,11 +14,11 @@ from torch import Tensor
 
 from fda.analysis.grid import extent, levels, tiles
 from fda.analysis.landscape import Plane, combined, gram_of_differences, plane
+from fda.cancel import Cancel, Cancelled
 from fda.checkpoints.weights import Checkpoint
 from fda.checkpoints.write import write_tensors
 from fda.errors import UserError
 from fda.jobs.lanes import run_lanes
-from fda.jobs.stopped import Stopped
 from fda.merging.method import Weights
 from fda.stages.adapt import ta_scale
 from fda.stages.landscape_paths import adaptation_units, record_paths, recorded_epochs, weights_after
@@ -141,7 +141,7 @@ def _spanned(work: Work, paths: Sequence[str], names: Sequence[str]) -> tuple[li
     models: list[Weights] = list(work.finetuned)
     for method in paths:
         models += [weights_after(work, method, epoch) for epoch in recorded_epochs(work, method)]
-    gram = gram_of_differences(names, work.opened.base, models, work.device, work.pulse)
+    gram = gram_of_differences(names, work.opened.base, models, work.device, work.cancel)
     end = len(work.finetuned) + len(recorded_epochs(work, FDA_PATHS[0])) - 1
     return models, plane(gram, len(work.finetuned), end, work.landscape.directions)
 
@@ -155,7 +155,7 @@ def _write_directions(work: Work, spanned: Plane, names: Sequence[str], models: 
         for axis, direction in axes.items()
     )
     metadata = {"directions": work.landscape.directions, "unit": spanned.unit}
-    write_tensors(directions_file(work.folder), kinds, tensors, metadata, pulse=work.pulse)
+    write_tensors(directions_file(work.folder), kinds, tensors, metadata, cancel=work.cancel)
 
 
 def _tracks(work: Work, spanned: Plane, paths: Sequence[str]) -> tuple[Track, ...]:
@@ -184,7 +184,7 @@ def _score(work: Work, scorer: Scorer, landscape: LandscapeMap, *, coarse_only: 
     """Score every unfinished tile and track in parallel: coarse tiles, then tracks, then fine tiles."""
     done = {unit.key for unit in work.store.units(work.run_id, "landscape") if unit.state == "done"}
     todo = [(key, points) for key, points in _points(work, landscape, scorer.names, coarse_only) if key not in done]
-    run_lanes([_piece(work, scorer, key, points) for key, points in todo], work.device, work.should_stop)
+    run_lanes([_piece(work, scorer, key, points) for key, points in todo], work.device, work.cancel)
 
 
 def _points(
@@ -239,24 +239,18 @@ def _arithmetic(work: Work, scale: float) -> Point:
     )
 
 
-def _piece(
-    work: Work, scorer: Scorer, key: UnitKey, points: list[tuple[int, Point]]
-) -> Callable[[Callable[[], bool]], None]:
+def _piece(work: Work, scorer: Scorer, key: UnitKey, points: list[tuple[int, Point]]) -> Callable[[Cancel], None]:
     store, run_id = work.store, work.run_id
 
-    def score(should_stop: Callable[[], bool]) -> None:
-        def pulse() -> None:
-            if should_stop():
-                raise Stopped
-
+    def score(cancel: Cancel) -> None:
         store.reset_unit(run_id, key, state="running", steps=len(points))
         began = written = time.perf_counter()
         rows: list[tuple[str, int, float]] = []
         lowest = float("inf")
         try:
             for index, (step, weights) in enumerate(points):
-                pulse()
-                scores = scorer.score(weights, pulse)
+                cancel.check()
+                scores = scorer.score(weights, cancel)
                 lowest = min(lowest, scores["loss"])
                 rows += [(name, step, value) for name, value in scores.items()]
                 now, last = time.perf_counter(), index == len(points) - 1
@@ -264,7 +258,7 @@ def _piece(
                     state = "done" if last else "running"
                     store.add_scalars(run_id, key, rows, state=state, step=index + 1, loss=lowest, seconds=now - began)
                     rows, written = [], now
-        except Stopped:
+        except Cancelled:
             store.reset_unit(run_id, key)
             raise
 

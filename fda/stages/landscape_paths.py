@@ -11,6 +11,7 @@ from torch import Tensor
 from fda.anchors.adapt import Epoch
 from fda.anchors.construct import spaced_steps
 from fda.architectures.blocks import Block
+from fda.cancel import Cancel
 from fda.checkpoints.weights import Checkpoint
 from fda.jobs.lanes import run_lanes
 from fda.merging.method import Weights
@@ -43,7 +44,7 @@ def record_paths(work: Work, methods: Sequence[str]) -> None:
     run_lanes(
         [_piece(work, method, block.copy()) for method in methods for block in work.blocks],
         work.device,
-        work.should_stop,
+        work.cancel,
     )
 
 
@@ -54,7 +55,7 @@ def weights_after(work: Work, method: str, epoch: int) -> Weights:
     return ChainMap(*map(Checkpoint, files))  # pyright: ignore[reportArgumentType]
 
 
-def _piece(work: Work, method: str, block: Block) -> Callable[[Callable[[], bool]], None]:
+def _piece(work: Work, method: str, block: Block) -> Callable[[Cancel], None]:
     kept = recorded_epochs(work, method)
 
     def keep(epoch: int, tensors: dict[str, Tensor]) -> None:
@@ -67,7 +68,7 @@ def _piece(work: Work, method: str, block: Block) -> Callable[[Callable[[], bool
         if event.epoch + 1 in kept[:-1]:
             keep(event.epoch + 1, event.parameters())
 
-    def adapt(should_stop: Callable[[], bool]) -> None:
+    def adapt(cancel: Cancel) -> None:
         last = snapshot_file(work.folder, method, block.index, kept[-1])
         if last.is_file() and all(
             work.is_whole(snapshot_file(work.folder, method, block.index, epoch)) for epoch in kept
@@ -79,7 +80,7 @@ def _piece(work: Work, method: str, block: Block) -> Callable[[Callable[[], bool
         for epoch in kept[:1] if changes else kept[:-1]:
             keep(epoch, start)
         settings = adapt_settings(work.spec.zoo, work.spec.adaptation)
-        end = adapt_block(work, METHODS[method], settings, None, anchors, block, should_stop, seen=seen)
+        end = adapt_block(work, METHODS[method], settings, None, anchors, block, cancel, seen=seen)
         keep(kept[-1], end)  # last, because this file marks the block as finished
 
     return adapt

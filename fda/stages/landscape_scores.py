@@ -14,6 +14,7 @@ from torch import Tensor
 
 from fda.architectures.model import Model
 from fda.architectures.transforms import Batch, TextBatch
+from fda.cancel import Cancel
 from fda.errors import UserError
 from fda.stages.work import Work
 from fda.tasks.data import load_split
@@ -46,7 +47,7 @@ def load_samples(work: Work) -> list[Samples]:
         metric = "token_accuracy" if head.causal else metric  # generating answers at every point takes too long
         batches = [split.at(indices[at : at + BATCH]).to(work.device) for at in range(0, len(indices), BATCH)]
         samples.append(Samples(name, tuple(batches), split.labels()[indices].to(work.device), head, metric))
-        work.pulse()
+        work.cancel.check()
     return samples
 
 
@@ -76,10 +77,10 @@ class Scorer:
         self._thread = threading.local()
 
     @torch.no_grad()
-    def score(self, weights: Callable[[str], Tensor], pulse: Callable[[], None]) -> dict[str, float]:
+    def score(self, weights: Callable[[str], Tensor], cancel: Cancel) -> dict[str, float]:
         """`weights(name)` for every tensor inside the blocks → loss, accuracy (means over tasks), loss/TASK, accuracy/TASK.
 
-        `pulse` is called after each batch and may raise to stop.
+        `cancel` is checked after each batch.
         """
         model = self._model()
         tensors = model.module.state_dict()
@@ -93,7 +94,7 @@ class Scorer:
                 parts.append(
                     next_tokens(logits, batch) if isinstance(batch, TextBatch) and of_task.head.causal else (logits,)
                 )
-                pulse()
+                cancel.check()
             loss, score = _loss_and_score(of_task, [torch.cat(part) for part in zip(*parts, strict=True)])
             losses.append(loss)
             scores.append(score)

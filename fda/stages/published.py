@@ -14,10 +14,10 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from fda.anchors.construct import Constructed, Snapshot, checked_live_tensors
 from fda.anchors.loss import Parameters, cosines, induced_gradient
 from fda.architectures.blocks import Block
+from fda.cancel import Cancel
 from fda.checkpoints.readers.published_anchors import read_published_anchors
 from fda.errors import UserError
 from fda.jobs.lanes import run_lanes
-from fda.jobs.stopped import Stopped
 from fda.measures import ANGLE_LOSS
 from fda.requests.published import layer_file, task_folders
 from fda.settings import Distance
@@ -44,18 +44,15 @@ def import_units(work: Work) -> None:
     todo = unfinished_units(work, keys)
     real = {task: real_inputs(work, task) for task in dict.fromkeys(key.name for key in todo)}
 
-    def piece(key: UnitKey) -> Callable[[Callable[[], bool]], None]:
+    def piece(key: UnitKey) -> Callable[[Cancel], None]:
         return lambda stop: _import_unit(work, key, files[key], real[key.name], stop)
 
     with sdpa_kernel(SDPBackend.MATH):  # process-wide, so it must be set before the lanes start
-        run_lanes([piece(key) for key in todo], work.device, work.should_stop)
+        run_lanes([piece(key) for key in todo], work.device, work.cancel)
 
 
-def _import_unit(
-    work: Work, key: UnitKey, file: Path, real: RealBlockInputs | None, should_stop: Callable[[], bool]
-) -> None:
-    if should_stop():
-        raise Stopped
+def _import_unit(work: Work, key: UnitKey, file: Path, real: RealBlockInputs | None, cancel: Cancel) -> None:
+    cancel.check()
     store, run_id, settings = work.store, work.run_id, work.construction
     block = work.opened.model.blocks[key.block].copy()
     base, finetuned = block.of(work.opened.base, work.device), block.of(work.opened.tasks[key.name], work.device)

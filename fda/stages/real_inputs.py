@@ -50,7 +50,7 @@ def real_block_inputs(work: Work, task: str, split: str, count: int) -> RealBloc
         for start in range(0, len(indices), BATCH):
             batch = data.at(indices[start : start + BATCH]).to(work.device)
             batches.append([x.cpu() for x in block_inputs(opened.model, batch)])
-            work.pulse()
+            work.cancel.check()
         for file, parts in zip(files, zip(*batches, strict=True), strict=True):
             save_tensors(file, {"inputs": torch.cat(parts)}, {"task": task, "split": split, "layout": "n, tokens, d"})
     return RealBlockInputs(folder)

@@ -14,10 +14,10 @@ import numpy as np
 from torch import Tensor
 
 from fda.architectures.model import Model
+from fda.cancel import NEVER, Cancel
 from fda.checkpoints.weights import Weights
 from fda.errors import UserError
 from fda.jobs.lanes import run_lanes
-from fda.jobs.stopped import Stopped
 from fda.stages.evaluations import answers_file, keep, keep_whole, part_file, read_kept
 from fda.tasks.answers import Answers
 from fda.tasks.data import CACHE_BYTES, Split
@@ -55,7 +55,7 @@ def answer(
     sets: Mapping[str, EvaluationSet],
     device: str,
     *,
-    should_stop: Callable[[], bool] = lambda: False,
+    cancel: Cancel = NEVER,
     report: Callable[[ModelToScore, int], None] = lambda _, __: None,
     limit: int | None = None,
 ) -> list[dict[str, Answers]]:
@@ -63,7 +63,7 @@ def answer(
 
     `model`: the module that the weights are loaded into. `limit`: bytes of prepared samples in memory over all tasks; None:
     splits that fit stay whole and in memory, also for the next call. `report(scored, count)` is called by any thread when a
-    model has answered `count` more samples. Raises Stopped once `should_stop()` is true.
+    model has answered `count` more samples. Raises Cancelled soon after `cancel` asks for it.
     """
     states = [_ModelAnswers.of(scored, model, sets, device) for scored in models]
     for state in states:
@@ -77,7 +77,7 @@ def answer(
                 continue
             model.load(state.scored.weights)
             model.to(device)
-            _evaluate(model, todo, sets, device, should_stop, state, report)
+            _evaluate(model, todo, sets, device, cancel, state, report)
             for task in state.finish(todo, sets):
                 keep_whole(state.files[task], state.complete[task])
     return [{task: state.complete[task] for task in state.scored.tasks} for state in states]
@@ -134,18 +134,14 @@ def _evaluate(
     pieces: Mapping[str, Split],
     sets: Mapping[str, EvaluationSet],
     device: str,
-    should_stop: Callable[[], bool],
+    cancel: Cancel,
     state: _ModelAnswers,
     report: Callable[[ModelToScore, int], None],
 ) -> None:
     """Add the answers of the weights in `model` on these pieces to `state`, task by task side by side."""
 
-    def lane(task: str) -> Callable[[Callable[[], bool]], None]:
-        def evaluate_task(should_stop: Callable[[], bool]) -> None:
-            def pulse() -> None:
-                if should_stop():
-                    raise Stopped
-
+    def lane(task: str) -> Callable[[Cancel], None]:
+        def evaluate_task(cancel: Cancel) -> None:
             evaluation, piece, parts = sets[task], pieces[task], state.parts[task]
             answered = sum(part.count for part in parts)
             wrong = 0
@@ -154,7 +150,7 @@ def _evaluate(
                 part = read_kept(file)
                 if part is None or part.count != len(indices):
                     try:
-                        part = evaluate(model, evaluation.head, piece, device, pulse, evaluation.data, indices)
+                        part = evaluate(model, evaluation.head, piece, device, cancel, evaluation.data, indices)
                     except NoNumbers as error:
                         wrong += error.samples
                         continue
@@ -170,4 +166,4 @@ def _evaluate(
 
         return evaluate_task
 
-    run_lanes([lane(task) for task in pieces], device, should_stop)
+    run_lanes([lane(task) for task in pieces], device, cancel)

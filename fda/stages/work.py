@@ -1,14 +1,13 @@
 """What every stage receives: the run, its checkpoints, its device, and a way to learn that the run should stop."""
 
 import sys
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from fda.architectures.blocks import Block
+from fda.cancel import Cancel
 from fda.checkpoints.weights import Weights
 from fda.errors import UserError
-from fda.jobs.stopped import Stopped
 from fda.settings import ConstructSettings, LandscapeSettings
 from fda.store.finished import damage, keep
 from fda.store.spec import RunSpec
@@ -19,14 +18,14 @@ from fda.zoos.zoo import TaskData
 
 @dataclass(frozen=True)
 class Work:
-    """One run at work. `should_stop` is asked at every step; `pulse` asks it and raises Stopped."""
+    """One run at work. `cancel` is checked at every step, batch and tensor."""
 
     store: Store
     run_id: str
     spec: RunSpec
     opened: OpenZoo
     device: str
-    should_stop: Callable[[], bool]
+    cancel: Cancel
 
     @property
     def folder(self) -> Path:
@@ -90,7 +89,3 @@ class Work:
         if problem is not None and problem != "is missing":
             print(f"fda: {path} {problem}: it is made again.", file=sys.stderr, flush=True)
         return problem is None
-
-    def pulse(self) -> None:
-        if self.should_stop():
-            raise Stopped

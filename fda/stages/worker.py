@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 
+from fda.cancel import Cancel, Cancelled
 from fda.errors import UserError
 from fda.interpreter import begin, leave
 from fda.jobs.beats import Beats
@@ -22,7 +23,6 @@ from fda.jobs.heart import BEAT_SECONDS, Heart
 from fda.jobs.lifecycle import press_on, settle
 from fda.jobs.patient import PatientStore
 from fda.jobs.reserve import Reserve
-from fda.jobs.stopped import Stopped
 from fda.processes import start_time
 from fda.store.refusals import StoreBusy
 from fda.store.spec import RunSpec
@@ -94,9 +94,9 @@ def _outcome(
         if execute is None:
             execute = _work_of(store.run(run_id).spec)
         if stop.is_set():
-            raise Stopped
-        execute(store, run_id, stop.is_set)
-    except (Stopped, KeyboardInterrupt):
+            raise Cancelled
+        execute(store, run_id, Cancel(stop.is_set))
+    except (Cancelled, KeyboardInterrupt):
         return "cancelled", None
     except UserError as error:
         return "failed", str(error)
@@ -118,7 +118,7 @@ def _work_of(spec: RunSpec) -> Execute:
 def _device(store: Store, run_id: str, stop: threading.Event) -> Iterator[None]:
     """Wait for this run's turn, mark it running and hold its device, or one of the places of the queue `io`.
 
-    Stopped if it is stopped while it waits.
+    Cancelled if it is stopped while it waits.
     """
     settled, asked = time.monotonic(), {}
     queue = store.run(run_id).device
@@ -127,7 +127,7 @@ def _device(store: Store, run_id: str, stop: threading.Event) -> Iterator[None]:
         locks = [opened.enter_context(store.open_lock(f"device-{name}")) for name in names]
         while not (store.queue_position(run_id) == 1 and any(_locked(lock.fileno()) for lock in locks)):
             if stop.wait(QUEUE_SECONDS):
-                raise Stopped
+                raise Cancelled
             if time.monotonic() - settled > SETTLE_SECONDS:
                 settle(store)
                 press_on(store, asked)
@@ -135,10 +135,10 @@ def _device(store: Store, run_id: str, stop: threading.Event) -> Iterator[None]:
         while True:
             with contextlib.suppress(StoreBusy):
                 if not store.set_state(run_id, "running", only_from=("queued",)):
-                    raise Stopped
+                    raise Cancelled
                 break
             if stop.is_set():
-                raise Stopped
+                raise Cancelled
         yield
 
 
@@ -154,7 +154,7 @@ def _written(store: PatientStore, state: State, message: str | None) -> tuple[St
     """The outcome once the work's last numbers are in the store; another one if there is no room for them."""
     try:
         store.write_all()
-    except Stopped:
+    except Cancelled:
         return ("cancelled", None) if state == "done" else (state, message)
     except UserError as error:
         return ("failed", str(error)) if state == "done" else (state, message)

@@ -3,7 +3,6 @@
 `fda.tasks.metrics` turns answers into scores; `fda.stages.evaluations` stores them.
 """
 
-from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -12,6 +11,7 @@ from torch import Tensor
 
 from fda.architectures.model import Model
 from fda.architectures.transforms import Batch, TextBatch
+from fda.cancel import NEVER, Cancel
 from fda.errors import UserError
 from fda.tasks.answers import Answers
 from fda.tasks.data import Split
@@ -39,11 +39,11 @@ def evaluate(
     head: TaskHead,
     split: Split,
     device: str = "cpu",
-    pulse: Callable[[], None] = lambda: None,
+    cancel: Cancel = NEVER,
     data: TaskData | None = None,
     indices: range | None = None,
 ) -> Answers:
-    """The answers of the weights loaded in `model`, which is on `device`; `pulse` is called after each batch.
+    """The answers of the weights loaded in `model`, which is on `device`; `cancel` is checked after each batch.
 
     `data`: the task's data in the zoo file, which give the metric; None: accuracy, or next tokens for a language head.
     `indices`: samples of the split, None for all. UserError if head, labels and metric do not fit; NoNumbers, after all
@@ -52,7 +52,7 @@ def evaluate(
     head = head.to(device)
     metric = scored_by(head, data)
     if metric == "exact_match":
-        return _exact_match(model, head, split, device, pulse, range(len(split)) if indices is None else indices)
+        return _exact_match(model, head, split, device, cancel, range(len(split)) if indices is None else indices)
     if metric == "token_accuracy":
         split = replace(split, label=None)  # the texts are their own labels
     batches: list[tuple[Tensor, ...]] = []
@@ -61,7 +61,7 @@ def evaluate(
         logits = head.answer(model, batch.to(device))
         wrong += int((~all_finite(logits, batch)).sum())
         batches.append(tuple(part.cpu() for part in _answers(metric, logits, batch.to(device), labels, split)))
-        pulse()
+        cancel.check()
     predicted, label, *loss = (torch.cat(parts) for parts in zip(*batches, strict=True))
     if wrong:
         raise NoNumbers(wrong, len(label))
@@ -132,9 +132,7 @@ def next_tokens(logits: Tensor, batch: TextBatch) -> tuple[Tensor, Tensor, Tenso
     return right.sum(dim=1), mask.sum(dim=1), losses.masked_fill(~mask, 0.0).sum(dim=1)
 
 
-def _exact_match(
-    model: Model, head: TaskHead, split: Split, device: str, pulse: Callable[[], None], indices: range
-) -> Answers:
+def _exact_match(model: Model, head: TaskHead, split: Split, device: str, cancel: Cancel, indices: range) -> Answers:
     """1 for each prompt whose answer, generated greedily up to the end of the text or line, equals the right one, else 0."""
     if split.label is None:
         raise UserError("exact match needs the column of the right answers: name it in `data.label`.")
@@ -144,13 +142,13 @@ def _exact_match(
     right: list[int] = []
     for start in range(indices.start, indices.stop, TEXTS):
         batch = range(start, min(start + TEXTS, indices.stop))
-        texts = generated(model, head, split.at(batch), split, room, device, pulse)
+        texts = generated(model, head, split.at(batch), split, room, device, cancel)
         right += [int(text == expected[index]) for index, text in zip(batch, texts, strict=True)]
     return Answers(np.array(right, np.int32), np.ones(len(right), np.int32), "exact_match")
 
 
 def generated(
-    model: Model, head: TaskHead, batch: TextBatch, split: Split, room: int, device: str, pulse: Callable[[], None]
+    model: Model, head: TaskHead, batch: TextBatch, split: Split, room: int, device: str, cancel: Cancel
 ) -> list[str]:
     """The model's continuation of each prompt up to the end of its first line, stripped.
 
@@ -180,7 +178,7 @@ def generated(
                 or "\n" in tokenizer.decode(texts[row][len(prompts[row]) :]).lstrip()
             ):
                 open_rows.discard(row)
-        pulse()
+        cancel.check()
         if not open_rows:
             break
     answers = (

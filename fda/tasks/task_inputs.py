@@ -3,7 +3,7 @@
 Implements `TaskInputs` and `TaskMoments` of `fda.merging.method`. The caller chooses the split and supplies the anchors.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +13,7 @@ from fda.architectures.blocks import Block
 from fda.architectures.linears import linear_moments
 from fda.architectures.model import Model
 from fda.architectures.transforms import Batch
+from fda.cancel import NEVER, Cancel
 from fda.checkpoints.weights import Weights
 from fda.tasks.data import Split
 from fda.tasks.heads import TaskHead
@@ -24,7 +25,7 @@ class RealInputs:
     """The samples of one split of a task, its finetuned model and its head. Does not read labels.
 
     Tasks share the model's module: `moments` overwrites its weights, `logits` neither reads nor changes them. Not thread-safe.
-    `pulse` is called before every batch and may raise to stop.
+    `cancel` is checked before every batch.
     """
 
     def __init__(
@@ -34,9 +35,9 @@ class RealInputs:
         head: TaskHead,
         split: Split,
         device: str = "cpu",
-        pulse: Callable[[], None] = lambda: None,
+        cancel: Cancel = NEVER,
     ) -> None:
-        self.model, self.finetuned, self.split, self.device, self.pulse = model, finetuned, split, device, pulse
+        self.model, self.finetuned, self.split, self.device, self.cancel = model, finetuned, split, device, cancel
         self.head = head.to(device)
         self._whole = _Whole(model, self.head)
         floats = {name for name, tensor in model.module.state_dict().items() if tensor.is_floating_point()}
@@ -79,7 +80,7 @@ class RealInputs:
 
     def _pass(self, indices: Tensor, size: int) -> Iterator[Batch]:
         for batch in indices.split(size):
-            self.pulse()
+            self.cancel.check()
             yield self.split.at(batch.tolist()).to(self.device)
 
 

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from fda.atomic import write_text
+from fda.cancel import NEVER, Cancel
 from fda.checkpoints.readers.adapters import AdaptedWeights
 from fda.checkpoints.readers.misfits import MOST_PROBLEMS
 from fda.checkpoints.readers.names import RenamedWeights
@@ -57,17 +58,17 @@ class Checked:
     notes: tuple[str, ...]
 
 
-def require_finite(opened: "OpenZoo", pulse: Callable[[], None] = lambda: None) -> Checked:
+def require_finite(opened: "OpenZoo", cancel: Cancel = NEVER) -> Checked:
     """Check every floating-point tensor of the base, of the opened tasks' checkpoints and of their head files.
 
-    Misfit with file, tensor and task of the first used tensors with NaN or infinity. `pulse` is called after each tensor and
+    Misfit with file, tensor and task of the first used tensors with NaN or infinity. `cancel` is checked after each tensor and
     may raise to stop.
     """
     problems, notes, tensors, values = [], [], 0, 0
     for whose, reader, used in _readers(opened):
         sizes = [info.count for info in reader.header.values() if info.dtype.startswith(("F", "BF"))]
         tensors, values = tensors + len(sizes), values + sum(sizes)
-        for bad in not_finite(reader, pulse):
+        for bad in not_finite(reader, cancel):
             if used(bad.name):
                 problems.append(f"{_path(reader)}: {bad}, {whose}: copy or download the file again, or give another.")
             else:
@@ -78,7 +79,7 @@ def require_finite(opened: "OpenZoo", pulse: Callable[[], None] = lambda: None) 
     return Checked(tensors, values, tuple(notes))
 
 
-def not_finite(weights: Weights, pulse: Callable[[], None] = lambda: None) -> tuple[NotFinite, ...]:
+def not_finite(weights: Weights, cancel: Cancel = NEVER) -> tuple[NotFinite, ...]:
     """Return the tensors of a reader that hold NaN or infinity, in its order. Cached until its files change."""
     path = fda_home() / "cache" / "finite" / f"{_stamp(weights)}.json"
     with contextlib.suppress(OSError, ValueError, TypeError):
@@ -88,7 +89,7 @@ def not_finite(weights: Weights, pulse: Callable[[], None] = lambda: None) -> tu
         if weights.header[name].dtype.startswith(("F", "BF")):
             tensor = looked_at(name, weights[name])
             bad += [] if tensor is None else [tensor]
-            pulse()
+            cancel.check()
     with contextlib.suppress(OSError):  # the cache only saves time
         write_text(path, json.dumps([asdict(tensor) for tensor in bad]))
     return tuple(bad)

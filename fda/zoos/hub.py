@@ -43,7 +43,7 @@ WEIGHTS = (
     re.compile(r"pytorch_model\.bin\.index\.json|pytorch_model-\d+-of-\d+\.bin"),
     re.compile(r"adapter_model\.bin"),
 )
-Pulse = Callable[[str], None]
+Report = Callable[[str], None]
 
 
 class Unreached(UserError):
@@ -106,10 +106,10 @@ def wanted(model: str, names: Iterable[str]) -> list[str]:
     )
 
 
-def downloaded(model: str, pulse: Pulse | None = None) -> Path:
+def downloaded(model: str, report: Report | None = None) -> Path:
     """Return the local folder of a hub id, after downloading its missing files.
 
-    An interrupted file continues where it stopped, in this process or a later one. `pulse` gets a line before each file.
+    An interrupted file continues where it stopped, in this process or a later one. `report` gets a line before each file.
     Without network (or with HF_HUB_OFFLINE) only the cache is used. UserError as `hub_errors`.
     """
     from huggingface_hub import constants, hf_hub_download
@@ -130,8 +130,8 @@ def downloaded(model: str, pulse: Pulse | None = None) -> Path:
         raise
     folder = inside(_cache_of(files.id), "snapshots", files.commit, files.folder)
     for name, size in files.files.items():
-        if pulse is not None:
-            pulse(f"downloading {files.id}: {name} ({size / 2**20:.1f} MiB)")
+        if report is not None:
+            report(f"downloading {files.id}: {name} ({size / 2**20:.1f} MiB)")
         with hub_errors(model):
             path = files.path(name)
             if name in files.weights:
@@ -207,14 +207,14 @@ def missing_models(zoo: "Zoo") -> list[str]:
     return [model for model in models if is_hub_id(model) and cached_folder(model) is None]
 
 
-def located(zoo: "Zoo", *, pulse: Pulse | None = None, tasks: tuple[str, ...] | None = None) -> "Zoo":
+def located(zoo: "Zoo", *, report: Report | None = None, tasks: tuple[str, ...] | None = None) -> "Zoo":
     """Return the zoo with every hub id replaced by its local folder, downloading what is missing. UserError as `downloaded`.
 
     `tasks`: download only these tasks' models; the others keep their ids.
     """
 
     def local(model: str) -> str:
-        return str(downloaded(model, pulse)) if is_hub_id(model) else model
+        return str(downloaded(model, report)) if is_hub_id(model) else model
 
     chosen = zoo.task_names if tasks is None else tasks
     base = zoo.base.model_copy(update={"model": local(zoo.base.model)})

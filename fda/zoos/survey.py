@@ -45,7 +45,7 @@ class OpenZoo:
 def open_zoo(zoo: Zoo, tasks: tuple[str, ...] | None = None) -> OpenZoo:
     """Open the base and the named tasks' checkpoints. UserError with the first problem found."""
     names = zoo.task_names if tasks is None else tasks
-    zoo = located(zoo, tasks=names, pulse=tell_on_stderr)
+    zoo = located(zoo, tasks=names, report=tell_on_stderr)
     own_base = open_weights(zoo.base.model)
     model = open_model(zoo, own_base)
     base = fit_base(model, own_base)

@@ -3,6 +3,7 @@
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 
+from fda.cancel import NEVER
 from fda.requests.runs import construct_settings, make_spec
 from fda.stages.execute import execute
 from fda.store.store import Store
@@ -28,7 +29,7 @@ def run_id(server, tiny_zoo):
             device="cpu",
         )
         made = store.create_run(spec)
-        execute(store, made, lambda: False)
+        execute(store, made, NEVER)
         store.set_state(made, "done")
     return made
 

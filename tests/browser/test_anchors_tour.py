@@ -6,6 +6,7 @@ import re
 import pandas as pd
 import pytest
 
+from fda.cancel import NEVER
 from fda.requests.runs import construct_settings, make_spec
 from fda.stages.execute import execute
 from fda.store.store import Store
@@ -36,7 +37,7 @@ def run_ids(server, tiny_zoo):
         for start in ({"init": "weight"}, {"init": "gauss", "sigma": 1.0}):
             settings = construct_settings("fast", steps=STEPS, anchors=4, **start)
             run_id = store.create_run(make_spec(tiny_zoo, construct=settings, device="cpu"))
-            execute(store, run_id, lambda: False)
+            execute(store, run_id, NEVER)
             store.set_state(run_id, "done")
             made.append(run_id)
         yield [*made, made_run(store, tiny_zoo)]

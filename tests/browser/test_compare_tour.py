@@ -11,6 +11,7 @@ import torch
 from playwright.sync_api import expect
 from safetensors.torch import load_file
 
+from fda.cancel import NEVER
 from fda.requests.runs import construct_settings, make_spec
 from fda.stages.execute import execute
 from fda.store.store import Store
@@ -36,7 +37,7 @@ def run_id(server, tiny_zoo, monkeypatch_module):
         device="cpu",
     )
     made = store.create_run(spec)
-    execute(store, made, lambda: False)
+    execute(store, made, NEVER)
     store.set_state(made, "done")
     return made
 
@@ -137,7 +138,7 @@ def test_a_method_that_failed_says_why_beside_the_others(visit, server, tiny_zoo
         update={"construction": None, "methods": ("pretrained", "individual", "ta", "fda:ta")}
     )
     failed = store.create_run(spec)
-    execute(store, failed, lambda: False)
+    execute(store, failed, NEVER)
     store.set_state(failed, "done")
     page = visit.open(f"/compare?run={failed}")
     wait_for_figure(page)

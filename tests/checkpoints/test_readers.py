@@ -11,6 +11,7 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModel, BertConfig, BertForSequenceClassification, CLIPVisionConfig, LlamaConfig
 
 from fda.architectures.open_clip_model import open_vision_model
+from fda.cancel import Cancel, Cancelled
 from fda.checkpoints.readers.convert import convert_to_safetensors
 from fda.checkpoints.readers.names import fitted
 from fda.checkpoints.readers.open import open_weights
@@ -311,16 +312,14 @@ def test_conversion_is_whole_or_not_at_all(tmp_path):
     torch.save({"a": torch.randn(64, 64), "b": torch.randn(64, 64)}, tmp_path / "model.pt")
     target = tmp_path / "new" / "model.safetensors"
 
-    def interrupted():
-        raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        convert_to_safetensors(tmp_path / "model.pt", target, pulse=interrupted)
+    at_once = Cancel(lambda: True)
+    with pytest.raises(Cancelled):
+        convert_to_safetensors(tmp_path / "model.pt", target, cancel=at_once)
     assert list(target.parent.iterdir()) == []
     convert_to_safetensors(tmp_path / "model.pt", target)
     before = target.read_bytes()
-    with pytest.raises(KeyboardInterrupt):
-        convert_to_safetensors(tmp_path / "model.pt", target, overwrite=True, pulse=interrupted)
+    with pytest.raises(Cancelled):
+        convert_to_safetensors(tmp_path / "model.pt", target, overwrite=True, cancel=at_once)
     assert target.read_bytes() == before and list(target.parent.iterdir()) == [target]
 
 

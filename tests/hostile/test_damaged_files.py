@@ -274,9 +274,9 @@ def test_a_full_disk_is_said_in_the_store_and_nothing_half_written_stays(small_d
     monkeypatch.setenv("FDA_HOME", str(store.home))
     run_id = store.create_run(spec())
 
-    def filling(inner, run_id, should_stop):
+    def filling(inner, run_id, cancel):
         fill(small_disk)
-        units(inner, run_id, should_stop)
+        units(inner, run_id, cancel)
         (store.run_dir(run_id) / "more").write_bytes(bytes(1 << 20))
 
     assert run_here(store, run_id, execute=filling) == "failed"

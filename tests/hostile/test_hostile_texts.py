@@ -14,6 +14,7 @@ import yaml
 from markdown_it import MarkdownIt
 
 from fda import escape
+from fda.cancel import NEVER
 from fda.figures.curves import cosine_bars
 from fda.figures.neighbours import neighbour_map
 from fda.report.markup import to_html, to_latex, to_markdown
@@ -197,7 +198,7 @@ def made(tiny_zoo, tmp_path_factory) -> tuple[Path, Store, Run]:
         patch.setenv("FDA_HOME", str(folder / "home"))
         store = Store(folder / "home")
         run_id = store.create_run(make_spec(path, methods=("ta",), device="cpu"))
-        execute(store, run_id, lambda: False)
+        execute(store, run_id, NEVER)
         store.add_result(run_id, MethodResult("ties", "failed", {}, None, None, EVIL))
         store.set_state(run_id, "failed", EVIL)
     return path, store, store.run(run_id)

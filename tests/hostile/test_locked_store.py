@@ -132,7 +132,7 @@ def test_a_worker_goes_on_while_the_store_is_locked_and_loses_no_number(store, m
     run_id = store.create_run(spec())
     worked = []
 
-    def execute(inner, run_id, should_stop):
+    def execute(inner, run_id, cancel):
         inner.add_units(run_id, [(key, 3) for key in UNITS])
         lock = sqlite3.connect(store.path, isolation_level=None, check_same_thread=False)
         lock.execute("BEGIN IMMEDIATE")
@@ -164,7 +164,7 @@ def test_a_read_of_a_worker_sees_what_it_wrote_before(store):
 def test_beats_go_on_while_the_store_is_locked(store):
     run_id = store.create_run(spec())
 
-    def execute(inner, run_id, should_stop):
+    def execute(inner, run_id, cancel):
         with locked(store):
             first = (store.run_dir(run_id) / "heartbeat").read_text().split()[2]
             wait_for(lambda: (store.run_dir(run_id) / "heartbeat").read_text().split()[2] != first, 8)

@@ -11,6 +11,7 @@ from transformers.pytorch_utils import Conv1D
 from fda.architectures.linears import in_by_out, linear_moments
 from fda.architectures.transformer_blocks import transformer_blocks
 from fda.architectures.transformers_build import give_memory
+from fda.cancel import NEVER
 from fda.checkpoints.weights import Checkpoint
 from fda.merging.merge import merge, merge_to_file
 from fda.merging.registry import METHODS
@@ -119,7 +120,7 @@ def test_a_run_merges_as_the_model_keeps_its_weights(tmp_path):
     path, store = text_zoo(tmp_path, "gpt2"), Store()
     methods = ("wudi", "iso_cts:swept")
     run_id = store.create_run(make_spec(with_validation(path), methods=methods, device="cpu"))
-    execute(store, run_id, lambda: False)
+    execute(store, run_id, NEVER)
     opened = open_zoo(load_zoo(path))
     settings = {row.method: row.settings for row in store.results(run_id)[0]}
     for name in methods:

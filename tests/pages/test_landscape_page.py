@@ -7,9 +7,9 @@ import sys
 import numpy as np
 import pytest
 
+from fda.cancel import NEVER, Cancel, Cancelled
 from fda.home import ASSETS, REPO
 from fda.jobs import lifecycle as jobs
-from fda.jobs.stopped import Stopped
 from fda.processes import start_time
 from fda.report import landscape
 from fda.report.command import run_commands
@@ -42,7 +42,7 @@ def shared(tiny_zoo, tmp_path_factory):
 def carried_out(store: Store, run_id: str) -> None:
     store.claim_process(run_id, os.getpid(), start_time(os.getpid()))
     store.set_state(run_id, "running")
-    execute(store, run_id, lambda: False)
+    execute(store, run_id, NEVER)
     store.set_state(run_id, "done")
 
 
@@ -59,8 +59,8 @@ def at_work(store: Store, spec, stop) -> str:
     run_id = store.create_run(spec)
     store.claim_process(run_id, os.getpid(), start_time(os.getpid()))
     store.set_state(run_id, "running")
-    with pytest.raises(Stopped):
-        execute(store, run_id, lambda: stop(run_id))
+    with pytest.raises(Cancelled):
+        execute(store, run_id, Cancel(lambda: stop(run_id)))
     return run_id
 
 

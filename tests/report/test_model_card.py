@@ -14,6 +14,7 @@ from PIL import Image
 from safetensors.torch import load_file
 from typer.testing import CliRunner
 
+from fda.cancel import NEVER
 from fda.cli.app import app
 from fda.errors import UserError
 from fda.report.model_card import _front_matter
@@ -32,7 +33,7 @@ def compared(zoo, *methods: str) -> str:
     """A finished comparison, carried out here."""
     store = Store()
     run_id = store.create_run(make_spec(zoo, methods=methods or ("ta",), device="cpu"))
-    execute(store, run_id, lambda: False)
+    execute(store, run_id, NEVER)
     return run_id
 
 
@@ -117,10 +118,10 @@ def test_the_commands_make_the_anchors_first_where_another_run_made_them(tiny_zo
     store = Store()
     settings = FAST_CONSTRUCT.model_copy(update={"steps": 2, "anchors": 2})
     anchors = store.create_run(make_spec(tiny_zoo, construct=settings, device="cpu"))
-    execute(store, anchors, lambda: False)
+    execute(store, anchors, NEVER)
     store.set_state(anchors, "done")
     run_id = store.create_run(make_spec(tiny_zoo, methods=("fda:ta",), anchors_run=anchors, device="cpu"))
-    execute(store, run_id, lambda: False)
+    execute(store, run_id, NEVER)
     command("export", run_id, "--method", "fda:ta", "--out", tmp_path / "out")
     text = (tmp_path / "out" / "README.md").read_text()
     lines = text.split("```bash\n")[1].split("```")[0].splitlines()

@@ -6,7 +6,7 @@ import torch
 import yaml
 from safetensors.torch import load_file
 
-from fda.jobs.stopped import Stopped
+from fda.cancel import NEVER, Cancel, Cancelled
 from fda.merging.merge import merge
 from fda.merging.registry import METHODS
 from fda.requests.runs import construct_settings, make_spec
@@ -24,16 +24,12 @@ SETTINGS = construct_settings("fast", steps=6, anchors=4)
 QUICK = {"adamerging": {"steps": 3}, "adamerging_layer": {"steps": 3}, "fisher": {"examples": 8}, "wudi": {"steps": 5}}
 
 
-def never() -> bool:
-    return False
-
-
 @pytest.fixture
 def store(fda_home) -> Store:
     return Store(fda_home)
 
 
-def run(store, zoo, stop=never, **changes) -> str:
+def run(store, zoo, stop=NEVER, **changes) -> str:
     spec = make_spec(zoo, **({"construct": SETTINGS, "device": "cpu"} | changes))
     run_id = store.create_run(spec)
     execute(store, run_id, stop)
@@ -131,12 +127,14 @@ def test_a_run_stopped_within_a_method_resumes_to_the_same_bytes(store, tiny_zoo
     run_id = store.create_run(store.run(whole).spec)
 
     def after(stage: str, name: str):
-        return lambda: any(
-            unit.step > 0 for unit in store.units(run_id) if (unit.key.stage, unit.key.name) == (stage, name)
+        return Cancel(
+            lambda: any(
+                unit.step > 0 for unit in store.units(run_id) if (unit.key.stage, unit.key.name) == (stage, name)
+            )
         )
 
     for stage, name in (("evaluate", "ties:swept"), ("adapt", "fda:iso_c")):
-        with pytest.raises(Stopped):
+        with pytest.raises(Cancelled):
             execute(store, run_id, after(stage, name))
         assert not list(store.run_dir(run_id).rglob("*.part")) and not list(store.run_dir(run_id).rglob("*.update"))
         store.set_state(run_id, "cancelled")
@@ -144,7 +142,7 @@ def test_a_run_stopped_within_a_method_resumes_to_the_same_bytes(store, tiny_zoo
         for unit in store.units(run_id):
             if unit.state != "done":
                 store.update_unit(run_id, unit.key, step=0)
-    execute(store, run_id, never)
+    execute(store, run_id, NEVER)
     assert {name: row.state for name, row in rows(store, run_id).items()} == dict.fromkeys(
         ("pretrained", "individual", *methods), "done"
     )
@@ -220,5 +218,5 @@ def test_anchors_of_other_checkpoints_are_refused(store, tmp_path):
 def test_a_finished_method_is_not_run_again(store, tiny_zoo):
     run_id = run(store, tiny_zoo, construct=None, methods=("ta",))
     stamp = (store.run_dir(run_id) / "merged" / "ta.safetensors").stat().st_mtime_ns
-    execute(store, run_id, never)
+    execute(store, run_id, NEVER)
     assert (store.run_dir(run_id) / "merged" / "ta.safetensors").stat().st_mtime_ns == stamp

@@ -9,11 +9,12 @@ from safetensors.torch import load_file
 from torch.func import functional_call
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from fda.cancel import NEVER, Cancel, Cancelled
 from fda.errors import UserError
 from fda.report.table import comparison
 from fda.requests.runs import MAIN_METHODS, construct_settings, make_spec
 from fda.stages.construct import batches
-from fda.stages.execute import Stopped, execute, resolve_device
+from fda.stages.execute import execute, resolve_device
 from fda.store.store import Store, UnitKey
 from fda.zoos.survey import open_zoo
 from fda.zoos.zoo import load_zoo
@@ -21,16 +22,12 @@ from fda.zoos.zoo import load_zoo
 SETTINGS = construct_settings("fast", steps=6, anchors=4)
 
 
-def never() -> bool:
-    return False
-
-
 @pytest.fixture
 def store(fda_home) -> Store:
     return Store(fda_home)
 
 
-def run(store, zoo, stop=never, **changes) -> str:
+def run(store, zoo, stop=NEVER, **changes) -> str:
     """Carry out a request here; the run's id."""
     spec = make_spec(zoo, **({"construct": SETTINGS, "device": "cpu"} | changes))
     run_id = store.create_run(spec)
@@ -88,11 +85,11 @@ def test_a_stopped_run_resumes_to_the_same_bytes(store, tiny_zoo):
     whole = run(store, tiny_zoo)
     spec = store.run(whole).spec
     run_id = store.create_run(spec.model_copy(update={"device": "cpu"}))
-    with pytest.raises(Stopped):
-        execute(store, run_id, lambda: any(unit.state == "done" for unit in store.units(run_id)))
+    with pytest.raises(Cancelled):
+        execute(store, run_id, Cancel(lambda: any(unit.state == "done" for unit in store.units(run_id))))
     states = [unit.state for unit in store.units(run_id)]
     assert "done" in states and "pending" in states and "running" not in states
-    execute(store, run_id, never)
+    execute(store, run_id, NEVER)
     for task in ("red", "bright"):
         for block in (0, 1):
             one, other = (store.run_dir(i) / "anchors" / task / f"{block}.safetensors" for i in (whole, run_id))
@@ -140,10 +137,10 @@ def test_tasks_of_a_block_in_one_batch_give_what_each_gives_alone(store, tiny_zo
     asked = iter(range(10**6))
     together = make_spec(tiny_zoo, construct=settings, device="cpu")
     run_id = store.create_run(together)
-    with pytest.raises(Stopped):
-        execute(store, run_id, lambda: next(asked) > 130)
+    with pytest.raises(Cancelled):
+        execute(store, run_id, Cancel(lambda: next(asked) > 130))
     assert {unit.state for unit in store.units(run_id)} <= {"done", "pending"}
-    execute(store, run_id, never)
+    execute(store, run_id, NEVER)
     assert {unit.key for unit in store.units(run_id) if unit.state == "done"} == {u.key for u in store.units(alone)}
     for key in (unit.key for unit in store.units(alone)):
         one, other = (

@@ -5,10 +5,10 @@ import threading
 
 import pytest
 
+from fda.cancel import Cancel, Cancelled
 from fda.errors import UserError
 from fda.jobs import lifecycle as jobs
 from fda.jobs.liveness import LiveStore
-from fda.jobs.stopped import Stopped
 from fda.requests import helper_runs
 from fda.requests.helper_runs import estimate_spec, newest_of, result, result_file, start_helper
 from fda.settings import FAST_CONSTRUCT
@@ -70,7 +70,7 @@ def test_as_many_as_there_are_places_work_side_by_side(store, monkeypatch):
     monkeypatch.setattr(worker, "IO_RUNS", 2)
     free, running, most = threading.Event(), set(), []
 
-    def execute(_: Store, run_id: str, should_stop: object) -> None:
+    def execute(_: Store, run_id: str, cancel: object) -> None:
         running.add(run_id)
         most.append(len(running))
         if len(most) == 2:
@@ -130,8 +130,8 @@ def test_a_child_is_ended_when_its_run_is_stopped(store, monkeypatch):
     real = stage.run_child
     code = "import time; time.sleep(60)"
     monkeypatch.setattr(stage, "run_child", lambda _, *rest, **named: real(("-c", code), *rest, **named))
-    with pytest.raises(Stopped):
-        stage.execute(store, store.create_run(survey_of()), lambda: True)
+    with pytest.raises(Cancelled):
+        stage.execute(store, store.create_run(survey_of()), Cancel(lambda: True))
 
 
 def test_a_survey_is_what_the_command_line_finds(store, tiny_zoo):

@@ -8,8 +8,8 @@ import torch
 import yaml
 
 from fda.anchors.adapt import Adapted, Epoch, adapt_coefficients, adapt_weights, pool
+from fda.cancel import NEVER, Cancel, Cancelled
 from fda.errors import UserError
-from fda.jobs.stopped import Stopped
 from fda.requests.landscape import landscape_spec
 from fda.requests.runs import construct_settings, make_spec
 from fda.settings import AdaptSettings
@@ -29,23 +29,19 @@ SMALL = {"points": 5, "samples": 40, "split": "test", "snapshots": 3}
 SCORED = ("loss", "accuracy", "loss/red", "accuracy/bright")
 
 
-def never() -> bool:
-    return False
-
-
 def constructed(store: Store, zoo, *, methods: tuple[str, ...] = (), **changes) -> str:
     """A run with anchors, carried out here."""
     spec = make_spec(
         zoo, construct=construct_settings("fast", steps=4, anchors=4), methods=methods, device="cpu", **changes
     )
     run_id = store.create_run(spec)
-    execute(store, run_id, never)
+    execute(store, run_id, NEVER)
     return run_id
 
 
 def landscape(store: Store, source: str, **settings) -> str:
     run_id = store.create_run(landscape_spec(store, source, **(SMALL | settings)))
-    execute(store, run_id, never)
+    execute(store, run_id, NEVER)
     return run_id
 
 
@@ -150,7 +146,7 @@ def test_samples_are_spread_over_the_split(home, opened):
     """The first and the last of 40, and five between, with their own labels."""
     store, source, run_id = home
     spec = landscape_spec(store, source, samples=7, split="validation")
-    samples = load_samples(Work(store, run_id, spec, opened, "cpu", never))
+    samples = load_samples(Work(store, run_id, spec, opened, "cpu", NEVER))
     assert [one.task for one in samples] == ["red", "bright"]
     split = load_split(opened.zoo.task("bright"), "validation", opened.model.transform)
     images, labels = next(split.batches(40))
@@ -206,19 +202,19 @@ def test_a_stopped_landscape_resumes_to_the_same_numbers(home, stage, monkeypatc
         units = [unit for unit in store.units(run_id, stage)]
         return sum(unit.state == "done" for unit in units) >= 2
 
-    with pytest.raises(Stopped):
-        execute(store, run_id, begun)
+    with pytest.raises(Cancelled):
+        execute(store, run_id, Cancel(begun))
     states = {unit.state for unit in store.units(run_id)}
     assert "done" in states and "pending" in states
     done = {unit.key for unit in store.units(run_id, "landscape") if unit.state == "done"}
     assert bool(done) == (stage == "landscape")
     assert {key for _, key in told(store, run_id)} == done, "a tile that was cut short leaves no numbers"
-    execute(store, run_id, never)
+    execute(store, run_id, NEVER)
     assert map_file(store.run_dir(run_id)).read_bytes() == map_file(store.run_dir(whole)).read_bytes()
     assert directions_file(store.run_dir(run_id)).read_bytes() == directions_file(store.run_dir(whole)).read_bytes()
     assert told(store, run_id) == told(store, whole)
     before = store.version(run_id)
-    execute(store, run_id, never)
+    execute(store, run_id, NEVER)
     assert store.units(run_id) and told(store, run_id) == told(store, whole)
     assert store.version(run_id) - before <= 1, "there was nothing left to do"
 
@@ -231,8 +227,8 @@ def test_the_first_picture_is_there_before_the_path_from_ta_is_recorded(home, mo
     def pictured() -> bool:
         return any(unit.key.name == "grid" and unit.state == "done" for unit in store.units(run_id, "landscape"))
 
-    with pytest.raises(Stopped):
-        execute(store, run_id, pictured)
+    with pytest.raises(Cancelled):
+        execute(store, run_id, Cancel(pictured))
     begun = {unit.key.name for unit in store.units(run_id, "adapt") if unit.state == "done"}
     assert begun == {"fda:pretrained"}
     early, late = (load_map(store.run_dir(one)) for one in (run_id, whole))
@@ -268,12 +264,12 @@ def test_other_checkpoints_on_resume_are_told(tmp_path, fda_home):
     store = Store(fda_home)
     source = constructed(store, zoo)
     run_id = store.create_run(landscape_spec(store, source, **SMALL))
-    with pytest.raises(Stopped):
-        execute(store, run_id, lambda: map_file(store.run_dir(run_id)).is_file())
+    with pytest.raises(Cancelled):
+        execute(store, run_id, Cancel(map_file(store.run_dir(run_id)).is_file))
     opened = open_zoo(load_zoo(zoo))
     save_model(tmp_path / "zoo" / "red", {name: tensor + 0.01 for name, tensor in opened.tasks["red"].items()})
     with pytest.raises(UserError, match="have changed since this landscape was begun"):
-        execute(store, run_id, never)
+        execute(store, run_id, NEVER)
 
 
 # requests ------------------------------------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ from fda.analysis.spectrum import decomposed, effective_rank, tail_energy, top_d
 from fda.analysis.subspace import principal_angles, similarity
 from fda.anchors.construct import Snapshot, construct, spaced_steps
 from fda.anchors.init import unit_seed
+from fda.cancel import NEVER
 from fda.requests.runs import adapt_settings, construct_settings, make_spec
 from fda.stages import measuring as measures
 from fda.stages import real_samples
@@ -36,7 +37,7 @@ def made(tiny_zoo, tmp_path_factory):
         store = Store(home)
         settings = construct_settings("fast", steps=STEPS, anchors=4, arithmetic="plain")
         run_id = store.create_run(make_spec(tiny_zoo, construct=settings, device="cpu"))
-        execute(store, run_id, lambda: False)
+        execute(store, run_id, NEVER)
         opened = open_zoo(load_zoo(tiny_zoo))
         opened.model.load(opened.tasks[KEY.name])
         split = load_split(opened.zoo.task(KEY.name), "train", opened.model.transform)
@@ -118,7 +119,7 @@ def test_recording_changes_no_anchor(made, tiny_zoo, monkeypatch, fda_home):
     bare = Store(fda_home)
     spec = make_spec(tiny_zoo, construct=store.run(run_id).spec.construction, device="cpu")
     other = bare.create_run(spec)
-    execute(bare, other, lambda: False)
+    execute(bare, other, NEVER)
     one, two = (
         anchors_file(s.run_dir(r), KEY.name, KEY.block).read_bytes() for s, r in ((store, run_id), (bare, other))
     )
@@ -131,7 +132,7 @@ def test_a_cone_that_would_not_fit_is_left_out_and_all_else_recorded(tiny_zoo, f
     store = Store(fda_home)
     spec = make_spec(tiny_zoo, tasks=("red",), blocks=(0,), construct=construct_settings("fast", steps=2), device="cpu")
     run_id = store.create_run(spec)
-    execute(store, run_id, lambda: False)
+    execute(store, run_id, NEVER)
     assert "projection_energy" not in store.scalar_names(run_id) and "similarity" in store.scalar_names(run_id)
 
 
@@ -146,7 +147,7 @@ def test_a_unit_that_ends_early_is_done_and_its_last_anchors_are_measured(tiny_z
     store = Store(fda_home)
     settings = construct_settings("fast", steps=400, anchors=4, learning_rate=1e-12, arithmetic="plain")
     run_id = store.create_run(make_spec(tiny_zoo, construct=settings, device="cpu", tasks=(KEY.name,), blocks=(1,)))
-    execute(store, run_id, lambda: False)
+    execute(store, run_id, NEVER)
     (unit,) = store.units(run_id, "construct")
     assert (unit.state, unit.step, unit.steps) == ("done", 100, 400)
     steps, losses = store.scalars(run_id, "angle_loss", points=None)[KEY]

@@ -10,6 +10,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
 
+from fda.cancel import NEVER
 from fda.errors import UserError
 from fda.report.anchors import init_of, known_settings, read_unit, units_of
 from fda.report.command import run_commands
@@ -27,7 +28,7 @@ FOLDERS = {"red": "Red", "bright": "BrightVal"}
 
 def carried_out(store: Store, spec: RunSpec) -> str:
     run_id = store.create_run(spec)
-    execute(store, run_id, lambda: False)
+    execute(store, run_id, NEVER)
     store.set_state(run_id, "done")
     return run_id
 
@@ -252,7 +253,7 @@ def test_what_does_not_fit_is_named(fda_home, own, tiny_zoo, tmp_path):
         np.save(red / "dual_anchors_layer_2.npy", wrong)
         run_id = store.create_run(published_spec(tiny_zoo, folder, tasks=("red",), device="cpu"))
         with pytest.raises(UserError, match=sentence):
-            execute(store, run_id, lambda: False)
+            execute(store, run_id, NEVER)
         assert not (store.run_dir(run_id) / "anchors" / "red" / "1.safetensors").exists()
     (red / "dual_anchors_layer_2.npy").rename(red / "dual_anchors_layer_7.npy")
     with pytest.raises(UserError, match=r"dual_anchors_layer_2.npy is missing \(there are layers 1, 7\)"):

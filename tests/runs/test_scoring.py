@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from fda.cancel import NEVER, Cancel, Cancelled
 from fda.errors import UserError
-from fda.jobs.stopped import Stopped
 from fda.requests.runs import make_spec
 from fda.stages import compare, scoring
 from fda.stages.execute import execute
@@ -89,8 +89,8 @@ def test_pieces_are_consecutive_and_of_whole_batches(opened, small):
 
 
 def test_a_stop_is_heard_between_batches(opened, small):
-    with pytest.raises(Stopped):
-        answer(opened.model, models(opened), sets(opened), "cpu", should_stop=lambda: True, limit=1)
+    with pytest.raises(Cancelled):
+        answer(opened.model, models(opened), sets(opened), "cpu", cancel=Cancel(lambda: True), limit=1)
 
 
 def test_what_was_answered_of_a_task_is_not_asked_again_after_a_break(opened, small, fda_home, monkeypatch):
@@ -103,8 +103,8 @@ def test_what_was_answered_of_a_task_is_not_asked_again_after_a_break(opened, sm
         return len(batches) > 3
 
     kept = fda_home / "cache" / "answers"
-    with pytest.raises(Stopped):
-        answer(opened.model, candidates, sets(opened), "cpu", should_stop=third_batch)
+    with pytest.raises(Cancelled):
+        answer(opened.model, candidates, sets(opened), "cpu", cancel=Cancel(third_batch))
     assert [path.name for path in kept.rglob("*.safetensors")] == ["0.safetensors"], (
         "two batches, whole; no file of one"
     )
@@ -149,7 +149,7 @@ def test_a_method_moves_with_its_samples_and_not_only_with_its_tasks(tiny_zoo, f
         "update_unit",
         lambda self, run, key, **own: steps.append(own.get("step")) or update(self, run, key, **own),
     )
-    execute(store, run_id, lambda: False)
+    execute(store, run_id, NEVER)
     (unit,) = [unit for unit in store.units(run_id, "evaluate") if unit.key.name == "average"]
     assert unit.steps == unit.step == 80
     one = steps[-8:]
@@ -167,7 +167,7 @@ def test_a_run_on_data_larger_than_memory_has_the_scores_of_one_on_small_data(ti
     methods = ("ta", "ties", "ta:swept")
     spec = make_spec(tiny_zoo, methods=methods, device="cpu")
     small_run, large_run = store.create_run(spec), store.create_run(spec)
-    execute(store, small_run, lambda: False)
+    execute(store, small_run, NEVER)
     groups = []
     monkeypatch.setattr(data, "CACHE_BYTES", 1)
     monkeypatch.setattr(scoring, "CACHE_BYTES", 1)
@@ -176,7 +176,7 @@ def test_a_run_on_data_larger_than_memory_has_the_scores_of_one_on_small_data(ti
     monkeypatch.setattr(
         compare._Comparison, "score", lambda self, group: groups.append(len(group)) or score(self, group)
     )
-    execute(store, large_run, lambda: False)
+    execute(store, large_run, NEVER)
     assert groups == [2 + len(methods)], "all in one pass"
     assert store.results(large_run)[1] == store.results(small_run)[1]
     curves = [next(row for row in store.results(one)[0] if row.method == "ta:swept") for one in (small_run, large_run)]
@@ -198,7 +198,7 @@ def test_in_one_pass_a_model_that_fails_is_alone_in_it(tiny_zoo, fda_home, monke
         return load(self, weights)
 
     monkeypatch.setattr(kind, "load", broken)
-    execute(store, run_id, lambda: False)
+    execute(store, run_id, NEVER)
     rows = {row.method: (row.state, row.message) for row in store.results(run_id)[0]}
     done = ("done", None)
     assert rows == {"pretrained": done, "individual": done, "ta": ("failed", "the file is torn."), "average": done}

@@ -7,6 +7,7 @@ from safetensors.torch import load_file, save_file
 
 from fda.anchors.adapt import Adapted, adapt_coefficients, pool
 from fda.anchors.init import unit_seed
+from fda.cancel import NEVER
 from fda.checkpoints.weights import Checkpoint
 from fda.cli.progress import doing, line
 from fda.errors import UserError
@@ -93,7 +94,7 @@ def test_every_method_has_finite_scores(home, run):
 
 def work_of(home, run) -> Work:
     spec = home.run(run).spec
-    return Work(home, run, spec, open_zoo(spec.zoo, spec.tasks), "cpu", lambda: False)
+    return Work(home, run, spec, open_zoo(spec.zoo, spec.tasks), "cpu", NEVER)
 
 
 def test_adaptation_is_on_the_anchors_of_the_tasks_that_have_some(home, run):

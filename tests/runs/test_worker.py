@@ -10,8 +10,8 @@ import time
 import psutil
 import pytest
 
+from fda.cancel import Cancelled
 from fda.errors import UserError
-from fda.jobs.stopped import Stopped
 from fda.stages import worker
 from fda.stages.worker import run_here
 from fda.store.store import Store
@@ -33,7 +33,7 @@ def run_id(store) -> str:
 
 
 def raising(error: BaseException):
-    def execute(store, run_id, should_stop):
+    def execute(store, run_id, cancel):
         raise error
 
     return execute
@@ -42,9 +42,9 @@ def raising(error: BaseException):
 def test_a_foreground_run_is_claimed_by_this_process_and_done(store, run_id):
     seen = []
 
-    def execute(store, run_id, should_stop):
+    def execute(store, run_id, cancel):
         seen.append(store.run(run_id))
-        units(store, run_id, should_stop)
+        units(store, run_id, cancel)
 
     assert run_here(store, run_id, execute=execute) == "done"
     assert (seen[0].state, seen[0].pid) == ("running", os.getpid())
@@ -55,7 +55,7 @@ def test_a_foreground_run_is_claimed_by_this_process_and_done(store, run_id):
 @pytest.mark.parametrize(
     ("error", "state", "message"),
     [
-        (Stopped(), "cancelled", None),
+        (Cancelled(), "cancelled", None),
         (UserError("block 9 is not there."), "failed", "block 9 is not there."),
         (OSError(errno.ENOSPC, "No space left on device"), "failed", "the disk is full: free space in "),
         (
@@ -76,7 +76,7 @@ def test_every_end_has_its_state_and_sentence(store, run_id, error, state, messa
     assert run.state == state and run.finished is not None
     assert run.message == message if message is None else run.message.startswith(message)
     log = store.run_dir(run_id) / "log.txt"
-    told = isinstance(error, Stopped | UserError)
+    told = isinstance(error, Cancelled | UserError)
     assert log.exists() != told
     assert told or "Traceback" in log.read_text()
 
@@ -96,9 +96,9 @@ def test_ctrl_c_stops_at_the_next_step_and_a_second_one_at_once(store, run_id):
     handlers = [signal.getsignal(signum) for signum in (signal.SIGINT, signal.SIGTERM)]
     ways = []
 
-    def execute(store, run_id, should_stop):
+    def execute(store, run_id, cancel):
         os.kill(os.getpid(), signal.SIGINT)
-        wait_for(should_stop, 1)
+        wait_for(cancel.requested, 1)
         ways.append("first")
         os.kill(os.getpid(), signal.SIGINT)
         time.sleep(5)
@@ -120,11 +120,11 @@ def test_a_run_that_is_not_queued_is_refused(store, run_id):
 def test_a_worker_whose_run_was_given_to_another_stops_and_keeps_silent(store, run_id):
     waits = []
 
-    def execute(store, run_id, should_stop):
+    def execute(store, run_id, cancel):
         store.set_state(run_id, "crashed", "suspended")
         store.requeue(run_id)
-        waits.append(wait_for(should_stop, 5))
-        raise Stopped
+        waits.append(wait_for(cancel.requested, 5))
+        raise Cancelled
 
     run_here(store, run_id, execute=execute)
     assert len(waits) == 1  # it was told
@@ -139,7 +139,7 @@ def test_a_full_disk_does_not_stop_the_heart_and_the_end_is_told_when_there_is_r
         refusals.append(args)
         raise UserError("its disk is full")
 
-    def execute(store, run_id, should_stop):
+    def execute(store, run_id, cancel):
         monkeypatch.setattr(Store, "add_system", full)
         before = store.run(run_id).heartbeat
         wait_for(lambda: refusals and store.run(run_id).heartbeat > before + 2, 8)
@@ -158,7 +158,7 @@ def test_the_work_is_fdas_own_unless_told(store, run_id):
 
 
 def test_measurements_are_of_this_process(store, run_id):
-    def execute(store, run_id, should_stop):
+    def execute(store, run_id, cancel):
         wait_for(lambda: len(store.system(run_id)) >= 2, 5)
 
     run_here(store, run_id, execute=execute)
@@ -168,7 +168,7 @@ def test_measurements_are_of_this_process(store, run_id):
 
 
 def test_a_locked_store_delays_the_heart_but_harms_nothing(store, run_id):
-    def execute(store, run_id, should_stop):
+    def execute(store, run_id, cancel):
         other = sqlite3.connect(store.path, isolation_level=None)
         other.execute("BEGIN IMMEDIATE")
         time.sleep(2.5)

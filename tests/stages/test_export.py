@@ -15,6 +15,7 @@ import transformers
 from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
 
+from fda.cancel import NEVER
 from fda.checkpoints.readers.open import open_weights
 from fda.checkpoints.weights import Checkpoint
 from fda.cli.app import app
@@ -38,7 +39,7 @@ def compared(zoo, *methods: str) -> str:
     """A finished comparison, carried out here."""
     store = Store()
     run_id = store.create_run(make_spec(zoo, methods=methods or ("ta",), device="cpu"))
-    execute(store, run_id, lambda: False)
+    execute(store, run_id, NEVER)
     return run_id
 
 
@@ -140,7 +141,7 @@ def test_progress_is_the_share_of_the_bytes(tmp_path, tiny_zoo):
             frame(opened),
             Checkpoint(tmp_path / "ta.safetensors"),
             folder,
-            pulse=lambda written, total: shares.append(written / total),
+            progress=lambda written, total: shares.append(written / total),
             shard_bytes=99,
         )
     assert shares == sorted(shares) and len(shares) == len(opened.base) and shares[-1] == 1

@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
+from fda.cancel import Cancel, Cancelled
 from fda.errors import UserError
 from fda.jobs.beats import WIDTH, beat_file, last_beat
-from fda.jobs.stopped import Stopped
 from fda.settings import FAST_CONSTRUCT
 from fda.store.spec import RunSpec
 from fda.store.store import Store, UnitKey
@@ -58,32 +58,32 @@ def wait_for(what: Callable[[], bool], seconds: float) -> float:
     return time.monotonic() - began
 
 
-def obedient(store: Store, run_id: str, should_stop: Callable[[], bool]) -> None:
+def obedient(store: Store, run_id: str, cancel: Cancel) -> None:
     """Works for ever, and looks at each step whether to stop."""
-    while not should_stop():
+    while not cancel.requested():
         time.sleep(0.02)
-    raise Stopped
+    raise Cancelled
 
 
-def stubborn(store: Store, run_id: str, should_stop: Callable[[], bool]) -> None:
+def stubborn(store: Store, run_id: str, cancel: Cancel) -> None:
     """Works for ever and hears nothing, neither the flag nor SIGTERM."""
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     while True:
         time.sleep(1)
 
 
-def deaf(store: Store, run_id: str, should_stop: Callable[[], bool]) -> None:
-    """Works for ever, never looks at `should_stop`, ends by SIGTERM as any program does."""
+def deaf(store: Store, run_id: str, cancel: Cancel) -> None:
+    """Works for ever, never looks at `cancel`, ends by SIGTERM as any program does."""
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     while True:
         time.sleep(1)
 
 
-def brief(store: Store, run_id: str, should_stop: Callable[[], bool]) -> None:
+def brief(store: Store, run_id: str, cancel: Cancel) -> None:
     time.sleep(0.4)
 
 
-def units(store: Store, run_id: str, should_stop: Callable[[], bool]) -> None:
+def units(store: Store, run_id: str, cancel: Cancel) -> None:
     """Six units of ten steps; leaves out those that are done, as construction does."""
     store.add_units(run_id, [(key, 10) for key in UNITS])
     for unit in store.units(run_id):
@@ -92,22 +92,21 @@ def units(store: Store, run_id: str, should_stop: Callable[[], bool]) -> None:
         store.reset_unit(run_id, unit.key)
         store.update_unit(run_id, unit.key, state="running")
         for step in range(10):
-            if should_stop():
-                raise Stopped
+            cancel.check()
             time.sleep(0.02)
             store.add_scalars(run_id, unit.key, [("angle_loss", step, os.getpid())])
         store.update_unit(run_id, unit.key, state="done", step=10)
 
 
-def refused(store: Store, run_id: str, should_stop: Callable[[], bool]) -> None:
+def refused(store: Store, run_id: str, cancel: Cancel) -> None:
     raise UserError("block 9 is not there: choose 0 to 1.")
 
 
-def vanishing(store: Store, run_id: str, should_stop: Callable[[], bool]) -> None:
+def vanishing(store: Store, run_id: str, cancel: Cancel) -> None:
     os._exit(3)
 
 
-def export_written(store: Store, run_id: str, should_stop: Callable[[], bool]) -> None:
+def export_written(store: Store, run_id: str, cancel: Cancel) -> None:
     """An export of 100 bytes, whole at the end."""
     with _part_of(store, run_id) as (part, folder):
         (part / "model").write_bytes(b"x" * 100)
@@ -115,17 +114,17 @@ def export_written(store: Store, run_id: str, should_stop: Callable[[], bool]) -
         part.rename(folder)
 
 
-def export_waiting(store: Store, run_id: str, should_stop: Callable[[], bool]) -> None:
+def export_waiting(store: Store, run_id: str, cancel: Cancel) -> None:
     """An export of which 40 of 100 bytes are written."""
     key = UnitKey("export", "ta")
     with _part_of(store, run_id) as (part, _):
         (part / "model").write_bytes(b"x" * 40)
         store.add_units(run_id, [(key, 100)])
         store.update_unit(run_id, key, state="running", step=40)
-        obedient(store, run_id, should_stop)
+        obedient(store, run_id, cancel)
 
 
-def export_refused(store: Store, run_id: str, should_stop: Callable[[], bool]) -> None:
+def export_refused(store: Store, run_id: str, cancel: Cancel) -> None:
     raise UserError("the disk is 100 % full")
 
 

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from fda.architectures.transforms import ImageTransform
+from fda.cancel import Cancel, Cancelled
 from fda.tasks.data import load_split
 from fda.tasks.heads import load_head
 from fda.tasks.inputs import block_inputs
@@ -80,24 +81,22 @@ def test_a_large_split_is_not_kept_in_memory(opened, monkeypatch):
     assert not split._prepared and torch.equal(images[0], images[2]) and torch.equal(images[1], everything(split)[2])
 
 
-def test_the_pulse_is_felt_at_every_batch_and_may_stop(opened, split):
-    class Stop(Exception):
-        pass
+def test_cancel_is_checked_before_every_batch(opened, split):
+    checks = []
 
-    pulses = []
+    def at_the_third() -> bool:
+        checks.append(1)
+        return len(checks) == 3
 
-    def pulse():
-        pulses.append(1)
-        if len(pulses) == 3:
-            raise Stop
-
-    task = RealInputs(opened.model, opened.tasks["red"], load_head(opened.zoo.task("red")), split, "cpu", pulse)
+    task = RealInputs(
+        opened.model, opened.tasks["red"], load_head(opened.zoo.task("red")), split, "cpu", Cancel(at_the_third)
+    )
     stream = task.batches(5, seed=0)
     next(stream), next(stream)
-    with pytest.raises(Stop):
+    with pytest.raises(Cancelled):
         next(stream)
-    pulses[:] = [1, 1]
-    with pytest.raises(Stop):
+    checks[:] = [1, 1]
+    with pytest.raises(Cancelled):
         task.moments()
 
 

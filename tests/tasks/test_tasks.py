@@ -4,6 +4,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from fda.cancel import Cancel
 from fda.errors import UserError
 from fda.tasks.data import load_split
 from fda.tasks.evaluate import evaluate
@@ -64,9 +65,9 @@ def test_accuracy_counts_right_answers(opened):
     head = load_head(task)
     images, labels = next(split.batches(40))
     right = head.logits(opened.model.module.encode_image(images)).argmax(1) == labels
-    pulses = []
-    found = evaluate(opened.model, head, split, pulse=lambda: pulses.append(1))
-    assert found.accuracy == right.float().mean().item() and found.count == 40 and pulses
+    checks = []
+    found = evaluate(opened.model, head, split, cancel=Cancel(lambda: bool(checks.append(1))))
+    assert found.accuracy == right.float().mean().item() and found.count == 40 and checks
     always_no = Head(torch.zeros_like(head.weight), torch.tensor([1.0, 0.0]), None)
     assert evaluate(opened.model, always_no, split).accuracy == 0.5
 

@@ -11,6 +11,7 @@ import sys
 import pandas as pd
 import pytest
 
+from fda.cancel import NEVER
 from fda.home import REPO
 from fda.report.run_report import run_report
 from fda.requests.runs import construct_settings, make_spec
@@ -35,7 +36,7 @@ def made(tiny_zoo, tmp_path_factory):
         )  # fmt: skip
         spec = spec.model_copy(update={"zoo": spec.zoo.model_copy(update={"description": "<script>alert(1)</script>"})})
         run_id = store.create_run(spec)
-        execute(store, run_id, lambda: False)
+        execute(store, run_id, NEVER)
         store.add_result(run_id, MethodResult("ties", "failed", {}, None, None, "the disk was full.<br>"))
         store.set_state(run_id, "done")
     return store, run_id, run_report(store, store.run(run_id))

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import torch
 
+from fda.cancel import NEVER, Cancel
 from fda.checkpoints.readers.adapters import AdaptedWeights
 from fda.checkpoints.readers.modules import class_of, head_tensors, is_head
 from fda.checkpoints.readers.open import open_weights
@@ -33,7 +34,7 @@ def convert_to_safetensors(
     base: Weights | None = None,
     rename: Callable[[str], str] = lambda name: name,
     overwrite: bool = False,
-    pulse: Callable[[], None] = lambda: None,
+    cancel: Cancel = NEVER,
 ) -> Converted:
     """Read the weights at `source` (file or folder of any format) and write them to `target`, tensor by tensor, atomically.
 
@@ -54,10 +55,10 @@ def convert_to_safetensors(
     try:
         if pickled and is_head(weights):
             tensors = head_tensors(weights)
-            write_tensors(target, kinds_of(tensors), tensors.items(), metadata, pulse=pulse)
+            write_tensors(target, kinds_of(tensors), tensors.items(), metadata, cancel=cancel)
             return Converted(target, len(tensors), target.stat().st_size, "head")
         kinds = {name: _kind(weights, name) for name in weights}
-        write_tensors(target, kinds, ((name, weights[name]) for name in weights), metadata, pulse=pulse)
+        write_tensors(target, kinds, ((name, weights[name]) for name in weights), metadata, cancel=cancel)
     except OSError as error:
         raise UserError(
             f"{target} could not be written ({error.strerror}): check the folder and the free space."
