@@ -9,6 +9,7 @@ def run() -> None:
     try:
         main()
     except SystemExit as end:
+        assert isinstance(end.code, int), "`main` exits with a number"
         leave(end.code)
 
 

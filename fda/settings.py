@@ -154,7 +154,7 @@ _FAST_OF_FAMILY: dict[Family, dict[str, Any]] = {
 }
 
 
-def presets(family: Family) -> dict[Preset, ConstructSettings]:
+def presets(family: Family) -> dict[str, ConstructSettings]:
     """Return a family's presets: `paper`, and `fast` with half as many anchors and fewer steps, by Muon."""
     paper = _PAPER_CONSTRUCT[in_paper(family)]
     fast = _FAST_CONSTRUCT | {"anchors": paper.anchors // 2} | _FAST_OF_FAMILY[family]

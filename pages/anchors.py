@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from functools import partial
+from typing import Any
 
 import plotly.graph_objects as go
 import streamlit as st
@@ -42,14 +43,15 @@ if not runs and "run" not in st.query_params:
     st.page_link(pages.HOME, label="Home", icon=":material/home:")
     ablation_form(known, runs)
     st.stop()
-run = pick_run(
+picked_run = pick_run(
     runs,
     known,
     key="anchors_run",
     wrong="run {run} constructs no anchors: choose one of the list above, or open it on Watch.",
 )
-if run is None:
+if picked_run is None:
     st.stop()
+run = picked_run  # inside functions, too, a run and not None
 
 
 def choose_unit() -> tuple[str, int] | None:
@@ -101,7 +103,7 @@ def choose_pin(shown: Mapping[str, str]) -> str:
         in_url("pin", "" if pinned == run.run_id else pinned)
 
     return st.selectbox(
-        "Reference", list(shown), format_func=shown.get, key="anchors_pin", on_change=choose, width=220,
+        "Reference", list(shown), format_func=shown.__getitem__, key="anchors_pin", on_change=choose, width=220,
         help="Its curves are thick and solid; numbers in brackets are differences from it",
     )  # fmt: skip
 
@@ -159,9 +161,7 @@ def kept(moment: tuple, make: Callable[[], Shown]) -> Shown:
     return last[1]
 
 
-def drawn(
-    drawings: anchors_figures.Drawn, dials: dict, steps: tuple[int, ...], count: int = 0, **parts: object
-) -> Shown:
+def drawn(drawings: anchors_figures.Drawn, dials: dict, steps: tuple[int, ...], count: int = 0, **parts: Any) -> Shown:
     """(JSON of the scrubber or None, steps of its dial, number of anchors, figures)."""
     spec = scrubber_spec(dials, drawings, **parts) if drawings else None
     return spec, steps, count, {name: figure for name, (figure, _) in drawings.items()}
@@ -174,8 +174,8 @@ def show() -> None:
             st.rerun()
         show_status(now)
         tabs = dict(zip(VIEWS, st.tabs(VIEWS, key="tab", bind="query-params", on_change="rerun"), strict=True))
-        opened = next(name for name, tab in tabs.items() if tab.open)
-        with tabs[opened]:
+        opened, tab = next(one for one in tabs.items() if one[1].open)
+        with tab:
             show_view(opened, now)
 
 

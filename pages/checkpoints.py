@@ -48,7 +48,7 @@ commands = [shlex.join(["python", "-m", "fda", "zoo", word, reference]) for word
 
 def stop_with(problems: list[str]) -> None:
     """What is wrong, how it is corrected, and no more."""
-    first, *others = problems or [None]
+    first, others = (problems[0], problems[1:]) if problems else (None, [])
     if first:
         notices.problem(first)
     if others:

@@ -1,6 +1,7 @@
 """Compare: the methods of a run side by side, on every task, with intervals, and against a pinned baseline."""
 
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import streamlit as st
 
@@ -21,6 +22,9 @@ from fda.ui.page import command_box, theme, what_am_i_seeing
 from fda.ui.plot import plot
 from fda.ui.runs import badge, damage_note, pick_run, store
 from fda.ui.take_home import take_home_card
+
+if TYPE_CHECKING:
+    from streamlit.elements.lib.column_types import ColumnConfig
 
 TICK = 2.0
 PLAIN, NORMALISED = "as measured", "normalised"
@@ -58,11 +62,12 @@ if not runs and "run" not in st.query_params:
     notices.empty("No run compares methods yet: start the demo on Home, or choose methods on Construct.")
     st.page_link(pages.HOME, label="Home", icon=":material/home:")
     st.stop()
-run = pick_run(
+picked_run = pick_run(
     runs, known, key="compare_run", wrong="run {run} compares no methods: choose one of the list above, or Watch it."
 )
-if run is None:
+if picked_run is None:
     st.stop()
+run = picked_run  # inside functions, too, a run and not None
 
 
 with notices.noticed():
@@ -152,7 +157,7 @@ def show_failures(found: Results) -> None:
         notices.problem(f"{names[method]} failed: {sentence}")
 
 
-def percent() -> dict:
+def percent() -> "ColumnConfig":
     return st.column_config.NumberColumn(format="%.1f")
 
 
@@ -173,12 +178,13 @@ def choose(found: Results) -> ComparisonView:
         help="normalised: divided by the individual model's score on each task",
     )
     usual = default_baseline(found.methods)
+    assert usual is not None, "there are controls only once a method has been scored"
     asked = st.query_params.get("baseline")
     pinned = st.selectbox(
         "Baseline",
         list(found.methods),
         index=None,
-        format_func=names.get,
+        format_func=names.__getitem__,
         key="baseline",
         bind="query-params",
         placeholder=names[usual],
@@ -204,7 +210,9 @@ def choose_methods(found: Results, names: dict[str, str]) -> tuple[list[str], li
     options = [
         method for method in found.methods if method not in ALWAYS and (not kinds or found.kinds[method] in kinds)
     ]
-    methods = st.pills("Methods", options, format_func=names.get, key="methods", help="none chosen: all", **shared)
+    methods = st.pills(
+        "Methods", options, format_func=names.__getitem__, key="methods", help="none chosen: all", **shared
+    )
     st.caption("Pretrained and individual are always shown: all else lies between them.")
     return methods, kinds
 

@@ -7,7 +7,7 @@ import streamlit as st
 
 from fda.errors import UserError
 from fda.escape import code, markdown
-from fda.figures.landscape import METRICS, TITLES, mark
+from fda.figures.landscape import METRICS, TITLES, Metric, mark
 from fda.jobs import lifecycle as jobs
 from fda.report import landscape
 from fda.report.command import run_commands
@@ -45,7 +45,12 @@ def form(candidates: list[Run]) -> None:
     if asked is not None and asked not in titles:
         notices.problem(f"run {asked} is not a finished run with anchors: choose one of the list below.")
     source = st.selectbox(
-        "Anchors of run", list(titles), format_func=titles.get, key="source", bind="query-params", help="A finished run"
+        "Anchors of run",
+        list(titles),
+        format_func=titles.__getitem__,
+        key="source",
+        bind="query-params",
+        help="A finished run",
     )
     values = {}
     with st.expander("Settings", icon=":material/tune:", key="landscape_settings"):
@@ -91,14 +96,15 @@ if not runs and "run" not in st.query_params:
         notices.empty("No run has anchors yet: start the demo on Home, or construct some; then come back here.")
         st.page_link(pages.HOME, label="Home", icon=":material/home:")
     st.stop()
-run = pick_run(
+picked_run = pick_run(
     runs,
     known,
     key="landscape_run",
     wrong="run {run} is no landscape: choose one of the list above, or open it on Watch.",
 )
-if run is None:
+if picked_run is None:
     st.stop()
+run = picked_run  # inside functions, too, a run and not None
 
 with st.container(horizontal=True, vertical_alignment="center", key="actions"):
     if run.state in ("queued", "running"):
@@ -126,7 +132,7 @@ def show_status(run: Run, plane: LandscapeMap | None) -> None:
 def choose(plane: LandscapeMap) -> landscape.LandscapeView:
     """The controls, all kept in the URL. They are in the fragment, so that a choice redraws only the figures."""
     with st.container(horizontal=True, vertical_alignment="bottom", gap="small", key="controls"):
-        metric = st.segmented_control(
+        metric: Metric = st.segmented_control(
             "Colour", METRICS, default=METRICS[0], required=True, key="metric", bind="query-params"
         )
         of = st.selectbox("Of", [MEAN, *run.spec.tasks], key="of", bind="query-params", width=150)
@@ -135,7 +141,7 @@ def choose(plane: LandscapeMap) -> landscape.LandscapeView:
             PATHS,
             default=PATHS[0],
             required=True,
-            format_func=TITLES.get,
+            format_func=TITLES.__getitem__,
             key="path",
             bind="query-params",
             wrap=True,

@@ -5,6 +5,7 @@ The URL holds the whole state, so controls are optional: `?controls=off` shows o
 
 import time
 from functools import partial
+from typing import Any
 
 import streamlit as st
 
@@ -47,7 +48,7 @@ def pick(name: str, value: float | str) -> None:
     set_up({name: value})
 
 
-def choose(label: str, options: list, name: str, value: object, **kwargs: object) -> object:
+def choose(label: str, options: list, name: str, value: object, **kwargs: Any) -> object:
     """A segmented control whose value lives in the URL. `value`: the one there now."""
     st.session_state[f"chosen-{name}"] = value
 

@@ -43,11 +43,12 @@ if not runs and "run" not in st.query_params:
     notices.empty("There is no run yet: start the demo on Home, or choose checkpoints and settings on Construct.")
     st.page_link(pages.HOME, label="Home", icon=":material/home:")
     st.stop()
-run = pick_run(
+picked_run = pick_run(
     runs, known, key="watch_run", wrong="Run {run} is not among the newest 200: `python -m fda runs show` has it"
 )
-if run is None:
+if picked_run is None:
     st.stop()
+run = picked_run  # inside functions, too, a run and not None
 
 with st.container(horizontal=True, vertical_alignment="center", key="actions"):
     if run.state in ("queued", "running"):

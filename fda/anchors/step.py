@@ -108,7 +108,7 @@ class CompiledSteps:
         return step
 
 
-def compiler_options(device: torch.device) -> dict[str, bool]:
+def compiler_options(device: torch.device) -> dict[str, Any]:
     """Options of `torch.compile`. On a CPU kernels are called from C++: that takes a tenth less time, and lanes do not wait for
     each other, because a kernel called from Python holds the interpreter's lock while it computes. Precompiled headers are
     off: we compile a single file.

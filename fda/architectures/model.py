@@ -20,12 +20,14 @@ from fda.checkpoints.weights import Weights
 class Model(ABC):
     """An architecture without weights; `load` copies weights into it.
 
-    `layout`: how query, key and value are stored; `identity`: a hash of its config; `images`: whether it takes images, else
-    texts. `transform`: prepares samples; reading it is a UserError if the checkpoint has no processor or tokenizer.
-    `token_source`: for an image model, describes the images on which `tokens` is counted; empty if any number works.
+    `config`: its library's own; `identity`: a hash of it. `layout`: how query, key and value are stored; `images`: whether it
+    takes images, else texts. `transform`: prepares samples; reading it is a UserError if the checkpoint has no processor or
+    tokenizer. `token_source`: for an image model, describes the images on which `tokens` is counted; empty if any number
+    works.
     """
 
     module: nn.Module
+    config: Any
     blocks: tuple[Block, ...]
     layout: str
     kind: str

@@ -17,7 +17,7 @@ import open_clip
 import torch
 from open_clip.transform import PreprocessCfg, image_transform_v2
 from PIL import Image
-from torch import Tensor, nn
+from torch import Tensor
 
 from fda.architectures.blocks import Block, open_clip_blocks
 from fda.architectures.model import Model
@@ -96,7 +96,7 @@ class VisionModel(Model):
         """Whether weights from `fit` hold all tensors, also those outside the image tower."""
         return set(self.module.state_dict()) == set(weights)
 
-    def load(self, weights: Mapping[str, Tensor]) -> nn.Module:
+    def load(self, weights: Mapping[str, Tensor]) -> "CLIP":
         """Copy weights into the module as float32, one tensor at a time. Only tensors of the text tower may be missing."""
         names = self.module.state_dict().keys()
         missing = {name for name in names if name not in weights and not self.may_lack(name)}
@@ -251,7 +251,8 @@ def _checked_transform(module: "CLIP", where: str) -> Callable[[Image.Image], Te
     """The image transform. UserError if it cannot prepare a small image."""
     fields = _preprocessing(module)
     try:
-        small: Any = image_transform_v2(PreprocessCfg(**fields | {"size": 8}), is_train=False)
+        small_fields: dict[str, Any] = fields | {"size": 8}
+        small: Any = image_transform_v2(PreprocessCfg(**small_fields), is_train=False)
         small(Image.new("RGB", (9, 8)))
         transform: Any = image_transform_v2(PreprocessCfg(**fields), is_train=False)
         return transform

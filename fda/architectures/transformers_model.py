@@ -177,7 +177,7 @@ class TransformersModel(Model):
 
     def to(self, device: str | torch.device) -> None:
         give_memory(self.module)
-        self.module.to(device)
+        super().to(device)
 
     def outputs(self, batch: Batch) -> Any:
         """Return the library's output object of the base model: last hidden state, pooled output and so on."""
@@ -252,7 +252,7 @@ def open_transformers_model(
     )
 
 
-def _left_out(weights: Weights, module: nn.Module, block: Block, path: Path) -> list[str]:
+def _left_out(weights: Weights, module: "PreTrainedModel", block: Block, path: Path) -> list[str]:
     """A note if tensors below the path of the blocks do not occur in the model: further blocks, biases that it lacks."""
     blocks, rename = block.prefix[: block.prefix.rindex("0.")], library_names(module)
     extra = [name for name in unused(weights, module, rename) if f".{blocks}" in f".{rename(name)}"]

@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import plotly.graph_objects as go
@@ -33,7 +33,8 @@ class Scrubbed:
 
     def move_trace(self, dial: str, uid: str, **values: Sequence[Any] | np.ndarray) -> None:
         """Let attributes of trace `uid` follow `dial`; a double underscore in a name goes one level down."""
-        index = next(number for number, trace in enumerate(self.figure.data) if trace.uid == uid)
+        traces = cast(Sequence[Any], self.figure.data)  # plotly does not annotate it
+        index = next(number for number, trace in enumerate(traces) if trace.uid == uid)
         for name, course in values.items():
             self.moves.append(
                 Move(dial, f"data[{index}].{name.replace('__', '.')}", [compact(value) for value in course])

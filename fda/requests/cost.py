@@ -119,8 +119,10 @@ def predict(spec: RunSpec, known: Calibration) -> Prediction:
         )
         stages["merge"] = sum(known.merges[name] for name in merged(spec))
         swept = [name for name in spec.methods if METHODS[name].swept]
-        sweeps = sum(len(METHODS[name].coefficient.sweep) for name in swept)
+        sweeps = sum(len(one.sweep) for name in swept if (one := METHODS[name].coefficient) is not None)
         cost = known.scoring
+        if cost is None:
+            raise KeyError("scoring")
         tests = cost.samples * (cost.prepare + cost.score * len(spec.methods))
         stages["score"] = tests + cost.validation_samples * (cost.prepare * bool(swept) + cost.score * sweeps)
         files = len(set(spec.methods) - {"individual"} | set(merged(spec)))
@@ -142,6 +144,7 @@ def missing(spec: RunSpec, known: Calibration | None) -> bool:
 def arithmetic(spec: RunSpec, known: Calibration) -> str:
     """How the run computes its steps; what `auto` means is decided as the run itself does, by its operations."""
     settings = spec.construction
+    assert settings is not None, "only a run that constructs has steps"
     if settings.arithmetic != "auto":
         return settings.arithmetic
     units = len(spec.tasks) * (len(spec.blocks) or known.blocks)
@@ -155,13 +158,13 @@ def adapted(spec: RunSpec) -> tuple[str, ...]:
 
 def adaptation_kind(name: str) -> str:
     """What an adapting method trains: `weights`, `coefficients` of one task vector, or `task coefficients` of all."""
-    start = METHODS[name].start
+    start = METHODS[name].start or ""
     return {"pretrained": "weights", "ta": "task coefficients"}.get(start, "coefficients")
 
 
 def merged(spec: RunSpec) -> tuple[str, ...]:
     """The methods, and the starts of adapting methods, whose merging is counted."""
-    starts = [METHODS[name].start for name in spec.methods if METHODS[name].start not in (None, "pretrained", "ta")]
+    starts = [start for name in spec.methods if (start := METHODS[name].start) and start not in ("pretrained", "ta")]
     names = [name.removesuffix(SWEPT) for name in spec.methods if METHODS[name].start is None]
     plain = [name for name in dict.fromkeys([*names, *starts]) if METHODS[name].merge is not None]
     return tuple(name for name in plain if METHODS[name].needs == "nothing" and name not in UNCOUNTED)

@@ -78,7 +78,8 @@ def _need_anchors(store: Store, spec: RunSpec, source: str) -> None:
 
 def _need_validation(spec: RunSpec) -> None:
     for name in spec.tasks:
-        if not spec.zoo.task(name).data.validation_split:
+        data = spec.zoo.task(name).data
+        if data is None or not data.validation_split:
             raise UserError(
                 f"task {name!r} of zoo {spec.zoo.name} has no `data.validation_split`: add it, or choose the test split."
             )

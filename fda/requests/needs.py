@@ -75,7 +75,7 @@ def product_rate(seconds: float = 0.2) -> float:
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
     matrix, done = torch.randn(1024, 1024, device=device), 0
-    matrix @ matrix
+    _ = matrix @ matrix
     began = time.perf_counter()
     while time.perf_counter() - began < seconds:
         (matrix @ matrix)[0, 0].item()  # it is there when its number is

@@ -114,7 +114,7 @@ def preview(zoo: Zoo) -> Preview:
                 notes += [f"task {name!r}: {note}"] if note else []
     notes += _notes(zoo, seen)
     download = sum({one.model: one.to_download for one in seen.values()}.values())
-    sets = {(zoo.task(name).data.path, zoo.task(name).data.name): one.bytes for name, one in data.items()}
+    sets = {(own.path, own.name): one.bytes for name, one in data.items() if (own := zoo.task(name).data) is not None}
     free = shutil.disk_usage(_existing(hub_cache())).free
     disk = download + sum(sets.values()) + (0 if model is None else run_bytes(zoo, model, fitted))
     if disk > free:

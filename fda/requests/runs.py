@@ -106,8 +106,8 @@ def make_spec(
         "seed": seed,
     }
     spec = _checked(RunSpec, values, "--")
-    lacking = [missing_need(spec, METHODS[name]) for name in asked]
-    if asked and all(lacking):
+    lacking = [need for name in asked if (need := missing_need(spec, METHODS[name])) is not None]
+    if asked and len(lacking) == len(asked):
         raise UserError(lacking[0])
     return spec
 
@@ -155,9 +155,9 @@ def choose_methods(
     if sweep:
         chosen = list(with_swept(chosen))
         variants = [METHODS[name] for name in chosen if name.endswith(SWEPT)]
-        lacking = [_lacks(zoo, tasks, one, anchors=anchors) for one in variants]
-        if not variants or all(lacking):
-            raise UserError(lacking[0] if variants else f"none of {', '.join(chosen)} has a coefficient to sweep.")
+        lacking = [need for one in variants if (need := _lacks(zoo, tasks, one, anchors=anchors)) is not None]
+        if len(lacking) == len(variants):
+            raise UserError(lacking[0] if lacking else f"none of {', '.join(chosen)} has a coefficient to sweep.")
     return tuple(dict.fromkeys(chosen))
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from fda.architectures.transformers_build import library_names
 from fda.checkpoints.readers.adapters import AdaptedWeights
 from fda.checkpoints.readers.names import RenamedWeights, fitted
+from fda.checkpoints.weights import Weights
 from fda.stages.export import Frame, frame
 from fda.tasks.head_tensors import head_weights, tied_name
 from fda.tasks.saved_class import build_class, saved_class
@@ -52,6 +53,6 @@ def frame_of(opened: OpenZoo, task: str | None) -> Frame:
     )
 
 
-def _names(weights: object) -> dict[str, str]:
+def _names(weights: Weights) -> dict[str, str]:
     """Shown name → name in the checkpoint, of weights that were fitted."""
     return dict(weights.names) if isinstance(weights, RenamedWeights) else {name: name for name in weights}

@@ -79,7 +79,7 @@ def _first(work: Work, begun: float, known: Calibration | None) -> Calibration:
     """What every run has: the zoo's size, real inputs, recording."""
     if known is not None:
         return known
-    model, settings = work.opened.model, work.spec.construction
+    model, settings = work.opened.model, work.construction
     inputs, recording = _recording(work)
     return Calibration(
         lanes=lane_count(work.device),
@@ -113,12 +113,12 @@ def _recording(work: Work) -> tuple[float, float]:
     took: list[float] = []
 
     def piece(task: str, block: Block) -> Callable[[Cancel], None]:
-        def record(_: Callable[[], bool]) -> None:
+        def record(_: Cancel) -> None:
             key = UnitKey("construct", task, block.index)
             base, finetuned = block.of(work.opened.base, work.device), block.of(work.opened.tasks[task], work.device)
-            steps = spaced_steps(work.spec.construction.steps)
+            steps = spaced_steps(work.construction.steps)
             measures = measures_of(work, key, block, base, finetuned, real[task], steps)
-            x = initial_anchors(block, finetuned, work.spec.construction, 0).to(work.device)
+            x = initial_anchors(block, finetuned, work.construction, 0).to(work.device)
             began = time.perf_counter()
             for step in measures.steps:
                 measures.at(Snapshot(step, x, ()))
@@ -130,7 +130,7 @@ def _recording(work: Work) -> tuple[float, float]:
     units = _units(work)
     work.store.add_units(work.run_id, [(UnitKey("construct", task, block.index), 1) for task, block in units])
     run_lanes([piece(task, block) for task, block in units], work.device, work.cancel)
-    share = min(1.0, (work.spec.construction.steps + 1) / cost.SNAPSHOTS)
+    share = min(1.0, (work.construction.steps + 1) / cost.SNAPSHOTS)
     return inputs, fmean(took) / share
 
 
@@ -138,14 +138,14 @@ def _steps(work: Work, known: Calibration) -> Calibration:
     name = cost.arithmetic(work.spec, known)
     if name in known.steps:
         return known
-    settings = work.spec.construction.model_copy(update={"arithmetic": name})
+    settings = work.construction.model_copy(update={"arithmetic": name})
     work = replace(work, spec=work.spec.model_copy(update={"construction": settings}))
     ways = steps_of(work)
     compiling = _compiling(work, ways.together) if name != "plain" else 0.0
     took: list[float] = []
 
     def piece(batch: list[UnitKey]) -> Callable[[Cancel], None]:
-        def watch(_: Callable[[], bool]) -> None:
+        def watch(_: Cancel) -> None:
             block, base, finetuned = _batch(work, batch)
             events = construct_together(
                 block,
@@ -189,7 +189,7 @@ def _batch(work: Work, batch: list[UnitKey]) -> tuple[Block, dict[str, Tensor], 
 def _compiling(work: Work, together: int) -> float:
     """Seconds until the first step of a run that finds in the compiler's cache what is compiled here, if it was not there."""
     block, base, finetuned = _batch(work, next(_moved(work, together)))
-    settings = work.spec.construction
+    settings = work.construction
     x = torch.stack([initial_anchors(block, own, settings, 0) for own in finetuned]).to(work.device)
     took = []
     for _ in range(2):
@@ -230,7 +230,7 @@ def _epoch(work: Work, kind: str) -> float:
     took: list[float] = []
 
     def piece(block: Block) -> Callable[[Cancel], None]:
-        def watch(_: Callable[[], bool]) -> None:
+        def watch(_: Cancel) -> None:
             base = block.of(work.opened.base, work.device)
             finetuned = [block.of(weights, work.device) for weights in work.finetuned]
             x, y = pool(block, finetuned, [_anchors(work, block, own) for own in finetuned])
@@ -251,7 +251,7 @@ def _epoch(work: Work, kind: str) -> float:
 
 
 def _anchors(work: Work, block: Block, finetuned: dict[str, Tensor]) -> Tensor:
-    return initial_anchors(block, finetuned, work.spec.construction, 0).to(work.device)
+    return initial_anchors(block, finetuned, work.construction, 0).to(work.device)
 
 
 class _Part(Weights):
@@ -285,8 +285,10 @@ def _merges(work: Work, known: Calibration) -> Calibration:
     torch.set_num_threads(1 if work.device == "cpu" else torch.get_num_threads())
     for name in cost.merged(work.spec):
         if name not in found:
+            merge = METHODS[name].merge
+            assert merge is not None, "`cost.merged` names only methods that have one"
             began = time.perf_counter()
-            for _ in METHODS[name].merge(base, finetuned, **METHODS[name].defaults):
+            for _ in merge(base, finetuned, **METHODS[name].defaults):
                 pass
             found[name] = (time.perf_counter() - began) / share
     return replace(known, merges=found)
@@ -313,18 +315,18 @@ def _scoring(work: Work, known: Calibration) -> Calibration:
         run_lanes([piece(task) for task in parts], work.device, work.cancel)
         took.append(time.perf_counter() - began)
     count, score = sum(map(len, parts.values())), min(took[1:])
-    whole = [sum(map(len, _splits(work, validation=validation).values())) for validation in (False, True)]
-    return replace(known, scoring=ScoreCost(*whole, max(0.0, took[0] - score) / count, score / count))
+    tests, validations = (sum(map(len, _splits(work, validation=one).values())) for one in (False, True))
+    return replace(known, scoring=ScoreCost(tests, validations, max(0.0, took[0] - score) / count, score / count))
 
 
 def _splits(work: Work, *, validation: bool = False) -> dict[str, Split]:
     """Task → its test split, or its validation split where there is one."""
     found = {}
     for name in work.spec.tasks if work.spec.methods else ():
-        task = work.spec.zoo.task(name)
-        split = task.data.validation_split if validation else task.data.split
+        data = work.data(name)
+        split = data.validation_split if validation else data.split
         if split is not None:
-            found[name] = load_split(task, split, work.opened.model.transform)
+            found[name] = load_split(work.spec.zoo.task(name), split, work.opened.model.transform)
     return found
 
 

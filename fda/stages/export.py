@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 
@@ -23,6 +23,10 @@ from fda.errors import UserError
 from fda.zoos.hub import SMALL_FILES
 from fda.zoos.kinds import OPEN_CLIP_CONFIG, TRANSFORMERS_CONFIG
 from fda.zoos.survey import OpenZoo
+
+if TYPE_CHECKING:
+    from fda.architectures.open_clip_model import VisionModel
+    from fda.architectures.transformers_model import TransformersModel
 
 Progress = Callable[[int, int], None]
 SHARD_BYTES = 5 * 10**9  # of one file, as transformers cuts them; open_clip reads whole files only
@@ -62,7 +66,7 @@ def frame(opened: OpenZoo, task: str | None = None) -> Frame:
             raise UserError(
                 "a model of open_clip has no head of a task's own: leave --task away, the heads are written beside it."
             )
-        config, weights = opened.model.whole(opened.base)
+        config, weights = cast("VisionModel", opened.model).whole(opened.base)
         names = {name: name for name in opened.base}
         return Frame(weights, names, (base, *others), "open_clip", "open_clip", None, config)
     if task is None:
@@ -75,7 +79,7 @@ def frame(opened: OpenZoo, task: str | None = None) -> Frame:
     merged = {own: name for name, own in names.items() if name in opened.base}
     named = _read(folders[0] / TRANSFORMERS_CONFIG).get("architectures") or [type(opened.model.module).__name__]
     embeddings = opened.model.embeddings if getattr(opened.model.config, "tie_word_embeddings", False) else None
-    config = opened.model.changed if task is None else {}
+    config = cast("TransformersModel", opened.model).changed if task is None else {}
     return Frame(weights, merged, folders, opened.model.kind, str(named[0]), embeddings, config)
 
 
@@ -94,9 +98,9 @@ def export_model(
     """
     header = built.weights.header
     twins = _twins(built)
-    sources = {name: built.merged.get(name) or twins.get(name) for name in header}
+    sources = {name: source for name in header if (source := built.merged.get(name) or twins.get(name))}
     kinds = {
-        name: (torch.Size(info.shape), _DTYPES[(merged.header[sources[name]] if sources[name] else info).dtype])
+        name: (torch.Size(info.shape), _DTYPES[(merged.header[sources[name]] if name in sources else info).dtype])
         for name, info in header.items()
     }
     _write_small_files(built, merged, folder)
@@ -107,7 +111,7 @@ def export_model(
     def tensors(names: Sequence[str]) -> Iterator[tuple[str, torch.Tensor]]:
         nonlocal written
         for name in names:
-            yield name, _rows(merged[sources[name]], built.weights, name) if sources[name] else built.weights[name]
+            yield name, _rows(merged[sources[name]], built.weights, name) if name in sources else built.weights[name]
             written += _bytes(kinds[name])
             progress(written, total)
 
@@ -169,7 +173,7 @@ def _twins(built: Frame) -> dict[str, str]:
     """
     header, weights = built.weights.header, built.weights
     own = next((own for own, name in built.merged.items() if name == built.embeddings), None)
-    if own is None:
+    if own is None or built.embeddings is None:
         return {}
     alike = [name for name in header if name not in built.merged and header[name] == header[own]]
     return {name: built.embeddings for name in alike if torch.equal(weights[own], weights[name])}
@@ -181,7 +185,7 @@ def _write_small_files(built: Frame, merged: Weights, folder: Path) -> None:
     if built.kind == "open_clip":
         _write(folder / OPEN_CLIP_CONFIG, built.config)
     else:
-        config = _read(first / TRANSFORMERS_CONFIG) | built.config | {"architectures": [built.architecture]}
+        config = _read(first / TRANSFORMERS_CONFIG) | dict(built.config) | {"architectures": [built.architecture]}
         config.pop("_name_or_path", None)  # where it lay on somebody's disk
         fields = [name for name in ("torch_dtype", "dtype") if name in config] or [
             "dtype"

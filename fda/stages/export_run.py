@@ -2,6 +2,7 @@
 
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING, cast
 
 from fda.cancel import Cancel
 from fda.checkpoints.weights import Checkpoint
@@ -21,6 +22,9 @@ from fda.store.store import Store
 from fda.tasks.heads import Head, task_head
 from fda.zoos.survey import header_problem, open_zoo
 from fda.zoos.upload import stated_licence
+
+if TYPE_CHECKING:
+    from fda.architectures.open_clip_model import VisionModel
 
 SECONDS = 0.5  # between two entries of progress
 
@@ -82,7 +86,7 @@ def export_model_of(
         location=repository or out.resolve().name,
         pushed=repository is not None,
         causal=getattr(opened.model, "causal", False),
-        text_tower=built.kind != "open_clip" or opened.model.has_text_tower(opened.base),
+        text_tower=built.kind != "open_clip" or cast("VisionModel", opened.model).has_text_tower(opened.base),
         task=task,
         heads=beside,
     )

@@ -28,7 +28,7 @@ from fda.store.refusals import StoreBusy
 from fda.store.spec import RunSpec
 from fda.store.store import ACTIVE, IO_QUEUE, State, Store
 
-Execute = Callable[[Store, str, Callable[[], bool]], None]
+Execute = Callable[[Store, str, Cancel], None]
 
 IO_RUNS = 4  # runs of the queue `io` that work side by side
 QUEUE_SECONDS = 0.5  # how often a waiting worker looks whether it is its turn

@@ -204,7 +204,10 @@ class Numbers(Database):
                 MethodResult(method, state, json.loads(settings), seconds, peak_bytes, message)
                 for method, state, settings, seconds, peak_bytes, message in methods
             ],
-            [Score(*row[:4], math.nan if row[4] is None else row[4], row[5]) for row in scores],
+            [
+                Score(method, task, split, metric, math.nan if value is None else value, count)
+                for method, task, split, metric, value, count in scores
+            ],
         )
 
     # files -----------------------------------------------------------------------------------------------------------

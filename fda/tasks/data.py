@@ -186,6 +186,7 @@ class Split:
             raise self._refused(bad) from None
 
     def _rgb(self, index: int, value: Any) -> Any:
+        assert self.pixels is not None, "`__post_init__` fills it"
         try:
             return self.pixels.rgb(value)
         except TypeError:

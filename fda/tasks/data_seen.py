@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 import datasets
 import pyarrow.compute
@@ -126,7 +126,7 @@ def _of_builder(builder: datasets.DatasetBuilder, files: Mapping[str, Any], data
     classes = None if names is None else len(names)
     if columns is None:
         wanted = next(iter(split_names(data.split)), "")
-        named = list(next((files[name] for name in files if str(name) == wanted), ()))
+        named: list[str] = list(next((files[name] for name in files if str(name) == wanted), ()))
         columns, classes, names = _first_table(builder, named, data.label)
     prepared = Path(builder.cache_dir).exists()
     sizes = 0 if prepared else (info.download_size or 0) + (info.dataset_size or 0)
@@ -178,13 +178,16 @@ def _largest(path: Path, label: str) -> int | None:
         column = pyarrow.csv.read_csv(path, convert_options=pyarrow.csv.ConvertOptions(include_columns=[label]))[label]
     else:
         return None
-    return 1 + pyarrow.compute.max(column).as_py() if pyarrow.types.is_integer(column.type) and len(column) else None
+    if not pyarrow.types.is_integer(column.type) or not len(column):
+        return None
+    most = pyarrow.compute.max(column)  # pyright: ignore[reportAttributeAccessIssue]  # pyarrow makes it on import
+    return 1 + most.as_py()
 
 
 def _opened(name: str) -> BinaryIO:
     if not name.startswith("hf://"):
         return open(name, "rb")
-    return HfFileSystem().open(name, "rb", block_size=BLOCK)
+    return cast(BinaryIO, HfFileSystem().open(name, "rb", block_size=BLOCK))  # fsspec annotates it for texts too
 
 
 def _names(features: Mapping[str, Any], label: str) -> tuple[str, ...] | None:

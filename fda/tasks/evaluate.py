@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from fda.architectures.model import Model
-from fda.architectures.transforms import Batch, TextBatch
+from fda.architectures.transforms import Batch, TextBatch, TextTransform
 from fda.cancel import NEVER, Cancel
 from fda.errors import UserError
 from fda.tasks.answers import Answers
@@ -108,6 +108,7 @@ def require_labels(metric: str, split: Split, labels: Tensor, width: int) -> Non
 def _answers(metric: str, logits: Tensor, batch: Batch, labels: Tensor, split: Split) -> tuple[Tensor, ...]:
     """(predicted, label), for next tokens also the loss, each (b,)."""
     if metric == "token_accuracy":
+        assert isinstance(batch, TextBatch), "only a causal head is scored so, and its model reads texts"
         return next_tokens(logits, batch)
     require_labels(metric, split, labels, logits.shape[1])
     if metric == "pearson":
@@ -137,12 +138,14 @@ def _exact_match(model: Model, head: TaskHead, split: Split, device: str, cancel
     if split.label is None:
         raise UserError("exact match needs the column of the right answers: name it in `data.label`.")
     expected = {index: text.strip() for index, text in zip(indices, split.texts(split.label, indices), strict=True)}
-    tokenizer = split.transform.tokenizer
+    tokenizer = _text_transform(split).tokenizer
     room = max(len(tokenizer(text, add_special_tokens=False)["input_ids"]) for text in expected.values()) + MORE_TOKENS
     right: list[int] = []
     for start in range(indices.start, indices.stop, TEXTS):
         batch = range(start, min(start + TEXTS, indices.stop))
-        texts = generated(model, head, split.at(batch), split, room, device, cancel)
+        prompts = split.at(batch)
+        assert isinstance(prompts, TextBatch), "a text transform collates texts"
+        texts = generated(model, head, prompts, split, room, device, cancel)
         right += [int(text == expected[index]) for index, text in zip(batch, texts, strict=True)]
     return Answers(np.array(right, np.int32), np.ones(len(right), np.int32), "exact_match")
 
@@ -155,13 +158,14 @@ def generated(
     Greedy: the likeliest token each time, at most `room` tokens and as many as the model has positions. The end mark that a
     tokenizer appends to a prompt is removed.
     """
-    tokenizer, end = split.transform.tokenizer, split.transform.tokenizer.eos_token_id
+    transform = _text_transform(split)
+    tokenizer, end = transform.tokenizer, transform.tokenizer.eos_token_id
     prompts = [row[mask].tolist() for row, mask in zip(batch.ids, batch.mask, strict=True)]
     prompts = [ids[:-1] if len(ids) > 1 and ids[-1] == end else ids for ids in prompts]
     texts, open_rows = [list(ids) for ids in prompts], set(range(len(prompts)))
     for _ in range(room):
         rows = sorted(open_rows)
-        inputs = split.transform.batch([torch.tensor([texts[row], [0] * len(texts[row])]).T for row in rows]).to(device)
+        inputs = transform.batch([torch.tensor([texts[row], [0] * len(texts[row])]).T for row in rows]).to(device)
         logits = head.answer(model, inputs)
         last = inputs.mask.sum(dim=1) - 1
         final = logits[torch.arange(len(rows), device=last.device), last]
@@ -173,10 +177,7 @@ def generated(
                 open_rows.discard(row)
                 continue
             texts[row].append(token)
-            if (
-                len(texts[row]) == split.transform.most
-                or "\n" in tokenizer.decode(texts[row][len(prompts[row]) :]).lstrip()
-            ):
+            if len(texts[row]) == transform.most or "\n" in tokenizer.decode(texts[row][len(prompts[row]) :]).lstrip():
                 open_rows.discard(row)
         cancel.check()
         if not open_rows:
@@ -186,3 +187,8 @@ def generated(
         for text, prompt in zip(texts, prompts, strict=True)
     )
     return [answer.strip().split("\n")[0].strip() for answer in answers]
+
+
+def _text_transform(split: Split) -> TextTransform:
+    assert isinstance(split.transform, TextTransform), "only a causal head generates, and its model reads texts"
+    return split.transform

@@ -6,7 +6,7 @@ checkpoint (`fda.tasks.own_heads`). Heads are never merged: each task keeps its 
 
 from dataclasses import dataclass
 from hashlib import sha256
-from typing import ClassVar, Protocol
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -49,7 +49,7 @@ class Head:
     weight: Tensor
     bias: Tensor | None
     logit_scale: Tensor | None
-    causal: ClassVar[bool] = False
+    causal = False
 
     def logits(self, features: Tensor) -> Tensor:
         """(batch, features) → (batch, classes). With a logit scale, features and rows are L2-normalised first."""

@@ -27,7 +27,7 @@ def head_problems(
         rows = _rows(task, model, base, checkpoint, [] if notes is None else notes)
     except UserError as error:
         return list(error.problems) if isinstance(error, Misfit) else [str(error)]
-    if rows is None or classes is None or rows in (1, classes) or rows > classes:
+    if rows is None or classes is None or task.data is None or rows in (1, classes) or rows > classes:
         return []
     return [
         f"task {task.name!r}: the data have {classes} classes in {task.data.label!r}, but the head answers {rows}: give the "
@@ -54,10 +54,12 @@ def _rows(task: ZooTask, model: Model, base: Seen, checkpoint: Seen, notes: list
         return len(task.head.zero_shot.classes)
     if model.kind == "open_clip":  # its checkpoints hold no head: they can be merged, not scored
         return None
-    return None if checkpoint.weights is None else _of_checkpoint(task, model, base, checkpoint, notes)
+    return _of_checkpoint(task, model, base, checkpoint, notes)
 
 
 def _of_checkpoint(task: ZooTask, model: Model, base: Seen, checkpoint: Seen, notes: list[str]) -> int | None:
+    if checkpoint.weights is None:
+        return None
     folder = next((seen.folder for seen in (checkpoint, base) if (seen.folder / CONFIG).is_file()), checkpoint.folder)
     kind = class_in(task.name, folder, checkpoint.weights)
     notes += kind.notes

@@ -151,6 +151,8 @@ def _of_head_file(path: str) -> Names | None:
 
 def _of_config(model: str) -> Names | None:
     folder = snapshot_folder(model) if is_hub_id(model) else Path(model)
+    if folder is None:  # not downloaded yet
+        return None
     try:
         config = read_json(folder / "config.json")
         by_number, by_name = (_ordered(config, field) for field in ("id2label", "label2id"))

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from fda.architectures.model import Model
 from fda.architectures.transformers_model import TransformersModel
 from fda.architectures.transforms import Batch
 from fda.checkpoints.readers.names import named
@@ -46,7 +47,7 @@ class OwnHead:
     tied: Follows | None = None
     pooler: nn.Module | None = field(default=None, repr=False)
 
-    def answer(self, model: TransformersModel, batch: Batch) -> Tensor:
+    def answer(self, model: Model, batch: Batch) -> Tensor:
         """As `TaskHead.answer`. UserError if the head needs more of the model than its output.
 
         Not for several threads at once: `to` gives each thread a head of its own.
@@ -54,7 +55,8 @@ class OwnHead:
         stub = next(part for part in self.module.modules() if isinstance(part, BaseStub))
         weights = dict(self.weights)
         if self.tied is not None:
-            embeddings: Any = model.module.get_input_embeddings()
+            module = cast("PreTrainedModel", model.module)  # as in `_own_pooler`
+            embeddings: Any = module.get_input_embeddings()
             weights[self.tied.name] = self.tied.of(embeddings.weight)
         stub.output = model.outputs(batch)
         if self.pooler is not None:

@@ -5,7 +5,7 @@ transformers, which drops transparency. Wider numbers are scaled by the range of
 black and white (32-bit integers, floats), the range of all such images of a split decides, so that equal pixels stay equal.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import reduce
 from typing import Any, Literal
@@ -18,6 +18,8 @@ from fda.errors import UserError
 Depth = Literal["16 bits", "integers", "floats"]
 BITS_PER_SAMPLE = 258  # TIFF tag
 CHANNELS = (1, 3, 4)
+# by numpy's kind of a dtype, and by PIL's mode
+DEPTHS: Mapping[str, Depth] = {"u": "integers", "i": "integers", "f": "floats", "I": "integers", "F": "floats"}
 
 
 @dataclass(frozen=True)
@@ -82,12 +84,10 @@ def depth(image: Image.Image | np.ndarray) -> Depth | None:
     if isinstance(image, np.ndarray):
         if image.dtype == np.uint16:
             return "16 bits"
-        return (
-            {"u": "integers", "i": "integers", "f": "floats"}.get(image.dtype.kind) if image.dtype != np.uint8 else None
-        )
+        return DEPTHS.get(image.dtype.kind) if image.dtype != np.uint8 else None
     if image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PPM"):
         return "16 bits"
-    return {"I": "integers", "F": "floats"}.get(image.mode)
+    return DEPTHS.get(image.mode)
 
 
 def pixel_range(image: Image.Image | np.ndarray) -> Range:

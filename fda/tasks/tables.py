@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import TextIO
+from typing import TextIO, cast
 
 import fsspec
 
@@ -221,7 +221,7 @@ def _too_long(path: Path, line: int, fields: int, columns: int) -> UserError:
 @contextmanager
 def _opened(path: Path, newline: str | None = None) -> Iterator[TextIO]:
     with fsspec.open(str(path), "rt", encoding="utf-8-sig", newline=newline, compression="infer") as file:
-        yield file
+        yield cast(TextIO, file)  # fsspec does not annotate it
 
 
 def _blank(line: str, separator: str) -> bool:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from copy import deepcopy
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from safetensors.torch import load_file
@@ -25,6 +25,9 @@ from fda.home import fda_home
 from fda.tasks.heads import Head
 from fda.zoos.survey import OpenZoo
 from fda.zoos.zoo import ZeroShot
+
+if TYPE_CHECKING:
+    from fda.architectures.open_clip_model import VisionModel
 
 BATCH = 64  # prompts per forward pass
 
@@ -57,16 +60,17 @@ def _open_clip(opened: OpenZoo, spec: ZeroShot) -> tuple[Tensor, Tensor]:
     import open_clip
 
     base = opened.zoo.base.model
-    if not opened.model.has_text_tower(opened.base):
+    model = cast("VisionModel", opened.model)  # what has the kind open_clip
+    if not model.has_text_tower(opened.base):
         raise UserError(
             f"{base} has no whole text tower, which a zero-shot head needs: give each task's `head` a head file, or a base "
             "that is a whole CLIP model."
         )
     try:
-        tokenizer = open_clip.get_tokenizer(opened.model.source)
+        tokenizer = open_clip.get_tokenizer(model.source)
     except Exception as error:  # a tokenizer raises anything on bad files
         raise UserError(f"open_clip cannot make the tokenizer of {base} ({error}): give head files.") from None
-    module = opened.model.load(opened.base)
+    module = model.load(opened.base)
     device = next(module.parameters()).device
 
     def embed(texts: Sequence[str]) -> Tensor:

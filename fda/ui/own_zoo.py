@@ -49,7 +49,7 @@ def own_zoo_card() -> bool:
     if card.open:
         with card:
             _form()
-    return card.open
+    return bool(card.open)  # None only for an expander without `on_change`
 
 
 def edit(name: str, problem: str | None) -> None:
