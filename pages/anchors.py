@@ -22,16 +22,18 @@ from fda.ui import anchors_figures, anchors_real, anchors_tables, notices, pages
 from fda.ui.anchors_ablation import ablation_form, show_together
 from fda.ui.anchors_address import in_url, positions, settle
 from fda.ui.exports import export_menu, run_report_file
-from fda.ui.page import command_box, theme, what_am_i_seeing
+from fda.ui.page import bar, command_box, theme
 from fda.ui.runs import badge, damage_note, pick_run, published_note, store
 from fda.ui.scrubber import scrubber, scrubber_spec
 
 TICK = 2.0
 SPECTRUM, ALIGNMENT, ACROSS, REAL = VIEWS = ("Spectrum", "Alignment", "Across units", "Real inputs")
 
-st.title("Anchors", anchor=False)
-st.caption("How anchors changed: move through the steps, overlay runs, and see which real inputs anchors are near.")
-what_am_i_seeing("anchors")
+top = bar(
+    "Anchors",
+    "How anchors changed: move through the steps, overlay runs, and see which real inputs anchors are near.",
+    "anchors",
+)
 notices.show_kept()
 
 with notices.noticed(stop=True):
@@ -46,6 +48,7 @@ if not runs and "run" not in st.query_params:
 picked_run = pick_run(
     runs,
     known,
+    into=top,
     key="anchors_run",
     wrong="run {run} constructs no anchors: choose one of the list above, or open it on Watch.",
 )
@@ -61,9 +64,9 @@ def choose_unit() -> tuple[str, int] | None:
     if not units:
         return None
     tasks = list(dict.fromkeys(key.name for key in units))
-    task = st.selectbox("Task", tasks, key="task", bind="query-params", width=150)
+    task = st.selectbox("Task", tasks, key="task", bind="query-params", width=200)
     blocks = sorted({key.block for key in units if key.name == task})
-    return task, st.selectbox("Block", blocks, key="block", bind="query-params", width=100)
+    return task, st.selectbox("Block", blocks, key="block", bind="query-params", width=130)
 
 
 def choose_beside(task: str) -> list[Run]:
@@ -108,26 +111,28 @@ def choose_pin(shown: Mapping[str, str]) -> str:
     )  # fmt: skip
 
 
-with st.container(horizontal=True, vertical_alignment="bottom", gap="small", key="unit"):
+with top:
     unit = choose_unit()
-    if unit is not None:
-        shown = choose_beside(unit[0])
-        names = anchors.run_names(shown)
-        pinned = choose_pin(names) if len(shown) > 1 else run.run_id
-if unit is None:
-    shown, names, pinned = [run], {}, run.run_id
-else:
-    task, block = unit
-    starts = other_starts(runs, run) if len(shown) == 1 else []
-    if starts:
-        ids = [run.run_id, *(one.run_id for one in starts)][: 1 + anchors.MOST_BESIDE]
-        st.button(
-            f"Overlay its {plural(len(ids) - 1, 'other init')}",
-            icon=":material/layers:",
-            on_click=show_together,
-            args=(ids,),
-            key="lay-over",
-        )
+    if unit is None:
+        shown, names, pinned = [run], {}, run.run_id
+    else:
+        task, block = unit
+        with st.popover("Overlay runs", icon=":material/layers:", key="overlay"):
+            shown = choose_beside(task)
+            names = anchors.run_names(shown)
+            pinned = choose_pin(names) if len(shown) > 1 else run.run_id
+            starts = other_starts(runs, run) if len(shown) == 1 else []
+            if starts:
+                ids = [run.run_id, *(one.run_id for one in starts)][: 1 + anchors.MOST_BESIDE]
+                st.button(
+                    f"Overlay its {plural(len(ids) - 1, 'other init')}",
+                    icon=":material/layers:",
+                    on_click=show_together,
+                    args=(ids,),
+                    key="lay-over",
+                )
+        badge(run)
+        st.page_link(pages.WATCH, label="Watch", icon=":material/monitoring:", query_params={"run": run.run_id})
 
 
 def wait() -> None:
@@ -172,26 +177,18 @@ def show() -> None:
         now = [known.run(one.run_id) for one in shown]
         if any(one.state != before.state for one, before in zip(now, shown, strict=True)):
             st.rerun()
-        show_status(now)
-        tabs = dict(zip(VIEWS, st.tabs(VIEWS, key="tab", bind="query-params", on_change="rerun"), strict=True))
-        opened, tab = next(one for one in tabs.items() if one[1].open)
-        with tab:
-            show_view(opened, now)
-
-
-def show_status(now: list[Run]) -> None:
-    with st.container(horizontal=True, vertical_alignment="center", gap="small"):
-        badge(now[0])
-        line = f"**{markdown(run.spec.zoo.name)}** · {markdown(task)}, block {block}"
-        waiting = [names[one.run_id] for one in now if one.active]
-        if len(now) > 1 and waiting:
-            line += f" · still running or queued: {', '.join(waiting)}"
-        st.markdown(line, width="stretch")
-        st.page_link(pages.WATCH, label="Watch", icon=":material/monitoring:", query_params={"run": run.run_id})
+        waiting = [names[one.run_id] for one in now[1:] if one.active]
+        if waiting:
+            st.caption(f"Still running or queued: {', '.join(waiting)}")
+        with st.container(key="tabbed"):
+            tabs = dict(zip(VIEWS, st.tabs(VIEWS, key="tab", bind="query-params", on_change="rerun"), strict=True))
+            opened, tab = next(one for one in tabs.items() if one[1].open)
+            with tab:
+                show_view(opened, now)
 
 
 def show_view(opened: str, now: list[Run]) -> None:
-    controls = st.container(horizontal=True, vertical_alignment="bottom", gap="small", key="anchors_controls")
+    controls = st.container(horizontal=True, vertical_alignment="center", gap="small", key="tools")
     log, over, shape = True, "steps", SHAPES[0]
     with controls:
         if opened == ACROSS:
@@ -236,11 +233,11 @@ def show_view(opened: str, now: list[Run]) -> None:
     if spec is None:
         notices.empty(nothing(opened, now))
     else:
+        scrubber(spec, at, key=f"scrubber-{opened}", on_settle=partial(settle, steps))
         if opened == ALIGNMENT and (
             sentence := anchors.finding(records, view.pinned, anchors_figures.chance_of(records))
         ):
             st.markdown(sentence)
-        scrubber(spec, at, key=f"scrubber-{opened}", on_settle=partial(settle, steps))
     if opened in (SPECTRUM, ALIGNMENT) and (sentence := anchors.lacking(records)):
         st.caption(sentence)
     with controls:

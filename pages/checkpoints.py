@@ -17,7 +17,7 @@ from fda.ui import notices, pages
 from fda.ui.before_start import download_card, preview_card
 from fda.ui.exports import export_menu
 from fda.ui.own_zoo import edit, own_zoo_card
-from fda.ui.page import command_box, theme, what_am_i_seeing
+from fda.ui.page import bar, command_box, theme
 from fda.ui.plot import plot
 from fda.ui.survey import awaited, preview, survey
 from fda.ui.zoos import choose_zoo
@@ -25,20 +25,24 @@ from fda.zoos.hub import missing_models
 from fda.zoos.zoo import list_zoos, load_zoo, own_zoos
 
 WHOLE = "all blocks"
+FILL = 0.4  # share of the window's height that the maps take
 RULE = (
     "A *matrix* is 2-D and not the text projection: TSV-M, Iso-C and Iso-CTS merge its singular vectors and average the "
     "task vectors of all *vectors*, the rest; WUDI moves *linear weights* only; integers stay *untouched*; methods that work "
     "entry by entry treat matrices and vectors alike."
 )
 
-st.title("Checkpoints", anchor=False)
-st.caption("What each finetuning changed, and where: task vectors that point apart are the ones that merge badly.")
-what_am_i_seeing("checkpoints")
+top = bar(
+    "Checkpoints",
+    "What each finetuning changed, and where: task vectors near a right angle interfere least when they are merged.",
+    "checkpoints",
+)
 notices.show_kept()
 
-reference = choose_zoo()
+with top:
+    reference = choose_zoo()
 of_mine = reference is not None and reference in own_zoos()
-if own_zoo_card():
+if own_zoo_card(top):
     st.stop()
 if reference is None:
     notices.empty("Give the path of a zoo file, or fill in what your checkpoints are.")
@@ -77,9 +81,6 @@ try:
 except UserError as error:
     stop_with([str(error)])
 
-if found["description"]:
-    st.markdown(markdown(found["description"]))
-
 tasks, blocks = found["tasks"], found["blocks"]
 names = [task["name"] for task in tasks]
 total = found["base"]["bytes"] + sum(task["bytes"] for task in tasks)
@@ -92,10 +93,6 @@ facts = {
     "Width × tokens": f"{found['width']} × {found['tokens']}",
     "Layout": found["layout"],
 }
-with st.container(horizontal=True, gap="medium"):
-    for label, value in facts.items():
-        st.metric(label, value, width="content")
-
 norms = np.array([task["norms"] for task in tasks], float)
 places = [WHOLE, *(f"block {block['index']}" for block in blocks)]
 
@@ -105,21 +102,35 @@ def cosines(where: str) -> np.ndarray:
     return np.array(chosen, float)
 
 
-with st.container(width=280):
-    where = st.selectbox("Cosines of", places, key="where", bind="query-params")
+with st.container(horizontal=True, vertical_alignment="center", key="inline-controls"):
+    where = st.selectbox("Cosines of", places, key="where", bind="query-params", width=260)
+    st.caption(" · ".join(f"{label} {value}" for label, value in facts.items()), width="stretch")
 left, right = st.columns(2, gap="medium")
 with left:
     plot(
         cosine_map(cosines(where), theme(), tasks=names, where=where, uirevision=found["path"]),
         key="cosines",
         alt=f"Cosine between the task vectors of {', '.join(names)}",
+        fill=FILL,
     )
 with right:
     plot(
         norm_map(norms, theme(), tasks=names, uirevision=found["path"]),
         key="norms",
         alt="Norm of each task vector in each block",
+        fill=FILL,
     )
+
+counts = treatment_counts(found["treatments"])
+plot(
+    treatment_bars(counts, theme(), uirevision=found["path"]),
+    key="treatments",
+    alt="Tensors and parameters by treatment: "
+    + ", ".join(f"{kind} {plural(tensors, 'tensor')}" for kind, (tensors, _) in counts.items()),
+)
+st.caption(RULE)
+if found["description"]:
+    st.markdown(markdown(found["description"]))
 
 
 def task_table() -> pd.DataFrame:
@@ -191,15 +202,6 @@ st.dataframe(
     },
 )
 
-counts = treatment_counts(found["treatments"])
-st.subheader("How methods treat the tensors", anchor=False)
-st.caption(RULE)
-plot(
-    treatment_bars(counts, theme(), uirevision=found["path"]),
-    key="treatments",
-    alt="Tensors and parameters by treatment: "
-    + ", ".join(f"{kind} {plural(tensors, 'tensor')}" for kind, (tensors, _) in counts.items()),
-)
 every = plural(len(found["treatments"]), "tensor")
 with st.expander(f"{every}, {inside} of them in blocks", icon=":material/view_list:"):
     st.dataframe(

@@ -18,7 +18,7 @@ from fda.report.format import plural
 from fda.store.records import Run
 from fda.ui import more_methods, notices, pages
 from fda.ui.comparison_export import comparison_menu
-from fda.ui.page import command_box, theme, what_am_i_seeing
+from fda.ui.page import bar, command_box, theme
 from fda.ui.plot import plot
 from fda.ui.runs import badge, damage_note, pick_run, store
 from fda.ui.take_home import take_home_card
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from streamlit.elements.lib.column_types import ColumnConfig
 
 TICK = 2.0
+FILL = 0.64  # share of the window's height that a figure takes
 PLAIN, NORMALISED = "as measured", "normalised"
 COSTS: tuple[CostAxis, ...] = ("seconds", "peak memory")
 COLUMNS = {
@@ -50,9 +51,11 @@ COLUMNS = {
 }
 
 more_methods.go_on()
-st.title("Compare", anchor=False)
-st.caption("What each way of merging the same checkpoints is worth on every task, and what the anchors add to it.")
-what_am_i_seeing("compare")
+top = bar(
+    "Compare",
+    "What each way of merging the same checkpoints is worth on every task, and what the anchors add to it.",
+    "compare",
+)
 notices.show_kept()
 
 with notices.noticed(stop=True):
@@ -63,12 +66,18 @@ if not runs and "run" not in st.query_params:
     st.page_link(pages.HOME, label="Home", icon=":material/home:")
     st.stop()
 picked_run = pick_run(
-    runs, known, key="compare_run", wrong="run {run} compares no methods: choose one of the list above, or Watch it."
+    runs,
+    known,
+    into=top,
+    key="compare_run",
+    wrong="run {run} compares no methods: choose one of the list above, or Watch it.",
 )
 if picked_run is None:
     st.stop()
 run = picked_run  # inside functions, too, a run and not None
-
+with top:
+    badge(run)
+    st.page_link(pages.WATCH, label="Watch", icon=":material/monitoring:", query_params={"run": run.run_id})
 
 with notices.noticed():
     damage_note(run, known)
@@ -85,15 +94,6 @@ def show() -> None:
 
 def show_results(run: Run) -> None:
     found = results(known, run)
-    with st.container(horizontal=True, vertical_alignment="center", gap="small"):
-        badge(run)
-        scored = (
-            f"**{markdown(run.spec.zoo.name)}** · {len(found.methods)} of {plural(len(run.spec.methods), 'method')}"
-        )
-        if found.methods:
-            scored += f" · {found.metric} on {found.count:,} {markdown(found.split)} samples"
-        st.markdown(scored, width="stretch")
-        st.page_link(pages.WATCH, label="Watch", icon=":material/monitoring:", query_params={"run": run.run_id})
     if not found.methods:
         show_failures(found)
         if run.active:
@@ -108,14 +108,14 @@ def show_results(run: Run) -> None:
         st.caption("The cited numbers are over all tasks of the zoo, this run has only some: they are not shown.")
         cited = None
 
-    with st.container(horizontal=True, vertical_alignment="bottom", gap="small", key="controls"):
-        view = choose(found)
-        menu = st.container(width="content")
+    with st.container(key="tabbed"):
+        with st.container(horizontal=True, vertical_alignment="center", gap="small", key="tools"):
+            view = choose(found)
+            menu = st.container(width="content")
+        names = names_of(found, view)
+        tabs = dict(zip(names, st.tabs(names, key="view", bind="query-params"), strict=True))
     if len(view.methods) < len(found.methods):
         st.caption(f"{len(view.methods)} of {len(found.methods)} methods shown: Filter brings the others back.")
-    tabs = dict(
-        zip(names_of(found, view), st.tabs(names_of(found, view), key="view", bind="query-params"), strict=True)
-    )
     opened = next(name for name, tab in tabs.items() if tab.open)
     with tabs[opened]:
         if opened == "Cost":
@@ -125,10 +125,14 @@ def show_results(run: Run) -> None:
         if drawing.make is None:
             notices.empty(drawing.sentence)
         else:
-            plot(drawing.make(), key=f"compare-{opened}", alt=drawing.alt)
+            plot(drawing.make(), key=f"compare-{opened}", alt=drawing.alt, fill=FILL)
             st.caption(drawing.sentence)
 
     st.subheader("Numbers", anchor=False)
+    st.caption(
+        f"{len(found.methods)} of {plural(len(run.spec.methods), 'method')} · {found.metric} on {found.count:,} "
+        f"{markdown(found.split)} samples"
+    )
     averages = cited[1] if cited else None
     st.dataframe(
         reading_table(found, view.methods, averages),

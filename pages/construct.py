@@ -44,7 +44,7 @@ from fda.store.spec import RunSpec
 from fda.store.store import queue_device
 from fda.ui import forms, notices, pages
 from fda.ui.estimate import show_estimate
-from fda.ui.page import command_box, what_am_i_seeing
+from fda.ui.page import bar, command_box
 from fda.ui.runs import store
 from fda.ui.survey import Reading, awaited, read_zoo, survey
 from fda.ui.zoos import choose_zoo
@@ -96,12 +96,15 @@ def start(spec: RunSpec) -> None:
 if run_id := st.session_state.pop("go", None):
     st.switch_page(pages.WATCH, query_params={"run": run_id})
 
-st.title("Construct", anchor=False)
-st.caption("Make anchors for every task and block, then compare what is merged with them; each value has its source.")
-what_am_i_seeing("construct")
+top = bar(
+    "Construct",
+    "Make anchors for every task and block, then compare what is merged with them; each value has its source.",
+    "construct",
+)
 notices.show_kept()
 
-reference = choose_zoo()
+with top:
+    reference = choose_zoo()
 if reference is None:
     notices.empty("Give the path of a zoo file, or choose a shipped zoo above.")
     st.stop()

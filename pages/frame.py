@@ -16,8 +16,8 @@ st.set_page_config(page_title="Functional dual anchors", page_icon=ICON, layout=
 page = st.navigation(
     [st.Page(path, title=title, icon=icon, help=help, default=path == HOME) for path, title, icon, help in PAGES]
 )
-if theme() == "dark":
-    st.html(f"<style>:root {{ --ink-on-primary: {PALETTES['dark'].page} }} {source('frame.css')}</style>")
+ink = PALETTES["dark"].page if theme() == "dark" else "#fff"
+st.html(f"<style>:root {{ --ink-on-primary: {ink} }} {source('frame.css')}</style>")
 st.logo(ICON, size="large")
 load_plotly()
 page.run()

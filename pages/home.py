@@ -7,7 +7,7 @@ from fda.jobs import lifecycle as jobs
 from fda.requests.runs import MAIN_METHODS, construct_settings, make_spec
 from fda.ui import notices, pages
 from fda.ui.explain import picture
-from fda.ui.page import command_box, what_am_i_seeing
+from fda.ui.page import bar, command_box
 from fda.ui.runs import run_line, store, unreadable_lines
 from fda.zoos.zoo import load_zoo
 
@@ -32,14 +32,13 @@ def more() -> None:
 if run_id := st.session_state.pop("go", None):
     st.switch_page(pages.WATCH, query_params={"run": run_id})
 
-st.title("Functional dual anchors", anchor=False)
+bar("Functional dual anchors", "The idea in a picture, the demo, and all runs.", "home")
 st.markdown(
     "Models finetuned from the same base can be merged into one without their data: synthetic inputs, the *anchors*, "
     "stand for what each model learned. Construct anchors here, watch how they change, and compare the merged model with "
     "those of other methods."
 )
 picture()
-what_am_i_seeing("home")
 notices.show_kept()
 
 with notices.noticed(stop=True):

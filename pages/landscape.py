@@ -18,11 +18,12 @@ from fda.store.records import Run
 from fda.store.spec import RunSpec
 from fda.ui import forms, notices, pages
 from fda.ui.exports import export_menu, run_report_file
-from fda.ui.page import command_box, theme, what_am_i_seeing
+from fda.ui.page import bar, command_box, theme
 from fda.ui.plot import plot
 from fda.ui.runs import RESUMABLE, badge, label, pick_run, resume, stop, store
 
 TICK = 1.5
+FILL = 0.82  # share of the window's height that the map takes
 PATHS = (*FDA_PATHS, TA)
 ALTS = {
     landscape.MAP: "Filled contours over a plane of weights, with the paths of task arithmetic and FDA and where they end",
@@ -77,11 +78,11 @@ def form(candidates: list[Run]) -> None:
         command_box(run_commands(spec))
 
 
-st.title("Landscape", anchor=False)
-st.caption(
-    "Whether anchors lead the model to a lower loss than task arithmetic can reach: the loss around it, and every path."
+top = bar(
+    "Landscape",
+    "Whether anchors lead the model to a lower loss than task arithmetic can reach: the loss around it, and every path.",
+    "landscape",
 )
-what_am_i_seeing("landscape")
 notices.show_kept()
 
 with notices.noticed(stop=True):
@@ -99,6 +100,7 @@ if not runs and "run" not in st.query_params:
 picked_run = pick_run(
     runs,
     known,
+    into=top,
     key="landscape_run",
     wrong="run {run} is no landscape: choose one of the list above, or open it on Watch.",
 )
@@ -106,7 +108,8 @@ if picked_run is None:
     st.stop()
 run = picked_run  # inside functions, too, a run and not None
 
-with st.container(horizontal=True, vertical_alignment="center", key="actions"):
+with top:
+    badge(run)
     if run.state in ("queued", "running"):
         st.button("Stop", icon=":material/stop_circle:", on_click=stop, args=(run.run_id,), key="stop")
     elif run.state == "stopping":
@@ -117,12 +120,6 @@ with st.container(horizontal=True, vertical_alignment="center", key="actions"):
 
 
 def show_status(run: Run, plane: LandscapeMap | None) -> None:
-    with st.container(horizontal=True, vertical_alignment="center", gap="small"):
-        badge(run)
-        line = f"**{markdown(run.spec.zoo.name)}** · anchors of {code(run.spec.anchors_run or '')}"
-        if plane is not None:
-            line += f" · {sum(plane.samples.values()):,} samples of the {markdown(plane.split)} split at every point"
-        st.markdown(line, width="stretch")
     if run.state != "done" and run.units_total:
         st.progress(run.units_done / run.units_total, f"{run.units_done} of {run.units_total} units")
     if run.message and run.state in RESUMABLE:
@@ -131,7 +128,7 @@ def show_status(run: Run, plane: LandscapeMap | None) -> None:
 
 def choose(plane: LandscapeMap) -> landscape.LandscapeView:
     """The controls, all kept in the URL. They are in the fragment, so that a choice redraws only the figures."""
-    with st.container(horizontal=True, vertical_alignment="bottom", gap="small", key="controls"):
+    with st.container(horizontal=True, vertical_alignment="center", gap="small", key="inline-controls"):
         metric: Metric = st.segmented_control(
             "Colour", METRICS, default=METRICS[0], required=True, key="metric", bind="query-params"
         )
@@ -149,11 +146,11 @@ def choose(plane: LandscapeMap) -> landscape.LandscapeView:
         log = st.toggle(
             "Log", True, key="log", bind="query-params", help="Colour by the logarithm", disabled=metric != "loss"
         )
-    track = plane.track(path)
-    marks = [mark(track, index) for index in range(len(track.at))]
-    at = marks[-1]
-    if len(marks) > 1:  # the map has only the start of a path that is not recorded yet
-        at = st.select_slider("How far", marks, marks[-1], key="at", bind="query-params")
+        track = plane.track(path)
+        marks = [mark(track, index) for index in range(len(track.at))]
+        at = marks[-1]
+        if len(marks) > 1:  # the map has only the start of a path that is not recorded yet
+            at = st.select_slider("How far", marks, marks[-1], key="at", bind="query-params")
     return landscape.LandscapeView(metric, of, log, (path, marks.index(at)), theme())
 
 
@@ -196,7 +193,11 @@ def show() -> None:
         st.session_state["landscape_picture"] = picture
         left, right = st.columns([3, 2], gap="medium")
         with left:
-            plot(picture.figures[landscape.MAP], key="landscape-map", alt=ALTS[landscape.MAP])
+            plot(picture.figures[landscape.MAP], key="landscape-map", alt=ALTS[landscape.MAP], fill=FILL)
+            st.caption(
+                f"{sum(plane.samples.values()):,} samples of the {markdown(plane.split)} split at every point; "
+                f"anchors of {code(run.spec.anchors_run or '')}."
+            )
         with right:
             show_point(picture, view)
             if landscape.CURVES in picture.figures:

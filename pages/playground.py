@@ -11,8 +11,9 @@ import streamlit as st
 
 from fda.analysis.playground import Setting
 from fda.ui import playground
+from fda.ui.components import source
 from fda.ui.exports import export_menu
-from fda.ui.page import theme, what_am_i_seeing
+from fda.ui.page import bar, theme
 from fda.ui.playground import ALTS, CHOICES, Lesson
 from fda.ui.plot import plot
 from fda.ui.slider import slider
@@ -30,7 +31,7 @@ LABELS = {
 }
 CONTROL_WIDTH = 140  # pixels: four in a row beside the text, two on a phone
 BREATH = 0.01  # seconds in which the server sends the figures; without it they wait 20 ms longer, for the controls
-LECTURE_HEIGHT = 130  # pixels that figures gain if the controls are hidden
+FILL, LECTURE_FILL = 0.62, 0.85  # shares of the window's height that figures take, with controls and without
 controlled = st.query_params.get("controls") != "off"
 
 
@@ -115,29 +116,35 @@ def show(lesson: Lesson) -> None:
     names = (lesson.instead.get(choice or "", lesson.figures[0]), lesson.figures[1])
     for column, name in zip(st.columns(2, gap="medium"), names, strict=True):
         with column:
-            figure = playground.draw(name, setting, theme())
-            if not controlled:
-                figure.update_layout(height=figure.layout.height + LECTURE_HEIGHT)
-            plot(figure, key=f"playground-{name}", alt=ALTS[name])
+            fill = FILL if controlled else LECTURE_FILL
+            plot(playground.draw(name, setting, theme()), key=f"playground-{name}", alt=ALTS[name], fill=fill)
     time.sleep(BREATH)
     if lesson.instead and controlled:
         choose("Figure", list(lesson.instead), "look", choice, label_visibility="collapsed")
     st.markdown(playground.finding(setting))
-    if controlled:
+    if not controlled:
+        return
+    left, right = st.columns([4, 9], gap="large")
+    with right:
         controls(setting)
+    with left:
+        show_lesson(lesson)
+    with right:
         export(setting, names)
         with st.expander("The same in Python", icon=":material/code:"):
             st.code(playground.code(setting), language="python")
 
 
-st.title("Playground", anchor=False)
-st.caption("What an anchor is and how to start it, in one linear layer small enough to recompute while you drag.")
-what_am_i_seeing("playground")
+top = bar(
+    "Playground",
+    "What an anchor is and how to start it, in one linear layer small enough to recompute while you drag.",
+    "playground",
+)
 part = playground.lesson_number(st.query_params.get("part"))
-choose("Lesson", list(TITLES), "part", part, format_func=TITLES.get, label_visibility="collapsed", wrap=True)
+if controlled:
+    with top:
+        choose("Lesson", list(TITLES), "part", part, format_func=TITLES.get, label_visibility="collapsed", wrap=True)
 lesson = LESSONS[part - 1]
-left, right = st.columns([4, 9], gap="large")
-with left:
-    show_lesson(lesson)
-with right:
-    st.fragment(show)(lesson)
+if not controlled:
+    st.html(f"<style>{source('lecture.css')}</style>")
+st.fragment(show)(lesson)

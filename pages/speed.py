@@ -8,12 +8,14 @@ from fda.escape import markdown
 from fda.store.bench_results import KINDS, kept_results
 from fda.ui import notices, speed
 from fda.ui.exports import export_menu
-from fda.ui.page import command_box, theme, what_am_i_seeing
+from fda.ui.page import bar, command_box, theme
 from fda.ui.plot import plot
 
-st.title("Speed", anchor=False)
-st.caption("How long each implementation takes on one machine, side by side, for equal results.")
-what_am_i_seeing("speed")
+top = bar(
+    "Speed",
+    "How long each implementation takes on one machine, side by side, for equal results.",
+    "speed",
+)
 
 results = {path.stem: result for path, result in kept_results()}
 commands = [f"python -m fda bench {kind}" for kind in KINDS]

@@ -21,7 +21,7 @@ from fda.ui import more_methods, notices, pages
 from fda.ui.clock import current_stage, elapsed, time_left
 from fda.ui.exports import export_menu, run_report_file
 from fda.ui.feed import BEGIN_ANEW, Feed, offer
-from fda.ui.page import command_box, theme, what_am_i_seeing
+from fda.ui.page import bar, command_box, theme
 from fda.ui.plot import plot
 from fda.ui.runs import BADGES, RESUMABLE, damage_note, pick_run, published_note, resume, stop, store
 from fda.ui.ticker import ticker, ticker_update
@@ -31,9 +31,11 @@ FOLLOW = "the unit at work"
 MANY_UNITS = 32
 
 more_methods.go_on()
-st.title("Watch", anchor=False)
-st.caption("Anchors as they are constructed: whether the loss falls, and whether their space turns towards real data.")
-what_am_i_seeing("watch")
+top = bar(
+    "Watch",
+    "Anchors as they are constructed: whether the loss falls, and whether their space turns towards real data.",
+    "watch",
+)
 notices.show_kept()
 
 with notices.noticed(stop=True):
@@ -44,13 +46,18 @@ if not runs and "run" not in st.query_params:
     st.page_link(pages.HOME, label="Home", icon=":material/home:")
     st.stop()
 picked_run = pick_run(
-    runs, known, key="watch_run", wrong="Run {run} is not among the newest 200: `python -m fda runs show` has it"
+    runs,
+    known,
+    into=top,
+    key="watch_run",
+    wrong="Run {run} is not among the newest 200: `python -m fda runs show` has it",
 )
 if picked_run is None:
     st.stop()
 run = picked_run  # inside functions, too, a run and not None
 
-with st.container(horizontal=True, vertical_alignment="center", key="actions"):
+progress = top.container(key="live")
+with top:
     if run.state in ("queued", "running"):
         st.button("Stop", icon=":material/stop_circle:", on_click=stop, args=(run.run_id,), key="stop")
     elif run.state == "stopping":
@@ -61,9 +68,8 @@ with st.container(horizontal=True, vertical_alignment="center", key="actions"):
         query = {"run": run.run_id}
         st.page_link(pages.ANCHORS, label="Anchors", icon=":material/anchor:", query_params=query)
     if run.spec.methods:
-        label = "Compare the methods" if run.state == "done" else "Compare so far"
         query = {"run": run.run_id}
-        st.page_link(pages.COMPARE, label=label, icon=":material/leaderboard:", query_params=query)
+        st.page_link(pages.COMPARE, label="Compare", icon=":material/leaderboard:", query_params=query)
     if run.kind == "landscape":
         query = {"run": run.run_id}
         st.page_link(pages.LANDSCAPE, label="Landscape", icon=":material/landscape:", query_params=query)
@@ -73,12 +79,10 @@ def status(run: Run, units: list[Unit]) -> str:
     """State and progress of a run in words."""
     now = time.time()
     stage = current_stage(units) if run.active else None
-    parts = [f" on {run.device}"]
+    parts = []
     if run.state == "queued":
         position = known.queue_position(run.run_id)
         parts.append(f"number {position} in the queue" if position else "in the queue")
-    if (took := elapsed(run, now)) is not None:
-        parts.append(f"{duration(took)} {'so far' if run.active else 'in all'}")
     if run.state == "stopping" and run.stop_requested:
         parts.append(f"stopping for {duration(now - run.stop_requested)}")
     if run.state == "running" and stage:
@@ -88,7 +92,9 @@ def status(run: Run, units: list[Unit]) -> str:
             parts.append(f"about {duration(math.ceil(left / 5) * 5)} left for this")
     if units:
         parts.append(f"{finished(units)} of {len(units)} units")
-    return " · ".join(parts)
+    if (took := elapsed(run, now)) is not None:
+        parts.append(f"{duration(took)} {'so far' if run.active else 'in all'}")
+    return " · ".join([*parts, f"on {run.device}"])
 
 
 def finished(units: list[Unit]) -> int:
@@ -102,7 +108,7 @@ def choose_view(run: Run, units: list[Unit]) -> live.WatchView:
     shown = blocks
     if len(construct) > MANY_UNITS and len(blocks) > 3:  # three blocks until the reader chooses others
         shown = [blocks[0], blocks[len(blocks) // 2], blocks[-1]]
-    with st.expander("Choose curves", icon=":material/filter_alt:", key="choose"):
+    with st.popover("Curves", icon=":material/filter_alt:", key="choose"):
         tasks = st.pills(
             "Tasks",
             run.spec.tasks,
@@ -171,7 +177,6 @@ def update_of(run: Run, units: list[Unit], figures: Mapping[str, str], seen: str
     """The ticker's update: the run's status, and new figures by name."""
     return ticker_update(
         (run.state, BADGES[run.state][1]),
-        run.spec.zoo.name,
         status(run, units),
         finished(units) / max(1, len(units)),
         {f"watch-{name}": figure for name, figure in figures.items()},
@@ -241,19 +246,21 @@ with notices.noticed():
     damage_note(run, known)
 with notices.noticed(stop=True):
     units = known.units(run.run_id)
-view = choose_view(run, units)
+with top:
+    view = choose_view(run, units)
+    export(known, run, view)
 with notices.noticed(stop=True):
     picture = live.picture(known, run, view, st.session_state.get("picture"))
 st.session_state["picture"] = picture
 seen = token_hex(4)
 address = offer(updates(picture, view, seen), "watch") if run.active else None
-ticker(update_of(run, picture.units, {}, seen), address, key="watch-ticker")
+with progress:
+    ticker(update_of(run, picture.units, {}, seen), address, key="watch-ticker")
 show(picture, view)
 log = st.expander("Log", icon=":material/subject:", key="log", on_change="rerun")
 if log.open:
     with log:
         st.fragment(show_log, run_every=TICK if run.active else None)()
-export(known, run, view)
 if run.spec.construction is not None and not run.spec.methods:
     more_methods.more_card(run)
 commands = run_commands(run.spec, run.run_id)

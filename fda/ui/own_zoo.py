@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from fda.errors import UserError
 from fda.settings import FAMILIES
@@ -43,13 +44,21 @@ ASKED_OF_TASK = tuple(one.name for one in fields(TaskDraft) if one.name != "kept
 PLACE = "a path, or org/name on the hub"
 
 
-def own_zoo_card() -> bool:
-    """The form, closed or open; whether it is open."""
+def own_zoo_card(bar: DeltaGenerator) -> bool:
+    """The form if it is open, else a button in the page's bar that opens it; whether it is open."""
+    if not st.session_state.get(OPEN):
+        bar.button("My checkpoints", icon=":material/add_circle:", on_click=_open, key="own_new")
+        return False
     card = st.expander("My checkpoints", key=OPEN, on_change="rerun", icon=":material/add_circle:")
     if card.open:
         with card:
             _form()
     return bool(card.open)  # None only for an expander without `on_change`
+
+
+def _open() -> None:
+    """Callback: open the form."""
+    st.session_state[OPEN] = True
 
 
 def edit(name: str, problem: str | None) -> None:

@@ -1,8 +1,9 @@
-"""What every page shows: its teaching text, the equivalent commands, and the reader's theme."""
+"""What every page shows: the bar at its top, the equivalent commands, and the reader's theme."""
 
 from collections.abc import Sequence
 
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from fda.figures.theme import Theme
 from fda.home import ASSETS
@@ -15,10 +16,18 @@ def theme() -> Theme:
     return "dark" if st.context.theme.type == "dark" else "light"
 
 
-def what_am_i_seeing(page: str) -> None:
-    """A closed box that explains the figures of a page: the text assets/texts/PAGE.md."""
-    with st.expander("What am I seeing?", icon=":material/help:", key="teaching"):
-        st.markdown((TEXTS / f"{page}.md").read_text(encoding="utf-8"))
+def bar(title: str, about: str, text: str) -> DeltaGenerator:
+    """The slim bar that stays at the top of a page: its title, the returned container for the page's controls, and help.
+
+    The help is the sentence `about` and the text assets/texts/TEXT.md, which explains the page's figures.
+    """
+    with st.container(horizontal=True, vertical_alignment="center", gap="small", key="bar"):
+        st.title(title, anchor=False, width="content")
+        controls = st.container(horizontal=True, vertical_alignment="center", gap="small", key="bar-controls")
+        with st.popover("Help", icon=":material/help:", type="tertiary", help="What am I seeing?", key="teaching"):
+            st.markdown(f"**{about}**")
+            st.markdown((TEXTS / f"{text}.md").read_text(encoding="utf-8"))
+    return controls
 
 
 def command_box(commands: Sequence[str]) -> None:

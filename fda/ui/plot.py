@@ -31,11 +31,11 @@ def _library() -> str:
     return address(f"/component/{name}/plotly.min.js?{version('plotly')}")
 
 
-def plot(figure: go.Figure | str, *, key: str, alt: str) -> None:
+def plot(figure: go.Figure | str, *, key: str, alt: str, fill: float = 0) -> None:
     """Show a figure, or its JSON (see `to_json`), at full width. `key` identifies it over updates.
 
-    `alt` is the alternative text.
+    `alt` is the alternative text; `fill`, the share of the window's height that the figure takes at least on a wide screen.
     """
     spec = figure if isinstance(figure, str) else to_json(figure)
     image = {"toImageButtonOptions": {"format": "png", "scale": 2, "filename": key}}
-    _figure(key=key, data={"key": key, "figure": spec, "alt": alt, "config": CONFIG | image})
+    _figure(key=key, data={"key": key, "figure": spec, "alt": alt, "fill": fill, "config": CONFIG | image})

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Literal
 
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from fda.errors import UserError
 from fda.escape import markdown
@@ -65,8 +66,10 @@ def published_note(run: Run) -> None:
         st.caption(notices.sentence(note))
 
 
-def pick_run(runs: list[Run], known: Store, *, key: str, wrong: str) -> Run | None:
-    """A run picker. Starts with the run in the URL (`?run=`), else the last one shown, else the newest active, else the newest.
+def pick_run(runs: list[Run], known: Store, *, into: DeltaGenerator, key: str, wrong: str) -> Run | None:
+    """A run picker in the container `into`.
+
+    Starts with the run in the URL (`?run=`), else the last one shown, else the newest active, else the newest.
 
     Writes the choice to the URL. For an id that is not among `runs` it shows why and returns None; `wrong` is the message
     for a run that exists but does not belong on this page.
@@ -85,7 +88,7 @@ def pick_run(runs: list[Run], known: Store, *, key: str, wrong: str) -> Run | No
             st.query_params["run"] = st.session_state[_LAST_RUN] = st.session_state[key]
 
     st.session_state[key] = asked if known_id else None
-    st.selectbox(
+    into.selectbox(
         "Run",
         ids,
         index=0 if known_id else None,
@@ -93,6 +96,8 @@ def pick_run(runs: list[Run], known: Store, *, key: str, wrong: str) -> Run | No
         key=key,
         on_change=choose,
         placeholder="choose a run",
+        label_visibility="collapsed",
+        width=320,
     )
     if not known_id:
         try:

@@ -13,13 +13,13 @@ _ticker = component("ticker", styles=("ticker",), isolate_styles=False)
 
 
 def ticker_update(
-    state: tuple[str, str], name: str, line: str, share: float, figures: Mapping[str, str], seen: str
+    state: tuple[str, str], line: str, share: float, figures: Mapping[str, str], seen: str
 ) -> dict[str, Any]:
     """One update. `state`: a word and its colour in Streamlit's palette; `share`: the part done, 0..1; `figures`: key of
     `plot` → JSON; `seen`: the id of this update, which the element sends back when it asks for the next.
     """
     word, colour = state
-    parts = {"state": word, "colour": colour, "name": name, "line": line, "share": share, "figures": dict(figures)}
+    parts = {"state": word, "colour": colour, "line": line, "share": share, "figures": dict(figures)}
     return parts | {"seen": seen}
 
 

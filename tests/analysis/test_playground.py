@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-import time
 
 import numpy as np
 import pytest
@@ -221,16 +220,6 @@ def test_the_same_setting_gives_the_same_course_and_another_seed_another():
 def test_snapshots_are_few_ascending_and_have_both_ends(steps):
     at = snapshot_steps(steps)
     assert at[0] == 0 and at[-1] == steps and len(at) <= 10 and (np.diff(at) > 0).all()
-
-
-def test_the_largest_setting_answers_in_time():
-    """The page has 100 ms; the aim here is 60, measured as the fastest of several so that a busy machine is no failure."""
-    times = []
-    for _ in range(8):
-        start = time.perf_counter()
-        optimise(Setting(**LARGEST))
-        times.append(time.perf_counter() - start)
-    assert min(times) < 0.06
 
 
 def test_it_needs_no_torch():

@@ -81,10 +81,11 @@ def test_scrub_pin_look_at_real_inputs_export_and_send_the_link(visit, run_ids, 
     page.wait_for_function("!location.search.includes('step=')")
 
     # another start over it, then pinned
-    main.get_by_role("button", name="Overlay its 1 other init").click()
+    main.get_by_role("button", name="Overlay runs").click()
+    page.get_by_role("button", name="Overlay its 1 other init").click()
     page.wait_for_function(f"{READINGS}?.includes('weight (reference)')")
     visit.until(lambda: re.search(r"gauss σ 1\s.*\([+−]", page.evaluate(READINGS) or ""))  # differences as numbers
-    visit.pick(main.get_by_role("combobox", name="Reference"), "gauss σ 1")
+    visit.pick(page.get_by_role("combobox", name="Reference"), "gauss σ 1")
     page.wait_for_function(f"{READINGS}?.includes('gauss σ 1 (reference)')")
 
     # take the numbers home

@@ -136,7 +136,7 @@ def test_every_page_opens_on_an_empty_store(name, store, monkeypatch):
     monkeypatch.setattr(survey, "answer", refuse("no checkpoints here: build the demo zoo."))
     at = page(name)
     assert at.title[0].value
-    assert at.caption[0].value or at.markdown[0].value, "one line that says what it shows"
+    assert at.get("popover")[0].markdown[0].value, "one sentence that says what it shows"
 
 
 @pytest.mark.parametrize("name", [name for name in PAGES if name not in ("playground", "speed")])  # which read no store
@@ -258,11 +258,8 @@ def test_checkpoints_shows_what_was_found(zoo, monkeypatch):
     monkeypatch.setattr(survey, "answer", lambda spec, **_: told if spec.kind == "preview" else found)
     at = page("checkpoints", zoo=str(zoo))
     metrics = {metric.label: metric.value for metric in at.metric}
-    assert (
-        metrics["Layout"] == "fused qkv"
-        and metrics["Memory, about"] == "512 MiB"
-        and metrics["To download"] == "nothing"
-    )
+    assert metrics["Memory, about"] == "512 MiB" and metrics["To download"] == "nothing"
+    assert "Layout fused qkv" in text(at)
     assert metrics["Anchors, roughly"] == "1 min 30 s" and metrics["Data, unpacked"].startswith("4")
     assert any("BF16" in caption.value for caption in at.caption)
     cosines = next(figure for alt, figure in figures(at).items() if alt.startswith("Cosine"))
@@ -372,7 +369,7 @@ def test_watch_shows_every_part_of_a_running_run(store, zoo):
     assert {figure["layout"]["uirevision"] for figure in drawn.values()} <= {run_id, f"{run_id} digits 1"}
     told = status(at)
     assert (told["state"], told["colour"], told["share"]) == ("running", "blue", 0.25)
-    assert "left for this" in told["line"] and told["line"].endswith("1 of 4 units")
+    assert "left for this" in told["line"] and "1 of 4 units" in told["line"]
 
 
 def test_watch_takes_the_active_run_when_none_is_named_and_pins_it(store, zoo):
@@ -403,7 +400,7 @@ def test_a_run_that_ended_early_can_be_resumed(state, store, zoo, monkeypatch):
 def test_watch_of_a_finished_run_leads_on_to_compare(store, zoo):
     at = page("watch", run=finished(store, zoo))
     labels = [link.proto.label for link in at.get("page_link")]
-    assert "Compare the methods" in labels and not [button for button in at.button if button.key == "stop"]
+    assert "Compare" in labels and not [button for button in at.button if button.key == "stop"]
 
 
 def test_a_queued_run_has_its_place(store, zoo):

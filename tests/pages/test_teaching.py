@@ -36,5 +36,6 @@ def test_a_page_shows_its_text_even_when_there_is_nothing_else_to_show(page, tmp
     monkeypatch.setattr(survey, "answer", refuse)
     app = AppTest.from_file(str(REPO / "pages" / f"{page}.py"), default_timeout=30)
     app.run()
-    (box,) = [one for one in app.expander if one.label == "What am I seeing?"]
-    assert box.markdown[0].value == (TEXTS / f"{page}.md").read_text(encoding="utf-8").strip()
+    (box,) = [one for one in app.get("popover") if one.proto.popover.label == "Help"]
+    about, text = (one.value for one in box.markdown)
+    assert about.startswith("**") and text == (TEXTS / f"{page}.md").read_text(encoding="utf-8").strip()

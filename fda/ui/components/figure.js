@@ -61,7 +61,9 @@ export default function ({ data, parentElement }) {
     state.shown = figure;
     state.next = { ...JSON.parse(figure), config: data.config };
     prepare(state.next);
-    root.style.height = state.next.layout.height + "px";
+    const { layout } = state.next;
+    if (window.innerWidth >= 768) layout.height = Math.max(layout.height, Math.round(data.fill * window.innerHeight));
+    root.style.height = layout.height + "px";
     if (state.seen) ask(state); // the others once their visibility is known
   };
   if (data.figure !== state.given) state.show((state.given = data.figure));

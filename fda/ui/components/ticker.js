@@ -8,8 +8,8 @@ function show(root, update) {
   state.textContent = update.state;
   state.style.background = `var(--st-${update.colour}-background-color)`;
   state.style.color = `var(--st-${update.colour}-text-color)`;
-  find("strong").textContent = update.name;
   find(".line").textContent = update.line;
+  find("p").title = update.line; // a narrow bar cuts the line
   find(".bar").setAttribute("aria-valuenow", Math.round(100 * update.share));
   find(".bar div").style.width = `${100 * update.share}%`;
   for (const [key, figure] of Object.entries(update.figures)) shared.figures.get(key)?.show(figure);
