@@ -54,10 +54,11 @@ class RunNumbers:
         return READERS[figure.reads](self, measure, figure)
 
     def of_units(self, measure: Measure, figure: Figure) -> Arguments | None:
-        """`units` of the measure's stages; `title`, `loss` (name of their loss), `titles` (method → words)."""
+        """`units` of the measure's stages; `title`, `loss` (name of their loss), `titles` (method → words), `scores`."""
         units = [unit for unit in self.units if unit.key.stage in measure.stages]
         titles = {name: method.title for name, method in METHODS.items()} if "construct" not in measure.stages else {}
-        words = {"title": measure.heading, "loss": measure.unit, "titles": titles}
+        scores = self._average_scores() if "evaluate" in measure.stages else {}
+        words = {"title": measure.heading, "loss": measure.unit, "titles": titles, "scores": scores}
         return ((units,), words | self._run_words) if units else None
 
     def of_series(self, measure: Measure, figure: Figure) -> Arguments | None:
@@ -113,6 +114,17 @@ class RunNumbers:
     @property
     def _chosen(self) -> dict[str, Any]:
         return {"names": self.view.tasks or None, "blocks": self.view.blocks or None}
+
+    def _average_scores(self) -> dict[str, float]:
+        """Method → its average score over the run's tasks, for the methods that are scored on all of them."""
+        scores: dict[str, dict[str, float]] = {}
+        for score in self.store.results(self.run.run_id)[1]:
+            scores.setdefault(score.method, {})[score.task] = score.value
+        return {
+            method: float(np.mean([values[task] for task in self.run.spec.tasks]))
+            for method, values in scores.items()
+            if set(self.run.spec.tasks) <= set(values)
+        }
 
     @property
     def _run_words(self) -> dict[str, Any]:

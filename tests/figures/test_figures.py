@@ -125,11 +125,23 @@ def test_progress_says_state_percent_and_loss_in_words():
         unit("digits", 1, "running", 4, 0.2),
         unit("faces", 0, "pending", 0),
     ]
-    heat, words = progress_map(units, "light", title="Progress").data
-    assert list(heat.z[0]) == [1.0, 0.4]
-    assert list(heat.z[1]) == [0.0, None]
-    assert list(words.text) == ["<b>✓</b><br>0.071", "<b>▸</b> 40%<br>0.200", "<b>·</b>"]
-    assert "0.0712" in heat.customdata[0][0]
+    progress, marks, losses, numbers = progress_map(units, "light", title="Progress").data
+    assert [list(row) for row in progress.z] == [[None, 0.4], [0.0, None]]
+    assert list(marks.text) == ["<b>▸</b> 40%<br>0.200", "<b>·</b>"]
+    assert [list(row) for row in losses.z] == [[0.0712, None], [None, None]] and list(numbers.text) == ["0.071"]
+    assert "0.0712" in losses.customdata[0][0]
+
+
+def test_finished_cells_share_a_scale_that_begins_at_zero_and_ends_at_the_worst():
+    units = [unit("digits", 0, "done", 10, 0.05), unit("faces", 0, "done", 10, 0.2)]
+    losses, _ = progress_map(units, "light", title="Progress").data
+    assert (losses.zmin, losses.zmax) == (0, 0.2)
+
+
+def test_a_method_that_is_scored_shows_its_score_and_not_a_tick():
+    units = [unit(name, -1, "done", 1, stage="evaluate") for name in ("ta", "tsv")]
+    _, marks = progress_map(units, "light", title="Methods", scores={"ta": 0.7189}).data
+    assert list(marks.text) == ["<b>71.9</b>", "<b>✓</b>"], "one task of tsv is still to be scored"
 
 
 def test_progress_of_a_stopped_unit_is_nothing_yet():
