@@ -88,6 +88,8 @@ def test_scrub_pin_look_at_real_inputs_export_and_send_the_link(visit, run_ids, 
     visit.pick(page.get_by_role("combobox", name="Reference"), "gauss σ 1")
     page.wait_for_function(f"{READINGS}?.includes('gauss σ 1 (reference)')")
 
+    page.keyboard.press("Escape")
+
     # take the numbers home
     main.get_by_role("button", name="Export").click()
     with page.expect_download() as got:

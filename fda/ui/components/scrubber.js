@@ -1,6 +1,7 @@
 // Figures that follow sliders. Once shown, only the browser knows the positions; new data keep a position while its choice
 // still exists.
 
+const ALONE = 0.64; // share of the window's height that a single figure takes at least
 const states = new WeakMap();
 const PACE = 350; // milliseconds per step while playing
 const REST = 250; // milliseconds without a move before figures out of sight follow
@@ -190,6 +191,9 @@ function buildFigures(state) {
     const root = old.get(name) ?? element("div", { class: "fda-figure", role: "figure" });
     old.delete(name);
     root.setAttribute("aria-label", alt);
+    if (state.spec.figures.length === 1 && window.innerWidth >= 768) {
+      figure.layout.height = Math.max(figure.layout.height, Math.round(ALONE * window.innerHeight));
+    }
     root.style.height = figure.layout.height + "px";
     const filename = "fda-" + name.toLowerCase().replace(/\W+/g, "-");
     const config = { ...state.spec.config, toImageButtonOptions: { format: "png", scale: 2, filename } };
