@@ -22,6 +22,7 @@ from fda.ui.page import command_box, theme, what_am_i_seeing
 from fda.ui.plot import plot
 from fda.ui.runs import badge, damage_note, pick_run, store
 from fda.ui.take_home import take_home_card
+from fda.ui.verdict import verdict_box
 
 if TYPE_CHECKING:
     from streamlit.elements.lib.column_types import ColumnConfig
@@ -72,6 +73,8 @@ run = picked_run  # inside functions, too, a run and not None
 
 with notices.noticed():
     damage_note(run, known)
+with notices.noticed():
+    verdict_box(run, known)
 
 
 def show() -> None:
