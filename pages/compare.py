@@ -22,6 +22,7 @@ from fda.ui.page import bar, command_box, theme
 from fda.ui.plot import plot
 from fda.ui.runs import badge, damage_note, pick_run, store
 from fda.ui.take_home import take_home_card
+from fda.ui.verdict import verdict_box
 
 if TYPE_CHECKING:
     from streamlit.elements.lib.column_types import ColumnConfig
@@ -81,6 +82,8 @@ with top:
 
 with notices.noticed():
     damage_note(run, known)
+with notices.noticed():
+    verdict_box(run, known)
 
 
 def show() -> None:

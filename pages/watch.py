@@ -25,6 +25,7 @@ from fda.ui.page import bar, command_box, theme
 from fda.ui.plot import plot
 from fda.ui.runs import BADGES, RESUMABLE, damage_note, pick_run, published_note, resume, stop, store
 from fda.ui.ticker import ticker, ticker_update
+from fda.ui.verdict import verdict_box
 
 TICK = 1.0
 FOLLOW = "the unit at work"
@@ -244,6 +245,8 @@ def export(known: Store, run: Run, view: live.WatchView) -> None:
 published_note(run)
 with notices.noticed():
     damage_note(run, known)
+with notices.noticed():
+    verdict_box(run, known)
 with notices.noticed(stop=True):
     units = known.units(run.run_id)
 with top:

@@ -238,16 +238,20 @@ def runs_list(
 
 @runs_app.command("show")
 def runs_show(run_id: str, as_json: Annotated[bool, typer.Option("--json")] = False) -> None:
-    """Show one run: its state, settings, units and scores."""
+    """Show one run: its state, verdict, settings, units and scores."""
+    from fda.report.verdict import verdict_of
     from fda.store.finished import damaged_files
     from fda.store.records import UNCHANGED
 
     store = _shown()
     run = store.run(run_id)
+    sentences = verdict_of(store, run)
     if as_json:
-        print(json.dumps(run_data(store, run)))
+        print(json.dumps(run_data(store, run) | {"verdict": sentences}))
         return
     print(f"{run.run_id}  {run.kind} on {run.device}: {run.state}" + (f" ({run.message})" if run.message else ""))
+    for sentence in sentences:
+        print(f"  {sentence}")
     print(f"zoo {run.spec.zoo.name}: {', '.join(run.spec.tasks)}; files in {store.run_dir(run_id)}")
     for unit in store.units(run_id):
         loss = f"  loss {unit.loss:.4f}" if unit.loss is not None else ""

@@ -28,10 +28,12 @@ def report(
     theme: Theme,
     data: Mapping[str, pd.DataFrame] | None = None,
     code: Mapping[str, str] | None = None,
+    verdict: Sequence[str] = (),
 ) -> str:
     """The file's text. `facts`: name → words. `figures`: name → (figure, caption). `notes` stand under the table.
 
-    `data`: file name → table, embedded as CSV with a link to save it. `code`: heading → text shown verbatim.
+    `data`: file name → table, embedded as CSV with a link to save it. `code`: heading → text shown verbatim. `verdict`:
+    sentences under the title.
     """
     palette = PALETTES[theme]
     colours = {name: getattr(palette, name) for name in ("page", "ink", "muted", "grid", "surface", "accent")}
@@ -40,6 +42,7 @@ def report(
         title=html(title),
         colours=" ".join(f"--{name}: {value};" for name, value in (colours | {"font": FONT}).items()),
         style=(FOLDER / "report.css").read_text(encoding="utf-8"),
+        verdict="".join(f'<p class="verdict">{html(sentence)}</p>' for sentence in verdict),
         facts="".join(f"<dt>{html(name)}</dt><dd>{html(words)}</dd>" for name, words in facts.items()),
         figures="\n".join(
             f"<section>{_figure(figure, with_library=index == 0)}<p>{html(sentence)}</p></section>"

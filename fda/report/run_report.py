@@ -1,4 +1,4 @@
-"""A whole run as one HTML file: its settings, its scores, every figure, the numbers behind them, and how to repeat it.
+"""A whole run as one HTML file: its verdict, settings, scores, every figure, the numbers behind them, and how to repeat it.
 
 Serves the pages' export menus and `python -m fda report`.
 """
@@ -24,6 +24,7 @@ from fda.report.comparison import BASELINES, Results, cited_for, results
 from fda.report.comparison_figures import ComparisonView, cited_sentence, drawings
 from fda.report.comparison_tables import raw_table, reading_table
 from fda.report.html import report
+from fda.report.verdict import verdict_of
 from fda.store.landscape_record import MEAN, read_numbers
 from fda.store.records import Run, UnitKey
 from fda.store.store import Store
@@ -62,6 +63,7 @@ def run_report(store: Store, run: Run, theme: Theme = "light") -> str:
         notes=notes,
         theme=theme,
         data=data,
+        verdict=verdict_of(store, run),
         code={
             "How to repeat it": "\n".join(run_commands(run.spec, run.run_id)),
             "Settings": json.dumps(run.spec.model_dump(mode="json", exclude_none=True), indent=2),

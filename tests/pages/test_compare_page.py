@@ -267,6 +267,24 @@ def test_a_run_without_methods_says_why(store, zoo, run_id):
     assert "compares no methods" in text(page(run=made))
 
 
+@pytest.mark.parametrize("state", ["done", "cancelled"])
+def test_the_verdict_stands_above_the_figures_once_a_run_has_ended(store, zoo, state):
+    made = queued(store, zoo)
+    score(store, made, RATES)
+    assert "FDA (TA) reaches" not in text(page(run=made)), "other methods may follow"
+    store.set_state(made, state)
+    (verdict,) = [one.value for one in page(run=made).markdown if "FDA (TA) reaches" in one.value]
+    assert "above the best method without data" in verdict or "no clear difference" in verdict
+
+
+def test_names_of_tasks_are_no_markup_in_the_verdict(write_zoo):
+    path, store = write_zoo(names=("a_b", "c")), Store()
+    made = queued(store, path)
+    score(store, made, RATES | {"fda:ta": 0.5})
+    store.set_state(made, "done")
+    assert "a\\_b (−" in text(page(run=made))
+
+
 # cited -------------------------------------------------------------------------------------------------------------------
 
 

@@ -397,6 +397,13 @@ def test_a_run_that_ended_early_can_be_resumed(state, store, zoo, monkeypatch):
     assert resumed == [run_id]
 
 
+def test_watch_has_the_verdict_once_a_run_has_ended(store, zoo):
+    run_id = at_work(store, zoo)
+    assert "one unit converged" not in text(page("watch", run=run_id))
+    store.set_state(run_id, "cancelled")
+    assert "The one unit converged; 3 units did not finish." in text(page("watch", run=run_id))
+
+
 def test_watch_of_a_finished_run_leads_on_to_compare(store, zoo):
     at = page("watch", run=finished(store, zoo))
     labels = [link.proto.label for link in at.get("page_link")]

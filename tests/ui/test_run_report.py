@@ -14,6 +14,7 @@ import pytest
 from fda.cancel import NEVER
 from fda.home import REPO
 from fda.report.run_report import run_report
+from fda.report.verdict import verdict_of
 from fda.requests.runs import construct_settings, make_spec
 from fda.stages.execute import execute
 from fda.store.records import MethodResult, UnitKey
@@ -82,6 +83,13 @@ def test_every_figure_and_every_failure_is_there(made):
     assert text.count("Plotly.newPlot(") >= 9 and text.count('class="plotly-graph-div"') >= 9
     assert "plotly.js v" in text and text.count("plotly.js v") == 1, "the library once"
     assert "TIES failed: the disk was full.&lt;br&gt;" in text
+
+
+def test_the_verdict_stands_at_the_top(made):
+    store, run_id, text = made
+    sentences = verdict_of(store, store.run(run_id))
+    top = html.unescape(text[text.index("<h1>") : text.index("<dl>")])
+    assert sentences and all(f'<p class="verdict">{sentence}</p>' in top for sentence in sentences)
 
 
 def test_the_command_writes_the_same_and_refuses_in_one_sentence(made, tmp_path):
