@@ -82,8 +82,6 @@ with top:
 
 with notices.noticed():
     damage_note(run, known)
-with notices.noticed():
-    verdict_box(run, known)
 
 
 def show() -> None:
@@ -130,6 +128,7 @@ def show_results(run: Run) -> None:
         else:
             plot(drawing.make(), key=f"compare-{opened}", alt=drawing.alt, fill=FILL)
             st.caption(drawing.sentence)
+    verdict_box(run, known)
 
     st.subheader("Numbers", anchor=False)
     st.caption(

@@ -158,11 +158,15 @@ def show(picture: live.Picture, view: live.WatchView) -> None:
         notices.empty(waiting)
     if picture.units and "loss" not in picture.figures and (view.tasks or view.blocks):
         notices.empty("No unit of this choice has begun: choose other tasks or blocks above, or wait.")
-    for row in rows(picture):
-        for column, figure in zip(st.columns(len(row), gap="medium"), row, strict=True):
+    for number, row in enumerate(rows(picture)):
+        columns = st.columns(len(row), gap="medium")
+        for column, figure in zip(columns, row, strict=True):
             with column:
                 if figure.name in picture.figures:
                     plot(picture.figures[figure.name], key=f"watch-{figure.name}", alt=figure.alt)
+        if number == 0:
+            with columns[0], notices.noticed():  # below the shorter of the two maps
+                verdict_box(run, known)
 
 
 def rows(picture: live.Picture) -> list[list[Figure]]:
@@ -245,8 +249,6 @@ def export(known: Store, run: Run, view: live.WatchView) -> None:
 published_note(run)
 with notices.noticed():
     damage_note(run, known)
-with notices.noticed():
-    verdict_box(run, known)
 with notices.noticed(stop=True):
     units = known.units(run.run_id)
 with top:
