@@ -51,7 +51,7 @@ def test_construct_compare_show_and_delete(fda_home, tiny_zoo, tmp_path):
         assert row["average"] == pytest.approx(sum(row["accuracy"].values()) / 2)
     shown = fda(fda_home, "runs", "show", run_id)
     assert "done" in shown.stdout and "bright block 1" in shown.stdout
-    assert fda(fda_home, "runs", "delete", run_id).returncode == 0
+    assert fda(fda_home, "runs", "delete", run_id, "--now").returncode == 0
     assert not (fda_home / "runs" / run_id).exists()
 
 

@@ -1,6 +1,8 @@
 """Runs on pages: the run picker, badges, buttons, notes, and the lines of the run list."""
 
 import time
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -11,6 +13,7 @@ from fda.escape import markdown
 from fda.jobs import lifecycle as jobs
 from fda.jobs.liveness import LiveStore
 from fda.report.format import ago, duration
+from fda.report.runs_table import kind_in_words
 from fda.store.finished import damaged_files
 from fda.store.records import Run, UnreadableRun
 from fda.store.store import Store
@@ -26,12 +29,6 @@ BADGES: dict[str, tuple[str, Literal["gray", "blue", "orange", "green", "red"]]]
     "cancelled": ("cancel", "gray"),
     "crashed": ("heart_broken", "red"),
 }
-KINDS = {
-    "demo": "anchors and comparison",
-    "construct": "anchors",
-    "compare": "comparison",
-    "landscape": "loss landscape",
-}
 RESUMABLE = ("cancelled", "crashed", "failed")
 _LAST_RUN = "run"  # key in the session
 
@@ -46,13 +43,14 @@ def badge(run: Run) -> None:
     st.badge(run.state, icon=f":material/{icon}:", color=colour)
 
 
-def label(run: Run) -> str:
-    return f"{run.run_id} · {run.spec.zoo.name} · {kind(run)} · {run.state}"
+def labels(runs: Sequence[Run]) -> dict[str, str]:
+    """Run id → what a picker calls the run: its name, or its id where it has none or shares its label."""
+    counts = Counter(map(_label, runs))
+    return {run.run_id: (_label(run) if counts[_label(run)] == 1 else f"{_label(run)} · {run.run_id}") for run in runs}
 
 
-def kind(run: Run) -> str:
-    """What a run computes, in words."""
-    return "published anchors" if run.spec.published is not None else KINDS[run.kind]
+def _label(run: Run) -> str:
+    return f"{run.title} · {run.spec.zoo.name} · {kind_in_words(run.spec)} · {run.state}"
 
 
 def published_note(run: Run) -> None:
@@ -78,7 +76,7 @@ def pick_run(runs: list[Run], known: Store, *, key: str, wrong: str) -> Run | No
         at_work.sort(key=lambda run: run.state == "queued")
         asked = at_work[0].run_id if at_work else ids[0]
     known_id = asked in ids
-    titles = {run.run_id: label(run) for run in runs}
+    titles = labels(runs)
 
     def choose() -> None:
         if st.session_state[key]:
@@ -134,7 +132,7 @@ def run_line(run: Run, position: int | None) -> None:
     with st.container(border=True, key=f"line-{run.run_id}"):
         with st.container(horizontal=True, vertical_alignment="center", gap="small"):
             badge(run)
-            st.markdown(f"**{markdown(run.spec.zoo.name)}** · {kind(run)}", width="content")
+            st.markdown(f"**{markdown(run.spec.zoo.name)}** · {kind_in_words(run.spec)}", width="content")
             st.caption(f"`{run.run_id}` · {_when(run, position)}", width="stretch")
             _links(run)
         if run.units_total and run.state != "done":
