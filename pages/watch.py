@@ -15,10 +15,11 @@ from fda.measures import FIGURES, SPECTRUM, STAGES, Figure
 from fda.report import live
 from fda.report.command import run_commands
 from fda.report.format import duration
+from fda.report.runs_table import elapsed
 from fda.store.records import Run, Unit, UnitKey
 from fda.store.store import Store
 from fda.ui import more_methods, notices, pages
-from fda.ui.clock import current_stage, elapsed, time_left
+from fda.ui.clock import current_stage, time_left
 from fda.ui.exports import export_menu, run_report_file
 from fda.ui.feed import BEGIN_ANEW, Feed, offer
 from fda.ui.page import command_box, theme, what_am_i_seeing

@@ -12,7 +12,7 @@ from fda.errors import UserError, readable
 from fda.merging.registry import METHODS
 from fda.processes import owner
 from fda.report.command import changes
-from fda.report.format import ago, duration, plural, size
+from fda.report.format import plural
 from fda.requests.runs import changed_adaptation, changed_hyperparameters
 from fda.store.disk import bytes_below
 from fda.store.records import ACTIVE, ANALYSES, FINAL, KINDS, Run
@@ -217,23 +217,30 @@ COLUMNS: Mapping[str, Callable[[RunRow], Any]] = {
     "loss": lambda row: row.loss,
     "FDA": lambda row: None if row.score is None else 100 * row.score,
     "FDA − best": lambda row: None if row.lead is None else 100 * row.lead,
-    "duration": lambda row: duration(row.seconds) if row.seconds is not None else "",
-    "when": lambda row: ago(row.run.finished or row.run.created, time.time()),
+    "duration": lambda row: row.seconds,
+    "when": lambda row: row.run.finished or row.run.created,
     "owner": lambda row: row.owner,
-    "disk": lambda row: size(row.bytes),
+    "disk": lambda row: row.bytes,
     "id": lambda row: row.run.run_id,
 }
 
 
 def table(rows: Sequence[RunRow], by: str | None = None) -> "pd.DataFrame":
-    """A row a run with the columns of COLUMNS, scores in percent; `by`, a key of GROUPS, adds a first column `group`."""
+    """A row a run with the columns of COLUMNS: scores in percent, `when` it ended or was created, `disk` in bytes.
+
+    `by`, a key of GROUPS, adds a first column `group`.
+    """
     import pandas as pd
 
     data = {name: [value(row) for row in rows] for name, value in COLUMNS.items()}
     if by is not None:
         data = {"group": [GROUPS[by](row.run) or "–" for row in rows]} | data
-    frame = pd.DataFrame(data)
-    return frame.astype(dict.fromkeys(("loss", "FDA", "FDA − best"), float))
+    frame = pd.DataFrame(data).astype(dict.fromkeys(("loss", "FDA", "FDA − best"), float))
+    frame["duration"] = pd.to_timedelta(
+        [round(seconds) if seconds is not None else None for seconds in data["duration"]], unit="s"
+    )
+    frame["when"] = pd.to_datetime(frame["when"], unit="s", utc=True)
+    return frame
 
 
 def group_table(groups: Mapping[str, Sequence[RunRow]], by: str) -> "pd.DataFrame":

@@ -236,6 +236,14 @@ class Store(Deletion, Numbers):
             raise self._no_such_run(run_id)
         return row[0]
 
+    def versions(self) -> tuple[int, int, int]:
+        """(newest row, sum of all versions, active runs): equal if no run has changed, except by heartbeats."""
+        with self._reading() as connection:
+            active = ", ".join(f"'{state}'" for state in ACTIVE)
+            return connection.execute(
+                f"SELECT coalesce(max(id), 0), coalesce(sum(version), 0), coalesce(sum(state IN ({active})), 0) FROM runs"
+            ).fetchone()
+
     # lifecycle, used by jobs and worker ------------------------------------------------------------------------------
     def set_state(
         self, run_id: str, state: State, message: str | None = None, *, only_from: Sequence[State] | None = None

@@ -26,8 +26,13 @@ def _import() -> None:
     import fda.ui.explain
     import fda.ui.page
     import fda.ui.plot
-    import fda.ui.runs
-    import pandas  # noqa: F401  for the table of runs
+    import fda.ui.runs  # noqa: F401
+
+    _import_tables()
+
+
+def _import_tables() -> None:
+    import pandas  # noqa: F401
 
 
 def _purge() -> None:
