@@ -236,9 +236,7 @@ def table(rows: Sequence[RunRow], by: str | None = None) -> "pd.DataFrame":
     if by is not None:
         data = {"group": [GROUPS[by](row.run) or "–" for row in rows]} | data
     frame = pd.DataFrame(data).astype(dict.fromkeys(("loss", "FDA", "FDA − best"), float))
-    frame["duration"] = pd.to_timedelta(
-        [round(seconds) if seconds is not None else None for seconds in data["duration"]], unit="s"
-    )
+    frame["duration"] = pd.to_timedelta([None if row.seconds is None else round(row.seconds) for row in rows], unit="s")
     frame["when"] = pd.to_datetime(frame["when"], unit="s", utc=True)
     return frame
 
