@@ -55,6 +55,14 @@ def is_alive(pid: int | None, started: float | None) -> bool:
         return False
 
 
+def owner(pid: int) -> str | None:
+    """Return the name of the user a process belongs to; None if it does not exist."""
+    try:
+        return psutil.Process(pid).username()
+    except psutil.Error:
+        return None
+
+
 def is_suspended(pid: int | None, started: float | None) -> bool:
     """Whether the process is alive (see `is_alive`) but stopped by a signal or a debugger."""
     try:

@@ -1,17 +1,20 @@
-"""Home: the idea in a picture, a button that starts the demo, and all runs."""
+"""Home: the idea in a picture, a button that starts the demo, the runs in progress, and the table of all runs."""
+
+from collections import Counter
 
 import streamlit as st
 
 from fda.errors import UserError
 from fda.jobs import lifecycle as jobs
 from fda.requests.runs import MAIN_METHODS, construct_settings, make_spec
+from fda.store.records import ACTIVE, Run
+from fda.store.store import ALL
 from fda.ui import notices, pages
 from fda.ui.explain import picture
 from fda.ui.page import bar, command_box
 from fda.ui.runs import run_line, store, unreadable_lines
+from fda.ui.runs_table import forget_rows, show_dialog, show_table, show_undo
 from fda.zoos.zoo import load_zoo
-
-RECENT = 8
 
 
 def start_demo() -> None:
@@ -22,11 +25,6 @@ def start_demo() -> None:
         st.session_state["go"] = jobs.start(store(), spec)
     except UserError as error:
         notices.keep_problem(str(error))
-
-
-def more() -> None:
-    """Callback: show more ended runs."""
-    st.session_state["home_shown"] = st.session_state.get("home_shown", RECENT) + RECENT
 
 
 if run_id := st.session_state.pop("go", None):
@@ -43,7 +41,7 @@ notices.show_kept()
 
 with notices.noticed(stop=True):
     known = store()
-    runs = known.runs()
+    runs = known.runs(states=ACTIVE, limit=ALL)
 
 active_demo = next((run for run in runs if run.active and run.kind == "demo" and run.spec.zoo.name == "demo"), None)
 with st.container(horizontal=True, vertical_alignment="center"):
@@ -56,29 +54,38 @@ with st.container(horizontal=True, vertical_alignment="center"):
         st.caption("The demo is running.")
 
 
-def show_runs() -> None:
+def show_active() -> None:
+    """The runs at work and in the queues. The whole page runs again once one has begun, ended or moved."""
     with notices.noticed():
         known = store()
-        runs = known.runs()
-        active = [run for run in runs if run.active]
-        ended = [run for run in runs if not run.active]
-        if sorted(run.run_id for run in active) != sorted(expected):
+        active = active_runs(known.runs(states=ACTIVE, limit=ALL))
+        if states_of(active) != expected:
             st.rerun()
-        if active:
-            st.subheader("In progress", anchor=False)
-            for run in active:
-                run_line(run, known.queue_position(run.run_id))
-        st.subheader("Recent runs", anchor=False)
-        if not ended:
-            notices.empty("No run has ended yet: start the demo above, or choose your own checkpoints on Construct.")
-        shown = st.session_state.get("home_shown", RECENT)
-        for run in ended[:shown]:
-            run_line(run, None)
-        unreadable_lines(known)
-        if len(ended) > shown:
-            st.button(f"Show more ({len(ended) - shown})", on_click=more, type="tertiary")
+        if not active:
+            return
+        st.subheader("In progress", anchor=False)
+        last = Counter(run.device for run in active if run.state == "queued")
+        for run in active:
+            position = known.queue_position(run.run_id)
+            run_line(run, position, last=position == last[run.device])
 
 
-expected = [run.run_id for run in runs if run.active]
-st.fragment(show_runs, run_every=2.0 if expected else None)()
-command_box(["python -m fda demo", "python -m fda runs list"])
+def active_runs(runs: list[Run]) -> list[Run]:
+    """Those at work, then those in the queues in their order."""
+    return sorted((run for run in runs if run.active), key=lambda run: (run.state == "queued", run.queued or 0.0))
+
+
+def states_of(runs: list[Run]) -> list[tuple[str, str]]:
+    return [(run.run_id, run.state) for run in runs]
+
+
+expected = states_of(active_runs(runs))
+show_undo()
+st.fragment(show_active, run_every=2.0 if expected else None)()
+st.subheader("Runs", anchor=False)
+forget_rows()
+st.fragment(show_table)()
+show_dialog()
+with notices.noticed():
+    unreadable_lines(known)
+command_box(["python -m fda demo", "python -m fda runs list", "python -m fda runs name RUN_ID 'short steps'"])

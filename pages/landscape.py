@@ -20,7 +20,7 @@ from fda.ui import forms, notices, pages
 from fda.ui.exports import export_menu, run_report_file
 from fda.ui.page import bar, command_box, theme
 from fda.ui.plot import plot
-from fda.ui.runs import RESUMABLE, badge, label, pick_run, resume, stop, store
+from fda.ui.runs import RESUMABLE, badge, labels, pick_run, resume, stop, store
 
 TICK = 1.5
 FILL = 0.82  # share of the window's height that the map takes
@@ -41,7 +41,7 @@ def start(spec: RunSpec) -> None:
 
 def form(candidates: list[Run]) -> None:
     """Choose a finished run and settings, then start a landscape run."""
-    titles = {run.run_id: label(run) for run in candidates}
+    titles = labels(candidates)
     asked = st.query_params.get("source")
     if asked is not None and asked not in titles:
         notices.problem(f"run {asked} is not a finished run with anchors: choose one of the list below.")

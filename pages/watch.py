@@ -15,10 +15,11 @@ from fda.measures import FIGURES, SPECTRUM, STAGES, Figure
 from fda.report import live
 from fda.report.command import run_commands
 from fda.report.format import duration
+from fda.report.runs_table import elapsed
 from fda.store.records import Run, Unit, UnitKey
 from fda.store.store import Store
 from fda.ui import more_methods, notices, pages
-from fda.ui.clock import current_stage, elapsed, time_left
+from fda.ui.clock import current_stage, time_left
 from fda.ui.exports import export_menu, run_report_file
 from fda.ui.feed import BEGIN_ANEW, Feed, offer
 from fda.ui.page import bar, command_box, theme
@@ -152,10 +153,7 @@ def show(picture: live.Picture, view: live.WatchView) -> None:
     if run.message and run.state in RESUMABLE:
         (notices.empty if run.state == "cancelled" else notices.problem)(run.message)
     if not picture.units:
-        waiting = "The worker is starting: figures appear with the first steps." if run.active else (
-            "This run ended before its first step: see the log below."
-        )  # fmt: skip
-        notices.empty(waiting)
+        notices.empty(no_figures())
     if picture.units and "loss" not in picture.figures and (view.tasks or view.blocks):
         notices.empty("No unit of this choice has begun: choose other tasks or blocks above, or wait.")
     for number, row in enumerate(rows(picture)):
@@ -167,6 +165,16 @@ def show(picture: live.Picture, view: live.WatchView) -> None:
         if number == 0:
             with columns[0], notices.noticed():  # below the shorter of the two maps
                 verdict_box(run, known)
+
+
+def no_figures() -> str:
+    """Why a run without units shows no figure yet, or never will."""
+    if run.state == "queued":
+        number = f"number {position}" if position else "waiting"
+        return f"This run is {number} in the queue of {run.device}: it starts by itself, figures appear with its first steps."
+    if run.active:
+        return "The worker is starting: figures appear with the first steps."
+    return "This run ended before its first step: see the log below."
 
 
 def rows(picture: live.Picture) -> list[list[Figure]]:
@@ -192,7 +200,8 @@ def update_of(run: Run, units: list[Unit], figures: Mapping[str, str], seen: str
 def updates(shown: live.Picture, view: live.WatchView, seen: str) -> Feed:
     """A feed of what has changed since the picture that the browser saw last, at first `shown`; of all if it saw another.
 
-    The page's script runs again if the state, the set of figures, or the units to choose from have changed.
+    The page's script runs again if the state, the place in the queue, the set of figures, or the units to choose from have
+    changed.
     """
     last, number = shown, seen
 
@@ -201,7 +210,8 @@ def updates(shown: live.Picture, view: live.WatchView, seen: str) -> Feed:
         known = store()
         now = known.run(run.run_id)
         picture = live.picture(known, now, view, last)
-        if (now.state, set(picture.figures), begun(picture.units)) != (run.state, set(shown.figures), begun(units)):
+        seen_now = (now.state, place(now), set(picture.figures), begun(picture.units))
+        if seen_now != (run.state, position, set(shown.figures), begun(units)):
             return BEGIN_ANEW
         figures = picture.changed(last) if seen == number else picture.figures
         last, number = picture, token_hex(4)
@@ -213,6 +223,11 @@ def updates(shown: live.Picture, view: live.WatchView, seen: str) -> Feed:
 def show_log() -> None:
     with notices.noticed():
         st.code(live.log_tail(store(), run.run_id) or "(empty)", language=None, height=260)
+
+
+def place(run: Run) -> int | None:
+    """The run's number in its queue; None if it is not queued."""
+    return store().queue_position(run.run_id) if run.state == "queued" else None
 
 
 def begun(units: list[Unit]) -> int:
@@ -250,7 +265,7 @@ published_note(run)
 with notices.noticed():
     damage_note(run, known)
 with notices.noticed(stop=True):
-    units = known.units(run.run_id)
+    units, position = known.units(run.run_id), place(run)
 with top:
     view = choose_view(run, units)
     export(known, run, view)

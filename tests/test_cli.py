@@ -54,7 +54,7 @@ def test_construct_compare_show_and_delete(fda_home, tiny_zoo, tmp_path):
     about = json.loads(fda(fda_home, "runs", "show", run_id, "--json").stdout)
     assert about["verdict"] and about["verdict"][0].startswith(("None of 4 units", "All 4 units"))
     assert [line.strip() for line in shown.stdout.splitlines()[1 : 1 + len(about["verdict"])]] == about["verdict"]
-    assert fda(fda_home, "runs", "delete", run_id).returncode == 0
+    assert fda(fda_home, "runs", "delete", run_id, "--now").returncode == 0
     assert not (fda_home / "runs" / run_id).exists()
 
 

@@ -201,6 +201,11 @@ TABLE: dict[str, dict[str, Asks | Refused | Elsewhere]] = {
     "runs list": {
         "--json": Elsewhere("test_cli.py::test_construct_compare_show_and_delete"),
         "--all": Elsewhere("test_options.py::test_runs_that_pages_started_are_listed_when_asked"),
+        "--search": Elsewhere("test_cli_runs.py::test_the_list_is_searched_filtered_and_sorted"),
+        "--state": Refused(("--state", "lost"), "there is no state 'lost': choose queued"),
+        "--zoo": Elsewhere("test_cli_runs.py::test_the_list_is_searched_filtered_and_sorted"),
+        "--tag": Elsewhere("test_cli_runs.py::test_the_list_is_searched_filtered_and_sorted"),
+        "--sort": Refused(("--sort", "colour"), "runs are not sorted by 'colour': choose created"),
     },
     "runs show RUN": {
         "RUN_ID": Refused((), "There is no run 'RUN'"),
@@ -208,7 +213,28 @@ TABLE: dict[str, dict[str, Asks | Refused | Elsewhere]] = {
     },
     "runs stop RUN": {"RUN_ID": Refused((), "There is no run 'RUN'")},
     "runs resume RUN": {"RUN_ID": Refused((), "There is no run 'RUN'")},
-    "runs delete RUN": {"RUN_ID": Refused((), "There is no run 'RUN'")},
+    "runs delete RUN": {
+        "RUN_IDS": Refused((), "There is no run 'RUN'"),
+        "--now": Elsewhere("test_cli.py::test_construct_compare_show_and_delete"),
+    },
+    "runs undelete RUN": {"RUN_IDS": Refused((), "There is no run 'RUN'")},
+    "runs name RUN short": {
+        "RUN_ID": Refused((), "There is no run 'RUN'"),
+        "TEXT": Elsewhere("test_cli_runs.py::test_a_run_gets_a_name_a_note_and_tags"),
+    },
+    "runs note RUN once": {
+        "RUN_ID": Refused((), "There is no run 'RUN'"),
+        "TEXT": Elsewhere("test_cli_runs.py::test_a_run_gets_a_name_a_note_and_tags"),
+    },
+    "runs tag RUN best": {
+        "RUN_ID": Refused((), "There is no run 'RUN'"),
+        "WORDS": Elsewhere("test_cli_runs.py::test_a_run_gets_a_name_a_note_and_tags"),
+        "--remove": Elsewhere("test_cli_runs.py::test_a_run_gets_a_name_a_note_and_tags"),
+    },
+    "runs move RUN up": {
+        "RUN_ID": Refused((), "There is no run 'RUN'"),
+        "DIRECTION": Elsewhere("test_cli_runs.py::test_a_queued_run_is_moved"),
+    },
     "bench construct": JSON
     | {
         "--size": Refused(("--size", "huge"), "there is no size 'huge' to measure"),

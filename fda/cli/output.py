@@ -10,6 +10,7 @@ from fda.atomic import write_text
 from fda.errors import UserError, readable
 from fda.home import open_to_others
 from fda.merging.registry import METHODS
+from fda.report.runs_table import RunRow, kind_in_words
 from fda.report.table import comparison
 from fda.store.store import Run, Store, UnreadableRun
 
@@ -62,6 +63,30 @@ def run_entry(store: Store, run: Run | UnreadableRun) -> dict[str, Any]:
     ) as error:  # one run's damaged numbers must not break the list
         problem = readable(str(error)) if isinstance(error, UserError) else f"its numbers cannot be read: {error}"
         return {"run_id": run.run_id, "state": run.state, "problem": problem}
+
+
+def listed_entry(store: Store, row: RunRow) -> dict[str, Any]:
+    """A row of the table of runs as an entry of `runs list --json`: `run_entry` with the row's numbers."""
+    numbers = {"differs": row.differs, "mean_loss": row.loss, "fda_average": row.score, "fda_lead": row.lead}
+    return run_entry(store, row.run) | numbers | {"run_seconds": row.seconds, "disk_bytes": row.bytes}
+
+
+def run_line(row: RunRow) -> str:
+    """A row of the table of runs as a line of `runs list`."""
+    run = row.run
+    units = f"{run.units_done}/{run.units_total} units"
+    numbers = []
+    if row.loss is not None:
+        numbers.append(f"loss {row.loss:.3f}")
+    if row.score is not None:
+        numbers.append(f"FDA {row.score:.1%}" + (f" ({100 * row.lead:+.1f})" if row.lead is not None else ""))
+    said = [
+        f"“{run.name}”" if run.name else "",
+        *(f"#{tag}" for tag in run.tags),
+        f"({row.differs})" if row.differs else "",
+    ]
+    parts = [run.run_id, f"{run.state:<9}", f"{kind_in_words(run.spec):<22}", units, run.spec.zoo.name, *numbers]
+    return readable("  ".join([*parts, *(part for part in said if part)]))
 
 
 def run_data(store: Store, run: Run) -> dict[str, Any]:

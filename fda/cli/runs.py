@@ -14,11 +14,12 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 
 import typer
 
-from fda.cli.output import report, require_folder, run_data, run_entry
-from fda.errors import readable
+from fda.cli.output import listed_entry, report, require_folder, run_data, run_entry, run_line
+from fda.errors import UserError, readable
+from fda.report.runs_table import SORTS
 from fda.settings import ConstructSettings
 
-runs_app = typer.Typer(help="List, show, stop, resume and delete runs.")
+runs_app = typer.Typer(help="List, show, name, tag, move, stop, resume and delete runs.")
 
 ZooOption = Annotated[str, typer.Option("--zoo", help="a shipped zoo's name, or the path of a zoo file")]
 TasksOption = Annotated[str | None, typer.Option(help="tasks, separated by commas; default: all")]
@@ -217,23 +218,33 @@ def landscape(
 def runs_list(
     as_json: Annotated[bool, typer.Option("--json")] = False,
     every: Annotated[bool, typer.Option("--all", help="also exports, downloads, surveys and estimates")] = False,
+    search: Annotated[str, typer.Option(help="words of the name, note, tags, zoo, settings or state")] = "",
+    state: Annotated[str | None, typer.Option(help="only runs in these states, separated by commas")] = None,
+    zoo: Annotated[str | None, typer.Option(help="only runs of the zoos of these names, separated by commas")] = None,
+    tag: Annotated[str | None, typer.Option(help="only runs with all of these tags, separated by commas")] = None,
+    sort: Annotated[str, typer.Option(help=f"by {', '.join(SORTS)}; the newest, best or largest first")] = "created",
 ) -> None:
-    """List all runs, newest first."""
-    from fda.store.records import ANALYSES, KINDS, UnreadableRun
+    """List runs with their settings that differ from the preset, newest first."""
+    from fda.report.runs_table import in_order, matching, require_states, run_rows
+    from fda.requests.runs import split_list
+    from fda.store.records import ANALYSES, HELPERS, KINDS
 
     store = _shown()
-    runs = store.all_stored(kinds=KINDS if every else ANALYSES)
+    kinds, states = KINDS if every else ANALYSES, require_states(split_list(state))
+    rows = run_rows(store, kinds)
+    chosen = matching(rows, search=search, states=states, zoos=split_list(zoo), tags=split_list(tag))
+    chosen = in_order(chosen, sort)
+    filtered = bool(search or state or zoo or tag)
+    unreadable = [] if filtered else [run for run in store.unreadable_runs() if every or run.kind not in HELPERS]
     if as_json:
-        print(json.dumps([run_entry(store, run) for run in runs]))
+        print(json.dumps([listed_entry(store, row) for row in chosen] + [run_entry(store, run) for run in unreadable]))
         return
-    if not runs:
-        print("no runs yet: `python -m fda demo` makes one.")
-    for run in runs:
-        if isinstance(run, UnreadableRun):
-            print(f"{readable(run.run_id)}  unreadable: {run.problem}")
-        else:
-            units = f"{run.units_done}/{run.units_total} units"
-            print(f"{run.run_id}  {run.state:<9} {run.kind:<9} {units}  {run.spec.zoo.name}")
+    if not chosen and not unreadable:
+        print("no run matches." if rows and filtered else "no runs yet: `python -m fda demo` makes one.")
+    for row in chosen:
+        print(run_line(row))
+    for run in unreadable:
+        print(f"{readable(run.run_id)}  unreadable: {run.problem}")
 
 
 @runs_app.command("show")
@@ -250,6 +261,9 @@ def runs_show(run_id: str, as_json: Annotated[bool, typer.Option("--json")] = Fa
         print(json.dumps(run_data(store, run) | {"verdict": sentences}))
         return
     print(f"{run.run_id}  {run.kind} on {run.device}: {run.state}" + (f" ({run.message})" if run.message else ""))
+    for word, text in (("name", run.name), ("tags", ", ".join(run.tags)), ("note", run.note)):
+        if text:
+            print(f"{word}: {readable(text)}")
     for sentence in sentences:
         print(f"  {sentence}")
     print(f"zoo {run.spec.zoo.name}: {', '.join(run.spec.tasks)}; files in {store.run_dir(run_id)}")
@@ -285,12 +299,70 @@ def runs_resume(run_id: str) -> None:
 
 
 @runs_app.command("delete")
-def runs_delete(run_id: str) -> None:
-    """Delete a run with its files."""
+def runs_delete(
+    run_ids: Annotated[list[str], typer.Argument(metavar="RUN_ID...", help="one or several runs")],
+    now: Annotated[
+        bool, typer.Option("--now", help="remove their files at once, so that no undelete is possible")
+    ] = False,
+) -> None:
+    """Delete runs with their files; `runs undelete` brings them back for a minute."""
     from fda.jobs.lifecycle import delete
 
-    delete(_store(), run_id)
-    print(f"deleted {run_id}")
+    store = _store()
+    for run_id in run_ids:
+        delete(store, run_id, now=now)
+        print(f"deleted {run_id}")
+    if not now:
+        again = f"python -m fda runs undelete {' '.join(run_ids)}"
+        print(f"fda: for a minute, `{again}` brings back what was deleted.", file=sys.stderr)
+
+
+@runs_app.command("undelete")
+def runs_undelete(
+    run_ids: Annotated[list[str], typer.Argument(metavar="RUN_ID...", help="runs deleted in the last minute")],
+) -> None:
+    """Bring back deleted runs."""
+    from fda.jobs.lifecycle import undelete
+
+    for run_id in run_ids:
+        undelete(_store(), run_id)
+        print(f"brought back {run_id}")
+
+
+@runs_app.command("name")
+def runs_name(run_id: str, text: Annotated[str, typer.Argument(help="the name; empty to remove it")]) -> None:
+    """Name a run: lists, pickers and reports then show the name."""
+    _store().describe(run_id, name=text)
+
+
+@runs_app.command("note")
+def runs_note(run_id: str, text: Annotated[str, typer.Argument(help="the note; empty to remove it")]) -> None:
+    """Write a note on a run."""
+    _store().describe(run_id, note=text)
+
+
+@runs_app.command("tag")
+def runs_tag(
+    run_id: str,
+    words: Annotated[list[str], typer.Argument(metavar="WORD...", help="tags, one word each")],
+    remove: Annotated[bool, typer.Option("--remove", help="remove these tags instead")] = False,
+) -> None:
+    """Add tags to a run, or remove them."""
+    if remove:
+        _store().describe(run_id, remove_tags=words)
+    else:
+        _store().describe(run_id, add_tags=words)
+
+
+@runs_app.command("move")
+def runs_move(run_id: str, direction: Annotated[str, typer.Argument(help="up or down")]) -> None:
+    """Move a queued run up or down by one place in the queue of its device."""
+    from fda.jobs.lifecycle import move
+
+    if direction not in ("up", "down"):
+        raise UserError(f"a run is not moved {direction!r}: choose up or down.")
+    move(_store(), run_id, -1 if direction == "up" else 1)
+    print(f"number {_shown().queue_position(run_id)} in the queue")
 
 
 # carrying out --------------------------------------------------------------------------------------------------------

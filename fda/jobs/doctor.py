@@ -68,6 +68,7 @@ def repair(store: Store) -> Iterator[str]:
         for path in _move_aside(store):
             yield f"{path} is the damaged file, kept aside."
     store.create()
+    store.purge()
     for run_id in reversed(store.unlisted()):  # the newest first: each is listed before those that are
         folder = store.run_dir(run_id)
         try:

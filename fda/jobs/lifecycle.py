@@ -13,17 +13,32 @@ import subprocess
 import sys
 import threading
 import time
+from typing import Literal
 
 from fda.errors import UserError
 from fda.jobs.liveness import LiveStore, go_on, verdict
 from fda.processes import detached, is_alive, send_signal
+from fda.store.deletion import UNDO_SECONDS
 from fda.store.finished import files_to_make_again
 from fda.store.records import ACTIVE, KINDS, Run, State, StoredRun
 from fda.store.refusals import StoreBusy
 from fda.store.spec import RunSpec
 from fda.store.store import Store
 
-__all__ = ["delete", "is_alive", "may_resume", "reopen", "resume", "settle", "start", "stop", "stop_and_wait"]
+__all__ = [
+    "delete",
+    "is_alive",
+    "may_resume",
+    "move",
+    "purge",
+    "reopen",
+    "resume",
+    "settle",
+    "start",
+    "stop",
+    "stop_and_wait",
+    "undelete",
+]
 
 TERM_SECONDS = 5  # a stopping run ends at its next optimiser step; after this it gets SIGTERM
 KILL_SECONDS = 10  # …, then SIGKILL
@@ -105,10 +120,43 @@ def resume(store: Store, run_id: str) -> None:
     _spawn(store, run_id)
 
 
-def delete(store: Store, run_id: str) -> None:
-    """Remove a run that is not at work, with its files, whether or not its row can be read. UserError if it is at work."""
+def delete(store: Store, run_id: str, *, now: bool = False) -> None:
+    """Delete a run that is not at work, whether or not its row can be read. UserError if it is at work.
+
+    `undelete` brings it back for UNDO_SECONDS; then a thread of this process removes its files, or if that has ended, the next
+    action does. `now`: remove them at once.
+    """
     settle(store)
-    store.delete_run(run_id)
+    if now:
+        store.delete_run(run_id)
+        return
+    store.mark_deleted(run_id)
+    timer = threading.Timer(UNDO_SECONDS, purge, (store,))
+    timer.daemon = True
+    timer.start()
+
+
+def undelete(store: Store, run_id: str) -> None:
+    """Bring back a deleted run. UserError if its files are gone."""
+    store.undelete(run_id)
+
+
+def purge(store: Store) -> None:
+    """Remove the files of runs whose time to be brought back is over. If that fails, the next action tries again."""
+    with contextlib.suppress(UserError):
+        Store(store.home, patience=LOCK_SECONDS).purge()
+
+
+def move(store: Store, run_id: str, places: Literal[-1, 1]) -> None:
+    """Move a queued run one place forward (-1) or back (1) in its queue. UserError if it is not queued or already there."""
+    settle(store)
+    if not store.move_in_queue(run_id, places):
+        run = LiveStore(store.home).stored(run_id)
+        if run.state != "queued":
+            raise UserError(f"Run {run_id} is {run.state}: only a queued run can be moved.")
+        raise UserError(
+            f"Run {run_id} is the {'first' if places < 0 else 'last'} in the queue of {run.device} already."
+        )
 
 
 def settle(store: Store, *, patience: float = LOCK_SECONDS) -> None:
@@ -125,6 +173,7 @@ def settle(store: Store, *, patience: float = LOCK_SECONDS) -> None:
                 quick.set_state(run.run_id, *ended, only_from=(run.state,))
             except StoreBusy:
                 break
+    purge(store)
     active = {run.run_id for run in rows}
     for run_id, child in list(_workers.items()):
         if child.poll() is not None and run_id not in active:

@@ -56,7 +56,7 @@ def run_report(store: Store, run: Run, theme: Theme = "light") -> str:
         figures |= _construction(store, run, theme)
     data |= _numbers(store, run)
     return report(
-        f"{run.spec.zoo.name}: run {run.run_id}",
+        f"{run.spec.zoo.name}: {f'{run.title} (run {run.run_id})' if run.name else f'run {run.run_id}'}",
         facts=facts(run, comparison),
         table=table,
         figures=figures,
@@ -75,7 +75,10 @@ def facts(run: Run, comparison: Results | None = None) -> dict[str, str]:
     """Name → words about what was run."""
     spec = run.spec
     known = {
+        **({"Name": run.title} if run.name else {}),
         "Run": run.run_id,
+        **({"Note": run.note} if run.note else {}),
+        **({"Tags": ", ".join(run.tags)} if run.tags else {}),
         "State": run.state,
         "Zoo": spec.zoo.name + (f": {spec.zoo.description}" if spec.zoo.description else ""),
         "Tasks": ", ".join(spec.tasks),

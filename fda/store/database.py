@@ -23,6 +23,7 @@ from fda.store.schema import SCHEMA, SCHEMA_VERSION
 
 BUSY_SECONDS = 10
 _NO_ROOM_BESIDE = (sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_FULL)
+LISTED = "deleted IS NULL"  # a deleted run is known to nobody but `deletion.py`
 RUN_ID = re.compile(r"[0-9]{8}-[0-9]{6}-[0-9a-f]{4}")
 
 
@@ -124,7 +125,9 @@ class Database:
             yield connection, run
 
     def _run_row(self, connection: sqlite3.Connection, run_id: str) -> int:
-        row = connection.execute("SELECT id FROM runs WHERE run_id = ?", (self._checked(run_id),)).fetchone()
+        row = connection.execute(
+            f"SELECT id FROM runs WHERE run_id = ? AND {LISTED}", (self._checked(run_id),)
+        ).fetchone()
         if row is None:
             raise self._no_such_run(run_id)
         return row[0]

@@ -23,7 +23,13 @@ def _from_1(connection: sqlite3.Connection) -> None:
     )
 
 
-STEPS: Mapping[int, Callable[[sqlite3.Connection], None]] = {1: _from_1}
+def _from_2(connection: sqlite3.Connection) -> None:
+    """Add what people say of a run (name, note, tags), and the mark of a deleted run whose files are still there."""
+    for column in ("name", "note", "tags", "deleted"):
+        connection.execute(f"ALTER TABLE runs ADD COLUMN {column} TEXT")
+
+
+STEPS: Mapping[int, Callable[[sqlite3.Connection], None]] = {1: _from_1, 2: _from_2}
 
 
 def migrate(connection: sqlite3.Connection, path: Path) -> None:

@@ -70,6 +70,16 @@ class Numbers(Database):
         with self._writing(run_id) as (connection, run):
             _set_columns(connection, _unit_row(connection, run, key), changes)
 
+    def mean_losses(self) -> dict[str, float]:
+        """Run id → mean of the final angle losses of its finished units, for every run that has any."""
+        with self._reading() as connection:
+            return dict(
+                connection.execute(
+                    "SELECT run_id, avg(loss) FROM units JOIN runs ON runs.id = units.run "
+                    "WHERE stage = 'construct' AND units.state = 'done' AND loss IS NOT NULL GROUP BY run"
+                ).fetchall()
+            )
+
     # scalars and snapshots -------------------------------------------------------------------------------------------
     def add_scalars(self, run_id: str, key: UnitKey, rows: Iterable[tuple[str, int, float]], **changes: Any) -> None:
         """Add or replace a unit's (key, step, value), and set `changes` as `update_unit`, in one transaction."""
@@ -209,6 +219,18 @@ class Numbers(Database):
                 for method, task, split, metric, value, count in scores
             ],
         )
+
+    def averages(self) -> dict[str, list[tuple[str, float, int]]]:
+        """Run id → (method, mean score, number of scores) of each finished method, for every run that has any."""
+        averages: dict[str, list[tuple[str, float, int]]] = {}
+        with self._reading() as connection:
+            for run_id, *average in connection.execute(
+                "SELECT run_id, scores.method, avg(value), count(value) FROM scores JOIN runs ON runs.id = scores.run "
+                "JOIN results ON results.run = scores.run AND results.method = scores.method "
+                "WHERE results.state = 'done' GROUP BY scores.run, scores.method HAVING count(value) > 0"
+            ):
+                averages.setdefault(run_id, []).append(tuple(average))
+        return averages
 
     # files -----------------------------------------------------------------------------------------------------------
     def add_file(self, run_id: str, path: str, record: FileRecord) -> None:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from fda.errors import readable
 from fda.measures import Stage
 from fda.store.spec import RunSpec
 
@@ -69,10 +70,18 @@ class StoredRun:
     units_total: int
     queued: float | None = None
     queued_clock: str | None = None  # the same time as an `fda.clock` stamp
+    name: str | None = None  # name, note and tags are given by people: see `description.py`
+    note: str | None = None
+    tags: tuple[str, ...] = ()
 
     @property
     def active(self) -> bool:
         return self.state in ACTIVE
+
+    @property
+    def title(self) -> str:
+        """What lists call the run: its name, or its id if it has none."""
+        return readable(self.name or "") or self.run_id
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,7 +12,7 @@ from fda.store.spec import RunSpec
 
 _COLUMNS = (
     "run_id, kind, state, device, message, created, started, finished, heartbeat, pid, pid_started, attempt, "
-    "stop_requested, queued, queued_clock"
+    "stop_requested, queued, queued_clock, name, note, tags"
 )
 RUN_QUERY = f"""
 SELECT {_COLUMNS}, (SELECT count(*) FROM units WHERE run = runs.id AND state = 'done'),
@@ -30,6 +30,7 @@ def read_run(row: tuple) -> Run | UnreadableRun:
     values: dict[str, Any] = dict(zip(_FIELDS, columns, strict=True))
     try:
         _check(values)
+        values["tags"] = tuple((values["tags"] or "").split())
         return Run(**values, spec=_spec(text))
     except (ValueError, TypeError, RecursionError) as error:
         problem = (
@@ -38,7 +39,9 @@ def read_run(row: tuple) -> Run | UnreadableRun:
         )
     numbers = {name: values[name] for name in _NUMBERS if _is_number(values[name])}
     texts = {name: str(values[name]) for name in ("run_id", "kind", "state", "device")}
-    empty = dict.fromkeys(_NUMBERS) | dict.fromkeys(_NEEDED, 0) | {"message": None}
+    empty = (
+        dict.fromkeys(_NUMBERS) | dict.fromkeys(_NEEDED, 0) | dict.fromkeys(("message", "name", "note")) | {"tags": ()}
+    )
     known: dict[str, Any] = values | empty | numbers | texts
     return UnreadableRun(**known, problem=readable(problem))
 
@@ -56,6 +59,9 @@ def _check(values: dict[str, Any]) -> None:
             raise ValueError(f"its {name} is {values[name]!r}, which is no such number")
     if not isinstance(values["device"], str) or not isinstance(values["message"], str | None):
         raise ValueError("its device or its message is no text")
+    for name in ("name", "note", "tags"):
+        if not isinstance(values[name], str | None):
+            raise ValueError(f"its {name} is no text")
 
 
 def _is_number(value: object) -> bool:

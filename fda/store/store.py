@@ -1,10 +1,11 @@
 """The store: one SQLite file with every run, its progress, and every number it produced.
 
 Workers write it; pages and the command line read it. Knows nothing of torch, processes or figures. This file handles the runs
-themselves, `numbers.py` what they produce, `database.py` connections and transactions, `records.py` the returned records.
+themselves, `deletion.py` their deletion, `numbers.py` what they produce, `database.py` connections and transactions,
+`records.py` the returned records.
 
 Tables (also readable by other tools):
-  runs       one row a run: state, spec, device, process, heartbeat
+  runs       one row a run: state, spec, device, process, heartbeat, name, note, tags (words), time of deletion
   units      one row a unit of progress: (run, stage, name, block)
                stage `construct`: name = task,   block = number      (the unit of resuming)
                stage `adapt`:     name = method, block = number      (adaptation of a block inside fda:… methods)
@@ -23,7 +24,6 @@ Tables (also readable by other tools):
   files      (run, path) -> size, mtime, SHA-256 of a finished file, `path` below the run's folder
 """
 
-import os
 import platform
 import secrets
 import shutil
@@ -31,11 +31,14 @@ import sqlite3
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 from fda.atomic import write_text
 from fda.clock import stamp
 from fda.errors import UserError
-from fda.store.database import RUN_ID
+from fda.store.database import LISTED
+from fda.store.deletion import Deletion
+from fda.store.description import checked_name, checked_note, checked_tags
 from fda.store.numbers import Numbers
 from fda.store.records import (
     ACTIVE,
@@ -80,7 +83,7 @@ IO_QUEUE = "io"
 _LAST_IN_QUEUE = "max(?, coalesce((SELECT max(queued) + 0.001 FROM runs WHERE state = 'queued'), 0))"
 
 
-class Store(Numbers):
+class Store(Deletion, Numbers):
     """All reads and writes of one FDA_HOME/fda.db. Every call opens its own connection: safe from any thread or process.
 
     Every method that takes a run id raises UserError if the run does not exist, or if the store cannot be read or written (disk
@@ -164,7 +167,7 @@ class Store(Numbers):
     def stored(self, run_id: str) -> Run | UnreadableRun:
         """One run, as an UnreadableRun if its row cannot be read in full."""
         with self._reading() as connection:
-            row = connection.execute(f"{RUN_QUERY} WHERE run_id = ?", (run_id,)).fetchone()
+            row = connection.execute(f"{RUN_QUERY} WHERE run_id = ? AND {LISTED}", (run_id,)).fetchone()
         if row is None:
             raise self._no_such_run(run_id)
         return read_run(row)
@@ -176,45 +179,39 @@ class Store(Numbers):
 
         A run whose kind is damaged belongs to every kind.
         """
-        conditions, parameters = [], []
+        conditions, parameters = [LISTED], []
         left_out = [kind for kind in KINDS if kinds is not None and kind not in kinds]
         for condition, values in (("state IN", states), ("kind NOT IN", left_out or None)):
             if values is not None:
                 conditions.append(f"{condition} ({', '.join('?' * len(values))})")
                 parameters += values
-        where = f"WHERE {' AND '.join(conditions)} " if conditions else ""
+        query = f"{RUN_QUERY} WHERE {' AND '.join(conditions)} ORDER BY id DESC LIMIT ?"
         with self._reading() as connection:
-            rows = connection.execute(f"{RUN_QUERY} {where}ORDER BY id DESC LIMIT ?", (*parameters, limit)).fetchall()
+            rows = connection.execute(query, (*parameters, limit)).fetchall()
         return [read_run(row) for row in rows]
 
-    def delete_run(self, run_id: str) -> None:
-        """Delete the rows and the folder of a run that is not active."""
-        if not RUN_ID.fullmatch(run_id):
-            return self._delete_row(run_id)
-        folder = self.run_dir(run_id)
-        doomed = folder.with_name(f".{run_id}.deleted")
+    def describe(
+        self,
+        run_id: str,
+        *,
+        name: str | None = None,
+        note: str | None = None,
+        add_tags: Sequence[str] = (),
+        remove_tags: Sequence[str] = (),
+    ) -> None:
+        """Set a run's name and note (None: leave it, empty: remove it) and change its tags. UserError as `description.py`."""
         with self._writing(run_id) as (connection, run):
-            state = _state(connection, run)
-            if state in ACTIVE:
-                raise UserError(f"Run {run_id} is {state}: stop it first (`python -m fda runs stop {run_id}`).")
-            _delete_rows(connection, run)
-            if folder.exists():
-                os.replace(folder, doomed)  # instant, so other writers do not wait while gigabytes are deleted
-        try:
-            if doomed.exists():
-                shutil.rmtree(doomed)
-        except OSError as error:
-            raise UserError(
-                f"Run {run_id} is deleted, but {doomed} could not be removed ({error.strerror}): remove it by hand."
-            ) from error
-
-    def _delete_row(self, run_id: str) -> None:
-        """Delete a damaged row whose run id is invalid; it has no folder."""
-        with self._transaction() as connection:
-            row = connection.execute("SELECT id FROM runs WHERE run_id = ?", (run_id,)).fetchone()
-            if row is None:
-                raise self._no_such_run(run_id)
-            _delete_rows(connection, row[0])
+            stored = connection.execute("SELECT tags FROM runs WHERE id = ?", (run,)).fetchone()[0]
+            kept = [tag for tag in str(stored or "").split() if tag not in remove_tags]
+            changes: dict[str, str | None] = {}
+            if name is not None:
+                changes["name"] = checked_name(name)
+            if note is not None:
+                changes["note"] = checked_note(note)
+            if add_tags or remove_tags:
+                changes["tags"] = " ".join(checked_tags([*kept, *add_tags])) or None
+            for column, value in changes.items():
+                connection.execute(f"UPDATE runs SET {column} = ? WHERE id = ?", (value, run))
 
     def queue_position(self, run_id: str) -> int | None:
         """Position in its device's queue, counting from 1; None if the run is not queued."""
@@ -222,7 +219,7 @@ class Store(Numbers):
             row = connection.execute(
                 "SELECT CASE state WHEN 'queued' THEN (SELECT count(*) FROM runs AS other WHERE other.state = 'queued' "
                 "AND other.device = runs.device AND (other.queued, other.id) <= (runs.queued, runs.id)) END "
-                "FROM runs WHERE run_id = ?",
+                f"FROM runs WHERE run_id = ? AND {LISTED}",
                 (self._checked(run_id),),
             ).fetchone()
         if row is None:
@@ -232,10 +229,20 @@ class Store(Numbers):
     def version(self, run_id: str) -> int:
         """A number that grows with every change of the run except heartbeats."""
         with self._reading() as connection:
-            row = connection.execute("SELECT version FROM runs WHERE run_id = ?", (self._checked(run_id),)).fetchone()
+            row = connection.execute(
+                f"SELECT version FROM runs WHERE run_id = ? AND {LISTED}", (self._checked(run_id),)
+            ).fetchone()
         if row is None:
             raise self._no_such_run(run_id)
         return row[0]
+
+    def versions(self) -> tuple[int, int, int]:
+        """(newest row, sum of all versions, active runs): equal if no run has changed, except by heartbeats."""
+        with self._reading() as connection:
+            active = ", ".join(f"'{state}'" for state in ACTIVE)
+            return connection.execute(
+                f"SELECT coalesce(max(id), 0), coalesce(sum(version), 0), coalesce(sum(state IN ({active})), 0) FROM runs"
+            ).fetchone()
 
     # lifecycle, used by jobs and worker ------------------------------------------------------------------------------
     def set_state(
@@ -301,11 +308,29 @@ class Store(Numbers):
     def stop_requested(self, run_id: str) -> bool:
         with self._reading() as connection:
             row = connection.execute(
-                "SELECT stop_requested IS NOT NULL FROM runs WHERE run_id = ?", (self._checked(run_id),)
+                f"SELECT stop_requested IS NOT NULL FROM runs WHERE run_id = ? AND {LISTED}", (self._checked(run_id),)
             ).fetchone()
         if row is None:
             raise self._no_such_run(run_id)
         return bool(row[0])
+
+    def move_in_queue(self, run_id: str, places: Literal[-1, 1]) -> bool:
+        """Swap a queued run with the one before it (-1) or behind it (1) in its queue; False if there is none."""
+        before, order = ("<", "DESC") if places < 0 else (">", "ASC")
+        with self._writing(run_id) as (connection, run):
+            row = connection.execute(
+                f"SELECT other.id, other.queued, this.queued FROM runs AS this JOIN runs AS other "
+                "ON other.device = this.device AND other.state = 'queued' "
+                f"AND (other.queued, other.id) {before} (this.queued, this.id) "
+                f"WHERE this.id = ? AND this.state = 'queued' ORDER BY other.queued {order}, other.id {order} LIMIT 1",
+                (run,),
+            ).fetchone()
+            if row is None:
+                return False
+            other, its_time, time_of_run = row
+            for one, queued in ((run, its_time), (other, time_of_run)):
+                connection.execute("UPDATE runs SET queued = ?, version = version + 1 WHERE id = ?", (queued, one))
+        return True
 
     def requeue(self, run_id: str, *, ended: Sequence[State] = ("failed", "cancelled", "crashed")) -> bool:
         """Put a run at the end of the queue if it ended in one of these states; return whether it did."""
@@ -337,15 +362,6 @@ def queue_device(name: str) -> str:
             return "cuda:0"
         return "mps" if (platform.system(), platform.machine()) == ("Darwin", "arm64") else "cpu"
     return "cuda:0" if name == "cuda" else name
-
-
-def _delete_rows(connection: sqlite3.Connection, run: int) -> None:
-    units = "(SELECT id FROM units WHERE run = ?)"
-    for table in ("scalars", "snapshots"):
-        connection.execute(f"DELETE FROM {table} WHERE unit IN {units}", (run,))
-    for table in ("units", "results", "scores", "system", "files"):
-        connection.execute(f"DELETE FROM {table} WHERE run = ?", (run,))
-    connection.execute("DELETE FROM runs WHERE id = ?", (run,))
 
 
 def _state(connection: sqlite3.Connection, run: int) -> State:

@@ -1,16 +1,9 @@
-"""How long a run has taken and how long it still needs, from its units. Imports no streamlit."""
+"""Which stage a run is in and how long that still needs, from its units. Imports no streamlit."""
 
 from collections.abc import Sequence
 
 from fda.measures import STAGES, Stage
-from fda.store.records import Run, Unit
-
-
-def elapsed(run: Run, now: float) -> float | None:
-    """Seconds since the run, or its last resume, began; None while it waits."""
-    if run.started is None:
-        return None
-    return max(0.0, (run.finished or now) - run.started)  # if the clock was set back
+from fda.store.records import Unit
 
 
 def time_left(units: Sequence[Unit]) -> float | None:

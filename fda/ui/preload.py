@@ -14,9 +14,10 @@ from fda.home import write_privately
 
 @asynccontextmanager
 async def preload(_: st.App) -> AsyncIterator[None]:
-    """The server's lifespan: set file permissions, start the imports in a thread, then serve."""
+    """The server's lifespan: set file permissions, start the imports and the removal of deleted runs in threads, then serve."""
     write_privately()
     Thread(target=_import, daemon=True).start()
+    Thread(target=_purge, daemon=True).start()
     yield
 
 
@@ -26,3 +27,16 @@ def _import() -> None:
     import fda.ui.page
     import fda.ui.plot
     import fda.ui.runs  # noqa: F401
+
+    _import_tables()
+
+
+def _import_tables() -> None:
+    import pandas  # noqa: F401
+
+
+def _purge() -> None:
+    from fda.jobs.lifecycle import purge
+    from fda.store.store import Store
+
+    purge(Store())

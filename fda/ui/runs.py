@@ -1,6 +1,8 @@
 """Runs on pages: the run picker, badges, buttons, notes, and the lines of the run list."""
 
 import time
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -11,12 +13,12 @@ from fda.errors import UserError
 from fda.escape import markdown
 from fda.jobs import lifecycle as jobs
 from fda.jobs.liveness import LiveStore
-from fda.report.format import ago, duration
+from fda.report.format import duration
+from fda.report.runs_table import elapsed, kind_in_words
 from fda.store.finished import damaged_files
 from fda.store.records import Run, UnreadableRun
 from fda.store.store import Store
 from fda.ui import notices, pages
-from fda.ui.clock import elapsed
 
 BADGES: dict[str, tuple[str, Literal["gray", "blue", "orange", "green", "red"]]] = {  # state → icon, colour
     "queued": ("hourglass_empty", "gray"),
@@ -26,12 +28,6 @@ BADGES: dict[str, tuple[str, Literal["gray", "blue", "orange", "green", "red"]]]
     "failed": ("error", "red"),
     "cancelled": ("cancel", "gray"),
     "crashed": ("heart_broken", "red"),
-}
-KINDS = {
-    "demo": "anchors and comparison",
-    "construct": "anchors",
-    "compare": "comparison",
-    "landscape": "loss landscape",
 }
 RESUMABLE = ("cancelled", "crashed", "failed")
 _LAST_RUN = "run"  # key in the session
@@ -47,13 +43,14 @@ def badge(run: Run) -> None:
     st.badge(run.state, icon=f":material/{icon}:", color=colour)
 
 
-def label(run: Run) -> str:
-    return f"{run.run_id} · {run.spec.zoo.name} · {kind(run)} · {run.state}"
+def labels(runs: Sequence[Run]) -> dict[str, str]:
+    """Run id → what a picker calls the run: its name, or its id where it has none or shares its label."""
+    counts = Counter(map(_label, runs))
+    return {run.run_id: (_label(run) if counts[_label(run)] == 1 else f"{_label(run)} · {run.run_id}") for run in runs}
 
 
-def kind(run: Run) -> str:
-    """What a run computes, in words."""
-    return "published anchors" if run.spec.published is not None else KINDS[run.kind]
+def _label(run: Run) -> str:
+    return f"{run.title} · {run.spec.zoo.name} · {kind_in_words(run.spec)} · {run.state}"
 
 
 def published_note(run: Run) -> None:
@@ -81,7 +78,7 @@ def pick_run(runs: list[Run], known: Store, *, into: DeltaGenerator, key: str, w
         at_work.sort(key=lambda run: run.state == "queued")
         asked = at_work[0].run_id if at_work else ids[0]
     known_id = asked in ids
-    titles = {run.run_id: label(run) for run in runs}
+    titles = labels(runs)
 
     def choose() -> None:
         if st.session_state[key]:
@@ -134,18 +131,54 @@ def delete(run_id: str) -> None:
         notices.keep_problem(str(error))
 
 
-def run_line(run: Run, position: int | None) -> None:
-    """One run in a list: state, kind, progress, and links to its pages."""
+def move(run_id: str, places: Literal[-1, 1]) -> None:
+    """Callback: move a queued run one place forward (-1) or back (1)."""
+    try:
+        jobs.move(Store(), run_id, places)
+    except UserError as error:
+        notices.keep_problem(str(error))
+
+
+def run_line(run: Run, position: int | None, *, last: bool) -> None:
+    """An active run: state, kind, progress, and what can be done with it. `last`: nothing waits behind it."""
     with st.container(border=True, key=f"line-{run.run_id}"):
         with st.container(horizontal=True, vertical_alignment="center", gap="small"):
             badge(run)
-            st.markdown(f"**{markdown(run.spec.zoo.name)}** · {kind(run)}", width="content")
+            title = (
+                f"**{markdown(run.title)}** · {markdown(run.spec.zoo.name)}"
+                if run.name
+                else f"**{markdown(run.spec.zoo.name)}**"
+            )
+            st.markdown(f"{title} · {kind_in_words(run.spec)}", width="content")
             st.caption(f"`{run.run_id}` · {_when(run, position)}", width="stretch")
-            _links(run)
-        if run.units_total and run.state != "done":
+            st.page_link(pages.WATCH, label="Watch", icon=":material/monitoring:", query_params={"run": run.run_id})
+            _buttons(run, position, last=last)
+        if run.units_total and run.state != "queued":
             st.progress(run.units_done / run.units_total, f"{run.units_done} of {run.units_total} units")
-        if run.message and run.state not in ("done", "queued"):
+        if run.message and run.state != "queued":
             st.caption(notices.sentence(run.message))
+
+
+def _buttons(run: Run, position: int | None, *, last: bool) -> None:
+    """Stop or cancel, and the place in the queue."""
+    if run.state == "queued":
+        for word, icon, places, disabled in (
+            ("Move up", "arrow_upward", -1, position == 1),
+            ("Move down", "arrow_downward", 1, last),
+        ):
+            st.button(
+                word,
+                icon=f":material/{icon}:",
+                key=f"{word.lower().replace(' ', '-')}-{run.run_id}",
+                on_click=move,
+                args=(run.run_id, places),
+                disabled=disabled,
+                type="tertiary",
+            )
+    word = {"queued": "Cancel", "running": "Stop", "stopping": "Stopping…"}[run.state]
+    stopping = run.state == "stopping"
+    icon = ":material/pending:" if stopping else ":material/stop_circle:"
+    st.button(word, icon=icon, key=f"stop-{run.run_id}", on_click=stop, args=(run.run_id,), disabled=stopping)
 
 
 def unreadable_lines(known: Store) -> None:
@@ -172,33 +205,13 @@ def damage_note(run: Run, known: Store) -> None:
         st.button("Resume", icon=":material/resume:", on_click=resume, args=(run.run_id,), key="resume-damaged")
 
 
-def _links(run: Run) -> None:
-    """Links and buttons of one run, beside its text, or below it on a narrow screen."""
-    query = {"run": run.run_id}
-    st.page_link(pages.WATCH, label="Watch", icon=":material/monitoring:", query_params=query)
-    if run.spec.construction is not None:
-        st.page_link(pages.ANCHORS, label="Anchors", icon=":material/anchor:", query_params=query)
-    if run.spec.methods:
-        st.page_link(pages.COMPARE, label="Compare", icon=":material/leaderboard:", query_params=query)
-    if run.kind == "landscape":
-        st.page_link(pages.LANDSCAPE, label="Landscape", icon=":material/landscape:", query_params=query)
-    if run.state in RESUMABLE:
-        st.button("Resume", key=f"resume-{run.run_id}", on_click=resume, args=(run.run_id,), type="tertiary")
-    if not run.active:
-        _delete_button(run)
-
-
-def _delete_button(run: Run | UnreadableRun) -> None:
+def _delete_button(run: UnreadableRun) -> None:
     with st.popover("Delete", type="tertiary", key=f"delete-{run.run_id}"):
         st.write("Deletes its anchors, merged models and numbers too.")
         st.button("Delete for good", key=f"sure-{run.run_id}", on_click=delete, args=(run.run_id,))
 
 
 def _when(run: Run, position: int | None) -> str:
-    now = time.time()
     if run.state == "queued":
         return f"number {position} in the queue of {run.device}" if position else "queued"
-    took = elapsed(run, now)
-    if run.active:
-        return f"for {duration(took)} on {run.device}"
-    return f"{ago(run.finished or run.created, now)}" + (f", took {duration(took)}" if took is not None else "")
+    return f"for {duration(elapsed(run, time.time()))} on {run.device}"

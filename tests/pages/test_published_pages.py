@@ -12,7 +12,7 @@ from fda.report.run_report import facts
 from fda.requests.published import published_spec
 from fda.requests.runs import MAIN_METHODS, construct_settings, make_spec
 from fda.store.store import Store
-from fda.ui.runs import label
+from fda.ui.runs import labels
 from tests.pages.test_anchors_page import scrubbed
 from tests.pages.test_pages import figures, page, press, text
 from tests.runs.test_published import NAME, carried_out, publish
@@ -42,7 +42,7 @@ def runs(shared, tiny_zoo, monkeypatch) -> tuple[str, str]:
 def test_watch_says_whose_they_are_and_draws_nothing_that_is_not_known(runs):
     own, theirs = (page("watch", run=one) for one in runs)
     assert TOLD in text(theirs) and "Others constructed" not in text(own)
-    assert "published anchors" in label(Store().run(runs[1]))
+    assert "published anchors" in labels([Store().run(runs[1])])[runs[1]]
     cosines = {name: found for name, found in figures(theirs).items() if name.startswith("Cosine")}
     assert [[trace["name"] for trace in found["data"]] for found in cosines.values()] == [["now"]]
     scales = [

@@ -17,18 +17,18 @@ from fda.store.schema import SCHEMA, SCHEMA_VERSION
 from fda.store.store import MethodResult, Score, Store, UnitKey
 from tests.support.runs import spec
 
-V1 = (Path(__file__).parent / "schema_v1.sql").read_text()
+EARLIER = {number: (Path(__file__).parent / f"schema_v{number}.sql").read_text() for number in (1, 2)}
 RUN = "20261123-041500-ab12"
 KEY = UnitKey("construct", "red", 0)
 
 
-@pytest.fixture
-def store(fda_home) -> Store:
-    """A store as schema 1 wrote it: a run that is done, with a unit, numbers, a snapshot, a score and a reading."""
+@pytest.fixture(params=EARLIER)
+def store(fda_home, request) -> Store:
+    """A store as an earlier schema wrote it: a run that is done, with a unit, numbers, a snapshot, a score and a reading."""
     fda_home.mkdir()
     with closing(sqlite3.connect(fda_home / "fda.db", isolation_level=None)) as one:
         one.execute("PRAGMA journal_mode = WAL")
-        one.executescript(f"BEGIN; {V1} PRAGMA user_version = 1; COMMIT;")
+        one.executescript(f"BEGIN; {EARLIER[request.param]} PRAGMA user_version = {request.param}; COMMIT;")
         one.execute(
             "INSERT INTO runs (run_id, kind, state, spec, device, created, queued, finished, pid, pid_started) "
             "VALUES (?, 'construct', 'done', ?, 'cpu', 100, 100, 200, 7, 1.5)",
@@ -60,7 +60,7 @@ def version(store: Store) -> int:
         return connection.execute("PRAGMA user_version").fetchone()[0]
 
 
-def test_a_store_of_schema_1_keeps_everything(store):
+def test_a_store_of_an_earlier_schema_keeps_everything(store):
     run = store.run(RUN)
     assert (run.state, run.spec, run.finished, run.units_done, run.units_total) == ("done", spec(), 200, 1, 1)
     unit = store.units(RUN)[0]
@@ -74,6 +74,9 @@ def test_a_store_of_schema_1_keeps_everything(store):
     )
     assert store.system(RUN) == [(150, "memory_bytes", 9)]
     assert store.files(RUN) == {}
+    assert (run.name, run.note, run.tags) == (None, None, ())
+    store.describe(RUN, name="short steps")
+    assert store.run(RUN).name == "short steps"
     assert version(store) == SCHEMA_VERSION
 
 
@@ -86,24 +89,26 @@ def test_a_migrated_store_has_the_tables_of_a_new_one(store):
 
 def test_a_step_that_fails_changes_nothing(store, monkeypatch):
     def broken(connection: sqlite3.Connection) -> None:
-        connection.execute("ALTER TABLE runs ADD COLUMN queued_clock TEXT")
+        connection.execute("ALTER TABLE runs ADD COLUMN half_done TEXT")
         raise sqlite3.OperationalError("no such table: nowhere")
 
-    monkeypatch.setattr(migrations, "STEPS", {1: broken})
+    before = version(store)
+    monkeypatch.setattr(migrations, "STEPS", {before: broken})
     with pytest.raises(UserError, match="damaged"):
         store.run(RUN)
     monkeypatch.undo()
-    assert version(store) == 1
+    assert version(store) == before
     assert store.run(RUN).state == "done"
 
 
 def test_a_worker_of_the_earlier_version_is_waited_for(store):
+    before = version(store)
     with closing(sqlite3.connect(store.path)) as connection, connection:
         pid = os.getpid()
         connection.execute("UPDATE runs SET state = 'running', pid = ?, pid_started = ?", (pid, start_time(pid)))
     with pytest.raises(UserError, match=f"whose run {RUN} is still at work .process {pid}.: wait until it has ended"):
         store.runs()
-    assert version(store) == 1
+    assert version(store) == before
 
 
 def test_many_processes_may_be_the_first_to_open_an_older_store(store):

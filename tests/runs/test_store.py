@@ -97,7 +97,7 @@ def test_a_full_disk_leaves_nothing_of_a_new_run(store, monkeypatch):
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("fda.store.store.os.replace", full)
+    monkeypatch.setattr("os.replace", full)
     with pytest.raises(UserError, match="its disk is full: free some space"):
         store.create_run(spec(seed=1))
     monkeypatch.undo()
@@ -134,7 +134,7 @@ def test_a_damaged_or_newer_file_is_one_sentence(store):
     store.path.unlink()
     store.create_run(spec())
     sql(store, "PRAGMA user_version = 99")
-    with pytest.raises(UserError, match="schema 99, this one reads 2"):
+    with pytest.raises(UserError, match="schema 99, this one reads 3"):
         store.runs()
 
 

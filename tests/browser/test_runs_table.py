@@ -1,0 +1,73 @@
+"""The table of runs in a browser: a run is named and tagged, deleted by the dialog that names it, and brought back."""
+
+import pytest
+from playwright.sync_api import expect
+
+from fda.requests.runs import construct_settings, make_spec
+from fda.store.store import Store
+from fda.zoos.zoo import load_zoo
+
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(600)]
+
+
+@pytest.fixture
+def runs(server, monkeypatch) -> list[str]:
+    """Two runs of the demo that were cancelled, seeds 0 and 1."""
+    monkeypatch.setenv("FDA_HOME", str(server.home))
+    store, ids = Store(server.home), []
+    for seed in (0, 1):
+        construct = construct_settings("fast", family=load_zoo("demo").family, seed=seed)
+        ids.append(store.create_run(make_spec("demo", construct=construct, methods=("ta",), device="cpu", seed=seed)))
+        store.set_state(ids[-1], "cancelled")
+    return ids
+
+
+def select(visit, row: int) -> None:
+    """Click the box before a row of the table, counted from 0, until the actions show."""
+    table = visit.page.locator("[data-testid=stDataFrame]").last
+    table.scroll_into_view_if_needed()
+
+    def selected() -> bool:
+        box = table.bounding_box()
+        visit.page.mouse.click(box["x"] + 16, box["y"] + 36 + 35 * row + 17)
+        visit.page.wait_for_timeout(1000)
+        return visit.page.locator(".st-key-run-actions").is_visible()
+
+    visit.until(selected)
+
+
+def test_a_run_is_named_deleted_and_brought_back(visit, server, runs):
+    page, store = visit.page, Store(server.home)
+    dialog, main = page.get_by_role("dialog"), page.locator("[data-testid=stMain]")
+    visit.open("/")
+    select(visit, 1)
+    page.get_by_role("button", name="Edit…").click()
+    dialog.get_by_role("textbox", name="Name").fill("short *steps*")
+    dialog.get_by_role("textbox", name="Tags").fill("best paper")
+    dialog.get_by_role("button", name="Save").click()
+    visit.until(lambda: store.run(runs[0]).name == "short *steps*" and store.run(runs[0]).tags == ("best", "paper"))
+    expect(dialog).to_have_count(0)
+
+    page.locator(".st-key-search input").fill("short")
+    visit.until(lambda: "search=short" in page.url)
+    page.locator(".st-key-search input").fill("")
+    visit.settle()
+
+    if not page.locator(".st-key-run-actions").is_visible():
+        select(visit, 1)
+    page.get_by_role("button", name="Delete…").click()
+    expect(dialog).to_contain_text("short *steps*")
+    expect(dialog).to_contain_text(runs[0])
+    dialog.get_by_role("button", name="Delete 1 run").click()
+    expect(main).to_contain_text("Deleted 1 run: short *steps*")
+    assert [run.run_id for run in store.runs()] == [runs[1]]
+    page.get_by_role("button", name="Undo").click()
+    visit.until(lambda: [run.run_id for run in store.runs()] == [runs[1], runs[0]])
+    expect(main).not_to_contain_text("Deleted 1 run")
+
+    if not page.locator(".st-key-run-actions").is_visible():
+        select(visit, 0)
+    page.get_by_role("button", name="Run again with…").click()
+    page.wait_for_url("**/construct?*")
+    expect(page.locator(".st-key-seed input")).to_have_value("1")
+    visit.check()
