@@ -80,9 +80,9 @@ def states_of(runs: list[Run]) -> list[tuple[str, str]]:
 
 
 expected = states_of(active_runs(runs))
-show_undo()
 st.fragment(show_active, run_every=2.0 if expected else None)()
 st.subheader("Runs", anchor=False)
+show_undo()
 forget_rows()
 st.fragment(show_table)()
 show_dialog()

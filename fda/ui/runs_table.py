@@ -90,16 +90,16 @@ def _controls(rows: Sequence[RunRow]) -> tuple[list[RunRow], str | None, list[st
             key="search",
             bind="query-params",
             type="search",
-            live=True,
+            live="100ms",
             icon=":material/search:",
-            width=260,
+            width=220,
             placeholder="name, note, tag, zoo, setting",
         )
         states = st.multiselect(
-            "State", [*ACTIVE, *FINAL], key="state", bind="query-params", placeholder="all", width=200
+            "State", [*ACTIVE, *FINAL], key="state", bind="query-params", placeholder="all", width=165
         )
-        chosen_tags = st.multiselect("Tags", tags, key="tag", bind="query-params", placeholder="all", width=200)
-        by = st.selectbox("Group by", [_NO_GROUP, *GROUPS], key="group", bind="query-params", width=150)
+        chosen_tags = st.multiselect("Tags", tags, key="tag", bind="query-params", placeholder="all", width=165)
+        by = st.selectbox("Group by", [_NO_GROUP, *GROUPS], key="group", bind="query-params", width=130)
         with st.popover("Columns", icon=":material/view_column:"):
             columns = st.pills(
                 "Columns",
@@ -128,6 +128,7 @@ def _table(rows: Sequence[RunRow], by: str | None, columns: Sequence[str]) -> li
         on_select="rerun",
         selection_mode="multi-row",
         height=min(36 * (len(rows) + 1) + 2, 470),
+        placeholder="–",
         alt="Table of runs with their settings, losses and scores",
     )
     return [rows[index].run for index in event.selection.rows if index < len(rows)]
