@@ -181,7 +181,7 @@ def choose(found: Results) -> ComparisonView:
         key="scale",
         bind="query-params",
         disabled=found.normalised is None,
-        help="normalised: divided by the individual model's score on each task",
+        label_visibility="collapsed",
     )
     usual = default_baseline(found.methods)
     assert usual is not None, "there are controls only once a method has been scored"
@@ -195,7 +195,7 @@ def choose(found: Results) -> ComparisonView:
         bind="query-params",
         placeholder=names[usual],
         help="Differences are to this method",
-        width=200,
+        width=270,
     )
     if asked is not None and asked not in found.methods and asked not in names.values():
         notices.problem(f"there is no result of a method {asked!r} here: {names[usual]} is the baseline instead.")

@@ -101,7 +101,7 @@ def treatment_counts(tensors: Iterable[Mapping[str, Any]]) -> dict[str, tuple[in
 
 def treatment_bars(counts: Mapping[str, tuple[int, int]], theme: Theme, *, uirevision: str | None = None) -> go.Figure:
     """The share of tensors, and of parameters, that each treatment covers. `counts` comes from `treatment_counts`."""
-    figure = blank("By treatment", theme, height=150 + 20 * len(counts), uirevision=uirevision)
+    figure = blank("How methods treat the tensors", theme, height=150 + 20 * len(counts), uirevision=uirevision)
     rows = ("parameters", "tensors")
     totals = [max(1, sum(count[index] for count in counts.values())) for index in (1, 0)]
     for kind, (tensors, parameters) in counts.items():
