@@ -80,7 +80,7 @@ def choose_beside(task: str) -> list[Run]:
         in_url("runs", ",".join(st.session_state["anchors_beside"]))
 
     beside = st.multiselect(
-        "Beside it",
+        "Other runs",
         list(candidates),
         format_func=lambda run_id: f"{anchors.init_of(candidates[run_id])} · {run_id}",
         key="anchors_beside",

@@ -10,7 +10,14 @@ import streamlit as st
 
 from fda.errors import UserError
 from fda.escape import cells, markdown
-from fda.figures.checkpoints import cosine_map, norm_map, treatment_bars, treatment_counts, treatment_of
+from fda.figures.checkpoints import (
+    cosine_map,
+    norm_map,
+    treatment_bars,
+    treatment_counts,
+    treatment_of,
+    unlike_norm,
+)
 from fda.home import model_roots
 from fda.report.format import number, plural, size
 from fda.ui import notices, pages
@@ -128,6 +135,8 @@ plot(
     alt="Tensors and parameters by treatment: "
     + ", ".join(f"{kind} {plural(tensors, 'tensor')}" for kind, (tensors, _) in counts.items()),
 )
+if remark := unlike_norm(dict(zip(names, np.linalg.norm(norms, axis=1).tolist(), strict=True))):
+    st.markdown(notices.sentence(remark))
 st.caption(RULE)
 if found["description"]:
     st.markdown(markdown(found["description"]))

@@ -82,12 +82,18 @@ def devices() -> list[str]:
     return ["auto", "cpu", *(f"cuda:{index}" for index in range(len(cards))), *(["mps"] if apple else [])]
 
 
+def missing_block(spec: RunSpec) -> str | None:
+    """Why the checkpoints have not all blocks of the run; None if they do. UserError if they cannot be read."""
+    last = len(survey(spec.zoo_path)["blocks"]) - 1
+    if spec.blocks[-1] <= last:
+        return None
+    return f"there is no block {spec.blocks[-1]}: this model has blocks 0 to {last}."
+
+
 def start(spec: RunSpec) -> None:
     try:
-        if spec.blocks:
-            last = len(survey(spec.zoo_path)["blocks"]) - 1
-            if spec.blocks[-1] > last:
-                raise UserError(f"there is no block {spec.blocks[-1]}: this model has blocks 0 to {last}.")
+        if spec.blocks and (problem := missing_block(spec)):
+            raise UserError(problem)
         st.session_state["go"] = jobs.start(store(), spec)
     except UserError as error:
         notices.keep_problem(str(error))
@@ -255,10 +261,11 @@ except UserError as error:
     notices.problem(str(error))
     st.stop()
 
+no_block = None
 if spec.blocks:  # their number is known only from the checkpoints, which Start asks for
     with awaited("Reading the checkpoints"):
         try:
-            survey(reference)
+            no_block = missing_block(spec)
         except Reading:
             raise
         except UserError:
@@ -279,8 +286,19 @@ by_hand |= {f"{ADAPT}{name}": value for name, value in changed_adaptation(spec).
 if by_hand:
     told.append("set by hand: " + ", ".join(f"{name} = {value}" for name, value in by_hand.items()))
 with st.container(horizontal=True, vertical_alignment="center"):
-    st.button("Start", type="primary", icon=":material/play_arrow:", on_click=start, args=(spec,), key="start")
-    st.caption(markdown("; ".join(told)), width="stretch")
+    st.button(
+        "Start",
+        type="primary",
+        icon=":material/play_arrow:",
+        on_click=start,
+        args=(spec,),
+        key="start",
+        disabled=no_block is not None,
+    )
+    if no_block is None:
+        st.caption(markdown("; ".join(told)), width="stretch")
+    else:
+        notices.problem(no_block)
 show_estimate(spec, busy=bool(waiting))
 lacking = [lack for name in spec.methods if (lack := missing_need(spec, METHODS[name]))]
 if lacking:

@@ -102,9 +102,13 @@ picked_run = pick_run(
     known,
     into=top,
     key="landscape_run",
-    wrong="run {run} is no landscape: choose one of the list above, or open it on Watch.",
+    wrong="run {run} is no landscape: choose one of the list above, or compute the landscape of its anchors here.",
 )
 if picked_run is None:
+    asked = st.query_params.get("run")
+    if asked in {run.run_id for run in candidates}:
+        st.session_state.setdefault("source", asked)
+        form(candidates)
     st.stop()
 run = picked_run  # inside functions, too, a run and not None
 
@@ -132,7 +136,7 @@ def choose(plane: LandscapeMap) -> landscape.LandscapeView:
         metric: Metric = st.segmented_control(
             "Colour", METRICS, default=METRICS[0], required=True, key="metric", bind="query-params"
         )
-        of = st.selectbox("Of", [MEAN, *run.spec.tasks], key="of", bind="query-params", width=150)
+        of = st.selectbox("Task", [MEAN, *run.spec.tasks], key="of", bind="query-params", width=150)
         path = st.segmented_control(
             "Follow",
             PATHS,
@@ -150,7 +154,7 @@ def choose(plane: LandscapeMap) -> landscape.LandscapeView:
         marks = [mark(track, index) for index in range(len(track.at))]
         at = marks[-1]
         if len(marks) > 1:  # the map has only the start of a path that is not recorded yet
-            at = st.select_slider("How far", marks, marks[-1], key="at", bind="query-params")
+            at = st.select_slider("Step of the path", marks, marks[-1], key="at", bind="query-params")
     return landscape.LandscapeView(metric, of, log, (path, marks.index(at)), theme())
 
 

@@ -11,7 +11,7 @@ import plotly.graph_objects as go
 import streamlit as st
 
 from fda.figures.theme import blank
-from fda.measures import FIGURES, SPECTRUM, STAGES, Figure
+from fda.measures import FIGURES, SPECTRUM, Figure
 from fda.report import live
 from fda.report.command import run_commands
 from fda.report.format import duration
@@ -19,7 +19,7 @@ from fda.report.runs_table import elapsed
 from fda.store.records import Run, Unit, UnitKey
 from fda.store.store import Store
 from fda.ui import more_methods, notices, pages
-from fda.ui.clock import current_stage, time_left
+from fda.ui.clock import current_stage, stage_words, time_left
 from fda.ui.exports import export_menu, run_report_file
 from fda.ui.feed import BEGIN_ANEW, Feed, offer
 from fda.ui.page import bar, command_box, theme
@@ -88,7 +88,7 @@ def status(run: Run, units: list[Unit]) -> str:
     if run.state == "stopping" and run.stop_requested:
         parts.append(f"stopping for {duration(now - run.stop_requested)}")
     if run.state == "running" and stage:
-        parts.append(STAGES[stage])
+        parts.append(stage_words(stage, units))
         left = time_left([unit for unit in units if unit.key.stage == stage])
         if left is not None:
             parts.append(f"about {duration(math.ceil(left / 5) * 5)} left for this")

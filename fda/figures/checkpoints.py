@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from statistics import median
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,8 @@ import plotly.graph_objects as go
 from fda.figures.theme import PALETTES, Theme, add_cell_text, blank, diverging, sequential, series_colour
 
 ROW_PIXELS = 38
+UNLIKE = 3.0  # times the others' median norm: a ninth, or nine times, the energy
+NEAR = 0.25  # |cosine|: task vectors of one base are seldom closer, and interfere little below it
 WIDE = 14  # with more columns a cell has no room for its number
 NARROW = 0.06  # share of a bar that six letters take
 TREATMENTS = ("linear weight", "other matrix", "vector", "untouched")
@@ -44,11 +47,11 @@ def cosine_map(
 ) -> go.Figure:
     """`cosines` (tasks, tasks) between task vectors. The diagonal, 1 by definition, stays empty.
 
-    The scale ends at the largest off-diagonal |cosine|: on a scale to 1 all cells would look alike.
+    The scale ends at NEAR or the largest off-diagonal |cosine|, so that vectors near a right angle look as alike as they are.
     """
     shown = np.array(cosines, np.float32)
     np.fill_diagonal(shown, np.nan)
-    bound = max(0.01, float(np.nanmax(np.abs(shown), initial=0.0)))
+    bound = max(NEAR, float(np.nanmax(np.abs(shown), initial=0.0)))
     figure = blank(
         f"Cosine between task vectors, {where}", theme, height=130 + ROW_PIXELS * len(tasks), uirevision=uirevision
     )
@@ -59,7 +62,7 @@ def cosine_map(
         zmin=-bound,
         zmax=bound,
         colorscale=diverging(theme),
-        showscale=False,
+        colorbar={"thickness": 10, "outlinewidth": 0, "tickvals": [-bound, 0, bound], "tickformat": ".2f"},
         hovertemplate="<b>%{y}</b> and <b>%{x}</b><br>cosine %{z:.4f}<extra></extra>",
         hoverongaps=False,
         xgap=2,
@@ -70,6 +73,22 @@ def cosine_map(
     figure.update_xaxes(type="category", showgrid=False, ticks="", tickangle=-35 if len(tasks) > 5 else 0)
     figure.update_yaxes(type="category", autorange="reversed", showgrid=False, ticks="")
     return figure
+
+
+def unlike_norm(norms: Mapping[str, float]) -> str | None:
+    """A sentence on the task whose ‖τ‖ differs most from the others' median, if by UNLIKE times; else None."""
+    if len(norms) < 3 or min(norms.values()) <= 0:
+        return None
+    ratios = {
+        task: norm / median(other for name, other in norms.items() if name != task) for task, norm in norms.items()
+    }
+    task = max(ratios, key=lambda name: abs(math.log(ratios[name])))
+    if max(ratios[task], 1 / ratios[task]) < UNLIKE:
+        return None
+    length = f"The task vector of {task} is {ratios[task]:.2g} times as long as the others' median"
+    if ratios[task] > 1:
+        return f"{length}: it dominates where task vectors are added."
+    return f"{length}: it counts for little where task vectors are added."
 
 
 def _add_numbers(

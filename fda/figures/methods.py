@@ -229,7 +229,7 @@ def _map(
     low, high = colours["zmin"], colours["zmax"]
     add_cell_text(figure, columns, rows, words, (z - low) / max(high - low, 1e-9), colours["colorscale"])
     figure.add_vline(x=len(columns) - 1.5, line={"color": PALETTES[theme].ink, "width": 1.5})
-    figure.update_xaxes(type="category", showgrid=False, ticks="", tickangle=-35 if len(columns) > 5 else 0)
+    figure.update_xaxes(type="category", side="top", showgrid=False, ticks="", tickangle=-35 if len(columns) > 5 else 0)
     _headed(figure, rows)
     return figure
 

@@ -89,7 +89,7 @@ def _cell(unit: Unit, compact: bool, score: float | None) -> str:
         return f"{unit.loss:.3f}"
     mark = f"<b>{UNCHANGED_MARK if unit.unchanged else MARKS[unit.state]}</b>"
     if unit.state == "running":
-        mark = f"{mark} {fraction(unit):.0%}"
+        mark = f"{mark} {100 * fraction(unit):.0f} %"
     if unit.loss is None or compact or unit.state in ("pending", "failed"):
         return mark
     return f"{mark}<br>{unit.loss:.3f}"
@@ -97,7 +97,7 @@ def _cell(unit: Unit, compact: bool, score: float | None) -> str:
 
 def _hover(unit: Unit, name: str, loss: str | None) -> str:
     where = name if unit.key.block < 0 else f"{name}, block {unit.key.block}"
-    lines = [f"<b>{where}</b>", f"{unit.state}: {unit.step} of {unit.steps} steps ({fraction(unit):.0%})"]
+    lines = [f"<b>{where}</b>", f"{unit.state}: {unit.step} of {unit.steps} steps ({100 * fraction(unit):.0f} %)"]
     if unit.loss is not None and loss:
         lines.append(f"{loss} {unit.loss:.4f}" + (f" at step {unit.best_step}" if unit.best_step is not None else ""))
     if unit.seconds is not None:

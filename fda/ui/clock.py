@@ -6,6 +6,14 @@ from fda.measures import STAGES, Stage
 from fda.store.records import Unit
 
 
+PREPARING = "preparing: the first run on a machine compiles its step, which takes about a minute"
+
+
+def stage_words(stage: Stage, units: Sequence[Unit]) -> str:
+    """What a run in this stage is doing; before the first step of construction, what it waits for."""
+    return STAGES[stage] if stage != "construct" or any(unit.step for unit in units) else PREPARING
+
+
 def time_left(units: Sequence[Unit]) -> float | None:
     """Seconds until the units of one stage are done; None before the first step is timed.
 

@@ -92,9 +92,9 @@ def _form() -> None:
             "Saved by",
             KINDS,
             key="own.kind",
-            format_func=lambda kind: "found out" if kind == "auto" else kind,
+            format_func=lambda kind: "detected" if kind == "auto" else kind,
             width=150,
-            help="The library whose form the files have. It is found out from the files where they say so.",
+            help="The library whose form the files have. It is detected from the files where they say so.",
         )
         if st.session_state["own.kind"] == "open_clip":
             st.text_input(

@@ -130,8 +130,8 @@ def finding(setting: Setting) -> str:
     return (
         f"After {setting.steps} steps the gradient points **{result.degrees[-1]:.1f}°** off Δ "
         f"(at the start {result.degrees[0]:.1f}°): angle loss "
-        f"**{result.loss[-1]:.3f}**. The tail holds **{result.tail_share[-1]:.0%}** of the anchors' energy (at the start "
-        f"{result.tail_share[0]:.0%}; by chance {1 - setting.rank / setting.d:.0%})."
+        f"**{result.loss[-1]:.3f}**. The tail holds **{100 * result.tail_share[-1]:.0f} %** of the anchors' energy "
+        f"(at the start {100 * result.tail_share[0]:.0f} %; by chance {100 * (1 - setting.rank / setting.d):.0f} %)."
     )
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import plotly.graph_objects as go
 import pytest
 
-from fda.figures.checkpoints import cosine_map, norm_map
+from fda.figures.checkpoints import cosine_map, norm_map, unlike_norm
 from fda.figures.curves import ema, loss_curves, similarity_curves
 from fda.figures.machine import memory_curves
 from fda.figures.progress import progress_map
@@ -127,7 +127,7 @@ def test_progress_says_state_percent_and_loss_in_words():
     ]
     progress, marks, losses, numbers = progress_map(units, "light", title="Progress").data
     assert [list(row) for row in progress.z] == [[None, 0.4], [0.0, None]]
-    assert list(marks.text) == ["<b>▸</b> 40%<br>0.200", "<b>·</b>"]
+    assert list(marks.text) == ["<b>▸</b> 40 %<br>0.200", "<b>·</b>"]
     assert [list(row) for row in losses.z] == [[0.0712, None], [None, None]] and list(numbers.text) == ["0.071"]
     assert "0.0712" in losses.customdata[0][0]
 
@@ -155,10 +155,26 @@ def test_progress_of_methods_puts_the_score_last():
     assert list(heat.x) == ["0", "score"] and list(heat.y) == ["FDA (TA)"]
 
 
+@pytest.mark.parametrize(
+    ("faces", "sentence"),
+    [
+        (0.5, "The task vector of faces is 0.25 times as long as the others' median: it counts for little where task "
+              "vectors are added."),
+        (8.0, "The task vector of faces is 4 times as long as the others' median: it dominates where task vectors are "
+              "added."),
+        (5.9, None),
+        (0.0, None),
+    ],
+)  # fmt: skip
+def test_a_task_vector_much_longer_or_shorter_than_the_others_is_remarked_on(faces, sentence):
+    assert unlike_norm({"digits": 2.0, "faces": faces, "letters": 2.0, "photos": 2.5, "textures": 1.5}) == sentence
+
+
 def test_cosines_leave_out_the_diagonal_and_scale_to_the_rest():
     heat = cosine_map(np.array([[1.0, -0.04], [-0.04, 1.0]]), "light", tasks=TASKS).data[0]
     assert np.isnan(heat.z[0][0]) and heat.z[0][1] == pytest.approx(-0.04)
-    assert heat.zmax == pytest.approx(0.04)
+    assert heat.zmax == 0.25, "vectors near a right angle do not fill the scale"
+    assert cosine_map(np.array([[1.0, 0.6], [0.6, 1.0]]), "light", tasks=TASKS).data[0].zmax == pytest.approx(0.6)
 
 
 def test_cosines_of_a_single_task_are_no_error():

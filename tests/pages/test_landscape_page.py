@@ -157,7 +157,9 @@ def test_an_empty_store_says_what_to_do(fda_home):
 
 def test_a_run_that_is_no_landscape_and_one_that_is_not_there_are_notices(runs):
     _, source, _ = runs
-    assert "is no landscape" in page("landscape", run=source).error[0].value
+    at = page("landscape", run=source)
+    assert "is no landscape" in at.error[0].value
+    assert at.selectbox(key="source").value == source and not at.button(key="start").disabled, "one click computes it"
     assert "There is no run" in page("landscape", run="20260101-000000-dead").error[0].value
     assert "not a finished run with anchors" in page("landscape", run=runs[2], source="x").error[0].value
 

@@ -328,8 +328,10 @@ def test_blocks_that_are_none_are_one_sentence(zoo, blocks, says):
 
 def test_a_block_that_the_model_lacks_is_one_sentence_and_starts_nothing(zoo, started, monkeypatch):
     monkeypatch.setattr(survey, "_survey", lambda *_: {"blocks": [{}, {}]})
-    at = press(page("construct", zoo=str(zoo), with_blocks="0,9"), "start")
-    assert "there is no block 9" in at.error[0].value.lower() and not started
+    at = page("construct", zoo=str(zoo), with_blocks="0,9")
+    assert "there is no block 9" in at.error[0].value.lower() and at.button(key="start").disabled
+    press(at, "start")
+    assert not started
 
 
 def test_a_second_start_of_the_same_is_one_sentence(zoo, monkeypatch):
@@ -358,6 +360,17 @@ def test_watch_shows_every_part_of_a_running_run(store, zoo):
     told = status(at)
     assert (told["state"], told["colour"], told["share"]) == ("running", "blue", 0.25)
     assert "left for this" in told["line"] and "1 of 4 units" in told["line"]
+
+
+def test_watch_says_what_a_run_waits_for_before_its_first_step(store, zoo):
+    run_id = store.create_run(make_spec(zoo, construct=FAST_CONSTRUCT, device="cpu"))
+    store.claim_process(run_id, os.getpid(), start_time(os.getpid()))
+    store.set_state(run_id, "running")
+    unit = UnitKey("construct", "digits", 0)
+    store.add_units(run_id, [(unit, 60)])
+    assert "compiles its step" in status(page("watch", run=run_id))["line"]
+    store.update_unit(run_id, unit, state="running", step=1)
+    assert status(page("watch", run=run_id))["line"].startswith("constructing anchors")
 
 
 def test_watch_takes_the_active_run_when_none_is_named_and_pins_it(store, zoo):
