@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from fda.measures import STAGES, Stage
 from fda.store.records import Unit
 
-
 PREPARING = "preparing: the first run on a machine compiles its step, which takes about a minute"
 
 
