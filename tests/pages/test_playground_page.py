@@ -122,7 +122,7 @@ def test_a_link_shows_what_it_says():
     at = page(part="2", d="48", rank="6", n="9", sigma="0.03", rate="0.1", length="60", lean="0.5")
     assert said(at) == dict(zip(CONTROLS, ("9", "6", "48", "0.5", "0.03", "0.1", "60"), strict=True))
     expected = optimise(Setting(d=48, rank=6, anchors=9, sigma=0.03, learning_rate=0.1, steps=60, lean=0.5))
-    assert f"{expected.degrees[-1]:.1f}°" in text(at) and f"{expected.tail_share[-1]:.0%}" in text(at)
+    assert f"{expected.degrees[-1]:.1f}°" in text(at) and f"{100 * expected.tail_share[-1]:.0f} %" in text(at)
     assert "The gradient turns towards Δ" in figures(at)
 
 
