@@ -107,8 +107,7 @@ def _measure(
     }
     # Only what is asked for: a processor without bfloat16 takes minutes for such a product.
     ceilings = {
-        name: _ceiling(torch.bfloat16 if name == "bfloat16" else torch.float32, device)
-        for name in {"plain", *paths}  # only these: a processor without bfloat16 takes minutes for such a product
+        name: _ceiling(torch.bfloat16 if name == "bfloat16" else torch.float32, device) for name in {"plain", *paths}
     }
     with sdpa_kernel(SDPBackend.MATH):
         operations = _operations(unit, live, start)

@@ -2,12 +2,12 @@
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from statistics import median
 from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
 
+from fda.analysis.norms import times_the_others
 from fda.figures.theme import PALETTES, Theme, add_cell_text, blank, diverging, sequential, series_colour
 
 ROW_PIXELS = 38
@@ -79,9 +79,7 @@ def unlike_norm(norms: Mapping[str, float]) -> str | None:
     """A sentence on the task whose ‖τ‖ differs most from the others' median, if by UNLIKE times; else None."""
     if len(norms) < 3 or min(norms.values()) <= 0:
         return None
-    ratios = {
-        task: norm / median(other for name, other in norms.items() if name != task) for task, norm in norms.items()
-    }
+    ratios = times_the_others(norms)
     task = max(ratios, key=lambda name: abs(math.log(ratios[name])))
     if max(ratios[task], 1 / ratios[task]) < UNLIKE:
         return None

@@ -4,9 +4,11 @@ Whether its anchors converged, what FDA adds to the best method without data, an
 the numbers. Imports no streamlit and no torch.
 """
 
+import math
 import statistics
 from collections.abc import Mapping
 
+from fda.analysis.norms import times_the_others
 from fda.measures import ANGLE_LOSS, COSINES
 from fda.merging.registry import METHODS
 from fda.report.comparison import titles
@@ -153,11 +155,11 @@ def _expert(norms: Mapping[str, float]) -> str | None:
     if len(norms) < 2:
         return None
     task = max(norms, key=norms.__getitem__)
-    others = statistics.median(norm for name, norm in norms.items() if name != task)
-    if not others or norms[task] < LONG * others:
+    ratio = times_the_others(norms)[task]
+    if math.isinf(ratio) or ratio < LONG:
         return None
     return (
-        f"Look at the model of {task}: its task vector is {norms[task] / others:.1f} times as long as the median of the "
+        f"Look at the model of {task}: its task vector is {ratio:.1f} times as long as the median of the "
         "others and outweighs them where they are added; see whether it was finetuned from this base, or merge without it."
     )
 

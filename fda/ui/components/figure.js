@@ -62,7 +62,7 @@ export default function ({ data, parentElement }) {
     state.next = { ...JSON.parse(figure), config: data.config };
     prepare(state.next);
     const { layout } = state.next;
-    if (window.innerWidth >= 768) layout.height = Math.max(layout.height, Math.round(data.fill * window.innerHeight));
+    fillWindow(layout, data.fill);
     root.style.height = layout.height + "px";
     if (state.seen) ask(state); // the others once their visibility is known
   };

@@ -191,9 +191,7 @@ function buildFigures(state) {
     const root = old.get(name) ?? element("div", { class: "fda-figure", role: "figure" });
     old.delete(name);
     root.setAttribute("aria-label", alt);
-    if (state.spec.figures.length === 1 && window.innerWidth >= 768) {
-      figure.layout.height = Math.max(figure.layout.height, Math.round(ALONE * window.innerHeight));
-    }
+    if (state.spec.figures.length === 1) fillWindow(figure.layout, ALONE);
     root.style.height = figure.layout.height + "px";
     const filename = "fda-" + name.toLowerCase().replace(/\W+/g, "-");
     const config = { ...state.spec.config, toImageButtonOptions: { format: "png", scale: 2, filename } };

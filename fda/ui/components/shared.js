@@ -26,6 +26,11 @@ function prepare({ data, layout }) {
   if (window.matchMedia("(pointer: coarse)").matches) layout.dragmode = false;
 }
 
+// Stretches a figure to a share of the window's height; on a phone figures keep their height.
+function fillWindow(layout, share) {
+  if (window.innerWidth >= 768) layout.height = Math.max(layout.height, Math.round(share * window.innerHeight));
+}
+
 function draw(root, { data, layout, config }) {
   window.Plotly.react(root, data, layout, { ...config, modeBarButtonsToAdd: [svgButton()] });
 }
