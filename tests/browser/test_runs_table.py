@@ -1,7 +1,7 @@
 """The table of runs in a browser: a run is named and tagged, deleted by the dialog that names it, and brought back."""
 
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import Error, expect
 
 from fda.requests.runs import construct_settings, make_spec
 from fda.store.store import Store
@@ -25,12 +25,15 @@ def runs(server, monkeypatch) -> list[str]:
 def select(visit, row: int) -> None:
     """Click the box before a row of the table, counted from 0, until the actions show."""
     table = visit.page.locator("[data-testid=stDataFrame]").last
-    table.scroll_into_view_if_needed()
 
     def selected() -> bool:
-        box = table.bounding_box()
-        visit.page.mouse.click(box["x"] + 16, box["y"] + 36 + 35 * row + 17)
-        visit.page.wait_for_timeout(1000)
+        try:
+            table.scroll_into_view_if_needed()
+        except Error:  # a run of the script has just put another table in its place
+            return False
+        if box := table.bounding_box():
+            visit.page.mouse.click(box["x"] + 16, box["y"] + 36 + 35 * row + 17)
+            visit.page.wait_for_timeout(1000)
         return visit.page.locator(".st-key-run-actions").is_visible()
 
     visit.until(selected)
