@@ -100,7 +100,7 @@ def start(spec: RunSpec) -> None:
 
 
 if run_id := st.session_state.pop("go", None):
-    st.switch_page(pages.WATCH, query_params={"run": run_id})
+    st.switch_page(pages.RUN, query_params={"run": run_id})
 
 top = bar(
     "Construct",
@@ -311,7 +311,7 @@ if waiting:
         icon=":material/hourglass_empty:",
     )
     st.page_link(
-        pages.WATCH,
+        pages.RUN,
         label="Watch the run at work",
         icon=":material/monitoring:",
         query_params={"run": waiting[-1].run_id},

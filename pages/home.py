@@ -28,7 +28,7 @@ def start_demo() -> None:
 
 
 if run_id := st.session_state.pop("go", None):
-    st.switch_page(pages.WATCH, query_params={"run": run_id})
+    st.switch_page(pages.RUN, query_params={"run": run_id})
 
 bar("Functional dual anchors", "The idea in a picture, the demo, and all runs.", "home")
 st.markdown(
@@ -50,7 +50,7 @@ with st.container(horizontal=True, vertical_alignment="center"):
         st.caption("Real checkpoints, included in the package: takes minutes, without network or GPU.")
     else:
         if st.button("Watch the demo run", type="primary", icon=":material/monitoring:"):
-            st.switch_page(pages.WATCH, query_params={"run": active_demo.run_id})
+            st.switch_page(pages.RUN, query_params={"run": active_demo.run_id})
         st.caption("The demo is running.")
 
 

@@ -1,5 +1,10 @@
-"""Curves over steps, one per unit: colour and marker identify the task, the dash identifies the block."""
+"""Curves over steps, one per unit or one per task: colour and marker identify the task, the dash identifies the block.
 
+A chosen unit keeps its colour and gets a thick curve while all others turn grey. Beyond a few units, a task's mean and range
+show more than the curves of its blocks (`means`).
+"""
+
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -7,12 +12,15 @@ import numpy as np
 import plotly.graph_objects as go
 
 from fda.escape import plotly
+from fda.figures.task_means import ranges, task_means
 from fda.figures.theme import DASHES, PALETTES, SYMBOLS, Theme, blank, faint, log_ticks, series_colour
 from fda.measures import ANGLE_LOSS, COSINES, SIMILARITY
 from fda.store.records import UnitKey
 
 Series = Mapping[UnitKey, tuple[np.ndarray, np.ndarray]]  # (steps (S,), values (S,))
+FEW_UNITS = 8  # with more, curves of single units hide each other
 RAW_CURVES = 16  # with more units only the smoothed curves are drawn: raw ones would hide everything
+GREY = 0.45  # opacity of the curves beside a chosen one
 
 
 def loss_curves(
@@ -21,23 +29,38 @@ def loss_curves(
     *,
     tasks: Sequence[str],
     smoothing: float = 0.6,
+    chosen: UnitKey | None = None,
+    means: bool = False,
     title: str = ANGLE_LOSS.heading,
     y_title: str = ANGLE_LOSS.unit,
     uirevision: str | None = None,
 ) -> go.Figure:
-    """Bias-corrected moving averages on a log scale, with the raw values faint behind them. `tasks` fixes the colours."""
-    figure = _frame(series, theme, title, y_title, uirevision)
-    raw = _raw(series, tasks, theme) if smoothing > 0 and len(series) <= RAW_CURVES else ()
+    """Bias-corrected moving averages on a log scale, with the raw values faint behind them. `tasks` fixes the colours.
+
+    The chosen unit's end is labelled, by default that of the unit that ends highest.
+    """
+    figure = _frame(series, theme, title, y_title, uirevision, dashes=not means)
+    raw = _raw(series, tasks, theme) if smoothing > 0 and len(series) <= RAW_CURVES and not means and not chosen else ()
     smooth = {key: (steps, ema(values, smoothing)) for key, (steps, values) in series.items()}
-    curves = (_curve(key, steps, values, tasks, theme, "%{y:.4f}") for key, (steps, values) in smooth.items())
+    drawn = task_means(smooth) if means else smooth
+    ends = _ends(drawn, tasks, theme, chosen)
     # one call: one per trace takes twice as long
-    figure.add_traces([*raw, *curves, *_ends(smooth, tasks, theme), *_dash_key(series, theme)])
+    figure.add_traces([*raw, *_curves(smooth, means, chosen, tasks, theme, "%{y:.4f}"), *ends])
+    figure.add_traces([] if means else [*_dash_key(series, theme)])
+    _label_end(figure, smooth, chosen, theme)
     figure.update_yaxes(type="log", exponentformat="none", minor={"showgrid": False}, **log_ticks())
     return figure
 
 
 def similarity_curves(
-    series: Series, theme: Theme, *, tasks: Sequence[str], chance: float, uirevision: str | None = None
+    series: Series,
+    theme: Theme,
+    *,
+    tasks: Sequence[str],
+    chance: float,
+    chosen: UnitKey | None = None,
+    means: bool = False,
+    uirevision: str | None = None,
 ) -> go.Figure:
     """Subspace similarity of anchors and real block inputs (paper, figure 4); `chance` = k/d, and 1 is the same subspace."""
     return share_curves(
@@ -46,6 +69,8 @@ def similarity_curves(
         tasks=tasks,
         title=SIMILARITY.heading,
         y_title=SIMILARITY.unit,
+        chosen=chosen,
+        means=means,
         line=(chance, f"chance k/d = {chance:.2f}"),
         uirevision=uirevision,
     )
@@ -58,13 +83,15 @@ def share_curves(
     tasks: Sequence[str],
     title: str,
     y_title: str,
+    chosen: UnitKey | None = None,
+    means: bool = False,
     line: tuple[float, str] | None = None,
     uirevision: str | None = None,
 ) -> go.Figure:
     """Curves of values in 0..1, few enough for a marker at each. `line`: a reference level and its name."""
-    figure = _frame(series, theme, title, y_title, uirevision)
-    curves = (_curve(key, *values, tasks, theme, "%{y:.3f}", markers=True) for key, values in series.items())
-    figure.add_traces([*curves, *_task_key(series, tasks, theme), *_dash_key(series, theme)])
+    figure = _frame(series, theme, title, y_title, uirevision, dashes=not means)
+    curves = _curves(series, means, chosen, tasks, theme, "%{y:.3f}", markers=True)
+    figure.add_traces([*curves, *_task_key(series, tasks, theme), *([] if means else _dash_key(series, theme))])
     highest = [float(np.nanmax(values)) for _, values in series.values() if len(values)]
     if line is not None:
         level, name = line
@@ -125,9 +152,11 @@ def cosine_bars(
     return figure
 
 
-def _frame(series: Series, theme: Theme, title: str, y_title: str, uirevision: str | None) -> go.Figure:
+def _frame(
+    series: Series, theme: Theme, title: str, y_title: str, uirevision: str | None, *, dashes: bool
+) -> go.Figure:
     figure = blank(title, theme, height=430, uirevision=uirevision)
-    blocks = _blocks(series)
+    blocks = _blocks(series) if dashes else []
     figure.update_layout(
         margin={"t": 44 if len(blocks) < 2 else 74 if len(blocks) <= 6 else 96},
         legend={"groupclick": "togglegroup"},
@@ -148,6 +177,28 @@ def _frame(series: Series, theme: Theme, title: str, y_title: str, uirevision: s
     return figure
 
 
+def _curves(
+    series: Series,
+    means: bool,
+    chosen: UnitKey | None,
+    tasks: Sequence[str],
+    theme: Theme,
+    number: str,
+    markers: bool = False,
+) -> Iterator[dict[str, Any]]:
+    """A curve for each unit, or each task's mean and range; then the chosen unit's, on top of all others."""
+    style = {"tasks": tasks, "theme": theme, "number": number, "markers": markers}
+    chosen = chosen if chosen in series else None
+    if means:
+        for task, (steps, low, high) in ranges(series).items():
+            yield _band(task, steps, low, high, tasks, theme, grey=chosen is not None)
+    for key, values in (task_means(series) if means else series).items():
+        if key != chosen:
+            yield _curve(key, *values, **style, grey=chosen is not None)
+    if chosen is not None:
+        yield _curve(chosen, *series[chosen], **style, width=4)
+
+
 def _curve(
     key: UnitKey,
     steps: np.ndarray,
@@ -156,19 +207,21 @@ def _curve(
     theme: Theme,
     number: str,
     markers: bool = False,
+    grey: bool = False,
+    width: int = 2,
 ) -> dict[str, Any]:
-    colour = _colour(key, tasks, theme)
+    colour = faint(PALETTES[theme].muted, GREY) if grey else _colour(key, tasks, theme)
     marker = {"symbol": SYMBOLS[_index(key, tasks) % len(SYMBOLS)], "size": 5, "color": colour} if markers else None
     return _scatter(
         x=_steps(steps),
         y=np.asarray(values, np.float32),
         mode="lines+markers" if markers else "lines",
-        line={"width": 2, "color": colour, "dash": DASHES[max(key.block, 0) % len(DASHES)]},
+        line={"width": width, "color": colour, "dash": DASHES[max(key.block, 0) % len(DASHES)]},
         marker=marker,
         name=key.name,
         legendgroup=key.name,
         showlegend=False,
-        hovertemplate=f"<b>{key.name}, block {key.block}</b><br>step %{{x}}: {number}<extra></extra>",
+        hovertemplate=f"<b>{plotly(_name(key))}</b><br>step %{{x}}: {number}<extra></extra>",
         uid=f"curve {key.name} {key.block}",
     )
 
@@ -197,7 +250,7 @@ def _raw(series: Series, tasks: Sequence[str], theme: Theme) -> Iterator[dict[st
         )
 
 
-def _ends(series: Series, tasks: Sequence[str], theme: Theme) -> Iterator[dict[str, Any]]:
+def _ends(series: Series, tasks: Sequence[str], theme: Theme, chosen: UnitKey | None) -> Iterator[dict[str, Any]]:
     """A marker at the end of each curve, one trace per task: a marker at every point would cost the browser a node each.
 
     The trace is also the task's legend entry, which hides all its curves.
@@ -210,11 +263,57 @@ def _ends(series: Series, tasks: Sequence[str], theme: Theme) -> Iterator[dict[s
             y=np.array([values[-1] for _, _, values in curves], np.float32),
             mode="markers",
             marker={"symbol": SYMBOLS[index % len(SYMBOLS)], "size": 7, "color": series_colour(index, theme)},
+            opacity=1.0 if chosen is None or chosen.name == task else GREY,
             name=task,
             legendgroup=task,
             hoverinfo="skip",
             uid=f"ends {task}",
         )
+
+
+def _label_end(figure: go.Figure, series: Series, chosen: UnitKey | None, theme: Theme) -> None:
+    """Name the chosen unit and its last value at the end of its curve; without one, the unit that ends highest."""
+    ends = {
+        key: (int(steps[-1]), float(values[-1]))
+        for key, (steps, values) in series.items()
+        if len(values) and values[-1] > 0
+    }
+    if not ends:
+        return
+    key = chosen if chosen in ends else max(ends, key=lambda one: ends[one][1])
+    step, value = ends[key]
+    figure.add_annotation(
+        x=step,
+        y=math.log10(value),
+        text=plotly(f"{_name(key)}: {value:.3f}"),
+        xanchor="right",
+        yanchor="bottom",
+        showarrow=False,
+        font={"size": 11, "color": PALETTES[theme].ink},
+    )
+
+
+def _band(
+    task: str, steps: np.ndarray, low: np.ndarray, high: np.ndarray, tasks: Sequence[str], theme: Theme, grey: bool
+) -> dict[str, Any]:
+    key = UnitKey("construct", task, -1)
+    colour = PALETTES[theme].muted if grey else _colour(key, tasks, theme)
+    return _scatter(
+        x=_steps(np.concatenate([steps, steps[::-1]])),
+        y=np.concatenate([high, low[::-1]]).astype(np.float32),
+        mode="lines",
+        line={"width": 0},
+        fill="toself",
+        fillcolor=faint(colour, 0.15),
+        legendgroup=task,
+        showlegend=False,
+        hoverinfo="skip",
+        uid=f"range {task}",
+    )
+
+
+def _name(key: UnitKey) -> str:
+    return f"{key.name}, mean" if key.block < 0 else f"{key.name}, block {key.block}"
 
 
 def _task_key(series: Series, tasks: Sequence[str], theme: Theme) -> Iterator[dict[str, Any]]:

@@ -5,9 +5,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import plotly.graph_objects as go
 
-from fda.figures.theme import Theme, add_cell_text, blank, progress_scale, sequential
+from fda.figures.theme import PALETTES, Theme, add_cell_text, blank, progress_scale, sequential
 from fda.measures import PROGRESS
-from fda.store.records import Unit
+from fda.store.records import Unit, UnitKey
 
 MARKS = {"pending": "·", "running": "▸", "done": "✓", "failed": "✕"}
 UNCHANGED_MARK = "="  # done without anchors: the task does not change this block
@@ -23,10 +23,11 @@ def progress_map(
     loss: str | None = PROGRESS.unit,
     titles: Mapping[str, str] | None = None,
     scores: Mapping[str, float] | None = None,
+    chosen: UnitKey | None = None,
     uirevision: str | None = None,
 ) -> go.Figure:
     """`units`: of stages whose units share names. `loss`: what `Unit.loss` holds, in words. `titles`: name → row title;
-    `scores`: name → average score, 0..1, of the methods that are scored.
+    `scores`: name → average score, 0..1, of the methods that are scored. `chosen`: the unit whose cell is framed.
 
     Unfinished cells are coloured by progress, finished ones by their loss on a scale that all share and that begins at 0, so
     that the worst unit stands out. Block -1 (a unit without a block) is the last column, called `score`.
@@ -66,6 +67,10 @@ def progress_map(
             ygap=3,
         )
         add_cell_text(figure, columns, rows, text, at / top, scale)
+    if chosen is not None and (chosen.name, chosen.block) in cells:
+        column, row = blocks.index(chosen.block), names.index(chosen.name)
+        frame = {"width": 3, "color": PALETTES[theme].ink}
+        figure.add_shape(x0=column - 0.5, x1=column + 0.5, y0=row - 0.5, y1=row + 0.5, line=frame)
     figure.update_xaxes(title="block", type="category", showgrid=False, ticks="")
     figure.update_yaxes(autorange="reversed", type="category", showgrid=False, ticks="")
     return figure

@@ -57,7 +57,7 @@ def picture(store: Store, run: Run, view: WatchView, last: Picture | None) -> Pi
         return last
     known = last.drawn if last is not None and (last.moment[0], last.moment[2]) == (run.run_id, view) else {}
     units = store.units(run.run_id)
-    unit = view.unit or at_work(units)
+    unit = view.unit or default_unit(run, units)
     drawn = {}
     for name, (digest, draw) in drawings(store, run, view, units, unit).items():
         kept = known.get(name)
@@ -79,6 +79,8 @@ def drawings(
     numbers = RunNumbers(store, run, view, units, unit)
     undrawn: dict[str, Drawing] = {}
     for name, (measure, figure) in FIGURES.items():
+        if view.figures is not None and name not in view.figures:
+            continue
         if (arguments := numbers.arguments(measure, figure)) is not None:
             draw = resolve_name(f"fda.figures.{figure.draw}")
             undrawn[name] = (_digest(arguments), partial(draw, *arguments[0], **arguments[1]))
@@ -95,6 +97,14 @@ def at_work(units: Sequence[Unit]) -> UnitKey | None:
     running = [unit.key for unit in construct if unit.state == "running" and unit.step > 0]
     done = [unit.key for unit in construct if unit.state == "done" and not unit.unchanged]
     return running[0] if running else done[-1] if done else None
+
+
+def default_unit(run: Run, units: Sequence[Unit]) -> UnitKey | None:
+    """The construct unit at work; of a run that has ended, the one with the highest loss."""
+    done = [unit for unit in units if unit.key.stage == "construct" and unit.state == "done" and unit.loss is not None]
+    if run.active or not done:
+        return at_work(units)
+    return max(done, key=lambda unit: unit.loss or 0.0).key
 
 
 def scalars_table(store: Store, run_id: str, name: str, value: str) -> pd.DataFrame:

@@ -36,6 +36,8 @@ class WatchView:
     theme: Theme
     share: float = TOP_SHARE  # k of the similarity, as a share of d
     merged: bool = False  # whether projection energy is that at the merged model, not at θ0
+    means: bool = False  # whether curves are means of tasks, with their ranges
+    figures: tuple[str, ...] | None = None  # names of the figures to draw; None: all
 
 
 @dataclass(frozen=True)
@@ -54,20 +56,23 @@ class RunNumbers:
         return READERS[figure.reads](self, measure, figure)
 
     def of_units(self, measure: Measure, figure: Figure) -> Arguments | None:
-        """`units` of the measure's stages; `title`, `loss` (name of their loss), `titles` (method → words), `scores`."""
+        """`units` of the measure's stages; `title`, `loss` (name of their loss), `titles` (method → words), `scores`, and the
+        `chosen` unit."""
         units = [unit for unit in self.units if unit.key.stage in measure.stages]
         titles = {name: method.title for name, method in METHODS.items()} if "construct" not in measure.stages else {}
         scores = self._average_scores() if "evaluate" in measure.stages else {}
-        words = {"title": measure.heading, "loss": measure.unit, "titles": titles, "scores": scores}
+        words: dict[str, Any] = {"title": measure.heading, "loss": measure.unit, "titles": titles, "scores": scores}
+        words["chosen"] = self.view.unit if "construct" in measure.stages else None
         return ((units,), words | self._run_words) if units else None
 
     def of_series(self, measure: Measure, figure: Figure) -> Arguments | None:
-        """`series` of the chosen units; `tasks`, `title`, `y_title`, and, if declared, `smoothing` and `line` (real data)."""
+        """`series` of the units shown; `tasks`, `chosen`, `means`, `title`, `y_title`, and, if declared, `smoothing` and `line`
+        (real data)."""
         smoothing = {"smoothing": self.view.smoothing} if figure.smoothed else {}
         if self.view.merged and measure.merged:
             measure = measure.merged
         series = self._series(measure)
-        words = {"tasks": self.run.spec.tasks, "title": measure.heading, "y_title": measure.unit}
+        words = {"title": measure.heading, "y_title": measure.unit} | self._curve_words
         if measure.real and series:
             ends = self.store.scalars(self.run.run_id, measure.real_key, points=1, **self._chosen).values()
             level = float(np.mean([values[-1] for _, values in ends])) if ends else None
@@ -82,7 +87,7 @@ class RunNumbers:
         series: Series = {key: (steps, values[:, column]) for key, (steps, values) in recorded.items()}
         if not recorded and share == TOP_SHARE:
             series = self.store.scalars(self.run.run_id, SIMILARITY.key, points=POINTS, **self._chosen)
-        words = {"tasks": self.run.spec.tasks, "chance": self._chance(share)} | self._run_words
+        words = {"chance": self._chance(share)} | self._curve_words | self._run_words
         return ((series,), words) if series else None
 
     def of_tensors(self, measure: Measure, figure: Figure) -> Arguments | None:
@@ -125,6 +130,10 @@ class RunNumbers:
             for method, values in scores.items()
             if set(self.run.spec.tasks) <= set(values)
         }
+
+    @property
+    def _curve_words(self) -> dict[str, Any]:
+        return {"tasks": self.run.spec.tasks, "chosen": self.view.unit, "means": self.view.means}
 
     @property
     def _run_words(self) -> dict[str, Any]:

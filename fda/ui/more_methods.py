@@ -67,7 +67,7 @@ def more_spec(run: Run, methods: Sequence[str], *, again: bool, roots: list[Path
 def go_on() -> None:
     """Call at the top of a page: switch to the run that the button has just started."""
     if run_id := st.session_state.pop(_GO, None):
-        st.switch_page(pages.WATCH, query_params={"run": run_id})
+        st.switch_page(pages.RUN, query_params={"run": run_id})
 
 
 def more_card(run: Run) -> None:

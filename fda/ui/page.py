@@ -16,17 +16,18 @@ def theme() -> Theme:
     return "dark" if st.context.theme.type == "dark" else "light"
 
 
-def bar(title: str, about: str, text: str) -> DeltaGenerator:
+def bar(title: str, about: str, *texts: str) -> DeltaGenerator:
     """The slim bar that stays at the top of a page: its title, the returned container for the page's controls, and help.
 
-    The help is the sentence `about` and the text assets/texts/TEXT.md, which explains the page's figures.
+    The help is the sentence `about` and the files `texts` of assets/texts, which explain the page's figures.
     """
     with st.container(horizontal=True, vertical_alignment="center", gap="small", key="bar"):
         st.title(title, anchor=False, width="content")
         controls = st.container(horizontal=True, vertical_alignment="center", gap="small", key="bar-controls")
         with st.popover("Help", icon=":material/help:", type="tertiary", help="What am I seeing?", key="teaching"):
             st.markdown(f"**{about}**")
-            st.markdown((TEXTS / f"{text}.md").read_text(encoding="utf-8"))
+            for text in texts:
+                st.markdown((TEXTS / f"{text}.md").read_text(encoding="utf-8"))
     return controls
 
 

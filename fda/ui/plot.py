@@ -4,11 +4,14 @@ Two components: one loads plotly.js from the installed wheel once per page load,
 Zoom and hidden curves survive while a figure's `uirevision` stays the same.
 """
 
+from collections.abc import Callable, Mapping
 from functools import cache
 from importlib.metadata import version
 from importlib.resources import files
+from typing import Any
 
 import plotly.graph_objects as go
+import streamlit as st
 from streamlit.components.v1 import declare_component
 
 from fda.figures.theme import CONFIG, to_json
@@ -31,11 +34,33 @@ def _library() -> str:
     return address(f"/component/{name}/plotly.min.js?{version('plotly')}")
 
 
-def plot(figure: go.Figure | str, *, key: str, alt: str, fill: float = 0) -> None:
+def plot(
+    figure: go.Figure | str,
+    *,
+    key: str,
+    alt: str,
+    fill: float = 0,
+    on_pick: Callable[[Mapping[str, Any]], None] | None = None,
+) -> None:
     """Show a figure, or its JSON (see `to_json`), at full width. `key` identifies it over updates.
 
     `alt` is the alternative text; `fill`, the share of the window's height that the figure takes at least on a wide screen.
+    The callback `on_pick` gets x, y and the trace's uid of a point that the reader clicks, as the browser sends them.
     """
     spec = figure if isinstance(figure, str) else to_json(figure)
     image = {"toImageButtonOptions": {"format": "png", "scale": 2, "filename": key}}
-    _figure(key=key, data={"key": key, "figure": spec, "alt": alt, "fill": fill, "config": CONFIG | image})
+    data = {
+        "key": key,
+        "figure": spec,
+        "alt": alt,
+        "fill": fill,
+        "config": CONFIG | image,
+        "picks": on_pick is not None,
+    }
+
+    def picked() -> None:
+        point = st.session_state[key].picked
+        if on_pick is not None and isinstance(point, Mapping):
+            on_pick(point)
+
+    _figure(key=key, data=data, on_picked_change=picked)

@@ -151,7 +151,7 @@ def run_line(run: Run, position: int | None, *, last: bool) -> None:
             )
             st.markdown(f"{title} · {kind_in_words(run.spec)}", width="content")
             st.caption(f"`{run.run_id}` · {_when(run, position)}", width="stretch")
-            st.page_link(pages.WATCH, label="Watch", icon=":material/monitoring:", query_params={"run": run.run_id})
+            st.page_link(pages.RUN, label="Open", icon=":material/monitoring:", query_params={"run": run.run_id})
             _buttons(run, position, last=last)
         if run.units_total and run.state != "queued":
             st.progress(run.units_done / run.units_total, f"{run.units_done} of {run.units_total} units")

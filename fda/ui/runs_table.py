@@ -171,7 +171,7 @@ def _actions(chosen: Sequence[Run], shown: int, known: int) -> None:
         else:
             compared = next((run for run in chosen if run.spec.methods), None)
             if compared is not None:
-                _link(pages.COMPARE, "Compare", ":material/leaderboard:", compared)
+                _link("Compare", ":material/leaderboard:", compared, "Scores")
         ended = tuple(run.run_id for run in chosen if not run.active)
         if ended:
             word = "Delete…" if len(ended) == len(chosen) == 1 else f"Delete {len(ended)}…"
@@ -181,13 +181,9 @@ def _actions(chosen: Sequence[Run], shown: int, known: int) -> None:
 
 def _one(run: Run) -> None:
     """Links and buttons of a single selected run."""
-    _link(pages.WATCH, "Watch", ":material/monitoring:", run)
-    if run.spec.construction is not None:
-        _link(pages.ANCHORS, "Anchors", ":material/anchor:", run)
+    _link("Open", ":material/monitoring:", run, "Landscape" if run.kind == "landscape" else "Units")
     if run.spec.methods:
-        _link(pages.COMPARE, "Compare", ":material/leaderboard:", run)
-    if run.kind == "landscape":
-        _link(pages.LANDSCAPE, "Landscape", ":material/landscape:", run)
+        _link("Scores", ":material/leaderboard:", run, "Scores")
     if run.state in RESUMABLE:
         st.button("Resume", key="resume-selected", on_click=resume, args=(run.run_id,), type="tertiary")
     if run.state in ("queued", "running"):
@@ -207,8 +203,8 @@ def _one(run: Run) -> None:
         st.switch_page(pages.CONSTRUCT, query_params={"zoo": run_again.fill_form(run.spec)})
 
 
-def _link(page: str, label: str, icon: str, run: Run) -> None:
-    st.page_link(page, label=label, icon=icon, query_params={"run": run.run_id})
+def _link(label: str, icon: str, run: Run, view: str) -> None:
+    st.page_link(pages.RUN, label=label, icon=icon, query_params={"run": run.run_id, "view": view})
 
 
 # dialogs -------------------------------------------------------------------------------------------------------------

@@ -30,6 +30,11 @@ function drawState(state) {
   const figure = state.next;
   state.next = null;
   draw(state.root, figure);
+  if (state.picks && !state.listens) {
+    state.listens = true;
+    state.root.on("plotly_click", ({ points: [point] }) =>
+      state.trigger("picked", { x: point.x, y: point.y, uid: point.data.uid ?? "" }));
+  }
 }
 
 function ask(state) {
@@ -39,7 +44,7 @@ function ask(state) {
 }
 
 function newState(root) {
-  const state = { root, shown: null, next: null, asked: false, seen: false, resize: resizeObserver() };
+  const state = { root, shown: null, next: null, asked: false, seen: false, listens: false, resize: resizeObserver() };
   state.resize.observe(root);
   state.sight = new IntersectionObserver((entries) => {
     state.seen = entries.at(-1).isIntersecting;
@@ -51,11 +56,14 @@ function newState(root) {
   return state;
 }
 
-export default function ({ data, parentElement }) {
+export default function ({ data, parentElement, setTriggerValue }) {
   const root = parentElement.querySelector(".fda-figure");
   let state = states.get(root);
   if (!state) states.set(root, (state = newState(root)));
   root.setAttribute("aria-label", data.alt);
+  root.classList.toggle("fda-picks", data.picks);
+  state.picks = data.picks;
+  state.trigger = setTriggerValue;
   state.show = (figure) => {
     if (figure === state.shown) return;
     state.shown = figure;

@@ -1,4 +1,4 @@
-"""Landscape: loss over a plane of weights, with the paths of task arithmetic and FDA, which the reader can follow."""
+"""The landscape of a run: loss over a plane of weights, with the paths of task arithmetic and FDA, which one can follow."""
 
 from functools import partial
 
@@ -10,17 +10,17 @@ from fda.escape import code, markdown
 from fda.figures.landscape import METRICS, TITLES, Metric, mark
 from fda.jobs import lifecycle as jobs
 from fda.report import landscape
-from fda.report.command import run_commands
 from fda.requests.landscape import CHOICES, landscape_spec
 from fda.settings import LandscapeSettings
 from fda.store.landscape_record import FDA_PATHS, MEAN, TA, LandscapeMap
 from fda.store.records import Run
 from fda.store.spec import RunSpec
-from fda.ui import forms, notices, pages
+from fda.store.store import Store
+from fda.ui import forms, notices
 from fda.ui.exports import export_menu, run_report_file
-from fda.ui.page import bar, command_box, theme
+from fda.ui.page import theme
 from fda.ui.plot import plot
-from fda.ui.runs import RESUMABLE, badge, labels, pick_run, resume, stop, store
+from fda.ui.runs import RESUMABLE, badge, resume, stop, store
 
 TICK = 1.5
 FILL = 0.82  # share of the window's height that the map takes
@@ -31,28 +31,60 @@ ALTS = {
 }
 
 
+def landscape_view(known: Store, run: Run, runs: list[Run]) -> None:
+    """Draw the newest landscape of the run's anchors, or of a landscape run its own; without one, the form that starts it."""
+    source = run.spec.anchors_run or run.run_id
+    planes = [one for one in runs if one.spec.landscape is not None and one.spec.anchors_run == source]
+    planes.sort(key=lambda one: one.run_id != run.run_id)  # a landscape run shows itself
+    can_start = run.spec.landscape is None and bool(landscape.sources([run]))
+    if planes:
+        show_plane(known, run, planes)
+    elif not can_start:
+        notices.empty(
+            "The landscape is computed from finished anchors: it can be started here once this run is done."
+            if run.active
+            else "This run has no finished anchors, so there is no landscape to compute."
+        )
+    if can_start and planes:
+        with st.expander("Compute another landscape", icon=":material/add_chart:", key="another"):
+            form(known, run)
+    elif can_start:
+        form(known, run)
+
+
+def show_plane(known: Store, run: Run, planes: list[Run]) -> None:
+    with st.container(horizontal=True, vertical_alignment="center", gap="small", key="plane-tools"):
+        plane_run = planes[0]
+        if len(planes) > 1:
+            titles = {one.run_id: f"{one.title} · {one.state}" for one in planes}
+            chosen = st.selectbox(
+                "Landscape", list(titles), format_func=titles.__getitem__, key="plane", label_visibility="collapsed",
+                width=320,
+            )  # fmt: skip
+            plane_run = next(one for one in planes if one.run_id == chosen)
+        if plane_run.run_id != run.run_id and plane_run.state != "done":
+            badge(plane_run)
+            if plane_run.state in ("queued", "running"):
+                st.button(
+                    "Stop", icon=":material/stop_circle:", on_click=stop, args=(plane_run.run_id,), key="stop-plane"
+                )
+            elif plane_run.state in RESUMABLE:
+                st.button(
+                    "Resume", icon=":material/resume:", on_click=resume, args=(plane_run.run_id,), key="resume-plane"
+                )
+    st.fragment(show, run_every=TICK if plane_run.active else None)(known, plane_run)
+
+
 def start(spec: RunSpec) -> None:
     """Callback: start the landscape run of the form."""
     try:
-        st.query_params["run"] = jobs.start(store(), spec)
+        jobs.start(store(), spec)
     except UserError as error:
         notices.keep_problem(str(error))
 
 
-def form(candidates: list[Run]) -> None:
-    """Choose a finished run and settings, then start a landscape run."""
-    titles = labels(candidates)
-    asked = st.query_params.get("source")
-    if asked is not None and asked not in titles:
-        notices.problem(f"run {asked} is not a finished run with anchors: choose one of the list below.")
-    source = st.selectbox(
-        "Anchors of run",
-        list(titles),
-        format_func=titles.__getitem__,
-        key="source",
-        bind="query-params",
-        help="A finished run",
-    )
+def form(known: Store, run: Run) -> None:
+    """Choose settings, then start a landscape run of this run's anchors."""
     values = {}
     with st.expander("Settings", icon=":material/tune:", key="landscape_settings"):
         for column, name in zip(st.columns(3, gap="medium") + st.columns(3, gap="medium"), CHOICES, strict=False):
@@ -61,7 +93,7 @@ def form(candidates: list[Run]) -> None:
                 values[name] = forms.field_input(name, field, field.default)
     spec = None
     with notices.noticed():
-        spec = landscape_spec(known, source, **values)
+        spec = landscape_spec(known, run.run_id, **values)
     grid = f"{values['points']} × {values['points']} points" if values["points"] else "a grid of points"
     with st.container(horizontal=True, vertical_alignment="center"):
         st.button(
@@ -74,63 +106,14 @@ def form(candidates: list[Run]) -> None:
             disabled=spec is None,
         )
         st.caption(f"Adapts the blocks again with their weights recorded, then scores {grid}, coarse to fine.")
-    if spec is not None:
-        command_box(run_commands(spec))
 
 
-top = bar(
-    "Landscape",
-    "Whether anchors lead the model to a lower loss than task arithmetic can reach: the loss around it, and every path.",
-    "landscape",
-)
-notices.show_kept()
-
-with notices.noticed(stop=True):
-    known = store()
-    all_runs = known.runs()
-runs = [run for run in all_runs if run.spec.landscape is not None]
-candidates = landscape.sources(all_runs)
-if not runs and "run" not in st.query_params:
-    if candidates:
-        form(candidates)
-    else:
-        notices.empty("No run has anchors yet: start the demo on Home, or construct some; then come back here.")
-        st.page_link(pages.HOME, label="Home", icon=":material/home:")
-    st.stop()
-picked_run = pick_run(
-    runs,
-    known,
-    into=top,
-    key="landscape_run",
-    wrong="run {run} is no landscape: choose one of the list above, or compute the landscape of its anchors here.",
-)
-if picked_run is None:
-    asked = st.query_params.get("run")
-    if asked in {run.run_id for run in candidates}:
-        st.session_state.setdefault("source", asked)
-        form(candidates)
-    st.stop()
-run = picked_run  # inside functions, too, a run and not None
-
-with top:
-    badge(run)
-    if run.state in ("queued", "running"):
-        st.button("Stop", icon=":material/stop_circle:", on_click=stop, args=(run.run_id,), key="stop")
-    elif run.state == "stopping":
-        st.button("Stopping…", icon=":material/pending:", disabled=True, key="stop")
-    elif run.state in RESUMABLE:
-        st.button("Resume", type="primary", icon=":material/resume:", on_click=resume, args=(run.run_id,), key="resume")
-    st.page_link(pages.WATCH, label="Watch", icon=":material/monitoring:", query_params={"run": run.run_id})
-
-
-def show_status(run: Run, plane: LandscapeMap | None) -> None:
+def show_status(run: Run) -> None:
     if run.state != "done" and run.units_total:
         st.progress(run.units_done / run.units_total, f"{run.units_done} of {run.units_total} units")
-    if run.message and run.state in RESUMABLE:
-        (notices.empty if run.state == "cancelled" else notices.problem)(run.message)
 
 
-def choose(plane: LandscapeMap) -> landscape.LandscapeView:
+def choose(run: Run, plane: LandscapeMap) -> landscape.LandscapeView:
     """The controls, all kept in the URL. They are in the fragment, so that a choice redraws only the figures."""
     with st.container(horizontal=True, vertical_alignment="center", gap="small", key="inline-controls"):
         metric: Metric = st.segmented_control(
@@ -177,14 +160,14 @@ def show_point(picture: landscape.Picture, view: landscape.LandscapeView) -> Non
         )
 
 
-def show() -> None:
+def show(known: Store, run: Run) -> None:
     with notices.noticed():
         now = known.run(run.run_id)
         if now.state != run.state:
             st.rerun()
         plane = landscape.plane_of(known, now)
         with st.container(key="status"):  # always one element, so that the figures below keep their position and zoom
-            show_status(now, plane)
+            show_status(now)
         if plane is None:
             notices.empty(
                 "The run is adapting the blocks and recording their weights: the figures appear right after that."
@@ -192,7 +175,7 @@ def show() -> None:
                 else "This run ended before it computed its plane: resume it."
             )
             return
-        view = choose(plane)
+        view = choose(now, plane)
         picture = landscape.picture(known, now, plane, view, st.session_state.get("landscape_picture"))
         st.session_state["landscape_picture"] = picture
         left, right = st.columns([3, 2], gap="medium")
@@ -224,10 +207,3 @@ def export(run: Run, picture: landscape.Picture, view: landscape.LandscapeView) 
         texts=[run_report_file(run.run_id, theme())],
         figures={name: partial(redraw, name) for name in picture.figures},
     )
-
-
-st.fragment(show, run_every=TICK if run.active else None)()
-if candidates:
-    with st.expander("Compute another landscape", icon=":material/add_chart:", key="another"):
-        form(candidates)
-command_box(run_commands(run.spec, run.run_id))

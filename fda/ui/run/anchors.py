@@ -1,75 +1,95 @@
-"""Anchors: their spectrum and alignment step by step, runs overlaid on a reference, and the nearest real inputs."""
+"""The anchors of one unit step by step: spectrum, alignment, and nearest real inputs; other runs overlaid on a reference."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import plotly.graph_objects as go
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
-from fda.escape import markdown
 from fda.figures.anchors import STEP
 from fda.figures.ridge import SHAPES
 from fda.figures.scrub import Scrubbed
 from fda.measures import ANGLES, SIMILARITY_BY_SHARE
 from fda.measures import SPECTRUM as SPECTRUM_MEASURE
 from fda.report import anchors
-from fda.report.command import run_commands
 from fda.report.format import plural
 from fda.requests.ablation import other_starts
-from fda.store.records import Run
-from fda.ui import anchors_figures, anchors_real, anchors_tables, notices, pages
+from fda.store.records import Run, UnitKey
+from fda.store.store import Store
+from fda.ui import anchors_figures, anchors_real, anchors_tables, notices
 from fda.ui.anchors_ablation import ablation_form, show_together
 from fda.ui.anchors_address import in_url, positions, settle
 from fda.ui.exports import export_menu, run_report_file
-from fda.ui.page import bar, command_box, theme
-from fda.ui.runs import badge, damage_note, pick_run, published_note, store
+from fda.ui.page import theme
 from fda.ui.scrubber import scrubber, scrubber_spec
 
 TICK = 2.0
 SPECTRUM, ALIGNMENT, ACROSS, REAL = VIEWS = ("Spectrum", "Alignment", "Across units", "Real inputs")
 
-top = bar(
-    "Anchors",
-    "How anchors changed: move through the steps, overlay runs, and see which real inputs anchors are near.",
-    "anchors",
-)
-notices.show_kept()
-
-with notices.noticed(stop=True):
-    known = store()
-    all_runs = known.runs()
-runs = anchors.constructs(all_runs)
-if not runs and "run" not in st.query_params:
-    notices.empty("No run has anchors yet: start the demo on Home, or compare initialisations here.")
-    st.page_link(pages.HOME, label="Home", icon=":material/home:")
-    ablation_form(known, runs)
-    st.stop()
-picked_run = pick_run(
-    runs,
-    known,
-    into=top,
-    key="anchors_run",
-    wrong="run {run} constructs no anchors: choose one of the list above, or open it on Watch.",
-)
-if picked_run is None:
-    st.stop()
-run = picked_run  # inside functions, too, a run and not None
+Shown = tuple[str | None, tuple[int, ...], int, dict[str, Scrubbed]]
 
 
-def choose_unit() -> tuple[str, int] | None:
-    """Task and block, kept in the URL; None while nothing is recorded."""
-    with notices.noticed(stop=True):
-        units = anchors.units_of(known, run.run_id)
-    if not units:
-        return None
-    tasks = list(dict.fromkeys(key.name for key in units))
-    task = st.selectbox("Task", tasks, key="task", bind="query-params", width=200)
-    blocks = sorted({key.block for key in units if key.name == task})
-    return task, st.selectbox("Block", blocks, key="block", bind="query-params", width=130)
+@dataclass(frozen=True)
+class Choice:
+    """What the reader looks at. `names`: run id → short name, of the runs shown, the page's own first; `pinned`: the
+    reference, one of them."""
+
+    known: Store
+    shown: list[Run]
+    names: dict[str, str]
+    pinned: str
+    task: str
+    block: int
 
 
-def choose_beside(task: str) -> list[Run]:
+def show(known: Store, run: Run, runs: list[Run], unit: UnitKey | None, tab: str, tools: DeltaGenerator) -> None:
+    """Draw the tab of this unit; its controls go into the container `tools`. `runs`: all that can be overlaid."""
+    with notices.noticed():
+        recorded = anchors.units_of(known, run.run_id)
+        if unit is None or unit not in recorded:
+            notices.empty(_not_recorded(run, unit, recorded))
+            return
+        with tools, st.popover("Overlay runs", icon=":material/layers:", key="overlay"):
+            shown = choose_beside(run, anchors.constructs(runs), unit.name)
+            names = anchors.run_names(shown)
+            pinned = choose_pin(run, names) if len(shown) > 1 else run.run_id
+            starts = other_starts(runs, run) if len(shown) == 1 else []
+            if starts:
+                ids = [run.run_id, *(one.run_id for one in starts)][: 1 + anchors.MOST_BESIDE]
+                st.button(
+                    f"Overlay its {plural(len(ids) - 1, 'other init')}",
+                    icon=":material/layers:",
+                    on_click=show_together,
+                    args=(ids,),
+                    key="lay-over",
+                )
+        choice = Choice(known, shown, names, pinned, unit.name, unit.block)
+        waiting = any(one.active for one in shown)
+        st.fragment(show_tab, run_every=TICK if waiting else None)(choice, tab)
+
+
+def show_ablation(known: Store, run: Run, runs: list[Run]) -> None:
+    """A closed box with the form that compares initialisations."""
+    with st.expander("Compare initialisations", icon=":material/compare_arrows:", key="ablation"):
+        ablation_form(known, anchors.constructs(runs), run)
+
+
+def _not_recorded(run: Run, unit: UnitKey | None, recorded: list[UnitKey]) -> str:
+    if unit is not None and recorded and not run.active:
+        return f"Nothing is recorded of {unit.name}, block {unit.block}: choose another unit on the map, or resume the run."
+    if unit is not None and recorded:
+        return f"The run has not reached {unit.name}, block {unit.block}, yet: it appears here with its first snapshot."
+    if run.active:
+        return "Nothing is recorded yet: figures appear here with the first steps."
+    if run.state == "done":
+        return "No task changes the base's blocks: this run has no anchors to show."
+    return "This run ended before its first step: resume it."
+
+
+def choose_beside(run: Run, runs: list[Run], task: str) -> list[Run]:
     """The runs shown: the page's run, then up to four others with the same task, kept in the URL as `runs`."""
     candidates = {other.run_id: other for other in runs if other.run_id != run.run_id and task in other.spec.tasks}
     asked = [run_id for run_id in (st.query_params.get("runs") or "").split(",") if run_id]
@@ -96,7 +116,7 @@ def choose_beside(task: str) -> list[Run]:
     return [run, *(candidates[run_id] for run_id in beside)]
 
 
-def choose_pin(shown: Mapping[str, str]) -> str:
+def choose_pin(run: Run, shown: Mapping[str, str]) -> str:
     """The run id of the reference: the URL's `?pin=`, else the first."""
     asked = st.query_params.get("pin")
     st.session_state["anchors_pin"] = asked if asked in shown else next(iter(shown))
@@ -109,53 +129,6 @@ def choose_pin(shown: Mapping[str, str]) -> str:
         "Reference", list(shown), format_func=shown.__getitem__, key="anchors_pin", on_change=choose, width=220,
         help="Its curves are thick and solid; numbers in brackets are differences from it",
     )  # fmt: skip
-
-
-with top:
-    unit = choose_unit()
-    if unit is None:
-        shown, names, pinned = [run], {}, run.run_id
-    else:
-        task, block = unit
-        with st.popover("Overlay runs", icon=":material/layers:", key="overlay"):
-            shown = choose_beside(task)
-            names = anchors.run_names(shown)
-            pinned = choose_pin(names) if len(shown) > 1 else run.run_id
-            starts = other_starts(runs, run) if len(shown) == 1 else []
-            if starts:
-                ids = [run.run_id, *(one.run_id for one in starts)][: 1 + anchors.MOST_BESIDE]
-                st.button(
-                    f"Overlay its {plural(len(ids) - 1, 'other init')}",
-                    icon=":material/layers:",
-                    on_click=show_together,
-                    args=(ids,),
-                    key="lay-over",
-                )
-        badge(run)
-        st.page_link(pages.WATCH, label="Watch", icon=":material/monitoring:", query_params={"run": run.run_id})
-
-
-def wait() -> None:
-    """Shown until the first numbers are recorded."""
-    with notices.noticed():
-        now = known.run(run.run_id)
-        if now.state != run.state or anchors.units_of(known, run.run_id):
-            st.rerun()
-        with st.container(horizontal=True, vertical_alignment="center", gap="small"):
-            badge(now)
-            position = known.queue_position(run.run_id)
-            st.markdown(f"number {position} in the queue of {now.device}" if position else markdown(run.spec.zoo.name))
-        notices.empty(
-            "Nothing is recorded yet: figures appear here with the first steps."
-            if now.active
-            else "No task changes the base's blocks: this run has no anchors to show."
-            if now.state == "done"
-            else "This run ended before its first step: resume it on Watch."
-        )
-        st.page_link(pages.WATCH, label="Watch", icon=":material/monitoring:", query_params={"run": run.run_id})
-
-
-Shown = tuple[str | None, tuple[int, ...], int, dict[str, Scrubbed]]
 
 
 def kept(moment: tuple, make: Callable[[], Shown]) -> Shown:
@@ -172,23 +145,21 @@ def drawn(drawings: anchors_figures.Drawn, dials: dict, steps: tuple[int, ...], 
     return spec, steps, count, {name: figure for name, (figure, _) in drawings.items()}
 
 
-def show() -> None:
+def show_tab(choice: Choice, opened: str) -> None:
     with notices.noticed():
-        now = [known.run(one.run_id) for one in shown]
-        if any(one.state != before.state for one, before in zip(now, shown, strict=True)):
+        now = [choice.known.run(one.run_id) for one in choice.shown]
+        if any(one.state != before.state for one, before in zip(now, choice.shown, strict=True)):
             st.rerun()
-        waiting = [names[one.run_id] for one in now[1:] if one.active]
+        waiting = [choice.names[one.run_id] for one in now[1:] if one.active]
         if waiting:
             st.caption(f"Still running or queued: {', '.join(waiting)}")
-        with st.container(key="tabbed"):
-            tabs = dict(zip(VIEWS, st.tabs(VIEWS, key="tab", bind="query-params", on_change="rerun"), strict=True))
-            opened, tab = next(one for one in tabs.items() if one[1].open)
-            with tab:
-                show_view(opened, now)
+        show_figures(choice, opened, now)
 
 
-def show_view(opened: str, now: list[Run]) -> None:
-    controls = st.container(horizontal=True, vertical_alignment="center", gap="small", key="tools")
+def show_figures(choice: Choice, opened: str, now: list[Run]) -> None:
+    known, names, pinned = choice.known, choice.names, choice.pinned
+    task, block = choice.task, choice.block
+    controls = st.container(horizontal=True, vertical_alignment="center", gap="small", key="anchors-tools")
     log, over, shape = True, "steps", SHAPES[0]
     with controls:
         if opened == ACROSS:
@@ -231,7 +202,7 @@ def show_view(opened: str, now: list[Run]) -> None:
     spec, steps, count, figures = kept((versions, view, opened, over, shape), make)
     at = positions(steps, count)
     if spec is None:
-        notices.empty(nothing(opened, now))
+        notices.empty(nothing(choice, opened, now))
     else:
         scrubber(spec, at, key=f"scrubber-{opened}", on_settle=partial(settle, steps))
         if opened == ALIGNMENT and (
@@ -241,23 +212,25 @@ def show_view(opened: str, now: list[Run]) -> None:
     if opened in (SPECTRUM, ALIGNMENT) and (sentence := anchors.lacking(records)):
         st.caption(sentence)
     with controls:
-        export(records, neighbours, figures, at, over)
+        export(choice, records, neighbours, figures, at, over)
 
 
-def nothing(opened: str, now: list[Run]) -> str:
+def nothing(choice: Choice, opened: str, now: list[Run]) -> str:
     """Why the open view is empty, and what to do."""
-    reference = next(shown_run for shown_run in now if shown_run.run_id == pinned)
+    reference = next(shown_run for shown_run in now if shown_run.run_id == choice.pinned)
     if reference.active:
-        return f"The reference has not reached {task}, block {block}, yet: it appears here with its first snapshot."
+        unit = f"{choice.task}, block {choice.block}"
+        return f"The reference has not reached {unit}, yet: it appears here with its first snapshot."
     if opened == REAL:
         return (
-            f"This run kept no real inputs of {task}: it is older, or the task has no data. "
+            f"This run kept no real inputs of {choice.task}: it is older, or the task has no data. "
             "Construct again, from a zoo whose tasks name their data."
         )
-    return "Nothing is recorded for this unit: choose another task or block, or resume the run on Watch."
+    return "Nothing is recorded for this unit: choose another unit, or resume the run."
 
 
 def export(
+    choice: Choice,
     records: list[anchors.UnitRecord],
     neighbours: anchors_real.Neighbours | None,
     figures: dict[str, Scrubbed],
@@ -269,14 +242,17 @@ def export(
     def as_shown(name: str) -> go.Figure:
         return figures[name].at(at)
 
-    spread = {"tasks": (None, [block]), "blocks": ([task], None)}.get(over, ([task], [block]))
-    tables = {"Measures": partial(anchors_tables.measures_table, known, names, task, block)}
+    run_id = choice.shown[0].run_id
+    spread = {"tasks": (None, [choice.block]), "blocks": ([choice.task], None)}.get(
+        over, ([choice.task], [choice.block])
+    )
+    tables = {"Measures": partial(anchors_tables.measures_table, choice.known, choice.names, choice.task, choice.block)}
     for measure in (SPECTRUM_MEASURE, SIMILARITY_BY_SHARE, ANGLES):
         tables[measure.title] = partial(anchors_tables.snapshots_table, records, measure.key)
     if over != "steps":
         names_, blocks_ = spread
         tables[f"Spectra over {over}"] = partial(
-            anchors_tables.across_table, known, pinned, names=names_, blocks=blocks_
+            anchors_tables.across_table, choice.known, choice.pinned, names=names_, blocks=blocks_
         )
     if neighbours is not None:
         tables |= {
@@ -284,17 +260,8 @@ def export(
             "Map": partial(anchors_tables.map_table, neighbours),
         }
     export_menu(
-        f"fda-{run.run_id}",
+        f"fda-{run_id}",
         tables=tables,
-        texts=[run_report_file(run.run_id, theme())],
+        texts=[run_report_file(run_id, theme())],
         figures={name: partial(as_shown, name) for name in figures},
     )
-
-
-published_note(run)
-with notices.noticed():
-    damage_note(run, known)
-st.fragment(wait if unit is None else show, run_every=TICK if any(one.active for one in shown) else None)()
-with st.expander("Compare initialisations", icon=":material/compare_arrows:", key="ablation"):
-    ablation_form(known, runs, run)
-command_box([*run_commands(run.spec, run.run_id), f"python -m fda runs show {run.run_id}"])

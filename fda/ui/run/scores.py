@@ -1,4 +1,4 @@
-"""Compare: the methods of a run side by side, on every task, with intervals, and against a pinned baseline."""
+"""The scores of a run: its methods side by side, on every task, with intervals, and against a baseline."""
 
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -10,17 +10,17 @@ from fda.escape import markdown
 from fda.figures.cost import CostAxis
 from fda.figures.kinds import STYLES, Kind
 from fda.merging.registry import METHODS
-from fda.report.command import run_commands
 from fda.report.comparison import ALWAYS, Results, cited_for, default_baseline, results, titles
 from fda.report.comparison_figures import ComparisonView, cited_sentence, drawings, names_of
 from fda.report.comparison_tables import CITED, reading_table
 from fda.report.format import plural
 from fda.store.records import Run
-from fda.ui import more_methods, notices, pages
+from fda.store.store import Store
+from fda.ui import more_methods, notices
 from fda.ui.comparison_export import comparison_menu
-from fda.ui.page import bar, command_box, theme
+from fda.ui.page import theme
 from fda.ui.plot import plot
-from fda.ui.runs import badge, damage_note, pick_run, store
+from fda.ui.runs import store
 from fda.ui.take_home import take_home_card
 from fda.ui.verdict import verdict_box
 
@@ -51,56 +51,35 @@ COLUMNS = {
     ),
 }
 
-more_methods.go_on()
-top = bar(
-    "Compare",
-    "What each way of merging the same checkpoints is worth on every task, and what the anchors add to it.",
-    "compare",
-)
-notices.show_kept()
 
-with notices.noticed(stop=True):
-    known = store()
-    runs = [run for run in known.runs() if run.spec.methods]
-if not runs and "run" not in st.query_params:
-    notices.empty("No run compares methods yet: start the demo on Home, or choose methods on Construct.")
-    st.page_link(pages.HOME, label="Home", icon=":material/home:")
-    st.stop()
-picked_run = pick_run(
-    runs,
-    known,
-    into=top,
-    key="compare_run",
-    wrong="run {run} compares no methods: choose one of the list above, or Watch it.",
-)
-if picked_run is None:
-    st.stop()
-run = picked_run  # inside functions, too, a run and not None
-with top:
-    badge(run)
-    st.page_link(pages.WATCH, label="Watch", icon=":material/monitoring:", query_params={"run": run.run_id})
-
-with notices.noticed():
-    damage_note(run, known)
+def scores_view(known: Store, run: Run) -> None:
+    """Draw the view: scores fill in while methods are scored."""
+    if not run.spec.methods:
+        notices.empty("This run compares no methods: add some below, on the same anchors.")
+    else:
+        st.fragment(show, run_every=TICK if run.active else None)(run)
+        with notices.noticed():
+            take_home_card(known, run, results(known, run))
+    more_methods.more_card(run)
 
 
-def show() -> None:
+def show(run: Run) -> None:
     with notices.noticed():
         known = store()
         now = known.run(run.run_id)
         if now.state != run.state:
             st.rerun()
-        show_results(now)
+        show_results(known, now)
 
 
-def show_results(run: Run) -> None:
+def show_results(known: Store, run: Run) -> None:
     found = results(known, run)
     if not found.methods:
         show_failures(found)
         if run.active:
-            notices.empty("No method has been scored yet: watch the anchors come, the methods follow by themselves.")
+            notices.empty("No method has been scored yet: the anchors come first, the methods follow by themselves.")
         else:
-            notices.empty("This run ended before any method was scored: resume it on Watch.")
+            notices.empty("This run ended before any method was scored: resume it.")
         return
     cited = None
     with notices.noticed():
@@ -114,7 +93,7 @@ def show_results(run: Run) -> None:
             view = choose(found)
             menu = st.container(width="content")
         names = names_of(found, view)
-        tabs = dict(zip(names, st.tabs(names, key="view", bind="query-params"), strict=True))
+        tabs = dict(zip(names, st.tabs(names, key="figure", bind="query-params"), strict=True))
     if len(view.methods) < len(found.methods):
         st.caption(f"{len(view.methods)} of {len(found.methods)} methods shown: Filter brings the others back.")
     opened = next(name for name, tab in tabs.items() if tab.open)
@@ -233,11 +212,3 @@ def choose_cost() -> CostAxis:
         bind="query-params",
         label_visibility="collapsed",
     )
-
-
-st.fragment(show, run_every=TICK if run.active else None)()
-with notices.noticed():
-    take_home_card(known, run, results(known, run))
-more_methods.more_card(run)
-commands = run_commands(run.spec, run.run_id)
-command_box([*commands, f"python -m fda runs show {run.run_id} --json"])

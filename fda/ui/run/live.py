@@ -1,0 +1,115 @@
+"""The run's state and progress in the bar, and its figures, kept up to date each second by the ticker."""
+
+import math
+import time
+from collections.abc import Mapping
+from secrets import token_hex
+from typing import Any
+
+import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
+
+from fda.report import live
+from fda.report.format import duration
+from fda.report.runs_table import elapsed
+from fda.store.records import Run, Unit
+from fda.store.store import Store
+from fda.ui.clock import current_stage, stage_words, time_left
+from fda.ui.feed import BEGIN_ANEW, Feed, offer
+from fda.ui.page import theme
+from fda.ui.runs import BADGES, store
+from fda.ui.ticker import ticker, ticker_update
+
+
+def show_ticker(
+    known: Store, run: Run, into: DeltaGenerator, view: live.WatchView | None = None
+) -> tuple[live.Picture, live.WatchView]:
+    """Show the run's state and progress in the container `into`, and return its figures in this view, by default none.
+
+    While the run is active, the ticker renews both each second. UserError if the run is deleted.
+    """
+    view = view or live.WatchView((), (), 0.0, None, theme(), figures=())
+    units = known.units(run.run_id)
+    picture = live.picture(known, run, view, st.session_state.get("picture"))
+    st.session_state["picture"] = picture
+    seen = token_hex(4)
+    address = offer(_updates(run, units, picture, view, seen), "run") if run.active else None
+    with into:
+        ticker(_update_of(known, run, picture.units, {}, seen), address, key="run-ticker")
+    return picture, view
+
+
+def figure_key(name: str) -> str:
+    """The key of `plot` under which the ticker finds the figure `name` of `fda.measures`."""
+    return f"run-{name}"
+
+
+def status(known: Store, run: Run, units: list[Unit]) -> str:
+    """State and progress of a run in words."""
+    now = time.time()
+    stage = current_stage(units) if run.active else None
+    parts = []
+    if run.state == "queued":
+        position = known.queue_position(run.run_id)
+        parts.append(f"number {position} in the queue" if position else "in the queue")
+    if run.state == "stopping" and run.stop_requested:
+        parts.append(f"stopping for {duration(now - run.stop_requested)}")
+    if run.state == "running" and stage:
+        parts.append(stage_words(stage, units))
+        left = time_left([unit for unit in units if unit.key.stage == stage])
+        if left is not None:
+            parts.append(f"about {duration(math.ceil(left / 5) * 5)} left for this")
+    if units:
+        parts.append(f"{finished(units)} of {len(units)} units")
+    if (took := elapsed(run, now)) is not None:
+        parts.append(f"{duration(took)} {'so far' if run.active else 'in all'}")
+    return " · ".join([*parts, f"on {run.device}"])
+
+
+def finished(units: list[Unit]) -> int:
+    return sum(unit.state == "done" for unit in units)
+
+
+def _update_of(known: Store, run: Run, units: list[Unit], figures: Mapping[str, str], seen: str) -> dict[str, Any]:
+    """The ticker's update: the run's status, and new figures by name."""
+    return ticker_update(
+        (run.state, BADGES[run.state][1]),
+        status(known, run, units),
+        finished(units) / max(1, len(units)),
+        {figure_key(name): figure for name, figure in figures.items()},
+        seen,
+    )
+
+
+def _updates(run: Run, units: list[Unit], shown: live.Picture, view: live.WatchView, seen: str) -> Feed:
+    """A feed of what has changed since the picture that the browser saw last, at first `shown`; of all if it saw another.
+
+    The page's script runs again if the state, the place in the queue, the set of figures, or the units to choose from have
+    changed.
+    """
+    position = _place(store(), run)
+    last, number = shown, seen
+
+    def update(seen: str) -> dict[str, Any]:
+        nonlocal last, number
+        known = store()
+        now = known.run(run.run_id)
+        picture = live.picture(known, now, view, last)
+        seen_now = (now.state, _place(known, now), set(picture.figures), _begun(picture.units))
+        if seen_now != (run.state, position, set(shown.figures), _begun(units)):
+            return BEGIN_ANEW
+        figures = picture.changed(last) if seen == number else picture.figures
+        last, number = picture, token_hex(4)
+        return _update_of(known, now, picture.units, figures, number)
+
+    return update
+
+
+def _place(known: Store, run: Run) -> int | None:
+    """The run's number in its queue; None if it is not queued."""
+    return known.queue_position(run.run_id) if run.state == "queued" else None
+
+
+def _begun(units: list[Unit]) -> int:
+    """The number of units to choose from."""
+    return sum(unit.key.stage == "construct" for unit in units)

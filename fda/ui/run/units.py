@@ -1,0 +1,132 @@
+"""The units of a run: the map of tasks × blocks picks one, and curves or anchors beside it show it."""
+
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
+
+from fda.measures import FIGURES
+from fda.report import live
+from fda.store.records import Run, Unit, UnitKey
+from fda.store.store import Store
+from fda.ui import more_methods, notices
+from fda.ui.page import theme
+from fda.ui.plot import plot
+from fda.ui.run import anchors, curves
+from fda.ui.run.live import figure_key, show_ticker
+from fda.ui.runs import store
+from fda.ui.verdict import verdict_box
+
+TICK = 1.0
+MAP_FILL = 0.4  # share of the window's height that the map takes
+MANY_BLOCKS = 6  # with more the map gets a wider column
+AT_WORK, WORST = "the unit at work", "the unit with the highest loss"
+CURVES = "Curves"
+MAPS = ("progress", "methods")  # the figures of the left column
+
+
+def units_view(known: Store, run: Run, runs: list[Run], into: DeltaGenerator) -> None:
+    """Draw the view; the run's state goes into the container `into`. `runs`: all that can be overlaid."""
+    with notices.noticed(stop=True):
+        units = known.units(run.run_id)
+    construct = [unit for unit in units if unit.key.stage == "construct"]
+    blocks = {unit.key.block for unit in construct}
+    left, right = st.columns([3, 9] if len(blocks) <= MANY_BLOCKS else [5, 9], gap="medium")
+    with left:
+        picked = pick_unit(run, construct)
+    unit = picked or live.default_unit(run, units)
+    tab = CURVES
+    with right:
+        if not construct:
+            view = live.WatchView((), (), 0.0, None, theme())
+            with notices.noticed(stop=True):
+                picture, _ = show_ticker(known, run, into, view)
+            notices.empty(no_figures(known, run)) if not units else curves.show(picture, view)
+        else:
+            with st.container(key="tabbed"):
+                tools = st.container(horizontal=True, vertical_alignment="center", gap="small", key="tools")
+                names = (CURVES, *anchors.VIEWS)
+                tabs = dict(zip(names, st.tabs(names, key="tab", bind="query-params", on_change="rerun"), strict=True))
+            tab, body = next(one for one in tabs.items() if one[1].open)
+            with tools:
+                view = (
+                    curves.choose(run, construct, picked)
+                    if tab == CURVES
+                    else live.WatchView((), (), 0.0, unit, theme(), figures=MAPS)
+                )
+            with notices.noticed(stop=True):
+                picture, _ = show_ticker(known, run, into, view)
+            with body:
+                if tab == CURVES:
+                    curves.show(picture, view)
+                else:
+                    anchors.show(known, run, runs, unit, tab, tools)
+            if tab == CURVES:
+                with tools:
+                    curves.export(known, run, view)
+    with left:
+        for name in MAPS:
+            if name in picture.figures:
+                figure = FIGURES[name][1]
+                plot(picture.figures[name], key=figure_key(name), alt=figure.alt, fill=MAP_FILL if name == "progress" else 0,
+                     on_pick=partial(pick_cell, construct) if name == "progress" else None)  # fmt: skip
+        with notices.noticed():
+            verdict_box(run, known)
+    log = st.expander("Log", icon=":material/subject:", key="log", on_change="rerun")
+    if log.open:
+        with log:
+            st.fragment(show_log, run_every=TICK if run.active else None)(run.run_id)
+    if run.spec.construction is not None:
+        if not run.spec.methods:
+            more_methods.more_card(run)
+        anchors.show_ablation(known, run, runs)
+
+
+def pick_unit(run: Run, construct: list[Unit]) -> UnitKey | None:
+    """The unit that the reader has chosen, kept in the URL; None for the default."""
+    names = {unit_name(unit.key): unit.key for unit in construct}
+    if not names:
+        return None
+    default = AT_WORK if run.active else WORST
+    chosen = st.selectbox(
+        "Unit",
+        [default, *names],
+        key="unit",
+        bind="query-params",
+        label_visibility="collapsed",
+        help="Also by a click on the map",
+    )
+    return names.get(chosen)
+
+
+def unit_name(key: UnitKey) -> str:
+    return f"{key.name}/{key.block}"
+
+
+def pick_cell(construct: list[Unit], picked: Mapping[str, Any]) -> None:
+    """Callback: choose the unit of the cell that the reader clicked, or none if it is chosen already."""
+    cells = {(unit.key.name, str(unit.key.block)): unit_name(unit.key) for unit in construct}
+    name = cells.get((str(picked.get("y")), str(picked.get("x"))))
+    if name is not None:
+        if st.session_state.get("unit") == name:
+            st.session_state.pop("unit")
+        else:
+            st.session_state["unit"] = name
+
+
+def no_figures(known: Store, run: Run) -> str:
+    """Why a run without units shows no figure yet, or never will."""
+    if run.state == "queued":
+        position = known.queue_position(run.run_id)
+        number = f"number {position}" if position else "waiting"
+        return f"This run is {number} in the queue of {run.device}: it starts by itself, figures appear with its first steps."
+    if run.active:
+        return "The worker is starting: figures appear with the first steps."
+    return "This run ended before its first step: see the log below."
+
+
+def show_log(run_id: str) -> None:
+    with notices.noticed():
+        st.code(live.log_tail(store(), run_id) or "(empty)", language=None, height=260)

@@ -1,0 +1,80 @@
+"""Run: one run, live and afterwards, in four views: its units, its scores, examples of its answers, and its landscape."""
+
+import streamlit as st
+
+from fda.report.command import run_commands
+from fda.ui import more_methods, notices, pages
+from fda.ui.page import bar, command_box
+from fda.ui.run.landscape import landscape_view
+from fda.ui.run.live import show_ticker
+from fda.ui.run.scores import scores_view
+from fda.ui.run.units import units_view
+from fda.ui.runs import RESUMABLE, damage_note, pick_run, published_note, resume, stop, store
+
+UNITS, SCORES, LANDSCAPE = VIEWS = ("Units", "Scores", "Landscape")
+ABOUT = {
+    UNITS: (
+        "Anchors as they are constructed and afterwards: whether the loss falls, and whether their space turns towards "
+        "real data.",
+        "watch",
+        "anchors",
+    ),
+    SCORES: (
+        "What each way of merging the same checkpoints is worth on every task, and what the anchors add to it.",
+        "compare",
+    ),
+    LANDSCAPE: (
+        "Whether anchors lead the model to a lower loss than task arithmetic can reach: the loss around it, and every path.",
+        "landscape",
+    ),
+}
+
+more_methods.go_on()
+asked = st.query_params.get("view")
+opened = asked if asked in VIEWS else UNITS
+top = bar("Run", *ABOUT[opened])
+notices.show_kept()
+
+with notices.noticed(stop=True):
+    known = store()
+    runs = known.runs()
+if not runs and "run" not in st.query_params:
+    notices.empty("There is no run yet: start the demo on Home, or choose checkpoints and settings on Construct.")
+    st.page_link(pages.HOME, label="Home", icon=":material/home:")
+    st.stop()
+run = pick_run(
+    runs,
+    known,
+    into=top,
+    key="picked_run",
+    wrong="Run {run} is not among the newest 200: `python -m fda runs show` has it",
+)
+if run is None:
+    st.stop()
+
+with top:
+    view = st.segmented_control(
+        "View", VIEWS, default=UNITS, required=True, key="view", bind="query-params", label_visibility="collapsed"
+    )
+    progress = st.container(key="live")
+    if run.state in ("queued", "running"):
+        st.button("Stop", icon=":material/stop_circle:", on_click=stop, args=(run.run_id,), key="stop")
+    elif run.state == "stopping":
+        st.button("Stopping…", icon=":material/pending:", disabled=True, key="stop")
+    elif run.state in RESUMABLE:
+        st.button("Resume", type="primary", icon=":material/resume:", on_click=resume, args=(run.run_id,), key="resume")
+published_note(run)
+with notices.noticed():
+    damage_note(run, known)
+if run.message and run.state in RESUMABLE:
+    (notices.empty if run.state == "cancelled" else notices.problem)(run.message)
+
+if view == UNITS:
+    units_view(known, run, runs, progress)
+else:
+    show_ticker(known, run, progress)
+    if view == SCORES:
+        scores_view(known, run)
+    else:
+        landscape_view(known, run, runs)
+command_box([*run_commands(run.spec, run.run_id), f"python -m fda runs show {run.run_id} --json"])
