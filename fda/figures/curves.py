@@ -287,8 +287,10 @@ def _label_end(figure: go.Figure, series: Series, chosen: UnitKey | None, theme:
         y=math.log10(value),
         text=plotly(f"{_name(key)}: {value:.3f}"),
         xanchor="right",
-        yanchor="bottom",
-        showarrow=False,
+        ax=0,
+        ay=-30,
+        arrowhead=0,
+        arrowcolor=PALETTES[theme].muted,
         font={"size": 11, "color": PALETTES[theme].ink},
     )
 

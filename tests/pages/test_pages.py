@@ -21,7 +21,7 @@ from fda.settings import FAST_CONSTRUCT
 from fda.store.records import MethodResult, Score, UnitKey
 from fda.store.spec import RunSpec
 from fda.store.store import Store
-from fda.ui import survey
+from fda.ui import old_links, survey
 
 PAGES = ("home", "checkpoints", "construct", "watch", "anchors", "compare", "landscape", "playground", "speed")
 UNKNOWN = "20260101-000000-dead"
@@ -63,7 +63,9 @@ def started(monkeypatch) -> list[RunSpec]:
 
 
 def page(name: str, **query: str) -> AppTest:
-    """The page as a browser that came through the frame sees it."""
+    """The page as a browser that came through the frame sees it. A name of old: the view of the run page it leads to."""
+    if name in old_links.VIEWS:
+        name, query = "run", old_links.query(name, query)
     at = AppTest.from_file(str(REPO / "pages" / "frame.py"), default_timeout=60)
     for key, value in query.items():
         at.query_params[key] = value

@@ -1,6 +1,6 @@
 """The units of a run: the map of tasks × blocks picks one, and curves or anchors beside it show it."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -67,13 +67,10 @@ def units_view(known: Store, run: Run, runs: list[Run], into: DeltaGenerator) ->
                 with tools:
                     curves.export(known, run, view)
     with left:
-        for name in MAPS:
-            if name in picture.figures:
-                figure = FIGURES[name][1]
-                plot(picture.figures[name], key=figure_key(name), alt=figure.alt, fill=MAP_FILL if name == "progress" else 0,
-                     on_pick=partial(pick_cell, construct) if name == "progress" else None)  # fmt: skip
+        show_map("progress", picture, partial(pick_cell, construct))
         with notices.noticed():
             verdict_box(run, known)
+        show_map("methods", picture)
     log = st.expander("Log", icon=":material/subject:", key="log", on_change="rerun")
     if log.open:
         with log:
@@ -103,6 +100,12 @@ def pick_unit(run: Run, construct: list[Unit]) -> UnitKey | None:
 
 def unit_name(key: UnitKey) -> str:
     return f"{key.name}/{key.block}"
+
+
+def show_map(name: str, picture: live.Picture, on_pick: Callable[[Mapping[str, Any]], None] | None = None) -> None:
+    if name in picture.figures:
+        fill = MAP_FILL if on_pick else 0
+        plot(picture.figures[name], key=figure_key(name), alt=FIGURES[name][1].alt, fill=fill, on_pick=on_pick)
 
 
 def pick_cell(construct: list[Unit], picked: Mapping[str, Any]) -> None:
