@@ -5,6 +5,7 @@ import streamlit as st
 from fda.report.command import run_commands
 from fda.ui import more_methods, notices, pages
 from fda.ui.page import bar, command_box
+from fda.ui.run.anchors import show_ablation
 from fda.ui.run.landscape import landscape_view
 from fda.ui.run.live import show_ticker
 from fda.ui.run.scores import scores_view
@@ -16,12 +17,12 @@ ABOUT = {
     UNITS: (
         "Anchors as they are constructed and afterwards: whether the loss falls, and whether their space turns towards "
         "real data.",
-        "watch",
+        "units",
         "anchors",
     ),
     SCORES: (
         "What each way of merging the same checkpoints is worth on every task, and what the anchors add to it.",
-        "compare",
+        "scores",
     ),
     LANDSCAPE: (
         "Whether anchors lead the model to a lower loss than task arithmetic can reach: the loss around it, and every path.",
@@ -41,6 +42,7 @@ with notices.noticed(stop=True):
 if not runs and "run" not in st.query_params:
     notices.empty("There is no run yet: start the demo on Home, or choose checkpoints and settings on Construct.")
     st.page_link(pages.HOME, label="Home", icon=":material/home:")
+    show_ablation(known, runs)
     st.stop()
 run = pick_run(
     runs,

@@ -33,8 +33,9 @@ POINTS = 12_000  # of all loss curves together
 GROWTH = 5  # points added to each curve before an update
 WAIT = 60_000  # ms before giving up
 DRAWING = 250  # ms in which figures are drawn after an answer arrives
-# pages in the order of opening, by their names in the navigation
-SWITCHES = ("Checkpoints", "Construct", "Watch", "Anchors", "Compare", "Landscape", "Playground", "Home")
+# pages in the order of opening, by their names in the navigation, and views of the run page
+SWITCHES = ("Checkpoints", "Construct", "Run", "Scores", "Landscape", "Playground", "Home")
+VIEWS = ("Scores", "Landscape")
 SIMILARITY_AT = 20  # snapshots a unit
 WIDTH = 128  # of the demo's blocks: entries of a spectrum
 
@@ -59,7 +60,7 @@ class Measured:
 def bench_page(
     *, points: int = POINTS, starts: int = 3, rounds: int = 3, updates: int = 10, pages: Sequence[str] = SWITCHES
 ) -> dict[str, Any]:
-    """Measure and return plain data. `starts`: cold starts; `rounds`: through `pages`; `updates`: of Watch.
+    """Measure and return plain data. `starts`: cold starts; `rounds`: through `pages`; `updates`: of a run at work.
 
     UserError without Playwright or a Chromium.
     """
@@ -137,20 +138,25 @@ def _cold_start(server: Server, opened: "Browser") -> float:
     return took
 
 
-def _switches(server: Server, opened: "Browser", pages: Sequence[str], rounds: int) -> dict[str, list[float]]:
+def _switches(server: Server, chromium: "Browser", pages: Sequence[str], rounds: int) -> dict[str, list[float]]:
     """Page → seconds from the click to the complete page; the first round warms up the server and does not count."""
-    context = opened.new_context(viewport={"width": 1400, "height": 1000})
+    context = chromium.new_context(viewport={"width": 1400, "height": 1000})
     page = context.new_page()
     page.goto(server.url)
     _wait(page, STANDS)
     seconds: dict[str, list[float]] = {name: [] for name in pages}
     for turn in range(rounds + 1):
         for name in pages:
-            link = page.locator("[data-testid=stSidebarNav]").get_by_role("link", name=name, exact=True)
+            if name in VIEWS:
+                link = page.locator(".st-key-view").get_by_role("radio", name=name, exact=True)
+                opened = f"location.search.includes('view={name}')"
+            else:
+                link = page.locator("[data-testid=stSidebarNav]").get_by_role("link", name=name, exact=True)
+                title = "Functional dual anchors" if name == "Home" else name
+                opened = f"document.querySelector('[data-testid=stMain] h1')?.innerText === '{title}'"
             began = time.perf_counter()
             link.click()
-            title = "Functional dual anchors" if name == "Home" else name
-            _wait(page, f"document.querySelector('[data-testid=stMain] h1')?.innerText === '{title}' && {STANDS}")
+            _wait(page, f"{opened} && {STANDS}")
             if turn:
                 seconds[name].append(time.perf_counter() - began)
             page.wait_for_timeout(300)  # let this page finish drawing
@@ -167,7 +173,7 @@ def _wait(page: "Page", condition: str) -> None:
 
 @dataclass
 class Update:
-    """One update of Watch: times of request and answer (s, Chromium's clock) and the answer's bytes.
+    """One update of the run page: times of request and answer (s, Chromium's clock) and the answer's bytes.
 
     `browser_ms`: work of the page's main thread until the figures are drawn.
     """
@@ -204,7 +210,7 @@ class Asked:
         known, deadline = len(self.updates), time.monotonic() + WAIT / 1e3
         while not (new := list(self.updates.values())[known:]) or not new[0].answered:
             if time.monotonic() > deadline:
-                raise RuntimeError("Watch requests no updates")
+                raise RuntimeError("the run page requests no updates")
             page.wait_for_timeout(10)
         return new[0]
 
@@ -213,8 +219,8 @@ def _updates(server: Server, opened: "Browser", store: Store, run_id: str, updat
     """Add steps to the run as a worker does, and measure each update that the page requests."""
     context = opened.new_context(viewport={"width": 1400, "height": 1000})
     page = context.new_page()
-    page.goto(f"{server.url}/watch?run={run_id}")
-    _wait(page, f"{STANDS} && document.querySelector('.st-key-watch-loss .fda-figure .main-svg')")
+    page.goto(f"{server.url}/run?run={run_id}")
+    _wait(page, f"{STANDS} && document.querySelector('.st-key-run-loss .fda-figure .main-svg')")
     session = context.new_cdp_session(page)
     session.send("Performance.enable")
     asked, random, measured = Asked(session), np.random.default_rng(0), []

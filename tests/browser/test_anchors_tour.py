@@ -16,10 +16,10 @@ from tests.support.made_anchors import made_run
 pytestmark = pytest.mark.browser
 
 STEPS = 30
-TITLES = "JSON.stringify([...document.querySelectorAll('.fda-figure')].map(f => f.layout?.title?.text))"
-SPECTRUM = "JSON.stringify(Array.from(document.querySelector('.fda-figure')?._fullData?.at(-1)?.y ?? []).slice(0, 12))"
+TITLES = "JSON.stringify([...document.querySelectorAll('.fda-scrubber .fda-figure')].map(f => f.layout?.title?.text))"
+SPECTRUM = "JSON.stringify(Array.from(document.querySelector('.fda-scrubber .fda-figure')?._fullData?.at(-1)?.y ?? []).slice(0, 12))"
 PLACE = """([uid, n]) => {
-  const figure = document.querySelector('.fda-figure'), { xaxis, yaxis } = figure._fullLayout;
+  const figure = document.querySelector('.fda-scrubber .fda-figure'), { xaxis, yaxis } = figure._fullLayout;
   const trace = figure._fullData.find(one => one.uid === uid);
   figure.scrollIntoView({ block: 'center' });
   const { left, top } = figure.getBoundingClientRect();
@@ -54,19 +54,23 @@ def shown(page) -> tuple:
 def test_scrub_pin_look_at_real_inputs_export_and_send_the_link(visit, run_ids, tmp_path):
     weight, _, made = run_ids
     visit.count_messages()
-    page = visit.open(f"/anchors?run={weight}")
+    page = visit.open(f"/anchors?run={weight}")  # an old link
     wait_for_figures(page)
     main = page.locator("[data-testid=stMain]")
 
     # scrub: the server hears nothing while the slider moves, and the URL says where it was let go
-    page.wait_for_function(f"document.querySelector('.fda-figure')?.layout?.title?.text === 'Spectrum at step {STEPS}'")
+    page.wait_for_function(
+        f"document.querySelector('.fda-scrubber .fda-figure')?.layout?.title?.text === 'Spectrum at step {STEPS}'"
+    )
     page.wait_for_function(READINGS)
     visit.settle()
     last = shown(page)
     step = main.get_by_label("Step: ")
     heard = visit.messages()
     step.evaluate("e => { e.value = 0; e.dispatchEvent(new Event('input')); }")
-    page.wait_for_function("document.querySelector('.fda-figure')?.layout?.title?.text === 'Spectrum at step 0'")
+    page.wait_for_function(
+        "document.querySelector('.fda-scrubber .fda-figure')?.layout?.title?.text === 'Spectrum at step 0'"
+    )
     first = shown(page)
     assert first[1] != last[1] and first[2] != last[2]
     assert visit.messages() == heard > 0 and "step=" not in page.evaluate("location.search")
@@ -77,7 +81,9 @@ def test_scrub_pin_look_at_real_inputs_export_and_send_the_link(visit, run_ids, 
 
     # play runs to the end by itself
     main.get_by_role("button", name="Play or pause").click()
-    page.wait_for_function(f"document.querySelector('.fda-figure')?.layout?.title?.text === 'Spectrum at step {STEPS}'")
+    page.wait_for_function(
+        f"document.querySelector('.fda-scrubber .fda-figure')?.layout?.title?.text === 'Spectrum at step {STEPS}'"
+    )
     page.wait_for_function("!location.search.includes('step=')")
 
     # another start over it, then pinned
@@ -118,11 +124,11 @@ def test_scrub_pin_look_at_real_inputs_export_and_send_the_link(visit, run_ids, 
     # spectra of all steps, which follow no slider
     main.get_by_role("tab", name="Across units").click()
     main.get_by_text("heatmap", exact=True).click()
-    page.wait_for_function("document.querySelector('.fda-figure')?._fullData?.[0]?.type === 'heatmap'")
+    page.wait_for_function("document.querySelector('.fda-scrubber .fda-figure')?._fullData?.[0]?.type === 'heatmap'")
 
     # the real inputs nearest to an anchor, by keyboard
     near = read_neighbours(Store(visit.server.home), weight, "red", 0)
-    page = visit.open(f"/anchors?run={weight}&tab=Real+inputs")
+    page = visit.open(f"/run?run={weight}&unit=red/0&tab=Real+inputs")
     wait_for_figures(page)
     for anchor in (0, 1):
         caption = f"cosine {near.cosines[anchor, 0]:.3f} · {near.samples.names[near.nearest[anchor, 0]]}"
@@ -132,7 +138,7 @@ def test_scrub_pin_look_at_real_inputs_export_and_send_the_link(visit, run_ids, 
         page.wait_for_function(f"location.search.includes('anchor={anchor + 1}')")
 
     # and by pointing at the map
-    page = visit.open(f"/anchors?run={made}&tab=Real+inputs")
+    page = visit.open(f"/run?run={made}&unit=red/0&tab=Real+inputs")
     wait_for_figures(page)
     main.get_by_role("img", name="cosine 0.900 · even (no. 0)").wait_for()
     page.mouse.click(*page.evaluate(PLACE, ["anchors", 7]))

@@ -1,4 +1,4 @@
-"""Compare as a reader uses it: pin a baseline, filter rows, take every format and a model home, send the link."""
+"""Scores as a reader uses them: pin a baseline, filter rows, take every format and a model home, send the link."""
 
 import json
 import re
@@ -68,7 +68,7 @@ def wait_for_figure(page) -> None:
 
 
 def test_pin_filter_export_and_send_the_link(visit, run_id, tmp_path):
-    page = visit.open(f"/compare?run={run_id}")
+    page = visit.open(f"/run?run={run_id}&view=Scores")
     wait_for_figure(page)
     first = ("Pretrained", "Individual", "Task arithmetic", "WUDI", "FDA (TA)")
     visit.until(lambda: all(name in bars(page) for name in first))
@@ -140,7 +140,7 @@ def test_a_method_that_failed_says_why_beside_the_others(visit, server, tiny_zoo
     failed = store.create_run(spec)
     execute(store, failed, NEVER)
     store.set_state(failed, "done")
-    page = visit.open(f"/compare?run={failed}")
+    page = visit.open(f"/run?run={failed}&view=Scores")
     wait_for_figure(page)
     page.get_by_text("FDA (TA) failed: fda:ta needs anchors: name a finished construct run").first.wait_for()
     page.get_by_text("3 of 4 methods").first.wait_for()

@@ -39,9 +39,9 @@ def paths(server, tiny_zoo):
         plane = store.create_run(landscape_spec(store, source, points=5, samples=16, snapshots=3))
         execute(store, plane, NEVER)
         store.set_state(plane, "done")
-    anchors = [f"/anchors?run={source}&tab={tab}" for tab in ("Spectrum", "Alignment", "Across+units")]
-    return [f"/watch?run={source}", f"/compare?run={source}", *anchors, f"/landscape?run={plane}", "/checkpoints",
-            "/playground", "/playground?controls=off"]  # fmt: skip
+    anchors = [f"/run?run={source}&tab={tab}" for tab in ("Spectrum", "Alignment", "Across+units")]
+    return [f"/run?run={source}", f"/run?run={source}&view=Scores", *anchors, f"/run?run={plane}&view=Landscape",
+            f"/run?run={source}&view=Landscape", "/checkpoints", "/playground", "/playground?controls=off"]  # fmt: skip
 
 
 @pytest.mark.parametrize("window", SHARES, ids=lambda window: f"{window[0]}x{window[1]}")

@@ -1,4 +1,4 @@
-"""The main job as a stranger does it: start the demo from Home, watch, zoom, reload, stop, resume, compare."""
+"""The main job as a stranger does it: start the demo from Home, watch, zoom, reload, stop, resume, see scores come in."""
 
 import os
 import signal
@@ -10,12 +10,12 @@ import pytest
 from playwright.sync_api import expect
 
 from fda.merging.registry import METHODS
-from fda.requests.runs import MAIN_METHODS
 from fda.store.store import Store
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(2400)]
 
-LOSS = ".st-key-watch-loss .fda-figure"
+FIRST = ("pretrained", "individual", "ta")  # other methods adapt blocks for a minute and more
+LOSS = ".st-key-run-loss .fda-figure"
 
 
 def points(visit) -> int:
@@ -34,7 +34,7 @@ def test_the_main_job(visit, server):
     main = page.locator("[data-testid=stMain]")
     visit.open("/")
     page.get_by_role("button", name="Start the demo").click()
-    page.wait_for_url("**/watch?run=*")
+    page.wait_for_url("**/run?run=*")
     run_id = urllib.parse.parse_qs(urllib.parse.urlparse(page.url).query)["run"][0]
     before = visit.until(lambda: points(visit), 240)  # the step may have to be compiled first
     visit.until(lambda: points(visit) > before)
@@ -67,7 +67,7 @@ def test_the_main_job(visit, server):
     server.stop()
     assert psutil.pid_exists(store.run(run_id).pid) and store.run(run_id).state == "running"
     server.start()
-    visit.open(f"/watch?run={run_id}")
+    visit.open(f"/run?run={run_id}")
     visit.lenient = False
     visit.until(lambda: points(visit))
 
@@ -87,14 +87,16 @@ def test_the_main_job(visit, server):
     main.get_by_role("button", name="Resume").click()
     visit.until(lambda: store.run(run_id).state == "running")
     visit.open("/")  # a slow machine draws figures on the same cores
-    visit.until(lambda: store.run(run_id).state == "done", 1200)
+    visit.until(lambda: scored(store, run_id) >= set(FIRST), 1200)
+    visit.open(f"/run?run={run_id}&view=Scores")
+    visit.until(lambda: set(map(title, FIRST)) <= labels(visit))
     visit.check()
+    main.get_by_role("button", name="Stop").first.click()
+    visit.until(lambda: store.run(run_id).state in ("cancelled", "done"))
 
-    results = {result.method: result.state for result in store.results(run_id)[0]}
-    assert results == {method: "done" for method in MAIN_METHODS}
-    visit.open(f"/compare?run={run_id}")
-    visit.until(lambda: set(map(title, MAIN_METHODS)) <= labels(visit))
-    visit.check()
+
+def scored(store: Store, run_id: str) -> set[str]:
+    return {result.method for result in store.results(run_id)[0] if result.state == "done"}
 
 
 def title(name: str) -> str:
@@ -109,17 +111,17 @@ def labels(visit) -> set[str]:
     return set(map(str, visit.page.evaluate(script)))
 
 
-@pytest.mark.parametrize("path", ["/", "/checkpoints", "/construct", "/watch", "/compare", "/landscape", "/playground"])
+@pytest.mark.parametrize("path", ["/", "/checkpoints", "/construct", "/run", "/playground"])
 def test_every_page_opens_cold_with_its_frame(visit, server, path):
     server.stop()
     server.start()
     visit.open(path)
-    visit.page.get_by_role("link", name="Compare").first.wait_for()
+    visit.page.get_by_role("link", name="Run").first.wait_for()
     visit.until(lambda: len(visit.page.inner_text("[data-testid=stMain]")) > 100)
     visit.check()
 
 
-@pytest.mark.parametrize("path", ["/watch?run=../../etc", "/watch?run=20200101-000000-zzzz", "/compare?run=nope"])
+@pytest.mark.parametrize("path", ["/run?run=../../etc", "/watch?run=20200101-000000-zzzz", "/compare?run=nope"])
 def test_an_unknown_run_is_told(visit, path):
     visit.open(path)
     visit.until(lambda: "There is no run" in visit.page.inner_text("[data-testid=stMain]"))
@@ -127,7 +129,7 @@ def test_an_unknown_run_is_told(visit, path):
 
 
 def test_the_server_stays_small(visit, server):
-    for path in ("/", "/checkpoints", "/construct", "/watch", "/compare"):
+    for path in ("/", "/checkpoints", "/construct", "/run", "/run?view=Scores"):
         visit.open(path)
     assert psutil.Process(server.process.pid).memory_info().rss < 300e6
 

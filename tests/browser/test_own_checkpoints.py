@@ -127,7 +127,7 @@ def test_checkpoints_by_hub_id_go_from_preview_to_a_model_taken_home(visit, serv
 
     visit.open("/construct?zoo=by-id&steps=5&anchors=4&arithmetic=plain")
     press(visit, "Start")
-    page.wait_for_url("**/watch?run=*")
+    page.wait_for_url("**/run?run=*")
     run_id = urllib.parse.parse_qs(urllib.parse.urlparse(page.url).query)["run"][0]
     store = Store(server.home)
     visit.until(lambda: store.run(run_id).state not in ("queued", "running"), 120)
@@ -135,7 +135,7 @@ def test_checkpoints_by_hub_id_go_from_preview_to_a_model_taken_home(visit, serv
     results = {result.method: result.state for result in store.results(run_id)[0]}
     assert results == dict.fromkeys(MAIN_METHODS, "done")
 
-    visit.open(f"/compare?run={run_id}")
+    visit.open(f"/run?run={run_id}&view=Scores")
     main.get_by_text("Take a merged model home").click()
     visit.settle()
     choose(visit, "take", "Task arithmetic")

@@ -1,4 +1,4 @@
-"""Watch draws each second what is in sight, without a run of its script; the rest when the reader scrolls to it."""
+"""The run page draws each second what is in sight, without a run of its script; the rest when the reader scrolls to it."""
 
 import threading
 
@@ -12,7 +12,7 @@ from fda.store.store import Store
 
 pytestmark = pytest.mark.browser
 
-LOSS, LAST = ".st-key-watch-loss .fda-figure", ".st-key-watch-memory .fda-figure"
+LOSS, LAST = ".st-key-run-loss .fda-figure", ".st-key-run-memory .fda-figure"
 
 LAST_STEP = f"Math.max(...(document.querySelector('{LOSS}')?._fullData ?? []).flatMap((t) => [...t.x]))"
 
@@ -28,7 +28,7 @@ def test_a_figure_out_of_sight_is_drawn_when_it_is_scrolled_to(visit, server):
     page = visit.page
     visit.count_messages()
     with Heart(store, run_id, threading.Event(), Beats(store.run_dir(run_id))):
-        visit.open(f"/watch?run={run_id}")
+        visit.open(f"/run?run={run_id}")
         page.wait_for_function(f"{LAST_STEP} > 0 && document.querySelector('{LAST}')")
         page.locator(LOSS).scroll_into_view_if_needed()
         before, heard = page.evaluate(LAST_STEP), visit.messages()

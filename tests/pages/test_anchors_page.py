@@ -95,8 +95,8 @@ def test_alignment_has_every_measure_with_the_lines_to_read_them_against(made):
 def test_where_the_dials_stand_is_in_the_url(made):
     at = page("anchors", run=made[2][0], tab="Alignment", step=str(STEPS[3]), share="0.5", task="faces", block="1")
     assert (scrubbed(at)[1]["step"], scrubbed(at)[1]["share"]) == (3, 24)
-    assert (at.selectbox(key="task").value, at.selectbox(key="block").value) == ("faces", 1)
-    at = page("anchors", run=made[2][0], step="7.5", share="x", anchor="-1", task="nobody", block="99", tab="nowhere")
+    assert at.selectbox(key="unit").value == "faces/1"
+    at = page("anchors", run=made[2][0], step="7.5", share="x", anchor="-1", task="nobody", block="99")
     assert scrubbed(at)[1] == {"step": len(STEPS) - 1, "share": 9, "anchor": 0} and not at.error
 
 

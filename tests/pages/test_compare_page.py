@@ -21,6 +21,7 @@ from fda.store.records import MethodResult, Score
 from fda.store.spec import RunSpec
 from fda.store.store import Store
 from fda.tasks.answers import Answers
+from fda.ui import old_links
 from fda.ui.more_methods import addable_methods, more_spec
 
 TASKS = ("digits", "faces", "letters")
@@ -115,9 +116,9 @@ def run_id(store, zoo) -> str:
 def page(**query: str | list[str]) -> AppTest:
     """The page as a browser that came through the frame sees it."""
     at = AppTest.from_file(str(REPO / "pages" / "frame.py"), default_timeout=60)
-    for key, value in query.items():
+    for key, value in old_links.query("compare", query).items():
         at.query_params[key] = value
-    at.switch_page("compare.py").run()
+    at.switch_page("run.py").run()
     assert not at.exception, at.exception
     return at
 
@@ -335,7 +336,7 @@ def test_further_methods_start_on_the_same_anchors(run_id, started, store):
     old = store.run(run_id).spec
     assert spec.methods == ("pretrained", "individual", "wudi", "fda:tsv") and spec.construction is None
     assert spec.anchors_run == run_id and (spec.tasks, spec.device, spec.seed) == (old.tasks, old.device, old.seed)
-    assert "Watch" in [title.value for title in at.title], "and one sees it at work"
+    assert at.selectbox(key="picked_run").value == store.runs()[0].run_id, "and one sees it at work"
 
 
 def test_the_methods_that_are_not_there_and_could_run_are_offered(run_id, store):

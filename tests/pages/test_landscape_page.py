@@ -135,14 +135,14 @@ def test_without_a_landscape_the_page_starts_one_of_a_finished_run(runs, monkeyp
     started = []
     monkeypatch.setattr(jobs, "start", lambda store, spec: started.append(spec) or whole)
     monkeypatch.setattr(Store, "runs", lambda self, **_: [self.run(source)])
-    at = page("landscape")
+    at = page("landscape", run=source)
     at.number_input(key="points").set_value(9)
     at.selectbox(key="directions").set_value("paths").run()
     assert "--directions paths --points 9" in text(at)
     press(at, "start")
     (spec,) = started
     assert (spec.landscape.points, spec.landscape.directions, spec.anchors_run) == (9, "paths", source)
-    assert at.query_params["run"] == whole
+    assert at.query_params["run"] == source, "its landscape appears there"
 
 
 def test_a_setting_that_is_wrong_is_one_sentence_and_cannot_be_started(runs):
@@ -152,16 +152,19 @@ def test_a_setting_that_is_wrong_is_one_sentence_and_cannot_be_started(runs):
 
 def test_an_empty_store_says_what_to_do(fda_home):
     at = page("landscape")
-    assert "No run has anchors yet" in text(at)
+    assert "There is no run yet" in text(at)
 
 
-def test_a_run_that_is_no_landscape_and_one_that_is_not_there_are_notices(runs):
-    _, source, _ = runs
-    at = page("landscape", run=source)
-    assert "is no landscape" in at.error[0].value
-    assert at.selectbox(key="source").value == source and not at.button(key="start").disabled, "one click computes it"
+def test_a_run_shows_the_landscape_of_its_anchors(runs):
+    _, source, whole = runs
+    for query in ({"run": source}, {"source": source}, {"run": whole}):
+        at = page("landscape", **query)
+        assert not at.error and len(figures(at)) == 2
+        assert not at.button(key="start").disabled, "one click computes another"
+
+
+def test_a_run_that_is_not_there_is_a_notice(runs):
     assert "There is no run" in page("landscape", run="20260101-000000-dead").error[0].value
-    assert "not a finished run with anchors" in page("landscape", run=runs[2], source="x").error[0].value
 
 
 def test_a_damaged_plane_is_one_sentence(runs):
@@ -190,7 +193,8 @@ import sys
 from streamlit.testing.v1 import AppTest
 at = AppTest.from_file({str(REPO / "pages" / "frame.py")!r}, default_timeout=60)
 at.query_params["run"] = {run_id!r}
-at.switch_page("landscape.py").run()
+at.query_params["view"] = "Landscape"
+at.switch_page("run.py").run()
 assert not at.exception and at.metric, at.exception
 print("heavy:", [name for name in ("torch", "transformers", "open_clip", "datasets") if name in sys.modules])
 """

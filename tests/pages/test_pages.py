@@ -23,7 +23,7 @@ from fda.store.spec import RunSpec
 from fda.store.store import Store
 from fda.ui import old_links, survey
 
-PAGES = ("home", "checkpoints", "construct", "watch", "anchors", "compare", "landscape", "playground", "speed")
+PAGES = ("home", "checkpoints", "construct", *old_links.VIEWS, "playground", "speed")
 UNKNOWN = "20260101-000000-dead"
 
 
@@ -167,10 +167,13 @@ def test_no_page_loads_torch(zoo, store):
     code = f"""
 import sys
 from streamlit.testing.v1 import AppTest
+from fda.ui import old_links
 for name in {PAGES!r}:
     at = AppTest.from_file({str(REPO / "pages" / "frame.py")!r}, default_timeout=60)
     at.query_params["run"] = {run_id!r}
     at.query_params["zoo"] = {str(zoo)!r}
+    if name in old_links.VIEWS:
+        at.query_params["view"], name = old_links.VIEWS[name], "run"
     at.switch_page(f"{{name}}.py").run()
     assert not at.exception, (name, at.exception)
 print("heavy:", [name for name in ("torch", "transformers", "open_clip", "datasets") if name in sys.modules])
@@ -377,7 +380,7 @@ def test_watch_takes_the_active_run_when_none_is_named_and_pins_it(store, zoo):
     run_id = at_work(store, zoo)
     store.create_run(make_spec(zoo, methods=("ta",), device="cpu"))
     at = page("watch")
-    assert at.selectbox(key="watch_run").value == run_id, "the one at work, not the newer one that waits"
+    assert at.selectbox(key="picked_run").value == run_id, "the one at work, not the newer one that waits"
     assert at.query_params["run"] == run_id
 
 
@@ -405,10 +408,11 @@ def test_watch_has_the_verdict_once_a_run_has_ended(store, zoo):
     assert "The one unit converged; 3 units did not finish." in text(page("watch", run=run_id))
 
 
-def test_watch_of_a_finished_run_leads_on_to_compare(store, zoo):
+def test_a_finished_run_leads_on_to_its_scores(store, zoo):
     at = page("watch", run=finished(store, zoo))
-    labels = [link.proto.label for link in at.get("page_link")]
-    assert "Compare" in labels and not [button for button in at.button if button.key == "stop"]
+    assert not [button for button in at.button if button.key == "stop"]
+    at.segmented_control(key="view").set_value("Scores").run()
+    assert not at.exception and at.dataframe
 
 
 def test_a_queued_run_has_its_place(store, zoo):

@@ -119,7 +119,7 @@ def test_name_note_and_tags_are_edited(store, zoo):  # noqa: F811
     assert (run.name, run.note, run.tags) == ("short", "half the steps", ("best", "two-words"))
     assert frame(at)["run"][0] == "short"
     watch = page("watch", run=run_id)
-    assert watch.selectbox(key="watch_run").options == ["short · mine · anchors and comparison · done"]
+    assert watch.selectbox(key="picked_run").options == ["short · mine · anchors and comparison · done"]
 
 
 def test_a_tag_that_is_none_is_one_sentence_and_the_dialog_stays(store, zoo):  # noqa: F811

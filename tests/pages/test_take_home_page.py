@@ -62,7 +62,7 @@ def started(monkeypatch) -> list[tuple]:
 
 def page(run_id: str, **query: str) -> AppTest:
     at = AppTest.from_file(str(REPO / "pages" / "frame.py"), default_timeout=60)
-    for key, value in {"run": run_id, **query}.items():
+    for key, value in {"run": run_id, "view": "Scores", **query}.items():
         at.query_params[key] = value
     at.switch_page("run.py").run()
     assert not at.exception, at.exception

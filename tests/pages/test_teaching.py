@@ -10,24 +10,29 @@ from fda.home import REPO
 from fda.ui import pages, survey
 from fda.ui.page import TEXTS
 
-PAGES = [path.removesuffix(".py") for path, *_ in pages.PAGES]
+VIEWS = {"Units": ("units", "anchors"), "Scores": ("scores",), "Landscape": ("landscape",)}
+SHOWN = [  # (page, query, its texts)
+    *((path.removesuffix(".py"), {}, (path.removesuffix(".py"),)) for path, *_ in pages.PAGES if path != pages.RUN),
+    *(("run", {"view": view}, texts) for view, texts in VIEWS.items()),
+]
+NAMES = [name for *_, texts in SHOWN for name in texts]
 WORDS = 120
 
 
 def test_there_is_a_text_for_every_page_and_none_beside():
-    assert sorted(path.stem for path in TEXTS.glob("*.md")) == sorted(PAGES)
+    assert sorted(path.stem for path in TEXTS.glob("*.md")) == sorted(NAMES)
 
 
-@pytest.mark.parametrize("page", PAGES)
-def test_a_text_is_short_and_has_an_equation(page):
-    content = (TEXTS / f"{page}.md").read_text(encoding="utf-8")
+@pytest.mark.parametrize("name", NAMES)
+def test_a_text_is_short_and_has_an_equation(name):
+    content = (TEXTS / f"{name}.md").read_text(encoding="utf-8")
     equations = re.findall(r"\$\$.+?\$\$", content, re.DOTALL)
     assert equations and all(one.count("{") == one.count("}") for one in equations)
     assert len(re.sub(r"\$\$.+?\$\$", "", content, flags=re.DOTALL).split()) <= WORDS
 
 
-@pytest.mark.parametrize("page", PAGES)
-def test_a_page_shows_its_text_even_when_there_is_nothing_else_to_show(page, tmp_path, monkeypatch):
+@pytest.mark.parametrize(("page", "query", "texts"), SHOWN)
+def test_a_page_shows_its_text_even_when_there_is_nothing_else_to_show(page, query, texts, tmp_path, monkeypatch):
     monkeypatch.setenv("FDA_HOME", str(tmp_path))
 
     def refuse(*_: object, **__: object) -> None:
@@ -35,7 +40,10 @@ def test_a_page_shows_its_text_even_when_there_is_nothing_else_to_show(page, tmp
 
     monkeypatch.setattr(survey, "answer", refuse)
     app = AppTest.from_file(str(REPO / "pages" / f"{page}.py"), default_timeout=30)
+    for name, value in query.items():
+        app.query_params[name] = value
     app.run()
     (box,) = [one for one in app.get("popover") if one.proto.popover.label == "Help"]
-    about, text = (one.value for one in box.markdown)
-    assert about.startswith("**") and text == (TEXTS / f"{page}.md").read_text(encoding="utf-8").strip()
+    about, *shown = (one.value for one in box.markdown)
+    assert about.startswith("**")
+    assert shown == [(TEXTS / f"{name}.md").read_text(encoding="utf-8").strip() for name in texts]

@@ -86,8 +86,8 @@ def test_watch_is_told_what_is_new_since_what_it_saw(store, tiny_zoo):
     store.add_scalars(run_id, unit.key, [("angle_loss", unit.step + 1, 0.125)])
     store.update_unit(run_id, unit.key, step=unit.step + 2)
     news = ask(told["feed"], nothing["seen"])
-    assert set(news["figures"]) == {"watch-progress", "watch-loss"}
-    assert "watch-similarity" in ask(told["feed"], nothing["seen"])["figures"], "the answer before was lost: all of it"
+    assert set(news["figures"]) == {"run-progress", "run-loss"}
+    assert "run-similarity" in ask(told["feed"], nothing["seen"])["figures"], "the answer before was lost: all of it"
 
     store.set_state(run_id, "failed", "it ended.")
     assert ask(told["feed"], "any") == feed.BEGIN_ANEW

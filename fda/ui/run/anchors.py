@@ -71,7 +71,7 @@ def show(known: Store, run: Run, runs: list[Run], unit: UnitKey | None, tab: str
         st.fragment(show_tab, run_every=TICK if waiting else None)(choice, tab)
 
 
-def show_ablation(known: Store, run: Run, runs: list[Run]) -> None:
+def show_ablation(known: Store, runs: list[Run], run: Run | None = None) -> None:
     """A closed box with the form that compares initialisations."""
     with st.expander("Compare initialisations", icon=":material/compare_arrows:", key="ablation"):
         ablation_form(known, anchors.constructs(runs), run)

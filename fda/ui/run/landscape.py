@@ -10,6 +10,7 @@ from fda.escape import code, markdown
 from fda.figures.landscape import METRICS, TITLES, Metric, mark
 from fda.jobs import lifecycle as jobs
 from fda.report import landscape
+from fda.report.command import run_commands
 from fda.requests.landscape import CHOICES, landscape_spec
 from fda.settings import LandscapeSettings
 from fda.store.landscape_record import FDA_PATHS, MEAN, TA, LandscapeMap
@@ -33,23 +34,23 @@ ALTS = {
 
 def landscape_view(known: Store, run: Run, runs: list[Run]) -> None:
     """Draw the newest landscape of the run's anchors, or of a landscape run its own; without one, the form that starts it."""
-    source = run.spec.anchors_run or run.run_id
-    planes = [one for one in runs if one.spec.landscape is not None and one.spec.anchors_run == source]
+    anchors_run = run.spec.anchors_run or run.run_id
+    planes = [one for one in runs if one.spec.landscape is not None and one.spec.anchors_run == anchors_run]
     planes.sort(key=lambda one: one.run_id != run.run_id)  # a landscape run shows itself
-    can_start = run.spec.landscape is None and bool(landscape.sources([run]))
+    source = next((one for one in landscape.sources(runs) if one.run_id == anchors_run), None)
     if planes:
         show_plane(known, run, planes)
-    elif not can_start:
+    elif source is None:
         notices.empty(
             "The landscape is computed from finished anchors: it can be started here once this run is done."
             if run.active
             else "This run has no finished anchors, so there is no landscape to compute."
         )
-    if can_start and planes:
+    if source is not None and planes:
         with st.expander("Compute another landscape", icon=":material/add_chart:", key="another"):
-            form(known, run)
-    elif can_start:
-        form(known, run)
+            form(known, source)
+    elif source is not None:
+        form(known, source)
 
 
 def show_plane(known: Store, run: Run, planes: list[Run]) -> None:
@@ -106,6 +107,8 @@ def form(known: Store, run: Run) -> None:
             disabled=spec is None,
         )
         st.caption(f"Adapts the blocks again with their weights recorded, then scores {grid}, coarse to fine.")
+    if spec is not None:
+        st.code("\n".join(run_commands(spec)), language="bash", wrap_lines=True)
 
 
 def show_status(run: Run) -> None:

@@ -78,7 +78,7 @@ def units_view(known: Store, run: Run, runs: list[Run], into: DeltaGenerator) ->
     if run.spec.construction is not None:
         if not run.spec.methods:
             more_methods.more_card(run)
-        anchors.show_ablation(known, run, runs)
+        anchors.show_ablation(known, runs, run)
 
 
 def pick_unit(run: Run, construct: list[Unit]) -> UnitKey | None:
