@@ -16,8 +16,9 @@ from tests.support.made_anchors import made_run
 pytestmark = pytest.mark.browser
 
 STEPS = 30
+FIGURE = "document.querySelector('.fda-scrubber .fda-figure')"
 TITLES = "JSON.stringify([...document.querySelectorAll('.fda-scrubber .fda-figure')].map(f => f.layout?.title?.text))"
-SPECTRUM = "JSON.stringify(Array.from(document.querySelector('.fda-scrubber .fda-figure')?._fullData?.at(-1)?.y ?? []).slice(0, 12))"
+SPECTRUM = f"JSON.stringify(Array.from({FIGURE}?._fullData?.at(-1)?.y ?? []).slice(0, 12))"
 PLACE = """([uid, n]) => {
   const figure = document.querySelector('.fda-scrubber .fda-figure'), { xaxis, yaxis } = figure._fullLayout;
   const trace = figure._fullData.find(one => one.uid === uid);
@@ -59,18 +60,14 @@ def test_scrub_pin_look_at_real_inputs_export_and_send_the_link(visit, run_ids, 
     main = page.locator("[data-testid=stMain]")
 
     # scrub: the server hears nothing while the slider moves, and the URL says where it was let go
-    page.wait_for_function(
-        f"document.querySelector('.fda-scrubber .fda-figure')?.layout?.title?.text === 'Spectrum at step {STEPS}'"
-    )
+    page.wait_for_function(f"{FIGURE}?.layout?.title?.text === 'Spectrum at step {STEPS}'")
     page.wait_for_function(READINGS)
     visit.settle()
     last = shown(page)
     step = main.get_by_label("Step: ")
     heard = visit.messages()
     step.evaluate("e => { e.value = 0; e.dispatchEvent(new Event('input')); }")
-    page.wait_for_function(
-        "document.querySelector('.fda-scrubber .fda-figure')?.layout?.title?.text === 'Spectrum at step 0'"
-    )
+    page.wait_for_function(f"{FIGURE}?.layout?.title?.text === 'Spectrum at step 0'")
     first = shown(page)
     assert first[1] != last[1] and first[2] != last[2]
     assert visit.messages() == heard > 0 and "step=" not in page.evaluate("location.search")
@@ -81,9 +78,7 @@ def test_scrub_pin_look_at_real_inputs_export_and_send_the_link(visit, run_ids, 
 
     # play runs to the end by itself
     main.get_by_role("button", name="Play or pause").click()
-    page.wait_for_function(
-        f"document.querySelector('.fda-scrubber .fda-figure')?.layout?.title?.text === 'Spectrum at step {STEPS}'"
-    )
+    page.wait_for_function(f"{FIGURE}?.layout?.title?.text === 'Spectrum at step {STEPS}'")
     page.wait_for_function("!location.search.includes('step=')")
 
     # another start over it, then pinned
@@ -124,7 +119,7 @@ def test_scrub_pin_look_at_real_inputs_export_and_send_the_link(visit, run_ids, 
     # spectra of all steps, which follow no slider
     main.get_by_role("tab", name="Across units").click()
     main.get_by_text("heatmap", exact=True).click()
-    page.wait_for_function("document.querySelector('.fda-scrubber .fda-figure')?._fullData?.[0]?.type === 'heatmap'")
+    page.wait_for_function(f"{FIGURE}?._fullData?.[0]?.type === 'heatmap'")
 
     # the real inputs nearest to an anchor, by keyboard
     near = read_neighbours(Store(visit.server.home), weight, "red", 0)

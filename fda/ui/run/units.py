@@ -67,7 +67,7 @@ def units_view(known: Store, run: Run, runs: list[Run], into: DeltaGenerator) ->
                 with tools:
                     curves.export(known, run, view)
     with left:
-        show_map("progress", picture, partial(pick_cell, construct))
+        show_map("progress", picture, partial(pick_cell, run, construct))
         with notices.noticed():
             verdict_box(run, known)
         show_map("methods", picture)
@@ -86,16 +86,19 @@ def pick_unit(run: Run, construct: list[Unit]) -> UnitKey | None:
     names = {unit_name(unit.key): unit.key for unit in construct}
     if not names:
         return None
-    default = AT_WORK if run.active else WORST
     chosen = st.selectbox(
         "Unit",
-        [default, *names],
+        [default_name(run), *names],
         key="unit",
         bind="query-params",
         label_visibility="collapsed",
         help="Also by a click on the map",
     )
     return names.get(chosen)
+
+
+def default_name(run: Run) -> str:
+    return AT_WORK if run.active else WORST
 
 
 def unit_name(key: UnitKey) -> str:
@@ -108,15 +111,12 @@ def show_map(name: str, picture: live.Picture, on_pick: Callable[[Mapping[str, A
         plot(picture.figures[name], key=figure_key(name), alt=FIGURES[name][1].alt, fill=fill, on_pick=on_pick)
 
 
-def pick_cell(construct: list[Unit], picked: Mapping[str, Any]) -> None:
-    """Callback: choose the unit of the cell that the reader clicked, or none if it is chosen already."""
+def pick_cell(run: Run, construct: list[Unit], picked: Mapping[str, Any]) -> None:
+    """Callback: choose the unit of the cell that the reader clicked, or the default if it is chosen already."""
     cells = {(unit.key.name, str(unit.key.block)): unit_name(unit.key) for unit in construct}
     name = cells.get((str(picked.get("y")), str(picked.get("x"))))
     if name is not None:
-        if st.session_state.get("unit") == name:
-            st.session_state.pop("unit")
-        else:
-            st.session_state["unit"] = name
+        st.session_state["unit"] = default_name(run) if st.session_state.get("unit") == name else name
 
 
 def no_figures(known: Store, run: Run) -> str:
