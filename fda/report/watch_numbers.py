@@ -60,7 +60,7 @@ class RunNumbers:
         `chosen` unit."""
         units = [unit for unit in self.units if unit.key.stage in measure.stages]
         titles = {name: method.title for name, method in METHODS.items()} if "construct" not in measure.stages else {}
-        scores = self._average_scores() if "evaluate" in measure.stages else {}
+        scores = self._averages() if "evaluate" in measure.stages else {}
         words: dict[str, Any] = {"title": measure.heading, "loss": measure.unit, "titles": titles, "scores": scores}
         words["chosen"] = self.view.unit if "construct" in measure.stages else None
         return ((units,), words | self._run_words) if units else None
@@ -120,16 +120,10 @@ class RunNumbers:
     def _chosen(self) -> dict[str, Any]:
         return {"names": self.view.tasks or None, "blocks": self.view.blocks or None}
 
-    def _average_scores(self) -> dict[str, float]:
+    def _averages(self) -> dict[str, float]:
         """Method → its average score over the run's tasks, for the methods that are scored on all of them."""
-        scores: dict[str, dict[str, float]] = {}
-        for score in self.store.results(self.run.run_id)[1]:
-            scores.setdefault(score.method, {})[score.task] = score.value
-        return {
-            method: float(np.mean([values[task] for task in self.run.spec.tasks]))
-            for method, values in scores.items()
-            if set(self.run.spec.tasks) <= set(values)
-        }
+        averages = self.store.averages(self.run.run_id).get(self.run.run_id, ())
+        return {method: mean for method, mean, count in averages if count == len(self.run.spec.tasks)}
 
     @property
     def _curve_words(self) -> dict[str, Any]:

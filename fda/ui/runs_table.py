@@ -169,9 +169,8 @@ def _actions(chosen: Sequence[Run], shown: int, known: int) -> None:
         if len(chosen) == 1:
             _one(chosen[0])
         else:
-            compared = next((run for run in chosen if run.spec.methods), None)
-            if compared is not None:
-                _link("Compare", ":material/leaderboard:", compared, "Scores")
+            query = {"runs": ",".join(run.run_id for run in chosen)}
+            st.page_link(pages.RUNS, label="Compare", icon=":material/compare_arrows:", query_params=query)
         ended = tuple(run.run_id for run in chosen if not run.active)
         if ended:
             word = "Delete…" if len(ended) == len(chosen) == 1 else f"Delete {len(ended)}…"
