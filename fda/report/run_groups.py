@@ -12,6 +12,7 @@ import numpy as np
 from fda.errors import UserError
 from fda.measures import ANGLE_LOSS, SPECTRUM
 from fda.report.anchors import known_settings
+from fda.report.runs_table import REFERENCES
 from fda.store.records import Run
 from fda.store.store import Store
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 MOST_RUNS = 40
 POINTS = 200  # of a curve
-NOT_CONSTRUCTED = ("preset",)  # settings that change no number
+LEFT_OUT = ("preset", "seed")  # a preset changes no number itself; runs of a group differ in their seeds
 
 Curves = tuple[np.ndarray, np.ndarray]  # (x (S,), a row per run (runs, S), NaN where a run has no value)
 
@@ -71,7 +72,10 @@ def run_groups(store: Store, runs: Sequence[Run]) -> list[RunGroup]:
 
 
 def settings_table(groups: Sequence[RunGroup]) -> "pd.DataFrame":
-    """A row a group: its runs, only the settings that differ, and the mean and spread of its last loss and best score."""
+    """A row a group: its runs, only the settings that differ, its last loss and its best merged average over the tasks.
+
+    Numbers of several seeds are "mean (least to most)".
+    """
     import pandas as pd
 
     names = list(dict.fromkeys(name for group in groups for name in group.differing))
@@ -81,9 +85,7 @@ def settings_table(groups: Sequence[RunGroup]) -> "pd.DataFrame":
             **{name: [group.differing.get(name) for group in groups] for name in names},
             "seeds": [", ".join(str(run.spec.seed) for run in group.runs) for group in groups],
             "loss": [_mean_and_range(_last(group.losses), 1, ".3f") for group in groups],
-            "best average %": [
-                _mean_and_range(max(group.averages.values(), key=np.mean, default=()), 100, ".1f") for group in groups
-            ],
+            "best merge %": [_mean_and_range(_best(group.averages), 100, ".1f") for group in groups],
         }
     )
 
@@ -118,7 +120,7 @@ def _settings(run: Run, made_by: Run | None) -> dict[str, str]:
     settings["blocks"] = ", ".join(map(str, spec.blocks)) or "all"
     if made_by is not None:
         made = known_settings(made_by.spec)
-        settings |= {name.replace("_", " "): value for name, value in made.items() if name not in NOT_CONSTRUCTED}
+        settings |= {name.replace("_", " "): value for name, value in made.items() if name not in LEFT_OUT}
         if made.get("init") != "gauss":
             settings.pop("sigma", None)
     for method, values in spec.hyperparameters.items():
@@ -167,6 +169,12 @@ def _averages(
             if count == len(run.spec.tasks):
                 scored.setdefault(method, []).append(mean)
     return {method: tuple(values) for method, values in scored.items()}
+
+
+def _best(averages: Mapping[str, tuple[float, ...]]) -> tuple[float, ...]:
+    """The averages of the method with the highest mean, references apart."""
+    merges = [values for method, values in averages.items() if method not in REFERENCES]
+    return max(merges, key=np.mean, default=())
 
 
 def _last(curves: Curves | None) -> list[float]:
