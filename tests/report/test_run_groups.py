@@ -25,9 +25,7 @@ def run(store: Store, zoo, *, steps: int, seed: int, losses, average: float) -> 
     for block, curve in enumerate(losses):
         key = UnitKey("construct", "digits", block)
         store.add_units(run_id, [(key, 3)])
-        store.add_scalars(
-            run_id, key, [("angle_loss", int(step), float(value)) for step, value in zip(STEPS, curve, strict=False)]
-        )
+        store.add_scalars(run_id, key, [("angle_loss", step, value) for step, value in enumerate(curve)])
         store.add_snapshot(run_id, key, 2, "spectrum", np.array([2.0, 1.0 + block]))
     scores = [Score("ta", task, "test", "accuracy", average, 50) for task in ("digits", "faces")]
     store.add_result(run_id, MethodResult("ta", "done", {}, 1.0, 2**20, None), scores)
