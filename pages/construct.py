@@ -15,6 +15,7 @@ from fda.merging.registry import METHODS
 from fda.report.command import changes, run_commands
 from fda.report.format import plural
 from fda.requests.hyperparameters import family_hyperparameters, read_by
+from fda.requests.landscape import is_small
 from fda.requests.runs import (
     GROUPS,
     MAIN_METHODS,
@@ -239,6 +240,10 @@ if any(METHODS[name].start for name in chosen):
     with st.expander("Adaptation", icon=":material/model_training:", key="adapt_settings"):
         adaptation = adapt_inputs()
 
+landscape_too = bool(chosen) and is_small(zoo) and st.checkbox(
+    "Then compute the landscape, on a coarse grid", True, key="coarse_landscape", bind="query-params",
+    help="A run of its own after this one: the loss over a plane of weights, with the paths of task arithmetic and FDA",
+)  # fmt: skip
 try:
     whole = known[preset].model_dump() | values
     changed = {
@@ -255,6 +260,7 @@ try:
         adaptation=adaptation,
         device=device,
         seed=settings.seed,
+        coarse_landscape=landscape_too,
         roots=model_roots(),
     )
 except UserError as error:

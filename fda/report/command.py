@@ -4,6 +4,7 @@ import shlex
 from collections.abc import Mapping
 from typing import Any
 
+from fda.requests.landscape import COARSE
 from fda.requests.runs import MAIN_METHODS, changed_adaptation, changed_hyperparameters, with_swept
 from fda.requests.unread import adaptation_read_by, read_anchors, work_by_block
 from fda.settings import ConstructSettings, Family, LandscapeSettings, is_read, presets
@@ -17,25 +18,40 @@ def run_commands(spec: RunSpec, run_id: str = "RUN_ID") -> list[str]:
         return [_landscape(spec, spec.landscape)]
     if spec.published is not None:
         return [_import(spec, spec.published)]
-    whole = _shared(spec, with_tasks=spec.tasks != spec.zoo.task_names)
-    if spec.methods and _is_demo(spec):
-        device = ["--device", spec.device] if spec.device != "auto" else []
-        sweep = ["--sweep"] if set(spec.methods) != set(MAIN_METHODS) else []
-        return [_line("demo", *_seed(spec), *device, *sweep, *_settings(spec))]
+    lines = _demo(spec) if spec.methods and _is_demo(spec) else _construct_and_compare(spec, run_id)
+    if spec.coarse_landscape:
+        lines.append(coarse_landscape(run_id))
+    return lines
+
+
+def _demo(spec: RunSpec) -> list[str]:
+    device = ["--device", spec.device] if spec.device != "auto" else []
+    sweep = ["--sweep"] if set(spec.methods) != set(MAIN_METHODS) else []
+    return [_line("demo", *_seed(spec), *device, *sweep, *_settings(spec))]
+
+
+def _construct_and_compare(spec: RunSpec, run_id: str) -> list[str]:
     lines = []
+    with_tasks = spec.tasks != spec.zoo.task_names
     if spec.construction is not None:
         changed = changes(spec.construction, spec.zoo.family)
         options = [part for name, value in changed.items() for part in (f"--{name.replace('_', '-')}", str(value))]
         engine = ["--engine", spec.engine] if spec.engine != "local" else []
+        whole = _shared(spec, with_tasks=with_tasks)
         lines.append(_line("construct", *whole, "--preset", spec.construction.preset, *options, *engine))
     if spec.methods:
         source = run_id if spec.construction is not None else spec.anchors_run
         anchors = ["--anchors", source] if source and read_anchors(spec.methods) else []
         methods = ["--methods", ",".join(spec.methods)]
         blocks = spec.blocks if work_by_block(spec.methods) else ()
-        whole = _shared(spec.model_copy(update={"blocks": blocks}), with_tasks=spec.tasks != spec.zoo.task_names)
+        whole = _shared(spec.model_copy(update={"blocks": blocks}), with_tasks=with_tasks)
         lines.append(_line("compare", *whole, *anchors, *methods, *_seed(spec), *_settings(spec)))
     return lines
+
+
+def coarse_landscape(run_id: str) -> str:
+    """The command that computes a run's landscape on a coarse grid."""
+    return _line("landscape", run_id, *(part for name, value in COARSE.items() for part in (f"--{name}", str(value))))
 
 
 def changes(settings: ConstructSettings, family: Family = "vision") -> dict[str, object]:

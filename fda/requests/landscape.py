@@ -1,5 +1,6 @@
 """Turns a request for a run's landscape into a RunSpec, or into one sentence on what is wrong. Torch-free."""
 
+from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
@@ -8,11 +9,15 @@ from fda.errors import UserError
 from fda.requests.hyperparameters import checked_hyperparameters
 from fda.requests.runs import need_data
 from fda.settings import LandscapeSettings
+from fda.store.disk import bytes_below
 from fda.store.landscape_record import FDA_PATHS, TA
 from fda.store.records import Run
 from fda.store.spec import RunSpec
 from fda.store.store import Store, UnitKey
+from fda.zoos.zoo import Zoo
 
+COARSE = {"points": 9, "samples": 32, "snapshots": 6}  # a tenth of the time of the default grid
+SMALL = 100 * 10**6  # bytes of the base's folder
 CHOICES = tuple(name for name in LandscapeSettings.model_fields if name != "source")  # what a person may set
 
 
@@ -51,6 +56,17 @@ def landscape_spec(store: Store, source: str, *, device: str | None = None, **se
         device=device or spec.device,
         seed=spec.seed,
     )
+
+
+def coarse_landscape_spec(store: Store, source: str) -> RunSpec:
+    """The landscape of run `source` on a coarse grid. UserError as `landscape_spec`."""
+    return landscape_spec(store, source, **COARSE)
+
+
+def is_small(zoo: Zoo) -> bool:
+    """Whether the zoo's base, a local folder or file, is small enough for a landscape that nobody asked for."""
+    base = Path(zoo.base.model)
+    return base.exists() and (bytes_below(base) if base.is_dir() else base.stat().st_size) <= SMALL
 
 
 def anchors_run(run: Run) -> str | None:

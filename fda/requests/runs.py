@@ -72,6 +72,7 @@ def make_spec(
     device: str = "auto",
     engine: str = "local",
     seed: int = 0,
+    coarse_landscape: bool = False,
     roots: list[Path] | None = None,
 ) -> RunSpec:
     """A checked spec. `roots` as in `load_zoo`: given by pages, left out by the command line.
@@ -104,6 +105,7 @@ def make_spec(
         "device": device,
         "engine": engine,
         "seed": seed,
+        "coarse_landscape": coarse_landscape,
     }
     spec = _checked(RunSpec, values, "--")
     lacking = [need for name in asked if (need := missing_need(spec, METHODS[name])) is not None]

@@ -20,10 +20,11 @@ from fda.interpreter import begin, leave
 from fda.jobs.beats import Beats
 from fda.jobs.failures import log_traceback, sentence
 from fda.jobs.heart import BEAT_SECONDS, Heart
-from fda.jobs.lifecycle import press_on, settle
+from fda.jobs.lifecycle import press_on, settle, start
 from fda.jobs.patient import PatientStore
 from fda.jobs.reserve import Reserve
 from fda.processes import start_time
+from fda.requests.landscape import coarse_landscape_spec
 from fda.store.refusals import StoreBusy
 from fda.store.spec import RunSpec
 from fda.store.store import ACTIVE, IO_QUEUE, State, Store
@@ -42,12 +43,26 @@ def main(run_id: str, *, execute: Execute | None = None) -> int:
     store = Store()
     try:
         state = run_here(store, run_id, execute=execute)
+        if state == "done":
+            _start_landscape(store, run_id)
         if state == "failed":
             print(f"fda: {store.run(run_id).message}", file=sys.stderr)  # the last line of log.txt
         return 0 if state in ("done", "cancelled") else 1
     except UserError as error:
         print(f"fda: {error}", file=sys.stderr)
         return 2
+
+
+def _start_landscape(store: Store, run_id: str) -> None:
+    """Queue the coarse landscape that the run asked for, unless it is there already. What prevents it is in the log."""
+    if not store.run(run_id).spec.coarse_landscape:
+        return
+    try:
+        spec = coarse_landscape_spec(store, run_id)
+        if all(run.spec != spec for run in store.runs(kinds=("landscape",))):
+            start(store, spec)
+    except UserError as error:
+        print(f"fda: no landscape: {error}", file=sys.stderr)
 
 
 def run_here(store: Store, run_id: str, *, execute: Execute | None = None) -> State:

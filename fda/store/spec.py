@@ -60,7 +60,7 @@ class RunSpec(BaseModel):
     `construction` reads anchors, if a method needs them, from `anchors_run`. `hyperparameters`: method → name → value, where
     they differ from the registry's defaults. `adaptation`: None means the zoo's settings. `published`: a folder of published
     anchors to import; `construction` then describes how their authors made them, with the paper's values for the settings
-    listed in `unknown`.
+    listed in `unknown`. `coarse_landscape`: once the run is done, its worker starts a run of its landscape on a coarse grid.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -78,6 +78,7 @@ class RunSpec(BaseModel):
     adaptation: AdaptSettings | None = None
     anchors_run: str | None = None
     landscape: LandscapeSettings | None = None
+    coarse_landscape: bool = False
     helper: Annotated[Helper, Field(discriminator="kind")] | None = None
     device: str = "cpu"
     engine: Literal["local", "ray"] = "local"

@@ -67,5 +67,5 @@ def test_without_a_chromium_one_sentence_says_so(monkeypatch):
 def test_it_measures_a_start_a_switch_and_an_update():
     found = bench_page(points=400, starts=1, rounds=1, updates=1, pages=("Run", "Scores", "Home"))
     rows = {row["name"]: row for row in found["rows"]}
-    assert len(rows) == 6 and all(0 < row["least"] <= row["typical"] <= row["most"] for row in rows.values())
+    assert len(rows) == 7 and all(0 < row["least"] <= row["typical"] <= row["most"] for row in rows.values())
     assert {row["unit"] for row in rows.values()} == {"s", "ms", "KB"}

@@ -125,7 +125,7 @@ def test_checkpoints_by_hub_id_go_from_preview_to_a_model_taken_home(visit, serv
     wait_for_text(visit, "How methods treat the tensors")
     visit.check()
 
-    visit.open("/construct?zoo=by-id&steps=5&anchors=4&arithmetic=plain")
+    visit.open("/construct?zoo=by-id&steps=5&anchors=4&arithmetic=plain&coarse_landscape=false")
     press(visit, "Start")
     page.wait_for_url("**/run?run=*")
     run_id = urllib.parse.parse_qs(urllib.parse.urlparse(page.url).query)["run"][0]

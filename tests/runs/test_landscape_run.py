@@ -10,9 +10,11 @@ import yaml
 from fda.anchors.adapt import Adapted, Epoch, adapt_coefficients, adapt_weights, pool
 from fda.cancel import NEVER, Cancel, Cancelled
 from fda.errors import UserError
+from fda.report.command import run_commands
 from fda.requests.landscape import landscape_spec
 from fda.requests.runs import construct_settings, make_spec
 from fda.settings import AdaptSettings
+from fda.stages import worker
 from fda.stages.anchored import anchors_of
 from fda.stages.execute import execute
 from fda.stages.landscape_scores import load_samples
@@ -324,3 +326,25 @@ def test_a_task_without_data_is_refused(home, tmp_path, monkeypatch):
     zoo.write_text(yaml.safe_dump(content))
     with pytest.raises(UserError, match="'bright' of zoo tiny has no `data`"):
         landscape_spec(store, constructed(store, zoo))
+
+
+def test_a_run_starts_its_own_landscape_on_a_coarse_grid_once(fda_home, tiny_zoo, monkeypatch):
+    store, started = Store(fda_home), []
+    monkeypatch.setattr(worker, "start", lambda store, spec: started.append(store.create_run(spec)))
+    spec = make_spec(
+        tiny_zoo, construct=construct_settings("fast", steps=2, anchors=4), device="cpu", coarse_landscape=True
+    )
+    run_id = store.create_run(spec)
+    assert worker.main(run_id) == 0 and store.run(run_id).state == "done"
+    (plane,) = map(store.run, started)
+    assert (plane.spec.landscape.points, plane.spec.anchors_run) == (9, run_id)
+    command = run_commands(spec, run_id)[-1].split()
+    assert (
+        landscape_spec(store, run_id, points=int(command[command.index("--points") + 1]), samples=32, snapshots=6)
+        == plane.spec
+    )
+    execute(store, plane.run_id, NEVER)
+    assert load_map(store.run_dir(plane.run_id)) is not None
+
+    store.requeue(run_id, ended=("done",))
+    assert worker.main(run_id) == 0 and len(started) == 1, "it is there"

@@ -38,7 +38,9 @@ def landscape_view(known: Store, run: Run, runs: list[Run]) -> None:
     planes = [one for one in runs if one.spec.landscape is not None and one.spec.anchors_run == anchors_run]
     planes.sort(key=lambda one: one.run_id != run.run_id)  # a landscape run shows itself
     source = next((one for one in landscape.sources(runs) if one.run_id == anchors_run), None)
-    if planes:
+    if run.spec.coarse_landscape and run.active:
+        notices.empty("Once this run is done, its landscape is computed on a coarse grid and appears here.")
+    elif planes:
         show_plane(known, run, planes)
     elif source is None:
         notices.empty(
