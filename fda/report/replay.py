@@ -7,10 +7,11 @@ from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
+from plotly.colors import sample_colorscale
 
 from fda.figures.kinds import kind_colour
 from fda.figures.landscape import DASH, HUES, LEVELS, TITLES
-from fda.figures.theme import DASHES, PALETTES, Theme, sample, sequential, series_colour
+from fda.figures.theme import DASHES, PALETTES, Theme, sequential, series_colour
 from fda.report.format import plural
 from fda.report.recording import Plane, Recording
 
@@ -50,7 +51,7 @@ def sentence(recording: Recording) -> str:
     if recording.plane is not None:
         parts.append("FDA moves one model over the landscape of the mean loss")
     if recording.methods:
-        parts.append(f"{plural(len(recording.methods), 'method')} get their score" + "s" * (len(recording.methods) > 1))
+        parts.append(f"the scores of {plural(len(recording.methods), 'method')} fill in")
     *most, last = parts
     told = f"{', '.join(most)}, and {last}" if most else last
     return f"{told[0].upper()}{told[1:]}."
@@ -90,7 +91,7 @@ def _plane(recording: Recording, plane: Plane) -> dict[str, Any]:
         "a": plane.a,
         "b": plane.b,
         "heights": ((loss - low) / max(high - low, 1e-9)).round(3).tolist(),
-        "colours": sample(sequential(), [(level + 0.5) / LEVELS for level in range(LEVELS)]),
+        "colours": sample_colorscale(sequential(), [level / (LEVELS - 1) for level in range(LEVELS)]),
         "range": [float(np.exp(low)), float(np.exp(high))],
         "paths": [
             {

@@ -40,7 +40,7 @@ def paths(server, tiny_zoo):
         execute(store, plane, NEVER)
         store.set_state(plane, "done")
     anchors = [f"/anchors?run={source}&tab={tab}" for tab in ("Spectrum", "Alignment", "Across+units")]
-    return [f"/watch?run={source}", f"/compare?run={source}", *anchors, f"/landscape?run={plane}", "/checkpoints",
+    return ["/", f"/watch?run={source}", f"/compare?run={source}", *anchors, f"/landscape?run={plane}", "/checkpoints",
             "/playground", "/playground?controls=off"]  # fmt: skip
 
 
