@@ -107,14 +107,15 @@ def _curves(store: Store, run: Run) -> tuple[tuple[int, ...], tuple[Curve, ...]]
     with suppress(UserError):  # the run that constructed the anchors is deleted
         series = store.scalars(source, ANGLE_LOSS.key, names=run.spec.tasks, points=None) if source else {}
     finite = {
-        key: (steps[good], values[good]) for key, (steps, values) in series.items() if (good := _good(values)).any()
+        key: (steps[good], values[good])
+        for key, (steps, values) in series.items()
+        if (not run.spec.blocks or key.block in run.spec.blocks) and (good := _good(values)).any()
     }
     longest = max((steps for steps, _ in finite.values()), key=len, default=np.array([], np.int64))
     if len(longest) < 2:
         return (), ()
     steps = longest[_spread(len(longest), min(MOST_STEPS, max(2, MOST_VALUES // len(finite))))]
-    wanted = [key for key in finite if not run.spec.blocks or key.block in run.spec.blocks]
-    return tuple(map(int, steps)), tuple(_curve(key, *finite[key], steps) for key in wanted)
+    return tuple(map(int, steps)), tuple(_curve(key, *one, steps) for key, one in finite.items())
 
 
 def _good(values: np.ndarray) -> np.ndarray:

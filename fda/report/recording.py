@@ -114,6 +114,8 @@ class Recording(_Part):
     def _fits_together(self) -> "Recording":
         if any(late <= early for early, late in zip(self.steps, self.steps[1:], strict=False)):
             raise ValueError("steps must rise")
+        if self.curves and len(self.steps) < 2:
+            raise ValueError("a curve needs two steps")
         if any(len(curve.loss) != len(self.steps) or curve.task not in self.tasks for curve in self.curves):
             raise ValueError("each curve needs a loss for each step, and one of the tasks")
         if any(len(one.scores) != len(self.tasks) for one in self.methods):

@@ -147,6 +147,7 @@ def broken(change) -> bytes:
         (broken(lambda one: one["plane"]["loss"].pop()), "plane: loss needs a row"),
         (broken(lambda one: one["plane"]["finetuned"]["a"].pop()), "differ in length"),
         (broken(lambda one: one["steps"].__setitem__(1, 0)), "steps must rise"),
+        (broken(lambda one: one.update(steps=[])), "a curve needs two steps"),
         (broken(lambda one: one.update(zoo="x" * 1000)), "zoo: "),
         (broken(lambda one: one.update(date=1e300)), "date: "),
     ],
