@@ -47,13 +47,13 @@ def sentence(recording: Recording) -> str:
     """What one sees, in one sentence."""
     parts = []
     if recording.curves:
-        parts.append(f"the loss of the anchors of {plural(len(recording.tasks), 'task')} falls")
+        parts.append("the anchors' loss falls")
     if recording.plane is not None:
-        parts.append("FDA moves one model over the landscape of the mean loss")
+        parts.append("FDA moves a model over the loss landscape")
     if recording.methods:
-        parts.append(f"the scores of {plural(len(recording.methods), 'method')} fill in")
+        parts.append("every method is scored")
     *most, last = parts
-    told = f"{', '.join(most)}, and {last}" if most else last
+    told = f"{', '.join(most)}{',' * (len(most) > 1)} and {last}" if most else last
     return f"{told[0].upper()}{told[1:]}."
 
 

@@ -5,7 +5,7 @@ const states = new WeakMap();
 const SVG = "http://www.w3.org/2000/svg";
 const DASHES = { solid: "", dash: "7 4", dot: "2 3", dashdot: "7 3 2 3", longdash: "11 4", longdashdot: "11 3 2 3" };
 const MARGIN = { left: 38, right: 8, top: 6, bottom: 22 }; // pixels around the loss curves
-const ROWS = { least: 20, most: 38 }; // pixels: height of a row of scores
+const ROWS = { least: 22, most: 38 }; // pixels: height of a row of scores
 const LONGEST_FRAME = 100; // milliseconds: a hidden tab does not run ahead
 let count = 0; // for unique ids
 
