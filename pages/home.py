@@ -1,4 +1,4 @@
-"""Home: the idea in a picture, a button that starts the demo, the runs in progress, and the table of all runs."""
+"""Home: a recording of the demo, which plays at once, a button that runs it here, the runs in progress, and all runs."""
 
 from collections import Counter
 
@@ -6,38 +6,57 @@ import streamlit as st
 
 from fda.errors import UserError
 from fda.jobs import lifecycle as jobs
+from fda.report.format import duration
+from fda.report.replay import when_and_where
+from fda.requests import cost
 from fda.requests.runs import MAIN_METHODS, construct_settings, make_spec
 from fda.store.records import ACTIVE, Run
+from fda.store.spec import RunSpec
 from fda.store.store import ALL
 from fda.ui import notices, pages
 from fda.ui.explain import picture
 from fda.ui.page import bar, command_box
+from fda.ui.recording import demo, play
 from fda.ui.runs import run_line, store, unreadable_lines
 from fda.ui.runs_table import forget_rows, show_dialog, show_table, show_undo
 from fda.zoos.zoo import load_zoo
 
 
+def demo_spec() -> RunSpec:
+    construct = construct_settings("fast", family=load_zoo("demo").family)
+    return make_spec("demo", construct=construct, methods=MAIN_METHODS, device="auto")
+
+
 def start_demo() -> None:
     """Callback: start the demo; the page then switches to Watch."""
     try:
-        construct = construct_settings("fast", family=load_zoo("demo").family)
-        spec = make_spec("demo", construct=construct, methods=MAIN_METHODS, device="auto")
-        st.session_state["go"] = jobs.start(store(), spec)
+        st.session_state["go"] = jobs.start(store(), demo_spec())
     except UserError as error:
         notices.keep_problem(str(error))
+
+
+def expected_time() -> str:
+    """How long the demo takes on this device, if that has been measured."""
+    with notices.noticed():
+        spec = demo_spec()
+        known = cost.kept_calibration(spec)
+        if known is not None and not cost.missing(spec, known):
+            return f"about {duration(cost.predict(spec, known).seconds)} on this device"
+    return "some minutes"
 
 
 if run_id := st.session_state.pop("go", None):
     st.switch_page(pages.RUN, query_params={"run": run_id})
 
-bar("Functional dual anchors", "The idea in a picture, the demo, and all runs.", "home")
-st.markdown(
-    "Models finetuned from the same base can be merged into one without their data: synthetic inputs, the *anchors*, "
-    "stand for what each model learned. Construct anchors here, watch how they change, and compare the merged model with "
-    "those of other methods."
-)
-picture()
+bar("Functional dual anchors", "The demo as a recording, and all runs.", "home")
 notices.show_kept()
+with notices.noticed():
+    recorded = demo()
+    play(
+        recorded,
+        title=f"{len(recorded.tasks)} models, one merge, no data",
+        label=f"Recorded on {when_and_where(recorded)}",
+    )
 
 with notices.noticed(stop=True):
     known = store()
@@ -46,12 +65,17 @@ with notices.noticed(stop=True):
 active_demo = next((run for run in runs if run.active and run.kind == "demo" and run.spec.zoo.name == "demo"), None)
 with st.container(horizontal=True, vertical_alignment="center"):
     if active_demo is None:
-        st.button("Start the demo", type="primary", icon=":material/play_arrow:", on_click=start_demo)
-        st.caption("Real checkpoints, included in the package: takes minutes, without network or GPU.")
+        st.button("Run it here", type="primary", icon=":material/play_arrow:", on_click=start_demo)
+        st.caption(f"Takes {expected_time()}, without network or GPU.", width="content")
     else:
         if st.button("Watch the demo run", type="primary", icon=":material/monitoring:"):
             st.switch_page(pages.RUN, query_params={"run": active_demo.run_id})
-        st.caption("The demo is running.")
+        st.caption("The demo is running.", width="content")
+    st.page_link(pages.CHECKPOINTS, label="My checkpoints", icon=":material/deployed_code:")
+    st.page_link(pages.PLAYGROUND, label="Try one layer by hand", icon=":material/science:")
+
+with st.expander("The idea in three drawings", icon=":material/lightbulb:"):
+    picture()
 
 
 def show_active() -> None:

@@ -19,6 +19,7 @@ from fda.cli import doctor as cli_doctor
 from fda.cli import estimate as cli_estimate
 from fda.cli import export as cli_export
 from fda.cli import import_anchors as cli_import
+from fda.cli import record as cli_record
 from fda.cli import runs as cli_runs
 from fda.cli.runs import SeedOption
 from fda.errors import UserError, readable
@@ -37,6 +38,7 @@ for command in (cli_runs.construct, cli_runs.compare, cli_runs.demo, cli_runs.la
     app.command()(command)
 app.command()(cli_ablate.ablate)
 app.command()(cli_export.export)
+app.command()(cli_record.record)
 app.command()(cli_doctor.doctor)
 app.command()(cli_estimate.estimate)
 app.command("import")(cli_import.import_anchors)

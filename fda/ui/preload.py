@@ -26,6 +26,7 @@ def _import() -> None:
     import fda.ui.explain
     import fda.ui.page
     import fda.ui.plot
+    import fda.ui.recording
     import fda.ui.runs  # noqa: F401
 
     _import_tables()

@@ -38,9 +38,7 @@ def show_table() -> None:
     with notices.noticed():
         rows = _rows(store())
         if not rows:
-            notices.empty(
-                "No run has been made yet: start the demo above, or choose your own checkpoints on Construct."
-            )
+            notices.empty("No run has been made yet: run the demo above, or choose your own checkpoints on Construct.")
             return
         shown, by, columns = _controls(rows)
         if by is not None:

@@ -40,7 +40,7 @@ def paths(server, tiny_zoo):
         execute(store, plane, NEVER)
         store.set_state(plane, "done")
     anchors = [f"/run?run={source}&tab={tab}" for tab in ("Spectrum", "Alignment", "Across+units")]
-    return [f"/run?run={source}", f"/run?run={source}&view=Scores", *anchors, f"/run?run={plane}&view=Landscape",
+    return ["/", f"/run?run={source}", f"/run?run={source}&view=Scores", *anchors, f"/run?run={plane}&view=Landscape",
             f"/run?run={source}&view=Landscape", "/checkpoints", "/playground", "/playground?controls=off"]  # fmt: skip
 
 

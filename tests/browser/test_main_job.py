@@ -33,7 +33,7 @@ def test_the_main_job(visit, server):
     page, store = visit.page, Store(server.home)
     main = page.locator("[data-testid=stMain]")
     visit.open("/")
-    page.get_by_role("button", name="Start the demo").click()
+    page.get_by_role("button", name="Run it here").click()
     page.wait_for_url("**/run?run=*")
     run_id = urllib.parse.parse_qs(urllib.parse.urlparse(page.url).query)["run"][0]
     before = visit.until(lambda: points(visit), 240)  # the step may have to be compiled first

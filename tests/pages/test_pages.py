@@ -16,12 +16,15 @@ from fda.errors import UserError
 from fda.home import REPO
 from fda.jobs import lifecycle as jobs
 from fda.processes import start_time
+from fda.report.replay import when_and_where
+from fda.requests import cost
 from fda.requests.runs import make_spec
 from fda.settings import FAST_CONSTRUCT
 from fda.store.records import MethodResult, Score, UnitKey
 from fda.store.spec import RunSpec
 from fda.store.store import Store
 from fda.ui import old_links, survey
+from fda.ui.recording import demo, recording_of
 
 PAGES = ("home", "checkpoints", "construct", *old_links.VIEWS, "playground", "speed")
 UNKNOWN = "20260101-000000-dead"
@@ -193,11 +196,53 @@ def test_home_shows_a_run_at_work_with_a_button_that_stops_it(store, zoo):
     assert list(at.dataframe[0].value["state"]) == ["running"]
 
 
+def test_home_plays_the_recorded_demo_and_says_when_and_where_it_was_recorded(store):
+    at = page("home")
+    (played,) = [data for one in at.get("bidi_component") if "scene" in (data := json.loads(one.proto.json or "{}"))]
+    scene, recorded = json.loads(played["scene"]), demo()
+    assert (
+        played["label"] == f"Recorded on {when_and_where(recorded)}" and str(recorded.machine.cores) in played["label"]
+    )
+    assert [phase["name"] for phase in scene["phases"]] == ["anchors", "adapt", "score"]
+    assert [one["percent"] / 100 for one in scene["methods"]] == pytest.approx(
+        [one.average for one in recorded.methods]
+    )
+    assert sum(phase["seconds"] for phase in scene["phases"]) == 20
+
+
+def test_home_tells_what_is_wrong_with_a_damaged_recording_and_goes_on(store, tmp_path, monkeypatch):
+    (tmp_path / "demo.json").write_text("{")
+    monkeypatch.setattr("fda.ui.recording.DEMO", tmp_path / "demo.json")
+    demo.cache_clear()
+    at = page("home")
+    demo.cache_clear()
+    assert "no recording of version 1" in at.error[0].value
+    assert "Run it here" in [button.label for button in at.button]
+
+
+def test_a_finished_run_of_the_store_is_replayed_and_made_anew_when_it_changes(store, zoo):
+    run_id = finished(store, zoo)
+    first = recording_of(store.run(run_id), store)
+    assert [one.method for one in first.methods] == ["pretrained", "individual", "ta"]
+    assert recording_of(store.run(run_id), store) is first
+    store.describe(run_id, name="renamed")
+    assert recording_of(store.run(run_id), store).title == "renamed"
+
+
+def test_home_says_how_long_the_demo_takes_here_once_that_was_measured(store, monkeypatch):
+    assert "Takes some minutes, without" in text(page("home"))
+    costs = {"start": 2.0, "construct": 70.0, "adapt": 20.0}
+    monkeypatch.setattr(cost, "kept_calibration", lambda spec: spec)
+    monkeypatch.setattr(cost, "missing", lambda spec, known: False)
+    monkeypatch.setattr(cost, "predict", lambda spec, known: cost.Prediction(costs, 1, 1))
+    assert "Takes about 1 min 32 s on this device, without" in text(page("home"))
+
+
 def test_home_starts_the_demo(store, started, monkeypatch):
     monkeypatch.setattr("fda.zoos.zoo.PRESET_ZOOS", REPO / "assets" / "zoos")
     monkeypatch.setenv("FDA_MODEL_ROOTS", str(REPO))
     at = page("home")
-    button = next(button for button in at.button if button.label == "Start the demo")
+    button = next(button for button in at.button if button.label == "Run it here")
     button.click().run()
     assert not at.exception
     (spec,) = started
