@@ -1,0 +1,81 @@
+"""How long each phase of a run is expected to take, from what was measured on this machine. Imports no torch.
+
+The measuring is `fda.stages.calibrate`, its arithmetic `cost.py`.
+"""
+
+import contextlib
+
+from fda.errors import UserError
+from fda.measures import PHASES, PhaseName
+from fda.merging.registry import METHODS
+from fda.requests import cost
+from fda.requests.compiled import compiling_seconds, is_compiled
+from fda.requests.cost import Calibration
+from fda.store.landscape_record import FDA_PATHS
+from fda.store.spec import RunSpec
+from fda.store.store import Store
+
+ANEW: tuple[PhaseName, ...] = ("start", "inputs", "compile")  # phases that a resumed run does again
+
+
+def expected_phases(store: Store, spec: RunSpec) -> dict[PhaseName, float | None]:
+    """Phase → expected seconds, in the order of the work; None where nothing was measured. Without `compile` if nothing is
+    to be compiled, as far as is known before.
+    """
+    known = known_costs(store, spec)
+    if known is None:
+        return dict.fromkeys(_phases(spec, compiles=True))
+    prediction = cost.predict(spec, known)
+    found: dict[str, float | None] = {**prediction.stages}
+    if prediction.uncounted:
+        found["merge"] = None
+        found["adapt"] = found.get("adapt") if set(prediction.uncounted).isdisjoint(adapting(spec)) else None
+    loading = prediction.stages.get("compile", 0.0)  # of a step that the compiler's cache has
+    compiles = loading > 0 and not is_compiled(spec, cost.arithmetic(spec, known))
+    if compiles:
+        seconds = compiling_seconds()
+        found["compile"] = None if seconds is None else max(0.0, known.shapes * seconds - loading)
+    found["start"] = prediction.stages["start"] + loading
+    return {phase: found.get(phase) for phase in _phases(spec, compiles=compiles)}
+
+
+def expected_seconds(store: Store, spec: RunSpec) -> float | None:
+    """Seconds that the run of `spec` is expected to take in all; None if a part of it was not measured."""
+    parts = expected_phases(store, spec).values()
+    return sum(part for part in parts if part is not None) if None not in parts else None
+
+
+def known_costs(store: Store, spec: RunSpec) -> Calibration | None:
+    """What was measured for this spec; for one that uses a run's anchors, what was measured for that run's settings."""
+    with contextlib.suppress(
+        UserError, OSError, ValueError
+    ):  # the run or a file of the zoo is gone: its worker will say so
+        if spec.construction is None and spec.anchors_run is not None:
+            construction = store.run(spec.anchors_run).spec.construction
+            known = cost.kept_calibration(spec.model_copy(update={"construction": construction}))
+        else:
+            known = cost.kept_calibration(spec)
+        if known is not None and not cost.missing(spec, known):
+            return known
+    return None
+
+
+def adapting(spec: RunSpec) -> tuple[str, ...]:
+    """The methods for which the run adapts blocks."""
+    names = FDA_PATHS if spec.landscape is not None else spec.methods
+    return tuple(name for name in names if METHODS[name].start is not None)
+
+
+def _phases(spec: RunSpec, *, compiles: bool) -> list[PhaseName]:
+    """The phases that a run of `spec` has."""
+    has: dict[PhaseName, bool] = {
+        "start": True,
+        "inputs": spec.construction is not None,
+        "compile": compiles and spec.construction is not None and spec.published is None,
+        "construct": spec.construction is not None,
+        "adapt": bool(adapting(spec)),
+        "merge": bool(spec.methods),
+        "score": bool(spec.methods),
+        "landscape": spec.landscape is not None,
+    }
+    return [phase for phase in PHASES if has[phase]]
