@@ -8,8 +8,9 @@ from fda.errors import UserError
 from fda.jobs import lifecycle as jobs
 from fda.requests.runs import MAIN_METHODS, construct_settings, make_spec
 from fda.store.records import ACTIVE, Run
+from fda.store.spec import RunSpec
 from fda.store.store import ALL
-from fda.ui import notices, pages
+from fda.ui import clock, notices, pages
 from fda.ui.explain import picture
 from fda.ui.page import bar, command_box
 from fda.ui.runs import run_line, store, unreadable_lines
@@ -17,12 +18,15 @@ from fda.ui.runs_table import forget_rows, show_dialog, show_table, show_undo
 from fda.zoos.zoo import load_zoo
 
 
+def demo_spec() -> RunSpec:
+    construct = construct_settings("fast", family=load_zoo("demo").family)
+    return make_spec("demo", construct=construct, methods=MAIN_METHODS, device="auto")
+
+
 def start_demo() -> None:
     """Callback: start the demo; the page then switches to Watch."""
     try:
-        construct = construct_settings("fast", family=load_zoo("demo").family)
-        spec = make_spec("demo", construct=construct, methods=MAIN_METHODS, device="auto")
-        st.session_state["go"] = jobs.start(store(), spec)
+        st.session_state["go"] = jobs.start(store(), demo_spec())
     except UserError as error:
         notices.keep_problem(str(error))
 
@@ -47,7 +51,8 @@ active_demo = next((run for run in runs if run.active and run.kind == "demo" and
 with st.container(horizontal=True, vertical_alignment="center"):
     if active_demo is None:
         st.button("Start the demo", type="primary", icon=":material/play_arrow:", on_click=start_demo)
-        st.caption("Real checkpoints, included in the package: takes minutes, without network or GPU.")
+        takes = clock.told_before(known, demo_spec()) or "some minutes"
+        st.caption(f"Real checkpoints, included in the package: takes {takes}, without network or GPU.")
     else:
         if st.button("Watch the demo run", type="primary", icon=":material/monitoring:"):
             st.switch_page(pages.WATCH, query_params={"run": active_demo.run_id})
@@ -67,7 +72,7 @@ def show_active() -> None:
         last = Counter(run.device for run in active if run.state == "queued")
         for run in active:
             position = known.queue_position(run.run_id)
-            run_line(run, position, last=position == last[run.device])
+            run_line(known, run, position, last=position == last[run.device])
 
 
 def active_runs(runs: list[Run]) -> list[Run]:

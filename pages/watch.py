@@ -1,6 +1,5 @@
 """Watch: a run as it happens, with progress, loss, similarity, spectrum, memory and log updated each second."""
 
-import math
 import time
 from collections.abc import Mapping
 from functools import partial
@@ -14,12 +13,9 @@ from fda.figures.theme import blank
 from fda.measures import FIGURES, SPECTRUM, Figure
 from fda.report import live
 from fda.report.command import run_commands
-from fda.report.format import duration
-from fda.report.runs_table import elapsed
 from fda.store.records import Run, Unit, UnitKey
 from fda.store.store import Store
-from fda.ui import more_methods, notices, pages
-from fda.ui.clock import current_stage, stage_words, time_left
+from fda.ui import clock, more_methods, notices, pages
 from fda.ui.exports import export_menu, run_report_file
 from fda.ui.feed import BEGIN_ANEW, Feed, offer
 from fda.ui.page import bar, command_box, theme
@@ -79,24 +75,7 @@ with top:
 
 def status(run: Run, units: list[Unit]) -> str:
     """State and progress of a run in words."""
-    now = time.time()
-    stage = current_stage(units) if run.active else None
-    parts = []
-    if run.state == "queued":
-        position = known.queue_position(run.run_id)
-        parts.append(f"number {position} in the queue" if position else "in the queue")
-    if run.state == "stopping" and run.stop_requested:
-        parts.append(f"stopping for {duration(now - run.stop_requested)}")
-    if run.state == "running" and stage:
-        parts.append(stage_words(stage, units))
-        left = time_left([unit for unit in units if unit.key.stage == stage])
-        if left is not None:
-            parts.append(f"about {duration(math.ceil(left / 5) * 5)} left for this")
-    if units:
-        parts.append(f"{finished(units)} of {len(units)} units")
-    if (took := elapsed(run, now)) is not None:
-        parts.append(f"{duration(took)} {'so far' if run.active else 'in all'}")
-    return " · ".join([*parts, f"on {run.device}"])
+    return clock.status(known, run, units, time.time())
 
 
 def finished(units: list[Unit]) -> int:
