@@ -32,6 +32,7 @@ def noticed(phases: PhaseTracker, spec: RunSpec, arithmetic: str) -> Iterator[No
         finally:
             over.set()
             thread.join()
+    phases.finish("start", "compile")
     remember(spec, arithmetic, time.perf_counter() - began, compiled=_misses() > before)
 
 

@@ -55,6 +55,8 @@ def construct_units(work: Work) -> None:
     def piece(keys: Sequence[UnitKey]) -> Callable[[Cancel], None]:
         return lambda stop: _construct_batch(work, keys, real, steps, stop)
 
+    if steps.arithmetic == "plain":
+        work.phases.finish("start")
     with work.phases.during("construct"), sdpa_kernel(SDPBackend.MATH):  # process-wide: set before the lanes start
         pieces = [piece(keys) for keys in batches(todo, steps.together)]
         run_lanes(pieces, work.device, work.cancel, lanes=steps.lanes)

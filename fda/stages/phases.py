@@ -42,6 +42,7 @@ class PhaseTracker:
         self._seconds: dict[PhaseName, float] = {row.phase: row.seconds for row in rows}
         self._done: dict[PhaseName, int] = {}
         self._told: set[PhaseName] = {row.phase for row in rows if row.began is not None}
+        self._over: set[PhaseName] = set()
         self._inside: list[tuple[PhaseName, float]] = [
             (row.phase, row.began) for row in rows if row.began is not None
         ]  # with the moment of the present stretch; the last is the one at work
@@ -77,6 +78,9 @@ class PhaseTracker:
         """These phases are over. The log tells of each that took any time."""
         with self._lock:
             for phase in phases:
+                if phase in self._over:
+                    continue
+                self._over.add(phase)
                 if phase in (name for name, _ in self._inside):  # only the first phase is open from outside
                     self._pause()
                     self._inside = [one for one in self._inside if one[0] != phase]
@@ -96,6 +100,7 @@ class PhaseTracker:
         if self._inside:
             phase, now = self._inside[-1][0], time.time()
             self._inside[-1] = (phase, now)
+            self._over.discard(phase)
             self._store.update_phase(self._run_id, phase, began=now, ended=None)
             if phase not in self._told:
                 self._told.add(phase)

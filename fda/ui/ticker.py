@@ -1,8 +1,8 @@
 """The live element of Watch: a status line, a progress bar, and new versions of the page's figures, each second.
 
-While the run works the browser's tab is called after its progress, and when the run ends in a hidden tab the reader is
-notified who allowed it. It fetches updates by itself (`fda.ui.feed`) and passes figures on to those that `fda.ui.plot.plot` has shown under the same
-keys.
+It fetches updates by itself (`fda.ui.feed`) and passes figures on to those that `fda.ui.plot.plot` has shown under the same
+keys. While the run works the browser's tab is called after its progress; when it ends in a hidden tab, a reader who allowed it
+is notified.
 """
 
 from collections.abc import Mapping

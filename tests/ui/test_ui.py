@@ -16,10 +16,10 @@ from fda.home import REPO
 from fda.report import command, live, watch_numbers
 from fda.report.format import ago, duration, number, plural, size
 from fda.settings import FAST_CONSTRUCT, PAPER_CONSTRUCT, ConstructSettings
-from fda.store.records import MethodResult, Score, Unit, UnitKey
+from fda.store.records import MethodResult, Score, UnitKey
 from fda.store.spec import RunSpec
 from fda.store.store import Store
-from fda.ui import clock, forms, notices
+from fda.ui import forms, notices
 
 PAGES = sorted((REPO / "pages").glob("*.py"))
 
@@ -30,10 +30,6 @@ def make_spec(**changes: object) -> RunSpec:
     zoo = {"name": "mine", "base": {"model": "/base"}, "tasks": tasks}
     fields = {"zoo": zoo, "zoo_path": "/zoos/mine.yaml", "tasks": ["digits", "faces"], "construction": FAST_CONSTRUCT}
     return RunSpec.model_validate(fields | changes)
-
-
-def unit(state: str, step: int, seconds: float | None, stage: str = "construct", name: str = "digits") -> Unit:
-    return Unit(UnitKey(stage, name, 0), state, step, 100, None, None, seconds, None)
 
 
 # words -------------------------------------------------------------------------------------------------------------------
@@ -64,30 +60,6 @@ def test_a_notice_is_a_sentence_and_keeps_its_characters():
     assert notices.sentence("there is no run a_b*c: choose `x_y`") == r"There is no run a\_b\*c\: choose `x_y`."
     assert notices.sentence("tensor `[a](b) is none") == r"Tensor \`\[a\](b) is none."
     assert notices.sentence("tensor ``[a](b)` `c_d`") == r"Tensor \``[a](b)` `c_d`."
-
-
-# clock -------------------------------------------------------------------------------------------------------------------
-
-
-def test_time_left_is_the_steps_left_at_the_pace_so_far():
-    units = [unit("done", 100, 50.0), unit("running", 50, 25.0), unit("pending", 0, None)]
-    assert clock.time_left(units) == pytest.approx(150 * 0.5)
-
-
-def test_units_side_by_side_share_the_time_left():
-    units = [unit("done", 100, 50.0), unit("running", 50, 25.0), unit("running", 50, 25.0)]
-    assert clock.time_left(units) == pytest.approx(100 * 0.5 / 2)
-
-
-def test_no_pace_no_time_left():
-    assert clock.time_left([unit("pending", 0, None), unit("running", 3, None)]) is None
-    assert clock.time_left([]) is None
-
-
-def test_the_stage_at_work_is_the_first_unfinished():
-    units = [unit("done", 100, 1.0), unit("running", 1, None, "adapt"), unit("pending", 0, None, "evaluate")]
-    assert clock.current_stage(units) == "adapt"
-    assert clock.current_stage([unit("done", 100, 1.0), unit("failed", 0, None, "evaluate")]) is None
 
 
 # forms -------------------------------------------------------------------------------------------------------------------
