@@ -45,8 +45,10 @@ class PatientStore(Store):
     def update_unit(self, run_id: str, key: UnitKey, **changes: Any) -> None:
         self._write(self._plain.update_unit, run_id, key, **changes)
 
-    def plan_phases(self, run_id: str, estimates: Mapping[PhaseName, float | None], now: float) -> None:
-        self._write(self._plain.plan_phases, run_id, dict(estimates), now)
+    def plan_phases(
+        self, run_id: str, estimates: Mapping[PhaseName, float | None], now: float, *, here: bool = True
+    ) -> None:
+        self._write(self._plain.plan_phases, run_id, dict(estimates), now, here=here)
 
     def update_phase(self, run_id: str, phase: PhaseName, **changes: Any) -> None:
         self._write(self._plain.update_phase, run_id, phase, **changes)

@@ -23,6 +23,7 @@ UNITS_OF: dict[PhaseName, Stage] = {  # phases whose progress units tell
 TRUSTED = 0.1  # share of a phase at which its own pace and its estimate count alike
 DOUBT = 10.0  # seconds: phases so far correct later ones the more, the longer they are than this
 NO_ESTIMATE = "no estimate yet"
+ELSEWHERE = ", as measured on another machine"
 OVERDUE = 0.1  # of its seconds so far: what is left of a phase that takes longer than estimated and tells no share
 
 
@@ -31,7 +32,7 @@ class Phase:
     """One phase of a run. `word` is its short name, `doing` what the run does meanwhile.
 
     `share`: the part done, 0..1; None where nothing tells. `seconds`: at work so far; `left`: still to work, None if unknown.
-    `estimate`: seconds that the whole phase was expected to take.
+    `estimate`: seconds that the whole phase was expected to take, by what was measured `here` or on another machine.
     """
 
     name: PhaseName
@@ -42,6 +43,7 @@ class Phase:
     seconds: float
     left: float | None
     estimate: float | None
+    here: bool
 
 
 def run_phases(store: Store, run: StoredRun, units: Sequence[Unit], now: float) -> list[Phase]:
@@ -68,6 +70,7 @@ def phases(run: StoredRun, rows: Sequence[PhaseRow], units: Sequence[Unit], now:
                 spent[row.phase],
                 0.0 if over else _left(row, shares, spent, rows),
                 row.estimate,
+                row.here,
             )
         )
     return found
@@ -115,7 +118,8 @@ def _time_left(phases: Sequence[Phase]) -> str:
     """The time left in all; of the phase at work if no more is known."""
     phase, left = current(phases), total_left(phases)
     if left is not None:
-        return f"{about(left)} left in all"
+        elsewhere = any(not one.here and one.state == "waiting" for one in phases)
+        return f"{about(left)} left in all{ELSEWHERE if elsewhere else ''}"
     if phase is not None and phase.left is not None:
         return f"{about(phase.left)} left for this, {NO_ESTIMATE} of the whole"
     return NO_ESTIMATE
@@ -155,13 +159,20 @@ def _slower(
     spent: dict[PhaseName, float],
     rows: Sequence[PhaseRow],
 ) -> float:
-    """How much longer than estimated the other phases took whose work is of the same kind: side by side, told by units."""
-    if row.phase not in UNITS_OF:
+    """How much longer than estimated the other phases took whose work is of the same kind: side by side, told by units. On a
+    machine that was not measured every phase tells how fast it is.
+    """
+    if row.phase not in UNITS_OF and row.here:
         return 1.0
     taken = planned = DOUBT
     for other in rows:
         share = 1.0 if other.ended is not None else shares[other.phase]
-        if other.phase in UNITS_OF and other.phase != row.phase and other.estimate is not None and share:
+        if (
+            (other.phase in UNITS_OF or not row.here)
+            and other.phase != row.phase
+            and other.estimate is not None
+            and share
+        ):
             taken += spent[other.phase]
             planned += other.estimate * share
     return taken / planned

@@ -199,26 +199,39 @@ def _snapshots(steps: int) -> float:
 # keeping ---------------------------------------------------------------------------------------------------------------
 
 
-def calibration_file(spec: RunSpec) -> Path:
-    """Where measurements for this spec are kept: named by its files, its device, and every setting that costs depend on."""
+def costly_settings(spec: RunSpec) -> list:
+    """Every setting that costs depend on, as JSON values."""
     settings = spec.construction
     shape = None if settings is None else (settings.anchors, settings.tokens, settings.distance, settings.optimizer)
     adapt = adapt_settings(spec.zoo, spec.adaptation)
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    parts = (VERSION, stamps(Path(spec.zoo_path), spec.zoo), spec.tasks, shape, adapt.distance, adapt.batch)
-    named = hashlib.sha256(json.dumps([*parts, queue_device(spec.device), cores]).encode()).hexdigest()[:32]
+    return json.loads(json.dumps([spec.tasks, shape, adapt.distance, adapt.batch]))
+
+
+def cores() -> int:
+    """The cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def calibration_file(spec: RunSpec) -> Path:
+    """Where measurements for this spec are kept: named by its files, its device, and every setting that costs depend on."""
+    parts = [VERSION, stamps(Path(spec.zoo_path), spec.zoo), *costly_settings(spec), queue_device(spec.device), cores()]
+    named = hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
     return fda_home() / "cache" / "calibrations" / f"{named}.json"
 
 
 def kept_calibration(spec: RunSpec) -> Calibration | None:
     """What was measured before, if it can be read."""
     try:
-        data = json.loads(calibration_file(spec).read_text(encoding="utf-8"))
-        steps = {name: StepCost(**cost) for name, cost in data["steps"].items()}
-        scoring = data["scoring"] and ScoreCost(**data["scoring"])
-        return Calibration(**data | {"steps": steps, "scoring": scoring})
+        return read_calibration(json.loads(calibration_file(spec).read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
         return None
+
+
+def read_calibration(data: dict) -> Calibration:
+    """A calibration from its JSON object. TypeError, KeyError or AttributeError if it is none."""
+    steps = {name: StepCost(**one) for name, one in data["steps"].items()}
+    scoring = data["scoring"] and ScoreCost(**data["scoring"])
+    return Calibration(**data | {"steps": steps, "scoring": scoring})
 
 
 def keep_calibration(spec: RunSpec, known: Calibration) -> None:

@@ -4,6 +4,7 @@ The measuring is `fda.stages.calibrate`, its arithmetic `cost.py`.
 """
 
 import contextlib
+from dataclasses import dataclass
 
 from fda.errors import UserError
 from fda.measures import PHASES, PhaseName
@@ -11,6 +12,7 @@ from fda.merging.registry import METHODS
 from fda.requests import cost
 from fda.requests.compiled import compiling_seconds, is_compiled
 from fda.requests.cost import Calibration
+from fda.requests.shipped import shipped_compiling, shipped_costs
 from fda.store.landscape_record import FDA_PATHS
 from fda.store.spec import RunSpec
 from fda.store.store import Store
@@ -18,13 +20,28 @@ from fda.store.store import Store
 ANEW: tuple[PhaseName, ...] = ("start", "inputs", "compile")  # phases that a resumed run does again
 
 
-def expected_phases(store: Store, spec: RunSpec) -> dict[PhaseName, float | None]:
-    """Phase → expected seconds, in the order of the work; None where nothing was measured. Without `compile` if nothing is
-    to be compiled, as far as is known before.
+@dataclass(frozen=True)
+class Expected:
+    """Phase → expected seconds, in the order of the work; None where nothing was measured.
+
+    Without `compile` if nothing is to be compiled, as far as is known before. `here`: measured on this machine.
     """
-    known = known_costs(store, spec)
+
+    phases: dict[PhaseName, float | None]
+    here: bool
+
+    @property
+    def seconds(self) -> float | None:
+        """Of the whole run; None if a part of it was not measured."""
+        parts = self.phases.values()
+        return sum(part for part in parts if part is not None) if None not in parts else None
+
+
+def expected(store: Store, spec: RunSpec) -> Expected:
+    """What the phases of a run of `spec` are expected to take."""
+    known, here = _known_costs(store, spec)
     if known is None:
-        return dict.fromkeys(_phases(spec, compiles=True))
+        return Expected(dict.fromkeys(_phases(spec, compiles=True)), here)
     prediction = cost.predict(spec, known)
     found: dict[str, float | None] = {**prediction.stages}
     if prediction.uncounted:
@@ -33,31 +50,26 @@ def expected_phases(store: Store, spec: RunSpec) -> dict[PhaseName, float | None
     loading = prediction.stages.get("compile", 0.0)  # of a step that the compiler's cache has
     compiles = loading > 0 and not is_compiled(spec, cost.arithmetic(spec, known))
     if compiles:
-        seconds = compiling_seconds()
+        seconds = compiling_seconds() or (None if here else shipped_compiling())
         found["compile"] = None if seconds is None else max(0.0, known.shapes * seconds - loading)
     found["start"] = prediction.stages["start"] + loading
-    return {phase: found.get(phase) for phase in _phases(spec, compiles=compiles)}
+    return Expected({phase: found.get(phase) for phase in _phases(spec, compiles=compiles)}, here)
 
 
-def expected_seconds(store: Store, spec: RunSpec) -> float | None:
-    """Seconds that the run of `spec` is expected to take in all; None if a part of it was not measured."""
-    parts = expected_phases(store, spec).values()
-    return sum(part for part in parts if part is not None) if None not in parts else None
-
-
-def known_costs(store: Store, spec: RunSpec) -> Calibration | None:
-    """What was measured for this spec; for one that uses a run's anchors, what was measured for that run's settings."""
+def _known_costs(store: Store, spec: RunSpec) -> tuple[Calibration | None, bool]:
+    """(what was measured for this spec, whether on this machine). For a spec that uses a run's anchors, it is what was
+    measured for that run's settings.
+    """
     with contextlib.suppress(
         UserError, OSError, ValueError
     ):  # the run or a file of the zoo is gone: its worker will say so
+        asked = spec
         if spec.construction is None and spec.anchors_run is not None:
-            construction = store.run(spec.anchors_run).spec.construction
-            known = cost.kept_calibration(spec.model_copy(update={"construction": construction}))
-        else:
-            known = cost.kept_calibration(spec)
-        if known is not None and not cost.missing(spec, known):
-            return known
-    return None
+            asked = spec.model_copy(update={"construction": store.run(spec.anchors_run).spec.construction})
+        for known, here in ((cost.kept_calibration(asked), True), (shipped_costs(asked), False)):
+            if known is not None and not cost.missing(spec, known):
+                return known, here
+    return None, True
 
 
 def adapting(spec: RunSpec) -> tuple[str, ...]:

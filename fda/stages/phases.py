@@ -11,7 +11,8 @@ from collections.abc import Iterator
 from fda.errors import UserError
 from fda.measures import PHASES, PhaseName
 from fda.report.format import duration
-from fda.requests.expected import ANEW, expected_phases
+from fda.requests.expected import ANEW, expected
+from fda.requests.shipped import COSTS
 from fda.store.store import Store
 
 
@@ -22,14 +23,13 @@ def begin_phases(store: Store, run_id: str) -> None:
         return
     now = time.time()
     before = {row.phase: row.seconds for row in store.phases(run_id)}
-    expected = expected_phases(store, spec)
-    for phase in ANEW:
-        if (seconds := expected.get(phase)) is not None:
-            expected[phase] = seconds + before.get(phase, 0.0)
-    store.plan_phases(run_id, expected, now)
+    plan = expected(store, spec)
+    again = {phase: before.get(phase, 0.0) for phase in ANEW}
+    seconds = {phase: None if one is None else one + again.get(phase, 0.0) for phase, one in plan.phases.items()}
+    store.plan_phases(run_id, seconds, now, here=plan.here)
     store.update_phase(run_id, "start", began=now)
-    known = [seconds for seconds in expected.values() if seconds is not None]
-    told = f", expected to take {duration(sum(known))}" if len(known) == len(expected) else ""
+    told = "" if plan.seconds is None else f", expected to take {duration(plan.seconds)}"
+    told += "" if plan.here else f" (as measured on another machine: {COSTS.name})"
     _log(store, run_id, f"run {run_id} begins{told}")
 
 

@@ -34,7 +34,7 @@ def _from_3(connection: sqlite3.Connection) -> None:
     connection.execute(
         "CREATE TABLE phases (id INTEGER PRIMARY KEY, run INTEGER NOT NULL, phase TEXT NOT NULL, estimate REAL, "
         "done INTEGER NOT NULL DEFAULT 0, total INTEGER NOT NULL DEFAULT 0, seconds REAL NOT NULL DEFAULT 0, "
-        "began REAL, ended REAL, UNIQUE (run, phase))"
+        "began REAL, ended REAL, here INTEGER NOT NULL DEFAULT 1, UNIQUE (run, phase))"
     )
 
 

@@ -17,17 +17,20 @@ _COLUMNS = {"done": int, "total": int, "seconds": float, "began": float, "ended"
 class Phases(Database):
     """Reads and writes of the phases of runs."""
 
-    def plan_phases(self, run_id: str, estimates: Mapping[PhaseName, float | None], now: float) -> None:
+    def plan_phases(
+        self, run_id: str, estimates: Mapping[PhaseName, float | None], now: float, *, here: bool = True
+    ) -> None:
         """Set the phases ahead of a run that begins or resumes at `now`, with their expected seconds.
 
-        A phase that is known already keeps its seconds; one that is not planned any more is over.
+        `here`: they come from what was measured on this machine. A phase that is known already keeps its seconds; one that
+        is not planned any more is over.
         """
         with self._writing(run_id) as (connection, run):
             connection.execute("UPDATE phases SET ended = coalesce(ended, ?) WHERE run = ?", (now, run))
             connection.executemany(
-                "INSERT INTO phases (run, phase, estimate) VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET "
-                "estimate = excluded.estimate, done = 0, total = 0, began = NULL, ended = NULL",
-                [(run, phase, estimate) for phase, estimate in estimates.items()],
+                "INSERT INTO phases (run, phase, estimate, here) VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE SET "
+                "estimate = excluded.estimate, here = excluded.here, done = 0, total = 0, began = NULL, ended = NULL",
+                [(run, phase, estimate, here) for phase, estimate in estimates.items()],
             )
 
     def update_phase(self, run_id: str, phase: PhaseName, **changes: Any) -> None:
@@ -44,10 +47,10 @@ class Phases(Database):
         """The run's phases in the order of the work; those of runs before version 4 of the store are not known."""
         with self._reading() as connection:
             rows = connection.execute(
-                "SELECT phase, estimate, done, total, seconds, began, ended FROM phases WHERE run = ?",
+                "SELECT phase, estimate, done, total, seconds, began, ended, here FROM phases WHERE run = ?",
                 (self._run_row(connection, run_id),),
             ).fetchall()
-        found = {row[0]: PhaseRow(*row) for row in rows}
+        found = {row[0]: PhaseRow(*row[:-1], bool(row[-1])) for row in rows}
         return [found[phase] for phase in PHASES if phase in found]
 
 

@@ -49,7 +49,8 @@ class Unit:
 class PhaseRow:
     """One phase of a run's work. A run is in one phase at a time and may come back to it; it is over when `ended` is set.
 
-    `estimate`: expected seconds of the whole phase, None if nothing is known. `done` of `total` pieces of work: 0 of 0 for a
+    `estimate`: expected seconds of the whole phase, None if nothing is known; `here`: by what was
+    measured on this machine. `done` of `total` pieces of work: 0 of 0 for a
     phase whose progress the units tell, or whose progress nothing tells. `seconds`: at work until `began`, when the present
     stretch began; None if the run is not in this phase.
     """
@@ -61,6 +62,7 @@ class PhaseRow:
     seconds: float
     began: float | None
     ended: float | None
+    here: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)

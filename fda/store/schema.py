@@ -20,7 +20,8 @@ CREATE TABLE units (
 CREATE INDEX units_by_state ON units (run, state);
 CREATE TABLE phases (
     id INTEGER PRIMARY KEY, run INTEGER NOT NULL, phase TEXT NOT NULL, estimate REAL, done INTEGER NOT NULL DEFAULT 0,
-    total INTEGER NOT NULL DEFAULT 0, seconds REAL NOT NULL DEFAULT 0, began REAL, ended REAL, UNIQUE (run, phase)
+    total INTEGER NOT NULL DEFAULT 0, seconds REAL NOT NULL DEFAULT 0, began REAL, ended REAL,
+    here INTEGER NOT NULL DEFAULT 1, UNIQUE (run, phase)
 );
 CREATE TABLE keys (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
 CREATE TABLE scalars (

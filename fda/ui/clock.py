@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 
 from fda.report.format import duration
-from fda.report.phases import about, current, in_words, run_phases, share_done
+from fda.report.phases import ELSEWHERE, about, current, in_words, run_phases, share_done
 from fda.report.runs_table import elapsed
-from fda.requests.expected import expected_seconds
+from fda.requests.expected import expected
 from fda.store.records import Run, Unit
 from fda.store.spec import RunSpec
 from fda.store.store import Store
@@ -43,6 +43,8 @@ def tab_title(known: Store, run: Run, units: Sequence[Unit], now: float) -> str 
 
 
 def told_before(known: Store, spec: RunSpec) -> str | None:
-    """What the run of `spec` is expected to take on this machine; None if a part of it was not measured."""
-    seconds = expected_seconds(known, spec)
-    return None if seconds is None else f"{about(seconds)} on this machine"
+    """What the run of `spec` is expected to take; None if a part of it was not measured."""
+    told = expected(known, spec)
+    if told.seconds is None:
+        return None
+    return about(told.seconds) + (" on this machine" if told.here else ELSEWHERE)

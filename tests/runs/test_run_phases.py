@@ -8,7 +8,7 @@ from fda.cancel import Cancel, Cancelled
 from fda.requests import cost
 from fda.requests.compiled import compiling_seconds, is_compiled, remember
 from fda.requests.cost import Calibration, ScoreCost, StepCost
-from fda.requests.expected import expected_phases, expected_seconds
+from fda.requests.expected import expected
 from fda.requests.landscape import landscape_spec
 from fda.requests.runs import construct_settings, make_spec
 from fda.stages import phases as stage
@@ -139,27 +139,27 @@ def test_a_landscape_has_phases_of_its_own(store, tiny_zoo):
 
 def test_expected_seconds_are_those_of_the_prediction(store, tiny_zoo):
     spec = request(tiny_zoo, ("ta", "fda:ta"), steps=100, arithmetic="plain")
-    assert set(expected_phases(store, spec).values()) == {None} and expected_seconds(store, spec) is None
+    assert set(expected(store, spec).phases.values()) == {None} and expected(store, spec).seconds is None
     cost.keep_calibration(spec, KNOWN)
     predicted = cost.predict(spec, KNOWN)
-    found = expected_phases(store, spec)
+    found = expected(store, spec).phases
     assert "compile" not in found and found == {name: predicted.stages[name] for name in found}
-    assert expected_seconds(store, spec) == pytest.approx(predicted.seconds)
+    assert expected(store, spec).seconds == pytest.approx(predicted.seconds)
     auto = spec.model_copy(update={"device": "auto"})
-    assert (expected_phases(store, auto) == found) == (cost.queue_device("auto") == "cpu")
+    assert (expected(store, auto).phases == found) == (cost.queue_device("auto") == "cpu")
 
 
 def test_compiling_is_expected_until_this_machine_has_compiled_the_step(store, tiny_zoo):
     spec = request(tiny_zoo, steps=100, arithmetic="compiled")
     cost.keep_calibration(spec, KNOWN)
-    assert expected_phases(store, spec)["compile"] is None and expected_seconds(store, spec) is None
+    assert expected(store, spec).phases["compile"] is None and expected(store, spec).seconds is None
     other = request(tiny_zoo, steps=100, arithmetic="compiled", anchors=3)
     remember(other, "compiled", 47.0, compiled=True)
     assert compiling_seconds() == 47.0 and not is_compiled(spec, "compiled")
-    found = expected_phases(store, spec)
+    found = expected(store, spec).phases
     assert found["compile"] == 2 * (47.0 - 7.0) and found["start"] == 3.0 + 2 * 7.0, "two shapes of blocks"
     remember(spec, "compiled", 8.0, compiled=False)
-    found = expected_phases(store, spec)
+    found = expected(store, spec).phases
     assert "compile" not in found and found["start"] == 3.0 + 2 * 7.0 and compiling_seconds() == 47.0
 
 
@@ -171,16 +171,16 @@ def test_a_landscape_is_expected_from_what_its_anchors_run_was_measured_for(stor
     for key in keys:
         store.update_unit(run_id, key, state="done")
     spec = landscape_spec(store, run_id, points=5, samples=10, snapshots=3)
-    assert set(expected_phases(store, spec).values()) == {None}
+    assert set(expected(store, spec).phases.values()) == {None}
     cost.keep_calibration(source, KNOWN)
     points = 25 + 2 * 3 + cost.LAMBDAS + 2
-    assert expected_phases(store, spec)["landscape"] == pytest.approx(20 * (0.01 + 0.001 * points))
+    assert expected(store, spec).phases["landscape"] == pytest.approx(20 * (0.01 + 0.001 * points))
 
 
 def test_a_method_that_is_not_counted_leaves_its_phase_unknown(store, tiny_zoo):
     spec = request(tiny_zoo, ("ta", "fisher"), steps=10, arithmetic="plain")
     cost.keep_calibration(spec, KNOWN)
-    found = expected_phases(store, spec)
+    found = expected(store, spec).phases
     assert found["merge"] is None and found["construct"] is not None
 
 
