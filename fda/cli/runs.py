@@ -271,7 +271,8 @@ def runs_show(run_id: str, as_json: Annotated[bool, typer.Option("--json")] = Fa
     print(f"zoo {run.spec.zoo.name}: {', '.join(run.spec.tasks)}; files in {store.run_dir(run_id)}")
     units = store.units(run_id)
     for phase in run_phases(store, run, units, time.time()):
-        print(phase_line(phase))
+        if phase.seconds or phase.state != "done":  # not what proved needless, such as compiling
+            print(phase_line(phase))
     for unit in units:
         loss = f"  loss {unit.loss:.4f}" if unit.loss is not None else ""
         where = unit.key.name if unit.key.block < 0 else f"{unit.key.name} block {unit.key.block}"

@@ -20,7 +20,7 @@ UNITS_OF: dict[PhaseName, Stage] = {  # phases whose progress units tell
     "score": "evaluate",
     "landscape": "landscape",
 }
-TRUSTED = 0.1  # share of a phase at which its own pace and its estimate count alike
+TRUSTED = 0.15  # share of a phase at which its own pace and its estimate count alike
 DOUBT = 10.0  # seconds: phases so far correct later ones the more, the longer they are than this
 NO_ESTIMATE = "no estimate yet"
 ELSEWHERE = ", as measured on another machine"
@@ -149,7 +149,7 @@ def _left(
     by_pace = seconds * (1 - share) / share if share and seconds else None
     if by_estimate is None or by_pace is None:
         return by_pace if by_estimate is None else by_estimate
-    weight = share / (share + TRUSTED)
+    weight = share**2 / (share**2 + TRUSTED**2)
     return weight * by_pace + (1 - weight) * by_estimate
 
 

@@ -78,7 +78,7 @@ class PhaseTracker:
         """These phases are over. The log tells of each that took any time."""
         with self._lock:
             for phase in phases:
-                if phase in self._over:
+                if phase in self._over or phase not in self._seconds:  # over already, or never planned nor begun
                     continue
                 self._over.add(phase)
                 if phase in (name for name, _ in self._inside):  # only the first phase is open from outside

@@ -43,9 +43,9 @@ def test_a_phase_without_a_share_that_is_overdue_still_takes_some_time(run):
 
 
 def test_a_phase_gives_its_estimate_up_for_its_own_pace(run):
-    """A quarter done in 30 s leaves 90 s by pace and 45 s by the estimate; at a quarter the pace has 5/7 of the say."""
-    (phase,) = phases(run, [row("construct", 60.0, 30.0)], [unit(25)], NOW)
-    assert phase.share == 0.25 and phase.left == pytest.approx(90 * 5 / 7 + 45 * 2 / 7)
+    """30 % done in 30 s leaves 70 s by pace and 35 s by the estimate; at 30 % the pace has 4/5 of the say."""
+    (phase,) = phases(run, [row("construct", 50.0, 30.0)], [unit(30)], NOW)
+    assert phase.share == 0.3 and phase.left == pytest.approx(70 * 4 / 5 + 35 / 5)
 
 
 def test_what_took_longer_than_estimated_makes_later_work_of_its_kind_longer(run):

@@ -27,12 +27,11 @@ def told(recorded: dict[str, Any]) -> list[tuple[float, float, float | None]]:
         for index, (state, step, steps) in shot["units"].items():
             key = UnitKey(*recorded["units"][int(index)])
             units[int(index)] = Unit(key, state, step, steps, None, None, None, None)
-        if shot["state"] == "running":
-            run: Any = SimpleNamespace(active=True, state="running")
-            rows = [PhaseRow(*row) for row in shot["phases"]]
-            found = phases(run, rows, [units[index] for index in sorted(units)], shot["now"])
-            over = shot["now"] - shot["started"]
-            moments.append((over, recorded["seconds"] - over, total_left(found)))
+        run: Any = SimpleNamespace(active=True, state="running")
+        rows = [PhaseRow(*row) for row in shot["phases"]]
+        found = phases(run, rows, [units[index] for index in sorted(units)], shot["now"])
+        over = shot["now"] - shot["started"]
+        moments.append((over, recorded["seconds"] - over, total_left(found)))
     return moments
 
 
