@@ -23,7 +23,7 @@ UNITS_OF: dict[PhaseName, Stage] = {  # phases whose progress units tell
 TRUSTED = 0.15  # share of a phase at which its own pace and its estimate count alike
 DOUBT = 10.0  # seconds: phases so far correct later ones the more, the longer they are than this
 NO_ESTIMATE = "no estimate yet"
-ELSEWHERE = ", as measured on another machine"
+ELSEWHERE = " (measured elsewhere)"
 OVERDUE = 0.1  # of its seconds so far: what is left of a phase that takes longer than estimated and tells no share
 
 

@@ -29,7 +29,7 @@ def begin_phases(store: Store, run_id: str) -> None:
     store.plan_phases(run_id, seconds, now, here=plan.here)
     store.update_phase(run_id, "start", began=now)
     told = "" if plan.seconds is None else f", expected to take {duration(plan.seconds)}"
-    told += "" if plan.here else f" (as measured on another machine: {COSTS.name})"
+    told += "" if plan.here else f" (measured elsewhere: {COSTS})"
     _log(store, run_id, f"run {run_id} begins{told}")
 
 
