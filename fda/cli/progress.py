@@ -6,14 +6,15 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.text import Text
 
 from fda.measures import STAGES
-from fda.report.phases import Phase, current, in_words, run_phases, share_done
+from fda.report.phases import Phase, current, in_words, run_phases
 from fda.store.store import Store, Unit, UnitKey
 
-WIDTH = 60  # characters before a bar: fits the longest method name, so that the bar does not move
+WIDTH = 44  # characters before a bar: fits the longest method name, so that the bar does not move
 ENDED = ("done", "failed")
 Moment = tuple[list[Unit], list[Phase]]
 SCORING_SECONDS = 30.0  # between two lines about a method that is being scored
@@ -64,19 +65,25 @@ def moved(unit: Unit) -> str:
     return f"{unit.key.stage} {unit.key.name}: {unit.step} of {unit.steps} samples"
 
 
+class _Bars(Progress):
+    """Bars below a line of words."""
+
+    words = ""
+
+    def get_renderables(self) -> Iterator[RenderableType]:
+        yield Text(self.words)
+        yield self.make_tasks_table(self.tasks)
+
+
 def _bars(moment: Callable[[], Moment], over: threading.Event, before: set[UnitKey]) -> None:
     columns = (TextColumn(f"{{task.description:<{WIDTH}}}"), BarColumn(), TextColumn("{task.percentage:3.0f} %"))
-    with Progress(*columns, TimeElapsedColumn(), console=Console(stderr=True)) as progress:
+    with _Bars(*columns, TimeElapsedColumn(), console=Console(stderr=True)) as progress:
         bars: dict[str, TaskID] = {}
-        whole = progress.add_task("", total=None, visible=False)
         last = False
         while not last:
             last = over.wait(0.5)
             now, phases = moment()
-            if (over_by_now := share_done(phases)) is not None:
-                progress.update(whole, total=1, completed=over_by_now, visible=True)
-            if current(phases) is not None:
-                progress.update(whole, description=in_words(phases), visible=True)
+            progress.words = in_words(phases) if current(phases) is not None else ""
             for stage, title in STAGES.items():
                 of_stage = [unit for unit in now if unit.key.stage == stage]
                 if of_stage and stage not in bars:

@@ -40,7 +40,7 @@ class Expected:
 def expected(store: Store, spec: RunSpec) -> Expected:
     """What the phases of a run of `spec` are expected to take."""
     known, here = _known_costs(store, spec)
-    if known is None:
+    if known is None or spec.published is not None:
         return Expected(dict.fromkeys(_phases(spec, compiles=True)), here)
     prediction = cost.predict(spec, known)
     found: dict[str, float | None] = {**prediction.stages}
@@ -48,10 +48,12 @@ def expected(store: Store, spec: RunSpec) -> Expected:
         found["merge"] = None
         found["adapt"] = found.get("adapt") if set(prediction.uncounted).isdisjoint(adapting(spec)) else None
     loading = prediction.stages.get("compile", 0.0)  # of a step that the compiler's cache has
-    compiles = loading > 0 and not is_compiled(spec, cost.arithmetic(spec, known))
-    if compiles:
-        seconds = compiling_seconds() or (None if here else shipped_compiling())
-        found["compile"] = None if seconds is None else max(0.0, known.shapes * seconds - loading)
+    seconds = compiling_seconds() or (
+        None if here else shipped_compiling()
+    )  # None: compiled before this was remembered
+    compiles = loading > 0 and seconds is not None and not is_compiled(spec, cost.arithmetic(spec, known))
+    if compiles and seconds is not None:
+        found["compile"] = max(0.0, known.shapes * seconds - loading)
     found["start"] = prediction.stages["start"] + loading
     return Expected({phase: found.get(phase) for phase in _phases(spec, compiles=compiles)}, here)
 
@@ -60,9 +62,7 @@ def _known_costs(store: Store, spec: RunSpec) -> tuple[Calibration | None, bool]
     """(what was measured for this spec, whether on this machine). For a spec that uses a run's anchors, it is what was
     measured for that run's settings.
     """
-    with contextlib.suppress(
-        UserError, OSError, ValueError
-    ):  # the run or a file of the zoo is gone: its worker will say so
+    with contextlib.suppress(UserError, OSError, ValueError):  # a run or a file is gone: the worker will say so
         asked = spec
         if spec.construction is None and spec.anchors_run is not None:
             asked = spec.model_copy(update={"construction": store.run(spec.anchors_run).spec.construction})

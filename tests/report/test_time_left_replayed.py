@@ -44,4 +44,6 @@ def test_the_time_left_is_never_off_by_more_than_two_fifths_after_the_first_tent
     off = {over: (left or 0.0) / max(true, whole / 10) - true / max(true, whole / 10) for over, true, left in moments}
     after = {over: abs(by) for over, by in off.items() if over >= whole / 10}
     worst = max(after, key=after.__getitem__)
-    assert len(after) > 0.5 * whole and after[worst] <= OFF, f"off by {after[worst]:.0%} after {worst:.0f} of {whole:.0f} s"
+    assert len(after) > 0.5 * whole and after[worst] <= OFF, (
+        f"off by {after[worst]:.0%} after {worst:.0f} of {whole:.0f} s"
+    )

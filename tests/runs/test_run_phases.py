@@ -1,11 +1,13 @@
 """The phases that a run at work writes: in turn, within each other, over a resume; and the log that tells them."""
 
 import time
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
 
 from fda.cancel import Cancel, Cancelled
+from fda.report.phases import DOUBT, in_words, run_phases, total_left
 from fda.requests import cost
 from fda.requests.compiled import compiling_seconds, is_compiled, remember
 from fda.requests.cost import Calibration, ScoreCost, StepCost
@@ -154,7 +156,7 @@ def test_expected_seconds_are_those_of_the_prediction(store, tiny_zoo):
 def test_compiling_is_expected_until_this_machine_has_compiled_the_step(store, tiny_zoo):
     spec = request(tiny_zoo, steps=100, arithmetic="compiled")
     cost.keep_calibration(spec, KNOWN)
-    assert expected(store, spec).phases["compile"] is None and expected(store, spec).seconds is None
+    assert "compile" not in expected(store, spec).phases, "measured before compiling was remembered"
     other = request(tiny_zoo, steps=100, arithmetic="compiled", anchors=3)
     remember(other, "compiled", 47.0, compiled=True)
     assert compiling_seconds() == 47.0 and not is_compiled(spec, "compiled")
@@ -192,3 +194,23 @@ def test_a_run_stopped_in_its_work_closes_its_phases(store, tiny_zoo):
     with pytest.raises(Cancelled):
         execute(store, run_id, Cancel(lambda: next(begun) > 20))
     assert not any(row.began for row in store.phases(run_id))
+
+
+def test_the_demo_is_expected_to_take_what_it_took_elsewhere_until_it_is_measured_here(store):
+    demo = make_spec("demo", construct=construct_settings("fast", family="vision-small"), methods=("ta",), device="cpu")
+    told = expected(store, demo)
+    assert not told.here and told.seconds is not None and told.phases["compile"] == pytest.approx(50.3 - 4.05)
+    assert expected(store, demo.model_copy(update={"device": "cuda:0"})).seconds is None
+    others = demo.construction.model_copy(update={"anchors": 5})
+    assert expected(store, demo.model_copy(update={"construction": others})).seconds is None
+    cost.keep_calibration(demo, KNOWN)
+    assert expected(store, demo).here
+
+
+def test_a_machine_that_is_slower_than_where_the_demo_was_measured_shows_from_the_first_phase(store, run_id):
+    store.plan_phases(run_id, {"start": 10.0, "construct": 100.0}, 1000.0, here=False)
+    store.update_phase(run_id, "start", seconds=20.0, ended=1020.0)
+    found = run_phases(store, store.run(run_id), [], 1020.0)
+    assert total_left(found) == pytest.approx(100 * (20 + DOUBT) / (10 + DOUBT))
+    assert in_words([*found[:1], replace(found[1], state="running")]).endswith("left in all")
+    assert in_words(found).endswith("left in all (measured elsewhere)")
