@@ -23,9 +23,14 @@ function mayNotify() {
 function notify(state, update) {
   const ended = state.working && ENDED.includes(update.state);
   state.working = !ENDED.includes(update.state);
+  if (state.working) state.unseen = null;
   if (!ended || !document.hidden) return;
-  nameTab(state, `${update.state} · FDA`);
-  document.addEventListener("visibilitychange", () => nameTab(state, null), { once: true });
+  state.unseen = `${update.state} · FDA`;
+  const see = () => {
+    state.unseen = null;
+    nameTab(state, null);
+  };
+  document.addEventListener("visibilitychange", see, { once: true });
   if (!mayNotify()) return;
   try {
     const told = new Notification(`Run ${update.state}`, { body: update.line, tag: "fda-run" });
@@ -44,8 +49,8 @@ function offerToNotify(state) {
 
 function show(state, update) {
   const { root } = state;
-  nameTab(state, update.title);
   notify(state, update);
+  nameTab(state, state.unseen ?? update.title);
   offerToNotify(state);
   const find = (selector) => root.querySelector(selector);
   const badge = find(".state");
@@ -82,7 +87,7 @@ export default function ({ data, parentElement, setTriggerValue }) {
   const root = parentElement.querySelector(".fda-ticker");
   let state = states.get(root);
   if (!state) {
-    state = { root, given: null, feed: null, seen: "", timer: 0, asked: 0, title: null, working: false };
+    state = { root, given: null, feed: null, seen: "", timer: 0, asked: 0, title: null, unseen: null, working: false };
     states.set(root, state);
   }
   state.again = () => setTriggerValue("again", true);
