@@ -28,13 +28,12 @@ def execute(store: Store, run_id: str, cancel: Cancel) -> None:
     opened = counted_on_data(open_zoo(spec.zoo, spec.tasks))
     check_spec(spec, opened)
     work = Work(store, run_id, spec, opened, device, cancel)
-    if spec.construction is None:
-        work.phases.finish("start")
     if spec.published is not None:
         import_units(work)
     elif spec.construction is not None:
         construct_units(work)
     if spec.methods:
+        work.phases.finish("start")
         compare_methods(work)
     if spec.landscape is not None:
         compute_landscape(work)

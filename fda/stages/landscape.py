@@ -54,19 +54,20 @@ def compute_landscape(work: Work) -> None:
     store.add_units(run_id, _units(work))
     if all(unit.state == "done" for unit in store.units(run_id)):
         return
+    samples = load_samples(work)  # first, so that unreadable data fails before the long work
+    counts = {of_task.task: len(of_task.labels) for of_task in samples}
+    landscape = load_map(work.folder)
+    if landscape is None:
+        first = FDA_PATHS[:1] if work.landscape.directions == "ta_fda" else FDA_PATHS
+        record_paths(work, first)
+        landscape = _find_plane(work, counts, first)
+    elif landscape.fingerprints != _fingerprints(work):
+        raise UserError(
+            f"the checkpoints of zoo {work.spec.zoo.name} have changed since this landscape was begun: start a new one."
+        )
+    scorer = Scorer(work, samples)
+    work.phases.finish("start")
     with work.phases.during("landscape"):
-        samples = load_samples(work)  # first, so that unreadable data fails before the long work
-        counts = {of_task.task: len(of_task.labels) for of_task in samples}
-        landscape = load_map(work.folder)
-        if landscape is None:
-            first = FDA_PATHS[:1] if work.landscape.directions == "ta_fda" else FDA_PATHS
-            record_paths(work, first)
-            landscape = _find_plane(work, counts, first)
-        elif landscape.fingerprints != _fingerprints(work):
-            raise UserError(
-                f"the checkpoints of zoo {work.spec.zoo.name} have changed since this landscape was begun: start a new one."
-            )
-        scorer = Scorer(work, samples)
         if len(landscape.track(FDA_PATHS[1]).at) < len(_marks(work)[FDA_PATHS[1]]):
             _score(work, scorer, landscape, coarse_only=True)
             record_paths(work, FDA_PATHS)
