@@ -1,7 +1,7 @@
 """How far a run is: its phases with their shares and seconds, and the time left in all. Pure functions of the store's rows.
 
-The estimate of a phase is what was expected when the run began. It is corrected by how much longer or shorter the phases so
-far have taken, and gives way to the phase's own pace the further the phase is.
+The estimate of a phase is what was expected when the run began. It is multiplied by how much longer than estimated the work so
+far has taken: of phases of its kind, and then of the phase itself. The more work has been seen, the more its pace counts.
 """
 
 import math
@@ -20,8 +20,8 @@ UNITS_OF: dict[PhaseName, Stage] = {  # phases whose progress units tell
     "score": "evaluate",
     "landscape": "landscape",
 }
-TRUSTED = 0.15  # share of a phase at which its own pace and its estimate count alike
-DOUBT = 10.0  # seconds: phases so far correct later ones the more, the longer they are than this
+DOUBT = 30.0  # seconds of work that tell of its pace as much as the estimate does
+LEAST = 0.1  # seconds that a phase is estimated to take
 NO_ESTIMATE = "no estimate yet"
 ELSEWHERE = " (measured elsewhere)"
 OVERDUE = 0.1  # of its seconds so far: what is left of a phase that takes longer than estimated and tells no share
@@ -141,16 +141,14 @@ def _left(
     rows: Sequence[PhaseRow],
 ) -> float | None:
     """Seconds left of a phase that is not over."""
-    share, seconds = shares[row.phase], spent[row.phase]
-    estimate = None if row.estimate is None else row.estimate * _slower(row, shares, spent, rows)
+    share, seconds, slower = shares[row.phase], spent[row.phase], _slower(row, shares, spent, rows)
+    if row.estimate is None:
+        return seconds * (1 - share) / share if share and seconds else None
     if share is None:
-        return None if estimate is None else max(estimate - seconds, OVERDUE * seconds)
-    by_estimate = None if estimate is None else estimate * (1 - share)
-    by_pace = seconds * (1 - share) / share if share and seconds else None
-    if by_estimate is None or by_pace is None:
-        return by_pace if by_estimate is None else by_estimate
-    weight = share**2 / (share**2 + TRUSTED**2)
-    return weight * by_pace + (1 - weight) * by_estimate
+        return max(slower * row.estimate - seconds, OVERDUE * seconds)
+    estimate = max(row.estimate, LEAST)
+    doubt = min(DOUBT, estimate) * (1 - share)
+    return estimate * (1 - share) * (seconds + slower * doubt) / (estimate * share + doubt)
 
 
 def _slower(

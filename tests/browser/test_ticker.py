@@ -78,7 +78,9 @@ def test_a_run_that_ends_in_a_hidden_tab_is_told_to_a_reader_who_asked_for_it(pa
 
 
 def test_a_run_at_work_offers_to_notify_and_nobody_is_notified_unasked(page):
-    page.evaluate("void Object.defineProperty(Notification, 'permission', { get: () => window.permission ?? 'default' })")
+    page.evaluate(
+        "void Object.defineProperty(Notification, 'permission', { get: () => window.permission ?? 'default' })"
+    )
     page.evaluate("void (Notification.requestPermission = async () => { window.permission = 'denied'; })")
     mount(page)
     show(page, "running", "1")

@@ -43,9 +43,11 @@ def test_a_phase_without_a_share_that_is_overdue_still_takes_some_time(run):
 
 
 def test_a_phase_gives_its_estimate_up_for_its_own_pace(run):
-    """30 % done in 30 s leaves 70 s by pace and 35 s by the estimate; at 30 % the pace has 4/5 of the say."""
-    (phase,) = phases(run, [row("construct", 50.0, 30.0)], [unit(30)], NOW)
-    assert phase.share == 0.3 and phase.left == pytest.approx(70 * 4 / 5 + 35 / 5)
+    """At half of 200 s of work the estimate of 100 s counts as 15 s more of it: 215 s of work where 65 s were expected."""
+    (phase,) = phases(run, [row("construct", 100.0, 200.0)], [unit(50)], NOW)
+    assert DOUBT == 30 and phase.share == 0.5 and phase.left == pytest.approx(50 * 215 / 65)
+    (phase,) = phases(run, [row("construct", 100.0, 380.0)], [unit(95)], NOW)
+    assert phase.left == pytest.approx(20, rel=0.05), "nearly its pace of 4 s each step"
 
 
 def test_what_took_longer_than_estimated_makes_later_work_of_its_kind_longer(run):
