@@ -53,9 +53,11 @@ def run_phases(store: Store, run: StoredRun, units: Sequence[Unit], now: float) 
 
 def phases(run: StoredRun, rows: Sequence[PhaseRow], units: Sequence[Unit], now: float) -> list[Phase]:
     """The phases of a run at the time `now`."""
-    shares = {row.phase: _share(row, units) for row in rows}
+    shares: dict[PhaseName, float | None] = {row.phase: _share(row, units) for row in rows}
     moment = now if run.active else run.finished or run.heartbeat or 0.0
-    spent = {row.phase: row.seconds + (max(0.0, moment - row.began) if row.began else 0.0) for row in rows}
+    spent: dict[PhaseName, float] = {
+        row.phase: row.seconds + (max(0.0, moment - row.began) if row.began else 0.0) for row in rows
+    }
     found = []
     for row in rows:
         over = row.ended is not None or run.state == "done"

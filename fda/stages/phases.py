@@ -25,7 +25,9 @@ def begin_phases(store: Store, run_id: str) -> None:
     before = {row.phase: row.seconds for row in store.phases(run_id)}
     plan = expected(store, spec)
     again = {phase: before.get(phase, 0.0) for phase in ANEW}
-    seconds = {phase: None if one is None else one + again.get(phase, 0.0) for phase, one in plan.phases.items()}
+    seconds: dict[PhaseName, float | None] = {
+        phase: None if one is None else one + again.get(phase, 0.0) for phase, one in plan.phases.items()
+    }
     store.plan_phases(run_id, seconds, now, here=plan.here)
     store.update_phase(run_id, "start", began=now)
     told = "" if plan.seconds is None else f", expected to take {duration(plan.seconds)}"

@@ -50,7 +50,7 @@ class Phases(Database):
                 "SELECT phase, estimate, done, total, seconds, began, ended, here FROM phases WHERE run = ?",
                 (self._run_row(connection, run_id),),
             ).fetchall()
-        found = {row[0]: PhaseRow(*row[:-1], bool(row[-1])) for row in rows}
+        found = {phase: PhaseRow(phase, *columns, here=bool(here)) for phase, *columns, here in rows}
         return [found[phase] for phase in PHASES if phase in found]
 
 

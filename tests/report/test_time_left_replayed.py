@@ -1,8 +1,9 @@
 """The claim on the time left, on real runs: after the first tenth of a run it is never off by more than 40 %.
 
 The rows of the store were recorded each second while the demo ran alone on two cores (`recorded_*.json.gz`), with the step in
-the compiler's cache and without. Off means: against the true time left, or a tenth of the run where less is left. In the recording
-with compiling, the estimates are those of the calibration that the other one has: its own was measured on a busy machine.
+the compiler's cache and without. Off means: against the true time left, or a tenth of the run where less is left. In the
+recording with compiling, the estimates are those of the calibration that the other one has: its own was measured on a busy
+machine.
 """
 
 import gzip
