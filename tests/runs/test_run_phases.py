@@ -15,11 +15,12 @@ from fda.requests.expected import expected
 from fda.requests.landscape import landscape_spec
 from fda.requests.runs import construct_settings, make_spec
 from fda.stages import phases as stage
+from fda.stages.compiling import LOOK_SECONDS, noticed
 from fda.stages.execute import execute
 from fda.stages.phases import PhaseTracker, begin_phases
 from fda.stages.worker import run_here
 from fda.store.store import Store, UnitKey
-from tests.support.runs import spec
+from tests.support.runs import spec, wait_for
 
 KNOWN = Calibration(
     lanes=2, blocks=2, start=3.0, inputs=0.5, recording=1.0, operations=1e9, long_arithmetic="compiled", parameter_bytes=1,
@@ -214,3 +215,20 @@ def test_a_machine_that_is_slower_than_where_the_demo_was_measured_shows_from_th
     assert total_left(found) == pytest.approx(100 * (20 + DOUBT) / (10 + DOUBT))
     assert in_words([*found[:1], replace(found[1], state="running")]).endswith("left in all")
     assert in_words(found).endswith("left in all (measured elsewhere)")
+
+
+def test_only_a_miss_in_the_compilers_cache_is_called_compiling(store, tiny_zoo):
+    from torch._dynamo.utils import counters
+
+    spec = request(tiny_zoo, arithmetic="compiled")
+    run_id = store.create_run(spec)
+    tracker = PhaseTracker(store, run_id)
+    with noticed(tracker, spec, "compiled"):
+        counters["aot_autograd"]["autograd_cache_hit"] += 1
+        time.sleep(3 * LOOK_SECONDS)
+    assert "compile" not in seconds(store, run_id) and is_compiled(spec, "compiled") and compiling_seconds() is None
+    with noticed(tracker, spec, "compiled"):
+        counters["aot_autograd"]["autograd_cache_miss"] += 1
+        wait_for(lambda: any(row.phase == "compile" and row.began for row in store.phases(run_id)), 20)
+    assert seconds(store, run_id)["compile"] > 0.0 and compiling_seconds() is not None
+    assert not any(row.began for row in store.phases(run_id))
