@@ -16,6 +16,19 @@ STAGES: dict[Stage, str] = {  # in the order of the work, and what a run is doin
     "export": "writing the merged model",
     "download": "downloading",
 }
+PhaseName = Literal["start", "inputs", "compile", "construct", "adapt", "merge", "score", "landscape"]
+PHASES: dict[
+    PhaseName, tuple[str, str]
+] = {  # name → its word, and what a run is doing meanwhile; in the order of the work
+    "start": ("start", "starting"),
+    "inputs": ("real inputs", "computing real inputs"),
+    "compile": ("compile", "compiling the step"),
+    "construct": ("anchors", "constructing anchors"),
+    "adapt": ("adapt", "adapting blocks"),
+    "merge": ("merge", "merging"),
+    "score": ("score", "scoring"),
+    "landscape": ("landscape", "scoring the plane"),
+}
 SHARES = tuple(step / 50 for step in range(1, 51))  # of the d directions, at which similarity is recorded
 NEAREST = 5  # real inputs recorded for each anchor
 TOP_SHARE = 0.2  # the share of d that single numbers are taken at (paper, figure 4)

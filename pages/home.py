@@ -6,14 +6,12 @@ import streamlit as st
 
 from fda.errors import UserError
 from fda.jobs import lifecycle as jobs
-from fda.report.format import duration
 from fda.report.replay import when_and_where
-from fda.requests import cost
 from fda.requests.runs import MAIN_METHODS, construct_settings, make_spec
 from fda.store.records import ACTIVE, Run
 from fda.store.spec import RunSpec
 from fda.store.store import ALL
-from fda.ui import notices, pages
+from fda.ui import clock, notices, pages
 from fda.ui.explain import picture
 from fda.ui.page import bar, command_box
 from fda.ui.recording import demo, play
@@ -24,25 +22,15 @@ from fda.zoos.zoo import load_zoo
 
 def demo_spec() -> RunSpec:
     construct = construct_settings("fast", family=load_zoo("demo").family)
-    return make_spec("demo", construct=construct, methods=MAIN_METHODS, device="auto")
+    return make_spec("demo", construct=construct, methods=MAIN_METHODS, device="auto", coarse_landscape=True)
 
 
 def start_demo() -> None:
-    """Callback: start the demo; the page then switches to Watch."""
+    """Callback: start the demo; the page then switches to the run."""
     try:
         st.session_state["go"] = jobs.start(store(), demo_spec())
     except UserError as error:
         notices.keep_problem(str(error))
-
-
-def expected_time() -> str:
-    """How long the demo takes on this device, if that has been measured."""
-    with notices.noticed():
-        spec = demo_spec()
-        known = cost.kept_calibration(spec)
-        if known is not None and not cost.missing(spec, known):
-            return f"about {duration(cost.predict(spec, known).seconds)} on this device"
-    return "some minutes"
 
 
 if run_id := st.session_state.pop("go", None):
@@ -66,7 +54,8 @@ active_demo = next((run for run in runs if run.active and run.kind == "demo" and
 with st.container(horizontal=True, vertical_alignment="center"):
     if active_demo is None:
         st.button("Run it here", type="primary", icon=":material/play_arrow:", on_click=start_demo)
-        st.caption(f"Takes {expected_time()}, without network or GPU.", width="content")
+        takes = clock.told_before(known, demo_spec()) or "some minutes"
+        st.caption(f"Takes {takes}, without network or GPU.", width="content")
     else:
         if st.button("Watch the demo run", type="primary", icon=":material/monitoring:"):
             st.switch_page(pages.RUN, query_params={"run": active_demo.run_id})
@@ -91,7 +80,7 @@ def show_active() -> None:
         last = Counter(run.device for run in active if run.state == "queued")
         for run in active:
             position = known.queue_position(run.run_id)
-            run_line(run, position, last=position == last[run.device])
+            run_line(known, run, position, last=position == last[run.device])
 
 
 def active_runs(runs: list[Run]) -> list[Run]:

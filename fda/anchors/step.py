@@ -8,7 +8,9 @@ The gradient is differentiated backwards, not forwards: both need nine matrix pr
 derivative took 1.5 times as long on the demo's block and 1.6 times on RoBERTa's (`bench construct --paths compiled,forward`).
 """
 
+import logging
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from threading import Lock
 from typing import Any
 
@@ -55,15 +57,20 @@ def plain_step(
 class CompiledSteps:
     """Compiled steps of one run: one for each shape and number of units, shared by its blocks, tasks and threads.
 
-    `products`: dtype of the matrix products. The first step of a shape takes some ten seconds, in which the others wait.
+    `products`: dtype of the matrix products. `around`: entered while a step is made. The first step of a shape takes some ten
+    seconds, in which the others wait.
     """
 
-    def __init__(self, products: torch.dtype = torch.float32) -> None:
-        self.products = products
+    def __init__(
+        self, products: torch.dtype = torch.float32, around: Callable[[], AbstractContextManager[None]] = nullcontext
+    ) -> None:
+        self.products, self.around = products, around
         self._compiled: dict[tuple, Callable[..., Any]] = {}
         self._sample: dict[tuple, Block] = {}
         self._lock = Lock()
         torch._dynamo.config.recompile_limit = 256  # one for each shape and set of live tensors
+        # To compile for a CPU, torch looks for CUDA too and warns where it finds the toolkit but no GPU.
+        logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
 
     def step(
         self,
@@ -93,7 +100,8 @@ class CompiledSteps:
                     composition = torch.vmap(composition, in_dims=(0, None, 0, 0))
                     matrix = matrix.expand(len(finetuned), *matrix.shape).contiguous()
                 compiled = torch.compile(composition, options=compiler_options(some.device))
-                compiled(matrix, base, own, task_vector)
+                with self.around():
+                    compiled(matrix, base, own, task_vector)
                 self._compiled[kind], self._sample[kind] = compiled, block.copy()  # its owner goes on using it
             compiled = self._compiled[kind]
 

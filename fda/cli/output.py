@@ -2,6 +2,7 @@
 
 import json
 import os
+import time
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,8 @@ from fda.atomic import write_text
 from fda.errors import UserError, readable
 from fda.home import open_to_others
 from fda.merging.registry import METHODS
+from fda.report.format import duration
+from fda.report.phases import Phase, run_phases
 from fda.report.runs_table import RunRow, kind_in_words
 from fda.report.table import comparison
 from fda.store.store import Run, Store, UnreadableRun
@@ -89,10 +92,19 @@ def run_line(row: RunRow) -> str:
     return readable("  ".join([*parts, *(part for part in said if part)]))
 
 
+def phase_line(phase: Phase) -> str:
+    """A phase as a line of `runs show`."""
+    left = f", about {duration(phase.left)} left" if phase.state != "done" and phase.left is not None else ""
+    share = f" {phase.share:.0%}" if phase.state != "done" and phase.share else ""
+    return f"  {phase.word:<12} {phase.state:<8}{share} {duration(phase.seconds)}{left}"
+
+
 def run_data(store: Store, run: Run) -> dict[str, Any]:
     """A run as plain data for --json."""
     data = asdict(run) | {"spec": run.spec.model_dump(mode="json"), "path": str(store.run_dir(run.run_id))}
-    data["units"] = [asdict(unit) for unit in store.units(run.run_id)]
+    units = store.units(run.run_id)
+    data["units"] = [asdict(unit) for unit in units]
+    data["phases"] = [asdict(phase) for phase in run_phases(store, run, units, time.time())]
     data["comparison"] = comparison(run.spec.zoo.name, run.spec.tasks, *store.results(run.run_id))
     return data
 

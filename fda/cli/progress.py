@@ -1,4 +1,4 @@
-"""A run's progress on the command line, read from the store: bars on a terminal, otherwise a line for each unit."""
+"""A run's progress on the command line, read from the store: bars on a terminal, otherwise a line for each phase and unit."""
 
 import sys
 import threading
@@ -6,14 +6,17 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.console import Console, RenderableType
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.text import Text
 
 from fda.measures import STAGES
+from fda.report.phases import Phase, current, in_words, run_phases
 from fda.store.store import Store, Unit, UnitKey
 
 WIDTH = 44  # characters before a bar: fits the longest method name, so that the bar does not move
 ENDED = ("done", "failed")
+Moment = tuple[list[Unit], list[Phase]]
 SCORING_SECONDS = 30.0  # between two lines about a method that is being scored
 
 
@@ -23,13 +26,18 @@ def show_progress(store: Store, run_id: str) -> Iterator[None]:
     over = threading.Event()
     before = {unit.key for unit in store.units(run_id) if unit.state == "done"}
     draw = _bars if sys.stderr.isatty() else _lines
-    thread = threading.Thread(target=draw, args=(lambda: store.units(run_id), over, before), daemon=True)
+    thread = threading.Thread(target=draw, args=(lambda: _moment(store, run_id), over, before), daemon=True)
     thread.start()
     try:
         yield
     finally:
         over.set()
         thread.join(timeout=5)
+
+
+def _moment(store: Store, run_id: str) -> Moment:
+    units = store.units(run_id)
+    return units, run_phases(store, store.run(run_id), units, time.time())
 
 
 def doing(title: str, units: Sequence[Unit]) -> str:
@@ -57,14 +65,25 @@ def moved(unit: Unit) -> str:
     return f"{unit.key.stage} {unit.key.name}: {unit.step} of {unit.steps} samples"
 
 
-def _bars(units: Callable[[], list[Unit]], over: threading.Event, before: set[UnitKey]) -> None:
+class _Bars(Progress):
+    """Bars below a line of words."""
+
+    words = ""
+
+    def get_renderables(self) -> Iterator[RenderableType]:
+        yield Text(self.words)
+        yield self.make_tasks_table(self.tasks)
+
+
+def _bars(moment: Callable[[], Moment], over: threading.Event, before: set[UnitKey]) -> None:
     columns = (TextColumn(f"{{task.description:<{WIDTH}}}"), BarColumn(), TextColumn("{task.percentage:3.0f} %"))
-    with Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=Console(stderr=True)) as progress:
+    with _Bars(*columns, TimeElapsedColumn(), console=Console(stderr=True)) as progress:
         bars: dict[str, TaskID] = {}
         last = False
         while not last:
             last = over.wait(0.5)
-            now = units()
+            now, phases = moment()
+            progress.words = in_words(phases) if current(phases) is not None else ""
             for stage, title in STAGES.items():
                 of_stage = [unit for unit in now if unit.key.stage == stage]
                 if of_stage and stage not in bars:
@@ -75,12 +94,15 @@ def _bars(units: Callable[[], list[Unit]], over: threading.Event, before: set[Un
                     progress.update(bars[stage], description=doing(title, of_stage), total=total, completed=finished)
 
 
-def _lines(units: Callable[[], list[Unit]], over: threading.Event, before: set[UnitKey]) -> None:
-    reported = set(before)
+def _lines(moment: Callable[[], Moment], over: threading.Event, before: set[UnitKey]) -> None:
+    reported, begun = set(before), set()
     last, printed = False, time.monotonic()
     while not last:
         last = over.wait(0.5)
-        now = units()
+        now, phases = moment()
+        if (phase := current(phases)) is not None and phase.name not in begun:
+            begun.add(phase.name)
+            print(in_words(phases), file=sys.stderr, flush=True)
         for unit in sorted(now, key=lambda unit: tuple(STAGES).index(unit.key.stage)):  # in the order of the stages
             if unit.state in ENDED and unit.key not in reported:
                 reported.add(unit.key)

@@ -6,6 +6,7 @@ Options come from the settings' models and the registry; `fda.requests.runs` che
 import inspect
 import json
 import sys
+import time
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 
 import typer
 
-from fda.cli.output import listed_entry, report, require_folder, run_data, run_entry, run_line
+from fda.cli.output import listed_entry, phase_line, report, require_folder, run_data, run_entry, run_line
 from fda.errors import UserError, readable
 from fda.report.runs_table import SORTS
 from fda.settings import ConstructSettings
@@ -249,7 +250,8 @@ def runs_list(
 
 @runs_app.command("show")
 def runs_show(run_id: str, as_json: Annotated[bool, typer.Option("--json")] = False) -> None:
-    """Show one run: its state, verdict, settings, units and scores."""
+    """Show one run: its state, verdict, settings, phases, units and scores."""
+    from fda.report.phases import run_phases
     from fda.report.verdict import verdict_of
     from fda.store.finished import damaged_files
     from fda.store.records import UNCHANGED
@@ -267,7 +269,11 @@ def runs_show(run_id: str, as_json: Annotated[bool, typer.Option("--json")] = Fa
     for sentence in sentences:
         print(f"  {sentence}")
     print(f"zoo {run.spec.zoo.name}: {', '.join(run.spec.tasks)}; files in {store.run_dir(run_id)}")
-    for unit in store.units(run_id):
+    units = store.units(run_id)
+    for phase in run_phases(store, run, units, time.time()):
+        if phase.seconds or phase.state != "done":  # not what proved needless, such as compiling
+            print(phase_line(phase))
+    for unit in units:
         loss = f"  loss {unit.loss:.4f}" if unit.loss is not None else ""
         where = unit.key.name if unit.key.block < 0 else f"{unit.key.name} block {unit.key.block}"
         state = UNCHANGED if unit.unchanged else unit.state

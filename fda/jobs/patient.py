@@ -9,13 +9,14 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
 import numpy as np
 
 from fda.cancel import Cancelled
+from fda.measures import PhaseName
 from fda.store.records import FileRecord, MethodResult, Score, UnitKey
 from fda.store.refusals import StoreBusy
 from fda.store.store import Store
@@ -43,6 +44,14 @@ class PatientStore(Store):
 
     def update_unit(self, run_id: str, key: UnitKey, **changes: Any) -> None:
         self._write(self._plain.update_unit, run_id, key, **changes)
+
+    def plan_phases(
+        self, run_id: str, estimates: Mapping[PhaseName, float | None], now: float, *, here: bool = True
+    ) -> None:
+        self._write(self._plain.plan_phases, run_id, dict(estimates), now, here=here)
+
+    def update_phase(self, run_id: str, phase: PhaseName, **changes: Any) -> None:
+        self._write(self._plain.update_phase, run_id, phase, **changes)
 
     def add_scalars(self, run_id: str, key: UnitKey, rows: Iterable[tuple[str, int, float]], **changes: Any) -> None:
         self._write(self._plain.add_scalars, run_id, key, list(rows), **changes)

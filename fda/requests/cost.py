@@ -13,24 +13,20 @@ from pathlib import Path
 
 from fda.atomic import write_text
 from fda.home import fda_home
-from fda.measures import STAGES
+from fda.measures import PHASES
 from fda.merging.method import SWEPT
 from fda.merging.registry import METHODS
 from fda.requests.runs import adapt_settings
+from fda.store.landscape_record import FDA_PATHS
 from fda.store.spec import RunSpec
+from fda.store.store import queue_device
 from fda.zoos.stamps import stamps
 
 PAYS_FROM = 2e12  # floating-point operations of a run: some twenty seconds of plain steps, about what compiling takes
 SNAPSHOTS = 20  # of a unit, at most
+LAMBDAS = 12  # points of task arithmetic's path on a landscape
 UNCOUNTED = ("wudi",)  # optimises for minutes on large matrices
-PARTS = {  # of a prediction, in words
-    "start": "starting",
-    "compile": "compiling",
-    "construct": STAGES["construct"],
-    "adapt": STAGES["adapt"],
-    "merge": "merging",
-    "score": "scoring",
-}
+PARTS = {name: doing for name, (_, doing) in PHASES.items()}  # of a prediction, in words
 VERSION = 1  # of what is kept: grows when it is measured otherwise
 
 
@@ -105,28 +101,32 @@ def predict(spec: RunSpec, known: Calibration) -> Prediction:
         units, pace = len(spec.tasks) * blocks, known.steps[arithmetic(spec, known)]
         records = pace.together * known.recording * _snapshots(spec.construction.steps)
         batch = pace.step * spec.construction.steps + records
+        stages["inputs"] = known.inputs * len(spec.tasks)
         stages["compile"] = pace.compile * known.shapes
         at_once = pace.together * (pace.lanes or known.lanes)
-        stages["construct"] = known.inputs * len(spec.tasks) + _rounds(units, at_once) * batch
+        stages["construct"] = _rounds(units, at_once) * batch
         disk += units * known.anchor_bytes
-    if spec.methods:
+    if adapting := adapted(spec):
         settings = adapt_settings(spec.zoo, spec.adaptation)
         stages["adapt"] = sum(
             _rounds(blocks, known.lanes)
             * known.epochs[adaptation_kind(name)]
             * (settings.weights_epochs if METHODS[name].start == "pretrained" else settings.coefficients_epochs)
-            for name in adapted(spec)
+            for name in adapting
         )
+    if spec.methods:
         stages["merge"] = sum(known.merges[name] for name in merged(spec))
         swept = [name for name in spec.methods if METHODS[name].swept]
         sweeps = sum(len(one.sweep) for name in swept if (one := METHODS[name].coefficient) is not None)
-        cost = known.scoring
-        if cost is None:
-            raise KeyError("scoring")
+        cost = _scoring(known)
         tests = cost.samples * (cost.prepare + cost.score * len(spec.methods))
         stages["score"] = tests + cost.validation_samples * (cost.prepare * bool(swept) + cost.score * sweeps)
         files = len(set(spec.methods) - {"individual"} | set(merged(spec)))
         disk += files * known.parameter_bytes
+    if spec.landscape is not None:
+        cost, samples = _scoring(known), spec.landscape.samples * len(spec.tasks)
+        paths = len(FDA_PATHS) * spec.landscape.snapshots + LAMBDAS + len(spec.tasks)
+        stages["landscape"] = samples * (cost.prepare + cost.score * (spec.landscape.points**2 + paths))
     return Prediction(stages, known.peak_bytes, disk, _uncounted(spec))
 
 
@@ -136,7 +136,7 @@ def missing(spec: RunSpec, known: Calibration | None) -> bool:
         return True
     steps = {arithmetic(spec, known)} if spec.construction is not None else set()
     kinds = {adaptation_kind(name) for name in adapted(spec)}
-    if spec.methods and known.scoring is None:
+    if (spec.methods or spec.landscape) and known.scoring is None:
         return True
     return bool(steps - set(known.steps) or kinds - set(known.epochs) or set(merged(spec)) - set(known.merges))
 
@@ -153,7 +153,8 @@ def arithmetic(spec: RunSpec, known: Calibration) -> str:
 
 def adapted(spec: RunSpec) -> tuple[str, ...]:
     """The methods whose adaptation on anchors is counted."""
-    return tuple(name for name in spec.methods if METHODS[name].start and METHODS[name].needs == "anchors")
+    names = FDA_PATHS if spec.landscape is not None else spec.methods
+    return tuple(name for name in names if METHODS[name].start and METHODS[name].needs == "anchors")
 
 
 def adaptation_kind(name: str) -> str:
@@ -180,6 +181,12 @@ def _uncounted(spec: RunSpec) -> tuple[str, ...]:
     )
 
 
+def _scoring(known: Calibration) -> ScoreCost:
+    if known.scoring is None:
+        raise KeyError("scoring")
+    return known.scoring
+
+
 def _rounds(pieces: int, lanes: int) -> int:
     return math.ceil(pieces / lanes)
 
@@ -192,26 +199,39 @@ def _snapshots(steps: int) -> float:
 # keeping ---------------------------------------------------------------------------------------------------------------
 
 
-def calibration_file(spec: RunSpec) -> Path:
-    """Where measurements for this spec are kept: named by its files, its device, and every setting that costs depend on."""
+def costly_settings(spec: RunSpec) -> list:
+    """Every setting that costs depend on, as JSON values."""
     settings = spec.construction
     shape = None if settings is None else (settings.anchors, settings.tokens, settings.distance, settings.optimizer)
     adapt = adapt_settings(spec.zoo, spec.adaptation)
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    parts = (VERSION, stamps(Path(spec.zoo_path), spec.zoo), spec.tasks, shape, adapt.distance, adapt.batch)
-    named = hashlib.sha256(json.dumps([*parts, spec.device, cores]).encode()).hexdigest()[:32]
+    return json.loads(json.dumps([spec.tasks, shape, adapt.distance, adapt.batch]))
+
+
+def cores() -> int:
+    """The cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def calibration_file(spec: RunSpec) -> Path:
+    """Where measurements for this spec are kept: named by its files, its device, and every setting that costs depend on."""
+    parts = [VERSION, stamps(Path(spec.zoo_path), spec.zoo), *costly_settings(spec), queue_device(spec.device), cores()]
+    named = hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
     return fda_home() / "cache" / "calibrations" / f"{named}.json"
 
 
 def kept_calibration(spec: RunSpec) -> Calibration | None:
     """What was measured before, if it can be read."""
     try:
-        data = json.loads(calibration_file(spec).read_text(encoding="utf-8"))
-        steps = {name: StepCost(**cost) for name, cost in data["steps"].items()}
-        scoring = data["scoring"] and ScoreCost(**data["scoring"])
-        return Calibration(**data | {"steps": steps, "scoring": scoring})
+        return read_calibration(json.loads(calibration_file(spec).read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
         return None
+
+
+def read_calibration(data: dict) -> Calibration:
+    """A calibration from its JSON object. TypeError, KeyError or AttributeError if it is none."""
+    steps = {name: StepCost(**one) for name, one in data["steps"].items()}
+    scoring = data["scoring"] and ScoreCost(**data["scoring"])
+    return Calibration(**data | {"steps": steps, "scoring": scoring})
 
 
 def keep_calibration(spec: RunSpec, known: Calibration) -> None:

@@ -14,6 +14,7 @@ from fda.architectures.blocks import Block
 from fda.architectures.precision import has_fast_bfloat16
 from fda.jobs.lanes import lane_count
 from fda.requests.cost import PAYS_FROM
+from fda.stages.compiling import noticed
 from fda.stages.meter import Meter
 from fda.stages.work import Work
 
@@ -42,7 +43,8 @@ def steps_of(work: Work) -> Steps:
     if arithmetic == "plain":
         return Steps(arithmetic, plain_step, 1, lane_count(work.device))
     products = torch.bfloat16 if arithmetic == "bfloat16" else torch.float32
-    return Steps(arithmetic, CompiledSteps(products).step, *_parallelism(work))
+    steps = CompiledSteps(products, lambda: noticed(work.phases, work.spec, arithmetic))
+    return Steps(arithmetic, steps.step, *_parallelism(work))
 
 
 def _parallelism(work: Work) -> tuple[int, int]:

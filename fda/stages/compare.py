@@ -49,12 +49,15 @@ def compare_methods(work: Work) -> None:
     finished = {result.method for result in work.store.results(work.run_id)[0] if result.state == "done"}
     finished -= {name for name in finished if _is_damaged(work, merged_file(work.folder, name))}
     todo = [method(name) for name in work.spec.methods if name not in finished]
-    comparison = _Comparison(work)
-    for one in todo:
-        comparison.plan(one)
-    merged = (one for one in todo if comparison.merge(one))
-    for group in comparison.groups(merged):
-        comparison.score(group)
+    with work.phases.during("score"):
+        comparison = _Comparison(work)
+        for one in todo:
+            comparison.plan(one)
+        work.phases.count("merge", len(todo))
+        merged = (one for one in todo if comparison.merge(one))
+        for group in comparison.groups(merged):
+            comparison.score(group)
+    work.phases.finish("adapt", "merge", "score")
     results = work.store.results(work.run_id)[0]
     if not any(result.state == "done" for result in results):
         raise UserError(f"no method could be scored: {results[0].message}")
@@ -101,7 +104,7 @@ class _Comparison:
         try:
             if lacking := missing_need(self.work.spec, one):
                 raise UserError(lacking)
-            with Meter(self.work.device) as meter:
+            with self.work.phases.during("merge"), Meter(self.work.device) as meter:
                 self.settings[one.name] = self._merge(one)
             if (path := merged_file(self.work.folder, one.name)).is_file():
                 self.work.keep(path)
@@ -113,6 +116,7 @@ class _Comparison:
             self._fail(one, error)
             return False
         self.cost[one.name] = meter
+        self.work.phases.advance("merge")
         return True
 
     def groups(self, merged: Iterable[Method]) -> Iterator[list[Method]]:
@@ -326,7 +330,8 @@ class _Comparison:
 
     def _answers(self, models: Sequence[ModelToScore], sets: Mapping[str, EvaluationSet]) -> list[dict[str, Answers]]:
         work = self.work
-        return answer(work.opened.model, models, sets, work.device, cancel=work.cancel, report=self.scored.add)
+        with work.phases.during("score"):  # also within a sweep's merging
+            return answer(work.opened.model, models, sets, work.device, cancel=work.cancel, report=self.scored.add)
 
     def _data(self, task: str) -> Any:
         return self.work.spec.zoo.task(task).data

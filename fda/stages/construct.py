@@ -1,6 +1,6 @@
 """Construct the units of a run: write each step's numbers to the store and the anchors to files."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -49,15 +49,18 @@ def construct_units(work: Work) -> None:
     settings, model = work.construction, work.opened.model
     if todo and model.token_source and settings.tokens is None:
         tell_on_stderr(f"anchors have {model.tokens} tokens: {model.token_source}")
-    real = {task: real_inputs(work, task) for task in dict.fromkeys(key.name for key in todo)}
+    real = all_real_inputs(work, dict.fromkeys(key.name for key in todo))
     steps = steps_of(work)
 
     def piece(keys: Sequence[UnitKey]) -> Callable[[Cancel], None]:
         return lambda stop: _construct_batch(work, keys, real, steps, stop)
 
-    with sdpa_kernel(SDPBackend.MATH):  # process-wide, so it must be set before the lanes start
+    if steps.arithmetic == "plain":
+        work.phases.finish("start")
+    with work.phases.during("construct"), sdpa_kernel(SDPBackend.MATH):  # process-wide: set before the lanes start
         pieces = [piece(keys) for keys in batches(todo, steps.together)]
         run_lanes(pieces, work.device, work.cancel, lanes=steps.lanes)
+    work.phases.finish("start", "compile", "construct")
 
 
 def unfinished_units(work: Work, keys: Sequence[UnitKey]) -> list[UnitKey]:
@@ -89,6 +92,18 @@ def batches(units: Sequence[UnitKey], most: int) -> list[list[UnitKey]]:
             of_block.append([])
         of_block[-1].append(key)
     return [batch for of_block in by_block.values() for batch in of_block]
+
+
+def all_real_inputs(work: Work, tasks: Collection[str]) -> dict[str, RealBlockInputs | None]:
+    """`real_inputs` of each of these tasks."""
+    found: dict[str, RealBlockInputs | None] = {}
+    work.phases.count("inputs", len(tasks))
+    with work.phases.during("inputs"):
+        for task in tasks:
+            found[task] = real_inputs(work, task)
+            work.phases.advance("inputs")
+    work.phases.finish("inputs")
+    return found
 
 
 def real_inputs(work: Work, task: str) -> RealBlockInputs | None:

@@ -33,6 +33,7 @@ def execute(store: Store, run_id: str, cancel: Cancel) -> None:
     elif spec.construction is not None:
         construct_units(work)
     if spec.methods:
+        work.phases.finish("start")
         compare_methods(work)
     if spec.landscape is not None:
         compute_landscape(work)

@@ -66,11 +66,14 @@ def compute_landscape(work: Work) -> None:
             f"the checkpoints of zoo {work.spec.zoo.name} have changed since this landscape was begun: start a new one."
         )
     scorer = Scorer(work, samples)
-    if len(landscape.track(FDA_PATHS[1]).at) < len(_marks(work)[FDA_PATHS[1]]):
-        _score(work, scorer, landscape, coarse_only=True)
-        record_paths(work, FDA_PATHS)
-        landscape = _with_all_tracks(work, landscape)
-    _score(work, scorer, landscape)
+    work.phases.finish("start")
+    with work.phases.during("landscape"):
+        if len(landscape.track(FDA_PATHS[1]).at) < len(_marks(work)[FDA_PATHS[1]]):
+            _score(work, scorer, landscape, coarse_only=True)
+            record_paths(work, FDA_PATHS)
+            landscape = _with_all_tracks(work, landscape)
+        _score(work, scorer, landscape)
+    work.phases.finish("adapt", "landscape")
     shutil.rmtree(paths_folder(work.folder), ignore_errors=True)
 
 

@@ -41,11 +41,9 @@ def adaptation_units(work: Work) -> list[tuple[UnitKey, int]]:
 
 def record_paths(work: Work, methods: Sequence[str]) -> None:
     """Adapt every block by these methods of `FDA_PATHS`, skipping recorded blocks."""
-    run_lanes(
-        [_piece(work, method, block.copy()) for method in methods for block in work.blocks],
-        work.device,
-        work.cancel,
-    )
+    pieces = [_piece(work, method, block.copy()) for method in methods for block in work.blocks]
+    with work.phases.during("adapt"):
+        run_lanes(pieces, work.device, work.cancel)
 
 
 def weights_after(work: Work, method: str, epoch: int) -> Weights:

@@ -21,7 +21,7 @@ from fda.jobs.lanes import run_lanes
 from fda.measures import ANGLE_LOSS
 from fda.requests.published import layer_file, task_folders
 from fda.settings import Distance
-from fda.stages.construct import measures_of, real_inputs, save_anchors, skip_unchanged, unfinished_units
+from fda.stages.construct import all_real_inputs, measures_of, save_anchors, skip_unchanged, unfinished_units
 from fda.stages.real_inputs import RealBlockInputs
 from fda.stages.work import Work
 from fda.store.store import UnitKey
@@ -42,13 +42,15 @@ def import_units(work: Work) -> None:
     files = {key: layer_file(folders[key.name], key.block) for key in keys}
     store.add_units(run_id, [(key, work.construction.steps) for key in keys])
     todo = unfinished_units(work, keys)
-    real = {task: real_inputs(work, task) for task in dict.fromkeys(key.name for key in todo)}
+    real = all_real_inputs(work, dict.fromkeys(key.name for key in todo))
 
     def piece(key: UnitKey) -> Callable[[Cancel], None]:
         return lambda stop: _import_unit(work, key, files[key], real[key.name], stop)
 
-    with sdpa_kernel(SDPBackend.MATH):  # process-wide, so it must be set before the lanes start
+    work.phases.finish("start")
+    with work.phases.during("construct"), sdpa_kernel(SDPBackend.MATH):  # process-wide: set before the lanes start
         run_lanes([piece(key) for key in todo], work.device, work.cancel)
+    work.phases.finish("construct")
 
 
 def _import_unit(work: Work, key: UnitKey, file: Path, real: RealBlockInputs | None, cancel: Cancel) -> None:

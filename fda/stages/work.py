@@ -1,7 +1,7 @@
 """What every stage receives: the run, its checkpoints, its device, and a way to learn that the run should stop."""
 
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from fda.architectures.blocks import Block
@@ -9,6 +9,7 @@ from fda.cancel import Cancel
 from fda.checkpoints.weights import Weights
 from fda.errors import UserError
 from fda.settings import ConstructSettings, LandscapeSettings
+from fda.stages.phases import PhaseTracker
 from fda.store.finished import damage, keep
 from fda.store.spec import RunSpec
 from fda.store.store import Store
@@ -26,6 +27,10 @@ class Work:
     opened: OpenZoo
     device: str
     cancel: Cancel
+    phases: PhaseTracker = field(init=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "phases", PhaseTracker(self.store, self.run_id))
 
     @property
     def folder(self) -> Path:

@@ -25,6 +25,7 @@ from fda.jobs.patient import PatientStore
 from fda.jobs.reserve import Reserve
 from fda.processes import start_time
 from fda.requests.landscape import coarse_landscape_spec
+from fda.stages.phases import begin_phases
 from fda.store.refusals import StoreBusy
 from fda.store.spec import RunSpec
 from fda.store.store import ACTIVE, IO_QUEUE, State, Store
@@ -106,6 +107,7 @@ def _outcome(
     """Wait for the device and work; the final state and its sentence, whatever happens."""
     try:
         held.enter_context(_device(store, run_id, stop))
+        begin_phases(store, run_id)
         if execute is None:
             execute = _work_of(store.run(run_id).spec)
         if stop.is_set():

@@ -123,6 +123,6 @@ def _delete_rows(connection: sqlite3.Connection, run: int) -> None:
     units = "(SELECT id FROM units WHERE run = ?)"
     for table in ("scalars", "snapshots"):
         connection.execute(f"DELETE FROM {table} WHERE unit IN {units}", (run,))
-    for table in ("units", "results", "scores", "system", "files"):
+    for table in ("units", "phases", "results", "scores", "system", "files"):
         connection.execute(f"DELETE FROM {table} WHERE run = ?", (run,))
     connection.execute("DELETE FROM runs WHERE id = ?", (run,))

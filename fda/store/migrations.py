@@ -29,7 +29,16 @@ def _from_2(connection: sqlite3.Connection) -> None:
         connection.execute(f"ALTER TABLE runs ADD COLUMN {column} TEXT")
 
 
-STEPS: Mapping[int, Callable[[sqlite3.Connection], None]] = {1: _from_1, 2: _from_2}
+def _from_3(connection: sqlite3.Connection) -> None:
+    """Add the phases of runs, with their estimates and times. Earlier runs have none."""
+    connection.execute(
+        "CREATE TABLE phases (id INTEGER PRIMARY KEY, run INTEGER NOT NULL, phase TEXT NOT NULL, estimate REAL, "
+        "done INTEGER NOT NULL DEFAULT 0, total INTEGER NOT NULL DEFAULT 0, seconds REAL NOT NULL DEFAULT 0, "
+        "began REAL, ended REAL, here INTEGER NOT NULL DEFAULT 1, UNIQUE (run, phase))"
+    )
+
+
+STEPS: Mapping[int, Callable[[sqlite3.Connection], None]] = {1: _from_1, 2: _from_2, 3: _from_3}
 
 
 def migrate(connection: sqlite3.Connection, path: Path) -> None:

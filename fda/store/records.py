@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from fda.errors import readable
-from fda.measures import Stage
+from fda.measures import PhaseName, Stage
 from fda.store.spec import RunSpec
 
 State = Literal["queued", "running", "stopping", "done", "failed", "cancelled", "crashed"]
@@ -43,6 +43,26 @@ class Unit:
     def unchanged(self) -> bool:
         """Whether the unit was skipped because its task did not change the block; it then has no anchors."""
         return self.state == "done" and (self.message or "").startswith(UNCHANGED)
+
+
+@dataclass(frozen=True)
+class PhaseRow:
+    """One phase of a run's work. A run is in one phase at a time and may come back to it; it is over when `ended` is set.
+
+    `estimate`: expected seconds of the whole phase, None if nothing is known; `here`: by what was
+    measured on this machine. `done` of `total` pieces of work: 0 of 0 for a
+    phase whose progress the units tell, or whose progress nothing tells. `seconds`: at work until `began`, when the present
+    stretch began; None if the run is not in this phase.
+    """
+
+    phase: PhaseName
+    estimate: float | None
+    done: int
+    total: int
+    seconds: float
+    began: float | None
+    ended: float | None
+    here: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,6 +1,6 @@
 """The store's tables in this version. `store.py` describes their meaning; `migrations.py` converts earlier versions."""
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 
 # `scalars` holds millions of rows. WITHOUT ROWID and integer ids keep a row at about 20 bytes and make a series one
 # contiguous range. `keys` maps the integers in scalars.key to names.
@@ -18,6 +18,11 @@ CREATE TABLE units (
     best_step INTEGER, seconds REAL, message TEXT, UNIQUE (run, stage, name, block)
 );
 CREATE INDEX units_by_state ON units (run, state);
+CREATE TABLE phases (
+    id INTEGER PRIMARY KEY, run INTEGER NOT NULL, phase TEXT NOT NULL, estimate REAL, done INTEGER NOT NULL DEFAULT 0,
+    total INTEGER NOT NULL DEFAULT 0, seconds REAL NOT NULL DEFAULT 0, began REAL, ended REAL,
+    here INTEGER NOT NULL DEFAULT 1, UNIQUE (run, phase)
+);
 CREATE TABLE keys (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
 CREATE TABLE scalars (
     unit INTEGER NOT NULL, key INTEGER NOT NULL, step INTEGER NOT NULL, value REAL, PRIMARY KEY (unit, key, step)

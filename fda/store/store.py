@@ -1,7 +1,8 @@
 """The store: one SQLite file with every run, its progress, and every number it produced.
 
 Workers write it; pages and the command line read it. Knows nothing of torch, processes or figures. This file handles the runs
-themselves, `deletion.py` their deletion, `numbers.py` what they produce, `database.py` connections and transactions,
+themselves, `deletion.py` their deletion, `phases.py` their phases,
+`numbers.py` what they produce, `database.py` connections and transactions,
 `records.py` the returned records.
 
 Tables (also readable by other tools):
@@ -14,6 +15,7 @@ Tables (also readable by other tools):
                                   name = a path or `finetuned`, block = -1   (its recorded weights, scored)
                stage `export`:    name = method, block = -1          (steps are bytes written)
                stage `download`:  name = zoo,    block = -1          (steps are bytes; the message is the file on its way)
+  phases     one row a (run, phase): expected seconds, pieces done, seconds at work (see `PhaseRow` in `records.py`)
   scalars    (unit, key, step) -> value        keys: angle_loss, learning_rate, adapt_loss, cosine/<tensor>, seconds, …
                landscape: loss, accuracy, loss/<task>, accuracy/<task>; step = point of the grid, or index on the path
                (`key` is an integer; the table `keys` has its name)
@@ -40,6 +42,7 @@ from fda.store.database import LISTED
 from fda.store.deletion import Deletion
 from fda.store.description import checked_name, checked_note, checked_tags
 from fda.store.numbers import Numbers
+from fda.store.phases import Phases, close_phases
 from fda.store.records import (
     ACTIVE,
     ANALYSES,
@@ -83,7 +86,7 @@ IO_QUEUE = "io"
 _LAST_IN_QUEUE = "max(?, coalesce((SELECT max(queued) + 0.001 FROM runs WHERE state = 'queued'), 0))"
 
 
-class Store(Deletion, Numbers):
+class Store(Deletion, Numbers, Phases):
     """All reads and writes of one FDA_HOME/fda.db. Every call opens its own connection: safe from any thread or process.
 
     Every method that takes a run id raises UserError if the run does not exist, or if the store cannot be read or written (disk
@@ -338,6 +341,8 @@ class Store(Deletion, Numbers):
             if _state(connection, run) not in ended:
                 return False
             connection.execute("UPDATE units SET state = 'pending' WHERE run = ? AND state = 'running'", (run,))
+            beat = connection.execute("SELECT heartbeat FROM runs WHERE id = ?", (run,)).fetchone()[0]
+            close_phases(connection, run, beat or 0.0)  # of a worker that crashed
             connection.execute(
                 f"UPDATE runs SET state = 'queued', attempt = attempt + 1, queued = {_LAST_IN_QUEUE}, message = NULL, "
                 "started = NULL, finished = NULL, heartbeat = NULL, pid = NULL, pid_started = NULL, stop_requested = NULL, "
@@ -376,3 +381,4 @@ def _enter(connection: sqlite3.Connection, run: int, state: State, message: str 
     )
     if state in FINAL and state != "crashed":  # a crashed run may turn out to be alive, with its unit running
         connection.execute("UPDATE units SET state = 'pending' WHERE run = ? AND state = 'running'", (run,))
+        close_phases(connection, run, now)

@@ -13,12 +13,11 @@ from fda.errors import UserError
 from fda.escape import markdown
 from fda.jobs import lifecycle as jobs
 from fda.jobs.liveness import LiveStore
-from fda.report.format import duration
-from fda.report.runs_table import elapsed, kind_in_words
+from fda.report.runs_table import kind_in_words
 from fda.store.finished import damaged_files
 from fda.store.records import Run, UnreadableRun
 from fda.store.store import Store
-from fda.ui import notices, pages
+from fda.ui import clock, notices, pages
 
 BADGES: dict[str, tuple[str, Literal["gray", "blue", "orange", "green", "red"]]] = {  # state → icon, colour
     "queued": ("hourglass_empty", "gray"),
@@ -139,7 +138,7 @@ def move(run_id: str, places: Literal[-1, 1]) -> None:
         notices.keep_problem(str(error))
 
 
-def run_line(run: Run, position: int | None, *, last: bool) -> None:
+def run_line(known: Store, run: Run, position: int | None, *, last: bool) -> None:
     """An active run: state, kind, progress, and what can be done with it. `last`: nothing waits behind it."""
     with st.container(border=True, key=f"line-{run.run_id}"):
         with st.container(horizontal=True, vertical_alignment="center", gap="small"):
@@ -150,11 +149,13 @@ def run_line(run: Run, position: int | None, *, last: bool) -> None:
                 else f"**{markdown(run.spec.zoo.name)}**"
             )
             st.markdown(f"{title} · {kind_in_words(run.spec)}", width="content")
-            st.caption(f"`{run.run_id}` · {_when(run, position)}", width="stretch")
+            queue = f" · {clock.status(known, run, [], time.time())}" if run.state == "queued" else ""
+            st.caption(f"`{run.run_id}`{queue}", width="stretch")
             st.page_link(pages.RUN, label="Open", icon=":material/monitoring:", query_params={"run": run.run_id})
             _buttons(run, position, last=last)
-        if run.units_total and run.state != "queued":
-            st.progress(run.units_done / run.units_total, f"{run.units_done} of {run.units_total} units")
+        if run.state != "queued":
+            units, now = known.units(run.run_id), time.time()
+            st.progress(clock.progress(known, run, units, now), clock.status(known, run, units, now))
         if run.message and run.state != "queued":
             st.caption(notices.sentence(run.message))
 
@@ -209,9 +210,3 @@ def _delete_button(run: UnreadableRun) -> None:
     with st.popover("Delete", type="tertiary", key=f"delete-{run.run_id}"):
         st.write("Deletes its anchors, merged models and numbers too.")
         st.button("Delete for good", key=f"sure-{run.run_id}", on_click=delete, args=(run.run_id,))
-
-
-def _when(run: Run, position: int | None) -> str:
-    if run.state == "queued":
-        return f"number {position} in the queue of {run.device}" if position else "queued"
-    return f"for {duration(elapsed(run, time.time()))} on {run.device}"

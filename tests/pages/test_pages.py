@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -93,6 +94,9 @@ def at_work(store: Store, zoo: Path) -> str:
     store.update_unit(run_id, keys[0], state="done", step=60, loss=0.02, seconds=3.0)
     store.update_unit(run_id, keys[1], state="running", step=30, loss=0.04, seconds=1.5)
     store.add_system(run_id, {"memory_bytes": 1e9})
+    store.plan_phases(run_id, {"construct": 8.0, "adapt": 100.0, "merge": 5.0, "score": 70.0}, time.time())
+    store.update_phase(run_id, "construct", seconds=3.0)
+    store.update_phase(run_id, "construct", began=time.time())
     return run_id
 
 
@@ -191,7 +195,8 @@ print("heavy:", [name for name in ("torch", "transformers", "open_clip", "datase
 def test_home_shows_a_run_at_work_with_a_button_that_stops_it(store, zoo):
     run_id = at_work(store, zoo)
     at = page("home")
-    assert run_id in text(at) and "1 of 4 units" in [bar.proto.text for bar in at.get("progress")]
+    (told,) = [bar.proto.text for bar in at.get("progress")]
+    assert run_id in text(at) and told.startswith("constructing anchors 38 % · about ") and " left in all · " in told
     assert at.button(key=f"stop-{run_id}").label == "Stop"
     assert list(at.dataframe[0].value["state"]) == ["running"]
 
@@ -407,18 +412,20 @@ def test_watch_shows_every_part_of_a_running_run(store, zoo):
     assert {figure["layout"]["uirevision"] for figure in drawn.values()} <= {run_id, f"{run_id} digits 1"}
     told = status(at)
     assert (told["state"], told["colour"], told["share"]) == ("running", "blue", 0.25)
-    assert "left for this" in told["line"] and "1 of 4 units" in told["line"]
+    assert told["line"].startswith("constructing anchors 38 % · about ") and " left in all · " in told["line"]
 
 
-def test_watch_says_what_a_run_waits_for_before_its_first_step(store, zoo):
+def test_watch_says_that_the_step_is_compiled_while_it_is(store, zoo):
     run_id = store.create_run(make_spec(zoo, construct=FAST_CONSTRUCT, device="cpu"))
     store.claim_process(run_id, os.getpid(), start_time(os.getpid()))
     store.set_state(run_id, "running")
-    unit = UnitKey("construct", "digits", 0)
-    store.add_units(run_id, [(unit, 60)])
-    assert "compiles its step" in status(page("watch", run=run_id))["line"]
-    store.update_unit(run_id, unit, state="running", step=1)
-    assert status(page("watch", run=run_id))["line"].startswith("constructing anchors")
+    store.plan_phases(run_id, {"start": 5.0, "compile": 41.0, "construct": 60.0}, time.time())
+    store.update_phase(run_id, "start", began=time.time())
+    assert status(page("watch", run=run_id))["line"].startswith("starting · about 1 min ")
+    store.update_phase(run_id, "start", seconds=4.0, began=None, ended=time.time())
+    store.update_phase(run_id, "compile", began=time.time())
+    told = status(page("watch", run=run_id))["line"]
+    assert told.startswith("compiling the step, once per machine, about 41 s · about 1 min ")
 
 
 def test_watch_takes_the_active_run_when_none_is_named_and_pins_it(store, zoo):

@@ -37,16 +37,16 @@ def request(zoo, methods=(), **changes):
 def test_construction_is_rounds_of_units_of_steps_and_records(tiny_zoo, fda_home):
     spec = request(tiny_zoo, steps=100, arithmetic="plain")
     told = predict(spec, KNOWN)
-    assert told.stages == {"start": 3.0, "compile": 0.0, "construct": pytest.approx(2 * 0.5 + 4 * (100 * 0.1 + 1.0))}
+    assert told.stages == {"start": 3.0, "inputs": 2 * 0.5, "compile": 0.0, "construct": pytest.approx(4 * (10 + 1.0))}
     assert told.disk_bytes == 8 * 10 and told.memory_bytes == 5000 and told.seconds == pytest.approx(48.0)
     chosen = spec.model_copy(update={"tasks": ("red",), "blocks": (0, 1, 2)})
-    assert predict(chosen, KNOWN).stages["construct"] == pytest.approx(0.5 + 2 * 11.0), "three units on two lanes"
+    assert predict(chosen, KNOWN).stages["construct"] == pytest.approx(2 * 11.0), "three units on two lanes"
 
 
 def test_batches_of_a_gpu_are_rounds_of_lanes_whose_units_are_recorded_one_by_one(tiny_zoo, fda_home):
     known = replace(KNOWN, steps={"compiled": StepCost(0.3, 7.0, together=3, lanes=1)})
     told = predict(request(tiny_zoo, steps=100, arithmetic="compiled"), known)
-    assert told.stages["construct"] == pytest.approx(2 * 0.5 + 3 * (100 * 0.3 + 3 * 1.0)), "eight units, three at once"
+    assert told.stages["construct"] == pytest.approx(3 * (100 * 0.3 + 3 * 1.0)), "eight units, three at once"
 
 
 def test_auto_compiles_where_a_run_is_long_enough_as_the_run_itself_decides(tiny_zoo, fda_home):
@@ -55,7 +55,7 @@ def test_auto_compiles_where_a_run_is_long_enough_as_the_run_itself_decides(tiny
         spec = request(tiny_zoo, steps=steps)
         told = predict(spec, KNOWN)
         assert cost.arithmetic(spec, KNOWN) == name and told.stages["compile"] == compiling
-        assert told.stages["construct"] == pytest.approx(1.0 + units / 2 * (KNOWN.steps[name].step * steps + 1.0))
+        assert told.stages["construct"] == pytest.approx(units / 2 * (KNOWN.steps[name].step * steps + 1.0))
 
 
 def test_methods_are_merged_adapted_and_scored(tiny_zoo, fda_home):

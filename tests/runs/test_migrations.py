@@ -17,7 +17,7 @@ from fda.store.schema import SCHEMA, SCHEMA_VERSION
 from fda.store.store import MethodResult, Score, Store, UnitKey
 from tests.support.runs import spec
 
-EARLIER = {number: (Path(__file__).parent / f"schema_v{number}.sql").read_text() for number in (1, 2)}
+EARLIER = {number: (Path(__file__).parent / f"schema_v{number}.sql").read_text() for number in (1, 2, 3)}
 RUN = "20261123-041500-ab12"
 KEY = UnitKey("construct", "red", 0)
 
@@ -74,6 +74,7 @@ def test_a_store_of_an_earlier_schema_keeps_everything(store):
     )
     assert store.system(RUN) == [(150, "memory_bytes", 9)]
     assert store.files(RUN) == {}
+    assert store.phases(RUN) == []
     assert (run.name, run.note, run.tags) == (None, None, ())
     store.describe(RUN, name="short steps")
     assert store.run(RUN).name == "short steps"

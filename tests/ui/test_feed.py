@@ -80,7 +80,7 @@ def test_watch_is_told_what_is_new_since_what_it_saw(store, tiny_zoo):
     at = page("watch", run=run_id)
     told = status(at)
     nothing = ask(told["feed"], told["seen"])
-    assert nothing["figures"] == {} and nothing["state"] == "running" and "of 4 units" in nothing["line"]
+    assert nothing["figures"] == {} and nothing["state"] == "running" and "left in all" in nothing["line"]
 
     (unit,) = [unit for unit in store.units(run_id, "construct") if unit.state == "running"]
     store.add_scalars(run_id, unit.key, [("angle_loss", unit.step + 1, 0.125)])

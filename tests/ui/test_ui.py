@@ -16,7 +16,7 @@ from fda.home import REPO
 from fda.report import command, live, watch_numbers
 from fda.report.format import ago, duration, number, plural, size
 from fda.settings import FAST_CONSTRUCT, PAPER_CONSTRUCT, ConstructSettings
-from fda.store.records import MethodResult, Score, Unit, UnitKey
+from fda.store.records import MethodResult, Score, UnitKey
 from fda.store.spec import RunSpec
 from fda.store.store import Store
 from fda.ui import clock, forms, notices
@@ -30,10 +30,6 @@ def make_spec(**changes: object) -> RunSpec:
     zoo = {"name": "mine", "base": {"model": "/base"}, "tasks": tasks}
     fields = {"zoo": zoo, "zoo_path": "/zoos/mine.yaml", "tasks": ["digits", "faces"], "construction": FAST_CONSTRUCT}
     return RunSpec.model_validate(fields | changes)
-
-
-def unit(state: str, step: int, seconds: float | None, stage: str = "construct", name: str = "digits") -> Unit:
-    return Unit(UnitKey(stage, name, 0), state, step, 100, None, None, seconds, None)
 
 
 # words -------------------------------------------------------------------------------------------------------------------
@@ -69,25 +65,17 @@ def test_a_notice_is_a_sentence_and_keeps_its_characters():
 # clock -------------------------------------------------------------------------------------------------------------------
 
 
-def test_time_left_is_the_steps_left_at_the_pace_so_far():
-    units = [unit("done", 100, 50.0), unit("running", 50, 25.0), unit("pending", 0, None)]
-    assert clock.time_left(units) == pytest.approx(150 * 0.5)
-
-
-def test_units_side_by_side_share_the_time_left():
-    units = [unit("done", 100, 50.0), unit("running", 50, 25.0), unit("running", 50, 25.0)]
-    assert clock.time_left(units) == pytest.approx(100 * 0.5 / 2)
-
-
-def test_no_pace_no_time_left():
-    assert clock.time_left([unit("pending", 0, None), unit("running", 3, None)]) is None
-    assert clock.time_left([]) is None
-
-
-def test_the_stage_at_work_is_the_first_unfinished():
-    units = [unit("done", 100, 1.0), unit("running", 1, None, "adapt"), unit("pending", 0, None, "evaluate")]
-    assert clock.current_stage(units) == "adapt"
-    assert clock.current_stage([unit("done", 100, 1.0), unit("failed", 0, None, "evaluate")]) is None
+def test_a_run_at_work_names_the_tab_and_a_queued_one_says_its_place(fda_home):
+    store = Store(fda_home)
+    first, second = store.create_run(make_spec()), store.create_run(make_spec(seed=1))
+    assert clock.status(store, store.run(second), [], 0.0) == "number 2 in the queue of " + store.run(second).device
+    assert clock.tab_title(store, store.run(second), [], 0.0) is None
+    store.set_state(first, "running")
+    store.plan_phases(first, {"start": 10.0, "construct": 28.0}, 1000.0)
+    store.update_phase(first, "start", seconds=12.0, ended=1012.0)
+    store.update_phase(first, "construct", began=1012.0)
+    assert clock.tab_title(store, store.run(first), [], 1012.0) == "30 % · anchors · FDA"
+    assert clock.told_before(store, make_spec()) is None, "nothing was measured for this zoo"
 
 
 # forms -------------------------------------------------------------------------------------------------------------------

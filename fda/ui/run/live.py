@@ -1,6 +1,5 @@
 """The run's state and progress in the bar, and its figures, kept up to date each second by the ticker."""
 
-import math
 import time
 from collections.abc import Mapping
 from secrets import token_hex
@@ -10,11 +9,9 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from fda.report import live
-from fda.report.format import duration
-from fda.report.runs_table import elapsed
 from fda.store.records import Run, Unit
 from fda.store.store import Store
-from fda.ui.clock import current_stage, stage_words, time_left
+from fda.ui import clock
 from fda.ui.feed import BEGIN_ANEW, Feed, offer
 from fda.ui.page import theme
 from fda.ui.runs import BADGES, store
@@ -44,40 +41,16 @@ def figure_key(name: str) -> str:
     return f"run-{name}"
 
 
-def status(known: Store, run: Run, units: list[Unit]) -> str:
-    """State and progress of a run in words."""
-    now = time.time()
-    stage = current_stage(units) if run.active else None
-    parts = []
-    if run.state == "queued":
-        position = known.queue_position(run.run_id)
-        parts.append(f"number {position} in the queue" if position else "in the queue")
-    if run.state == "stopping" and run.stop_requested:
-        parts.append(f"stopping for {duration(now - run.stop_requested)}")
-    if run.state == "running" and stage:
-        parts.append(stage_words(stage, units))
-        left = time_left([unit for unit in units if unit.key.stage == stage])
-        if left is not None:
-            parts.append(f"about {duration(math.ceil(left / 5) * 5)} left for this")
-    if units:
-        parts.append(f"{finished(units)} of {len(units)} units")
-    if (took := elapsed(run, now)) is not None:
-        parts.append(f"{duration(took)} {'so far' if run.active else 'in all'}")
-    return " · ".join([*parts, f"on {run.device}"])
-
-
-def finished(units: list[Unit]) -> int:
-    return sum(unit.state == "done" for unit in units)
-
-
 def _update_of(known: Store, run: Run, units: list[Unit], figures: Mapping[str, str], seen: str) -> dict[str, Any]:
     """The ticker's update: the run's status, and new figures by name."""
+    now = time.time()
     return ticker_update(
         (run.state, BADGES[run.state][1]),
-        status(known, run, units),
-        finished(units) / max(1, len(units)),
+        clock.status(known, run, units, now),
+        clock.progress(known, run, units, now),
         {figure_key(name): figure for name, figure in figures.items()},
         seen,
+        clock.tab_title(known, run, units, now),
     )
 
 
