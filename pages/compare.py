@@ -18,6 +18,7 @@ from fda.report.format import plural
 from fda.store.records import Run
 from fda.ui import more_methods, notices, pages
 from fda.ui.comparison_export import comparison_menu
+from fda.ui.examples import examples_view
 from fda.ui.page import bar, command_box, theme
 from fda.ui.plot import plot
 from fda.ui.runs import badge, damage_note, pick_run, store
@@ -236,6 +237,8 @@ def choose_cost() -> CostAxis:
 
 
 st.fragment(show, run_every=TICK if run.active else None)()
+st.subheader("Examples", anchor=False)
+examples_view(known, run)
 with notices.noticed():
     take_home_card(known, run, results(known, run))
 more_methods.more_card(run)

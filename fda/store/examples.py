@@ -25,7 +25,7 @@ MOST_BYTES = 64 << 20  # of a file; MOST pictures of 128 pixels take 5 MB
 
 @dataclass(frozen=True, eq=False)
 class Samples:
-    """`content`: index in the split → the sample, a WebP file or a UTF-8 text. `classes`: names by number, if they have names."""
+    """`content`: index in the split → the sample, a WebP file or a UTF-8 text. `classes`: names by number, or None."""
 
     kind: Kind
     content: Mapping[int, bytes]

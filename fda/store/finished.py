@@ -1,7 +1,8 @@
 """Check a run's finished files against the sizes and SHA-256 checksums in the store.
 
-The files are anchors, merged and adapted models, kept test samples, and landscape snapshots; each is recorded once it is whole and synced. Code
-that uses a file's content compares the checksum; pages compare size and mtime first and read only files that changed.
+The files are anchors, merged and adapted models, kept test samples, and landscape snapshots; each is recorded once it is whole
+and synced. Code that uses a file's content compares the checksum; pages compare size and mtime first and read only files that
+changed.
 Imports no torch.
 """
 

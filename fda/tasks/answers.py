@@ -6,7 +6,6 @@ import numpy as np
 
 from fda.tasks.metrics import METRICS
 
-
 OF_CLASSES = ("accuracy", "matthews")  # the metrics of class numbers
 TOP = 3  # likeliest classes kept of each answer
 

@@ -107,7 +107,7 @@ def require_labels(metric: str, split: Split, labels: Tensor, width: int) -> Non
 
 
 def _answers(metric: str, logits: Tensor, batch: Batch, labels: Tensor, split: Split) -> tuple[Tensor, ...]:
-    """(predicted, label), each (b,); then for next tokens the loss (b,), for classes the likeliest ones and their probabilities."""
+    """(predicted, label), each (b,); then for next tokens the loss (b,), for classes `likeliest`."""
     if metric == "token_accuracy":
         assert isinstance(batch, TextBatch), "only a causal head is scored so, and its model reads texts"
         return next_tokens(logits, batch)
