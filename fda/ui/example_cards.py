@@ -14,7 +14,7 @@ def cards(pair: Pair, indices: Iterable[int], samples: Samples | None, theme: Th
     palette = PALETTES[theme]
     kind = "texts" if samples is not None and samples.kind == "text" else "pictures"
     items = "".join(f"<li>{_card(pair, int(index), samples)}</li>" for index in indices)
-    colours = f"--right: {palette.accent}; --wrong: {palette.low}"
+    colours = f"--right: {palette.accent}; --wrong: {palette.low}; --line: {palette.grid}; --card: {palette.surface}"
     return f'<ul class="fda-examples {kind}" style="{colours}" aria-label="Samples of {html(pair.task)}">{items}</ul>'
 
 
@@ -30,8 +30,10 @@ def _card(pair: Pair, index: int, samples: Samples | None) -> str:
 
 
 def _sample(samples: Samples | None, index: int, alt: str) -> str:
-    content = None if samples is None else samples.content.get(index)
-    if samples is None or content is None:
+    if samples is None:
+        return ""
+    content = samples.content.get(index)
+    if content is None:
         return '<div class="none">not kept with the run</div>'
     if samples.kind == "text":
         return f'<p class="text" tabindex="0">{html(content.decode(errors="replace"))}</p>'

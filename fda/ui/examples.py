@@ -66,7 +66,7 @@ def _view(known: Store, run: Run) -> None:
         with gallery, notices.noticed():
             _gallery(known, run, pair, pair.indices(change, label))
         with matrix:
-            _matrix(pair, run)
+            _matrices(pair, run)
 
 
 def _choose_pair(run: Run, methods: list[str], usual: tuple[str, str]) -> tuple[str, str, str]:
@@ -133,7 +133,6 @@ def _gallery(known: Store, run: Run, pair: Pair, indices: np.ndarray) -> None:
             icon=":material/table:",
             help=f"The {len(indices):,} samples shown, with both methods' answers",
         )
-    st.html(cards(pair, indices[PAGE * (page - 1) : PAGE * page], samples, theme()))
     if pair.without_probabilities:
         st.caption(notices.sentence(f"{' and '.join(pair.without_probabilities)}: {NO_PROBABILITIES}"))
     if damaged is not None:
@@ -142,6 +141,7 @@ def _gallery(known: Store, run: Run, pair: Pair, indices: np.ndarray) -> None:
         _without_samples(known, run)
     elif not kept.all():
         st.caption(f"{int(kept.sum()):,} of these {len(indices):,} samples are kept with the run and come first.")
+    st.html(cards(pair, indices[PAGE * (page - 1) : PAGE * page], samples, theme()))
 
 
 def _choose_page(count: int) -> int:
@@ -149,33 +149,25 @@ def _choose_page(count: int) -> int:
     pages = -(-count // PAGE)
     if st.session_state.get(AT, 1) > pages:
         st.session_state[AT] = pages
-    return st.pagination(pages, key=AT, bind="query-params")
+    return st.pagination(pages, key=AT, bind="query-params", width=240)
 
 
 def _first_page() -> None:
     st.session_state[AT] = 1
 
 
-def _matrix(pair: Pair, run: Run) -> None:
-    """The confusion matrix of one of the two methods."""
-    words = dict(zip(("before", "after"), pair.titles, strict=True))
-    which = st.segmented_control(
-        "Confusion matrix of",
-        list(words),
-        default="after",
-        required=True,
-        format_func=lambda which: f"{which}: {words[which]}",
-        key="ex_matrix",
-        bind="query-params",
-        label_visibility="collapsed",
-    )
-    found = confusion(pair, after=which == "after")
-    if found is None:
-        notices.empty(f"The answers to {pair.task} are generated texts, not classes: there is no confusion matrix.")
-        return
-    title = f"{words[which]} on {pair.task}"
-    figure = confusion_figure(found.classes, found.counts, theme(), title=title, uirevision=f"{run.run_id} {pair.task}")
-    plot(figure, key="examples-confusion", alt=confusion_alt(found.classes, found.counts, title))
+def _matrices(pair: Pair, run: Run) -> None:
+    """The confusion matrix of each of the two methods."""
+    for word, title in zip(("before", "after"), pair.titles, strict=True):
+        found = confusion(pair, after=word == "after")
+        if found is None:
+            notices.empty(f"The answers to {pair.task} are generated texts, not classes: there is no confusion matrix.")
+            return
+        whole = f"{title} on {pair.task}"
+        figure = confusion_figure(
+            found.classes, found.counts, theme(), title=whole, uirevision=f"{run.run_id} {pair.task} {word}"
+        )
+        plot(figure, key=f"examples-confusion-{word}", alt=confusion_alt(found.classes, found.counts, whole))
     some = f"{len(found.classes)} of {found.of:,} classes, those with the most wrong answers. "
     st.caption(
         f"{some if len(found.classes) < found.of else ''}Number of samples; colour: share of the row, from dark (none) to "
