@@ -78,8 +78,11 @@ def read_answers(path: Path) -> dict[str, Answers]:
 
 
 def _top(tensors: Mapping[str, np.ndarray], task: str) -> Top | None:
+    """None for older files, and for tensors that do not fit the answers."""
     classes, probabilities = (tensors.get(f"{task}/{name}") for name in ("top_class", "top_probability"))
-    return None if classes is None or probabilities is None else Top(classes, probabilities)
+    if classes is None or probabilities is None or classes.ndim != 2 or classes.shape != probabilities.shape:
+        return None
+    return Top(classes, probabilities) if len(classes) == len(tensors[f"{task}/prediction"]) else None
 
 
 def _about(metadata: Mapping[str, str]) -> dict[str, Any]:
