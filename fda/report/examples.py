@@ -26,7 +26,6 @@ from fda.tasks.metrics import METRICS
 Change = Literal["became right", "became wrong", "both wrong", "both right"]
 CHANGES: tuple[Change, ...] = get_args(Change)
 MOST_CLASSES = 30  # of a confusion matrix; more could not be read
-NO_PROBABILITIES = "probabilities are not stored with this run: it was scored before version 0.2"
 
 
 @dataclass(frozen=True)
@@ -64,6 +63,15 @@ class Pair:
         """The titles of the methods whose probabilities are not stored; empty where answers are not classes."""
         answers = zip(self.titles, (self.before, self.after), strict=True)
         return [title for title, one in answers if one.of_classes and one.top is None]
+
+    def no_probabilities(self) -> str | None:
+        """A sentence if probabilities are not stored; else None."""
+        lacking = " and ".join(self.without_probabilities)
+        return (
+            f"Probabilities of {lacking} are not stored with this run: it was scored before version 0.2."
+            if lacking
+            else None
+        )
 
     def sentence(self) -> str:
         """The counts in words."""

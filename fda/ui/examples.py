@@ -14,7 +14,6 @@ from fda.figures.confusion import confusion_alt, confusion_figure
 from fda.report.comparison import titles
 from fda.report.examples import (
     CHANGES,
-    NO_PROBABILITIES,
     Change,
     Pair,
     confusion,
@@ -133,8 +132,8 @@ def _gallery(known: Store, run: Run, pair: Pair, indices: np.ndarray) -> None:
             icon=":material/table:",
             help=f"The {len(indices):,} samples shown, with both methods' answers",
         )
-    if pair.without_probabilities:
-        st.caption(notices.sentence(f"{' and '.join(pair.without_probabilities)}: {NO_PROBABILITIES}"))
+    if (lacking := pair.no_probabilities()) is not None:
+        st.caption(markdown(lacking))
     if damaged is not None:
         notices.problem(damaged)
     elif samples is None:
