@@ -66,12 +66,10 @@ class Pair:
 
     def no_probabilities(self) -> str | None:
         """A sentence if probabilities are not stored; else None."""
+        if not self.without_probabilities:
+            return None
         lacking = " and ".join(self.without_probabilities)
-        return (
-            f"Probabilities of {lacking} are not stored with this run: it was scored before version 0.2."
-            if lacking
-            else None
-        )
+        return f"Probabilities of {lacking} are not stored with this run: it was scored before version 0.2."
 
     def sentence(self) -> str:
         """The counts in words."""
