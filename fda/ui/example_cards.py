@@ -54,10 +54,10 @@ def _said(pair: Pair, index: int, *, after: bool) -> str:
     ]
     if likeliest:
         percent = 100 * min(1.0, max(0.0, likeliest[0][1]))
-        others = " · ".join(f"{html(name)} {100 * probability:.0f} %" for name, probability in likeliest[1:])
+        others = " · ".join(f"{html(name)} ({100 * probability:.0f} %)" for name, probability in likeliest[1:])
         parts += [
             f'<span class="percent">{percent:.0f} %</span>',
             f'<span class="bar"><span style="width: {percent:.0f}%"></span></span>',
-            f'<span class="others">{others}</span>',
+            f'<span class="others">then {others}</span>' if others else "",
         ]
     return f'<div class="said {"right" if right else "wrong"}">{"".join(parts)}</div>'

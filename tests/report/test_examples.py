@@ -100,7 +100,7 @@ def test_cards_say_who_is_right_and_how_sure_and_run_no_markup_of_others():
     first, second = shown.split("<li>")[1:]
     assert "<script" not in shown and "<i>" not in shown and "&lt;script&gt;" in first
     assert re.findall('aria-label="(right|wrong)"', first) == ["right", "wrong"]
-    assert "70 %" in first and "a 20 % · b&lt;i&gt; 10 %" in first and "not kept with the run" in second
+    assert "70 %" in first and "then a (20 %) · b&lt;i&gt; (10 %)" in first and "not kept with the run" in second
 
 
 def test_what_a_run_stores_comes_back_and_an_older_one_has_no_probabilities(store, run):
