@@ -70,7 +70,7 @@ def _view(known: Store, run: Run) -> None:
 
 def _choose_pair(run: Run, methods: list[str], usual: tuple[str, str]) -> tuple[str, str, str]:
     """Task, and the two methods to compare."""
-    task = st.selectbox("Task", run.spec.tasks, key="ex_task", bind="query-params", on_change=_first_page, width=190)
+    task = st.selectbox("Task", run.spec.tasks, key="ex_task", bind="query-params", on_change=_first_page, width=170)
     names = titles(methods)
     chosen = [
         st.selectbox(
@@ -81,7 +81,7 @@ def _choose_pair(run: Run, methods: list[str], usual: tuple[str, str]) -> tuple[
             key=f"ex_{word.lower()}",
             bind="query-params",
             on_change=_first_page,
-            width=270,
+            width=250,
         )
         for word, method in zip(("Before", "After"), usual, strict=True)
     ]
@@ -90,7 +90,7 @@ def _choose_pair(run: Run, methods: list[str], usual: tuple[str, str]) -> tuple[
 
 def _choose_samples(pair: Pair) -> tuple[Change | None, int | None]:
     """The change and the true class to show; None: any."""
-    change = st.selectbox("Show", [*SHOWN, ALL], key="ex_show", bind="query-params", on_change=_first_page, width=190)
+    change = st.selectbox("Show", [*SHOWN, ALL], key="ex_show", bind="query-params", on_change=_first_page, width=170)
     label = None
     if pair.classes:
         label = st.selectbox(
@@ -102,7 +102,7 @@ def _choose_samples(pair: Pair) -> tuple[Change | None, int | None]:
             key="ex_class",
             bind="query-params",
             on_change=_first_page,
-            width=210,
+            width=185,
         )
     return (change if change in CHANGES else None), label
 
