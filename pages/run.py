@@ -6,13 +6,14 @@ from fda.report.command import run_commands
 from fda.ui import more_methods, notices, pages
 from fda.ui.page import bar, command_box
 from fda.ui.run.anchors import show_ablation
+from fda.ui.run.examples import examples_view
 from fda.ui.run.landscape import landscape_view
 from fda.ui.run.live import show_ticker
 from fda.ui.run.scores import scores_view
 from fda.ui.run.units import units_view
 from fda.ui.runs import RESUMABLE, damage_note, pick_run, published_note, resume, stop, store
 
-UNITS, SCORES, LANDSCAPE = VIEWS = ("Units", "Scores", "Landscape")
+UNITS, SCORES, EXAMPLES, LANDSCAPE = VIEWS = ("Units", "Scores", "Examples", "Landscape")
 ABOUT = {
     UNITS: (
         "Anchors as they are constructed and afterwards: whether the loss falls, and whether their space turns towards "
@@ -23,6 +24,10 @@ ABOUT = {
     SCORES: (
         "What each way of merging the same checkpoints is worth on every task, and what the anchors add to it.",
         "scores",
+    ),
+    EXAMPLES: (
+        "Which test samples two methods answer differently, what each says, and how sure it is.",
+        "examples",
     ),
     LANDSCAPE: (
         "Whether anchors lead the model to a lower loss than task arithmetic can reach: the loss around it, and every path.",
@@ -77,6 +82,8 @@ else:
     show_ticker(known, run, progress)
     if view == SCORES:
         scores_view(known, run)
+    elif view == EXAMPLES:
+        examples_view(known, run)
     else:
         landscape_view(known, run, runs)
 command_box([*run_commands(run.spec, run.run_id), f"python -m fda runs show {run.run_id} --json"])

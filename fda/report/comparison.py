@@ -149,6 +149,16 @@ def kind_of(method: str, settings: Mapping[str, Any] | None = None) -> Kind:
     return "anchors" if method.startswith("fda:") else "weights"
 
 
+def is_fda(method: str) -> bool:
+    """Whether the method adapts a merged model on anchors."""
+    return method in METHODS and METHODS[method].needs == "anchors" and METHODS[method].start is not None
+
+
+def is_without_data(method: str, settings: Mapping[str, Any]) -> bool:
+    """Whether the method reads checkpoints alone. One whose coefficient was chosen on labels does not."""
+    return kind_of(method, settings) == "weights" and settings.get("selection") != "validation"
+
+
 def needs_text(method: str, settings: Mapping[str, Any]) -> str:
     """What a method reads, in words: `nothing`, `anchors` or `real inputs (train)`."""
     kind = kind_of(method, settings)

@@ -12,8 +12,7 @@ import numpy as np
 from fda.analysis.scores import AVERAGE, Scores
 from fda.errors import UserError
 from fda.measures import ANGLE_LOSS, COSINES
-from fda.merging.registry import METHODS
-from fda.report.comparison import Results, results
+from fda.report.comparison import Results, is_fda, is_without_data, results
 from fda.requests.helper_runs import newest_of, result, survey_spec
 from fda.store.records import Run, UnitKey
 from fda.store.store import Store
@@ -139,7 +138,7 @@ def read_numbers(store: Store, run: Run) -> VerdictNumbers:
         learning_rate=settings.learning_rate if settings else 0.0,
         anchors_run=anchors.run_id if anchors is not None and anchors is not run else None,
         scores=scored.scores if scored else None,
-        fda=_fda(scored) if scored else (),
+        fda=tuple(filter(is_fda, scored.methods)) if scored else (),
         without_data=_without_data(scored) if scored else (),
         norms=_norms(store, run),
     )
@@ -210,21 +209,8 @@ def _weakest(store: Store, run_id: str) -> dict[UnitKey, tuple[str, float]]:
     return weakest
 
 
-def _fda(scored: Results) -> tuple[str, ...]:
-    return tuple(
-        name
-        for name in scored.methods
-        if name in METHODS and METHODS[name].needs == "anchors" and METHODS[name].start is not None
-    )
-
-
 def _without_data(scored: Results) -> tuple[str, ...]:
-    """The methods that read checkpoints alone. One whose coefficient was chosen on labels is none."""
-    return tuple(
-        name
-        for name in scored.methods
-        if scored.kinds[name] == "weights" and scored.settings[name].get("selection") != "validation"
-    )
+    return tuple(name for name in scored.methods if is_without_data(name, scored.settings[name]))
 
 
 def _norms(store: Store, run: Run) -> dict[str, float]:

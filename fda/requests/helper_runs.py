@@ -1,4 +1,4 @@
-"""Runs that a page starts to answer a question: exports, downloads, surveys, previews and estimates.
+"""Runs that a page starts to answer a question: exports, downloads, surveys, previews, estimates, and samples of old runs.
 
 Whoever asks the same thing finds the same run. What a run found lies in `result.json` of its folder. Imports no torch.
 """
@@ -14,7 +14,7 @@ from fda.errors import UserError
 from fda.jobs import lifecycle as jobs
 from fda.jobs.liveness import LiveStore
 from fda.store.records import HELPERS, Run
-from fda.store.spec import EstimateSettings, Helper, PreviewSettings, RunSpec, SurveySettings
+from fda.store.spec import EstimateSettings, ExamplesSettings, Helper, PreviewSettings, RunSpec, SurveySettings
 from fda.store.store import ALL, Store
 from fda.zoos.hub import missing_models
 from fda.zoos.stamps import stamps
@@ -36,6 +36,12 @@ def survey_spec(path: Path, zoo: Zoo) -> RunSpec:
 def preview_spec(path: Path, zoo: Zoo) -> RunSpec:
     """A preview of the zoo's files as they are now, and of what is still on the hub."""
     return helper_spec(path, zoo, PreviewSettings(files=_digest((stamps(path, zoo), missing_models(zoo)))))
+
+
+def examples_spec(run: Run) -> RunSpec:
+    """Keeping test samples of a finished run."""
+    helper = ExamplesSettings(run_id=run.run_id)
+    return RunSpec(zoo=run.spec.zoo, zoo_path=run.spec.zoo_path, tasks=run.spec.tasks, helper=helper)
 
 
 def estimate_spec(spec: RunSpec) -> RunSpec:

@@ -23,6 +23,7 @@ from fda.merging.sweep import Scaled, unit_update_to_file
 from fda.requests.runs import adapt_settings, changed_hyperparameters, missing_need
 from fda.stages.adapt import adapt_to_file, epochs
 from fda.stages.anchored import anchors_of
+from fda.stages.examples import keep_examples
 from fda.stages.meter import Meter
 from fda.stages.scored import SampleCounter
 from fda.stages.scoring import EvaluationSet, ModelToScore, answer, stay_in_memory
@@ -57,6 +58,7 @@ def compare_methods(work: Work) -> None:
         merged = (one for one in todo if comparison.merge(one))
         for group in comparison.groups(merged):
             comparison.score(group)
+        comparison.keep_examples()
     work.phases.finish("adapt", "merge", "score")
     results = work.store.results(work.run_id)[0]
     if not any(result.state == "done" for result in results):
@@ -182,6 +184,15 @@ class _Comparison:
             run_id, MethodResult(one.name, "done", settings, meter.seconds, meter.peak_bytes, None), scores
         )
         store.update_unit(run_id, UnitKey("evaluate", one.name), state="done", step=self._to_score(one))
+
+    def keep_examples(self) -> None:
+        """Keep test samples for the view Examples; a problem goes to the log."""
+        run = self.work.store.run(self.work.run_id)
+        problems = keep_examples(
+            self.work.store, run, lambda task: self.split(task, self._data(task).split), self.work.cancel
+        )
+        for problem in problems.values():
+            tell_on_stderr(f"no examples: {problem}")
 
     # merging ---------------------------------------------------------------------------------------------------------
 

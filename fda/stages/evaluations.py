@@ -46,7 +46,9 @@ def answers_file(
 
 
 def read_kept(path: Path | None) -> Answers | None:
-    return None if path is None else read_answers(path).get(NAME)
+    """None, too, for class answers without probabilities, which older versions kept: the model answers again."""
+    answers = None if path is None else read_answers(path).get(NAME)
+    return None if answers is None or (answers.of_classes and answers.top is None) else answers
 
 
 def keep(path: Path | None, answers: Answers) -> None:

@@ -14,7 +14,7 @@ from fda.cancel import Cancel
 from fda.children import Limits, run_child
 from fda.errors import UserError
 from fda.requests.helper_runs import result_file
-from fda.store.spec import ExportSettings, RunSpec
+from fda.store.spec import ExamplesSettings, ExportSettings, RunSpec
 from fda.store.store import Store
 from fda.zoos.stamps import stamps
 
@@ -33,6 +33,10 @@ def execute(store: Store, run_id: str, cancel: Cancel) -> None:
         from fda.stages.export_run import export_of_run
 
         export_of_run(store, run_id, spec.helper, cancel)
+    elif isinstance(spec.helper, ExamplesSettings):
+        from fda.stages.examples import examples_of_run
+
+        examples_of_run(store, spec.helper.run_id, cancel)
     elif spec.kind == "download":
         from fda.stages.download import download
 

@@ -14,7 +14,6 @@ from fda.atomic import whole_file, write_text
 from fda.errors import UserError
 from fda.stages.work import Work
 from fda.tasks.data import Split, load_split
-from fda.tasks.labels import named
 
 SIDE = 64  # pixels
 
@@ -62,5 +61,5 @@ def _labels(split: Split, indices: list[int]) -> list[int] | None:
 
 def _classes(split: Split, labels: list[int] | None) -> list[str] | None:
     """All class names, if the head or the data names every class of `labels`; else None."""
-    names = split.classes if named(split.classes) else split.names
+    names = split.class_names
     return list(names) if names and labels and max(labels) < len(names) else None

@@ -19,7 +19,7 @@ from fda.checkpoints.weights import Weights
 from fda.errors import UserError
 from fda.jobs.lanes import run_lanes
 from fda.stages.evaluations import answers_file, keep, keep_whole, part_file, read_kept
-from fda.tasks.answers import Answers
+from fda.tasks.answers import Answers, Top
 from fda.tasks.data import CACHE_BYTES, Split
 from fda.tasks.evaluate import NO_NUMBERS, NoNumbers, evaluate
 from fda.tasks.heads import TaskHead
@@ -116,7 +116,14 @@ def joined(parts: Sequence[Answers]) -> Answers:
     losses = [part.loss for part in parts if part.loss is not None]
     loss = np.concatenate(losses) if losses else None
     predicted, label = (np.concatenate([getattr(part, name) for part in parts]) for name in ("predicted", "label"))
-    return Answers(predicted, label, parts[0].metric, loss)
+    tops = [part.top for part in parts if part.top is not None]
+    top = None
+    if len(tops) == len(parts):
+        classes, probabilities = (
+            np.concatenate([getattr(top, name) for top in tops]) for name in ("classes", "probabilities")
+        )
+        top = Top(classes, probabilities)
+    return Answers(predicted, label, parts[0].metric, loss, top)
 
 
 def _rounds(splits: Mapping[str, Split], limit: int | None) -> Iterator[dict[str, Split]]:

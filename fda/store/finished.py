@@ -1,7 +1,8 @@
 """Check a run's finished files against the sizes and SHA-256 checksums in the store.
 
-The files are anchors, merged and adapted models, and landscape snapshots; each is recorded once it is whole and synced. Code
-that uses a file's content compares the checksum; pages compare size and mtime first and read only files that changed.
+The files are anchors, merged and adapted models, kept test samples, and landscape snapshots; each is recorded once it is whole
+and synced. Code that uses a file's content compares the checksum; pages compare size and mtime first and read only files that
+changed.
 Imports no torch.
 """
 
@@ -17,7 +18,7 @@ from fda.store.records import FileRecord, StoredRun
 from fda.store.store import Store
 
 Comparison = Literal["content", "changes"]  # by checksum, or by size and mtime first
-MADE_BY_RESUME = ("anchors", "merged")  # resuming a finished run makes lost files of these folders again
+MADE_BY_RESUME = ("anchors", "merged", "examples")  # resuming a finished run makes lost files of these folders again
 LARGEST_HEADER = 100 << 20  # bytes, the safetensors library's limit
 
 

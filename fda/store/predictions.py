@@ -1,8 +1,9 @@
 """Each method's answers to the samples of the test split, from which confidence intervals are computed.
 
 One file a method, `predictions/METHOD.safetensors` in the run's folder: tensors `TASK/prediction` and `TASK/label` (int32;
-float32 for regression), for language models also `TASK/loss`; metadata `about` holds each task's metric and a checksum. Pages
-read these files, so this module imports no torch.
+float32 for regression), for language models also `TASK/loss`, for classes since version 0.2 also `TASK/top_class` (int32) and
+`TASK/top_probability` (float32), the three likeliest classes of each sample; metadata `about` holds each task's metric and a
+checksum. Pages read these files, so this module imports no torch.
 """
 
 import hashlib
@@ -16,7 +17,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from fda.atomic import whole_file
-from fda.tasks.answers import Answers
+from fda.tasks.answers import Answers, Top
 from fda.tasks.metrics import METRICS
 
 
@@ -38,6 +39,9 @@ def write_answers(path: Path, tasks: Mapping[str, Answers]) -> None:
         tensors[f"{task}/label"] = np.ascontiguousarray(answers.label, dtype=kind)
         if answers.loss is not None:
             tensors[f"{task}/loss"] = np.ascontiguousarray(answers.loss, dtype=np.float32)
+        if answers.top is not None:
+            tensors[f"{task}/top_class"] = np.ascontiguousarray(answers.top.classes, dtype=np.int32)
+            tensors[f"{task}/top_probability"] = np.ascontiguousarray(answers.top.probabilities, dtype=np.float32)
     with whole_file(path) as part:
         # one metadata entry, since the library writes several in arbitrary order
         about = {"metrics": {task: answers.metric for task, answers in tasks.items()}, "sha256": _checksum(tensors)}
@@ -67,9 +71,18 @@ def read_answers(path: Path) -> dict[str, Answers]:
             tensors[f"{task}/label"],
             metrics.get(task, "accuracy"),
             tensors.get(f"{task}/loss"),
+            _top(tensors, task),
         )
         for task in tasks
     }
+
+
+def _top(tensors: Mapping[str, np.ndarray], task: str) -> Top | None:
+    """None for older files, and for tensors that do not fit the answers."""
+    classes, probabilities = (tensors.get(f"{task}/{name}") for name in ("top_class", "top_probability"))
+    if classes is None or probabilities is None or classes.ndim != 2 or classes.shape != probabilities.shape:
+        return None
+    return Top(classes, probabilities) if len(classes) == len(tensors[f"{task}/prediction"]) else None
 
 
 def _about(metadata: Mapping[str, str]) -> dict[str, Any]:

@@ -10,7 +10,14 @@ from fda.store.spec import RunSpec
 State = Literal["queued", "running", "stopping", "done", "failed", "cancelled", "crashed"]
 ACTIVE: tuple[State, ...] = ("queued", "running", "stopping")
 ANALYSES = ("construct", "compare", "demo", "landscape")
-HELPERS = ("export", "download", "survey", "preview", "estimate")  # runs that pages start to answer a question
+HELPERS = (
+    "export",
+    "download",
+    "survey",
+    "preview",
+    "estimate",
+    "examples",
+)  # runs that pages start to answer a question
 KINDS = (*ANALYSES, *HELPERS)
 FINAL: tuple[State, ...] = ("done", "failed", "cancelled", "crashed")
 UnitState = Literal["pending", "running", "done", "failed"]

@@ -48,7 +48,14 @@ class EstimateSettings(_Helper):
     kind: Literal["estimate"] = "estimate"
 
 
-Helper = ExportSettings | DownloadSettings | SurveySettings | PreviewSettings | EstimateSettings
+class ExamplesSettings(_Helper):
+    """Keep test samples of the finished run `run_id`, which an older version scored, for the view Examples."""
+
+    kind: Literal["examples"] = "examples"
+    run_id: str
+
+
+Helper = ExportSettings | DownloadSettings | SurveySettings | PreviewSettings | EstimateSettings | ExamplesSettings
 
 
 class RunSpec(BaseModel):

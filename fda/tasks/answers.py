@@ -6,6 +6,17 @@ import numpy as np
 
 from fda.tasks.metrics import METRICS
 
+OF_CLASSES = ("accuracy", "matthews")  # the metrics of class numbers
+TOP = 3  # likeliest classes kept of each answer
+
+
+@dataclass(frozen=True, eq=False)
+class Top:
+    """The likeliest classes of each sample, likeliest first: `classes` int32, `probabilities` float32, both (n, k ≤ TOP)."""
+
+    classes: np.ndarray
+    probabilities: np.ndarray
+
 
 @dataclass(frozen=True)
 class Answers:
@@ -13,17 +24,24 @@ class Answers:
 
     Class numbers, int32. For `pearson` numbers, float32. For `exact_match` 1 or 0, and 1. For `token_accuracy` the number of
     next tokens predicted right and their number in the text; `loss`: their summed negative log-likelihood in nats, float32.
+    `top`: for class numbers; None in files written before version 0.2.
     """
 
     predicted: np.ndarray
     label: np.ndarray
     metric: str = "accuracy"
     loss: np.ndarray | None = None
+    top: Top | None = None
 
     @property
     def correct(self) -> np.ndarray:
         """Bool (n,): whether each answer is right."""
         return self.predicted == self.label
+
+    @property
+    def of_classes(self) -> bool:
+        """Whether the answers are class numbers."""
+        return self.metric in OF_CLASSES
 
     @property
     def accuracy(self) -> float:

@@ -17,7 +17,7 @@ from torch import Tensor
 from fda.architectures.transforms import Batch, Transform
 from fda.errors import UserError
 from fda.tasks.label_column import label_gap, label_numbers
-from fda.tasks.labels import head_classes, head_numbers, head_size, labels_note
+from fda.tasks.labels import head_classes, head_numbers, head_size, labels_note, named
 from fda.tasks.loading import load_whole
 from fda.tasks.pixels import Pixels
 from fda.tasks.rows import BadRow, original_row, read_rows, require_few, row_name, unreadable
@@ -142,6 +142,11 @@ class Split:
         """The classes of the label column by number; None if the data do not name them."""
         feature = None if self.label is None else self.dataset.features[self.label]
         return tuple(feature.names) if isinstance(feature, datasets.ClassLabel) else None
+
+    @property
+    def class_names(self) -> tuple[str, ...] | None:
+        """The names of the classes by number in the head: the head's own if they are words, else those of the data, or None."""
+        return self.classes if named(self.classes) else self.names
 
     @property
     def note(self) -> str | None:

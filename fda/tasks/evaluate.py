@@ -13,7 +13,7 @@ from fda.architectures.model import Model
 from fda.architectures.transforms import Batch, TextBatch, TextTransform
 from fda.cancel import NEVER, Cancel
 from fda.errors import UserError
-from fda.tasks.answers import Answers
+from fda.tasks.answers import TOP, Answers, Top
 from fda.tasks.data import Split
 from fda.tasks.heads import TaskHead
 from fda.tasks.metrics import metric_name
@@ -62,13 +62,14 @@ def evaluate(
         wrong += int((~all_finite(logits, batch)).sum())
         batches.append(tuple(part.cpu() for part in _answers(metric, logits, batch.to(device), labels, split)))
         cancel.check()
-    predicted, label, *loss = (torch.cat(parts) for parts in zip(*batches, strict=True))
+    predicted, label, *more = (torch.cat(parts).numpy() for parts in zip(*batches, strict=True))
     if wrong:
         raise NoNumbers(wrong, len(label))
     kind = np.float32 if metric == "pearson" else np.int32
-    return Answers(
-        predicted.numpy().astype(kind), label.numpy().astype(kind), metric, loss[0].numpy() if loss else None
-    )
+    answers = Answers(predicted.astype(kind), label.astype(kind), metric)
+    if metric == "token_accuracy":
+        return replace(answers, loss=more[0])
+    return replace(answers, top=Top(more[0].astype(np.int32), more[1])) if answers.of_classes else answers
 
 
 def scored_by(head: TaskHead, data: TaskData | None) -> str:
@@ -106,14 +107,23 @@ def require_labels(metric: str, split: Split, labels: Tensor, width: int) -> Non
 
 
 def _answers(metric: str, logits: Tensor, batch: Batch, labels: Tensor, split: Split) -> tuple[Tensor, ...]:
-    """(predicted, label), for next tokens also the loss, each (b,)."""
+    """(predicted, label), each (b,); then for next tokens the loss (b,), for classes `likeliest`."""
     if metric == "token_accuracy":
         assert isinstance(batch, TextBatch), "only a causal head is scored so, and its model reads texts"
         return next_tokens(logits, batch)
     require_labels(metric, split, labels, logits.shape[1])
     if metric == "pearson":
         return logits[:, 0], labels.float()
-    return logits.argmax(dim=-1), labels
+    return logits.argmax(dim=-1), labels, *likeliest(logits)
+
+
+def likeliest(logits: Tensor) -> tuple[Tensor, Tensor]:
+    """(b, classes) → the TOP classes of highest logit and their probabilities (softmax, float32), each (b, k).
+
+    Of equal logits the lower class comes first, as in `argmax`.
+    """
+    classes = logits.sort(dim=-1, descending=True, stable=True).indices[:, :TOP]
+    return classes, logits.float().softmax(dim=-1).gather(1, classes)
 
 
 def all_finite(logits: Tensor, batch: Batch) -> Tensor:

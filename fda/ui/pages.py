@@ -13,7 +13,7 @@ PAGES = (  # script, title, icon, help
     (HOME, "Home", ":material/home:", "What this is, and the runs so far"),
     (CHECKPOINTS, "Checkpoints", ":material/deployed_code:", "The task vectors of a zoo of checkpoints"),
     (CONSTRUCT, "Construct", ":material/tune:", "Choose settings and start a run"),
-    (RUN, "Run", ":material/monitoring:", "One run, live and afterwards: units, scores, landscape"),
+    (RUN, "Run", ":material/monitoring:", "One run, live and afterwards: units, scores, examples, landscape"),
     (RUNS, "Runs", ":material/compare_arrows:", "Several runs side by side"),
     (PLAYGROUND, "Playground", ":material/science:", "Anchors of one linear layer, computed as you drag"),
     (SPEED, "Speed", ":material/speed:", "Benchmarks of this machine, beside plain implementations"),

@@ -80,7 +80,8 @@ def store(made, fda_home) -> Store:
 def test_every_finished_file_is_known_by_size_and_checksum(store, made):
     files = store.files(made[1])
     anchors = ["anchors/red/0.safetensors", "anchors/red/1.safetensors"]
-    assert list(files) == [*anchors, "merged/pretrained.safetensors", "merged/ta.safetensors"]
+    merged = ["merged/pretrained.safetensors", "merged/ta.safetensors"]
+    assert list(files) == [*anchors, "examples/red.safetensors", *merged]
     for path, record in files.items():
         assert (store.run_dir(made[1]) / path).stat().st_size == record.bytes and len(record.sha256) == 64
 
@@ -172,7 +173,7 @@ def drop(store: Store) -> None:
 def test_a_damaged_or_lost_store_is_told_and_rebuilt(store, made, harm):
     run_id = made[1]
     whole = {path: path.read_bytes() for path in store.run_dir(run_id).rglob("*.safetensors")}
-    assert len(whole) == 8
+    assert len(whole) == 9
     harm(store)
     with pytest.raises(UserError, match=r"`python -m fda doctor --repair`") as told:
         LiveStore(store.home).runs()
