@@ -13,7 +13,7 @@ pytestmark = pytest.mark.browser
 
 PAGES = [path.removesuffix(".py") for path, *_ in pages.PAGES]
 OF_A_RUN = ("watch", "anchors", "compare")
-READY = "document.querySelectorAll('.fda-figure .main-svg').length > 0"
+READY = "document.querySelectorAll('.fda-figure svg').length > 0"
 
 
 @pytest.fixture(scope="module")

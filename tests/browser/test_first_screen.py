@@ -41,7 +41,7 @@ def paths(server, tiny_zoo):
         store.set_state(plane, "done")
     anchors = [f"/anchors?run={source}&tab={tab}" for tab in ("Spectrum", "Alignment", "Across+units")]
     return [f"/watch?run={source}", f"/compare?run={source}", *anchors, f"/landscape?run={plane}", "/checkpoints",
-            "/playground", "/playground?controls=off"]  # fmt: skip
+            "/playground", "/playground?controls=off", "/playground?part=1", "/playground?part=1&controls=off"]  # fmt: skip
 
 
 @pytest.mark.parametrize("window", SHARES, ids=lambda window: f"{window[0]}x{window[1]}")
