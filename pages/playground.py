@@ -1,4 +1,4 @@
-"""Playground: anchors of one linear layer, computed while a slider moves, with guided lessons on how to start them.
+"""Playground: anchors that one drags, then anchors of one linear layer that follow sliders, in guided parts.
 
 The URL holds the whole state, so controls are optional: `?controls=off` shows only the figures, for lectures.
 """
@@ -10,16 +10,18 @@ from typing import Any
 import streamlit as st
 
 from fda.analysis.playground import Setting
+from fda.figures.projector import for_projector
 from fda.ui import playground
+from fda.ui.anchor_plane import anchor_plane
 from fda.ui.components import source
 from fda.ui.exports import export_menu
 from fda.ui.page import bar, theme
-from fda.ui.playground import ALTS, CHOICES, Lesson
+from fda.ui.playground import ALTS, CHOICES, Lesson, Part
 from fda.ui.plot import plot
 from fda.ui.slider import slider
 
 LESSONS = playground.lessons()
-TITLES = {number: f"{number} {lesson.title}" for number, lesson in enumerate(LESSONS, start=1)}
+TITLES = {number: f"{number} {part.title}" for number, part in enumerate((playground.dragging(), *LESSONS))}
 LABELS = {
     "n": ("Anchors", "columns of X"),
     "rank": ("Rank of Δ", "directions finetuned"),
@@ -31,7 +33,7 @@ LABELS = {
 }
 CONTROL_WIDTH = 140  # pixels: four in a row beside the text, two on a phone
 BREATH = 0.01  # seconds in which the server sends the figures; without it they wait 20 ms longer, for the controls
-FILL, LECTURE_FILL = 0.62, 0.85  # shares of the window's height that figures take, with controls and without
+FILL, LECTURE_FILL = 0.62, 0.8  # shares of the window's height that figures take, with controls and without
 controlled = st.query_params.get("controls") != "off"
 
 
@@ -82,18 +84,19 @@ def controls(setting: Setting) -> None:
                 )
 
 
-def show_lesson(lesson: Lesson) -> None:
-    st.markdown(lesson.text)
+def exercise(part: Part) -> None:
     with st.container(border=True, key="exercise"):
-        st.markdown(f"**Try it.** {lesson.task}")
-        with st.container(horizontal=True, gap="small"):
-            for index, preset in enumerate(lesson.set_up):
-                st.button(
-                    preset.label, on_click=set_up, args=(preset.set,), key=f"set-up-{index}", icon=":material/tune:"
-                )
+        st.markdown(f"**Try it.** {part.task}")
+        if isinstance(part, Lesson):
+            with st.container(horizontal=True, gap="small"):
+                for index, preset in enumerate(part.set_up):
+                    st.button(
+                        preset.label, on_click=set_up, args=(preset.set,), key=f"set-up-{index}", icon=":material/tune:"
+                    )
         with st.expander("Answer", icon=":material/lightbulb:"):
-            st.markdown(lesson.answer)
-            st.button("Show it", on_click=set_up, args=(lesson.shown,), key="shown", icon=":material/visibility:")
+            st.markdown(part.answer)
+            if isinstance(part, Lesson):
+                st.button("Show it", on_click=set_up, args=(part.shown,), key="shown", icon=":material/visibility:")
 
 
 def export(setting: Setting, names: tuple[str, ...]) -> None:
@@ -109,6 +112,20 @@ def export(setting: Setting, names: tuple[str, ...]) -> None:
     )
 
 
+def show_dragging() -> None:
+    """Part 0: its figure, which needs no server, and below it the text beside the exercise."""
+    part = playground.dragging()
+    anchor_plane(fill=FILL if controlled else LECTURE_FILL, lecture=not controlled)
+    if not controlled:
+        st.markdown(part.caption)
+        return
+    left, right = st.columns(2, gap="large")
+    with left:
+        st.markdown(part.text)
+    with right:
+        exercise(part)
+
+
 def show(lesson: Lesson) -> None:
     """Figures, summary and controls, in this order, so that no figure waits for a control. A slider reruns only this."""
     setting = playground.setting_of(st.query_params)
@@ -116,8 +133,10 @@ def show(lesson: Lesson) -> None:
     names = (lesson.instead.get(choice or "", lesson.figures[0]), lesson.figures[1])
     for column, name in zip(st.columns(2, gap="medium"), names, strict=True):
         with column:
-            fill = FILL if controlled else LECTURE_FILL
-            plot(playground.draw(name, setting, theme()), key=f"playground-{name}", alt=ALTS[name], fill=fill)
+            figure, fill = playground.draw(name, setting, theme()), FILL
+            if not controlled:
+                figure, fill = for_projector(figure), LECTURE_FILL
+            plot(figure, key=f"playground-{name}", alt=ALTS[name], fill=fill)
     time.sleep(BREATH)
     if lesson.instead and controlled:
         choose("Figure", list(lesson.instead), "look", choice, label_visibility="collapsed")
@@ -128,7 +147,8 @@ def show(lesson: Lesson) -> None:
     with right:
         controls(setting)
     with left:
-        show_lesson(lesson)
+        st.markdown(lesson.text)
+        exercise(lesson)
     with right:
         export(setting, names)
         with st.expander("The same in Python", icon=":material/code:"):
@@ -140,11 +160,13 @@ top = bar(
     "What an anchor is and how to start it, in one linear layer small enough to recompute while you drag.",
     "playground",
 )
-part = playground.lesson_number(st.query_params.get("part"))
+part = playground.part_number(st.query_params)
 if controlled:
     with top:
-        choose("Lesson", list(TITLES), "part", part, format_func=TITLES.get, label_visibility="collapsed", wrap=True)
-lesson = LESSONS[part - 1]
-if not controlled:
+        choose("Part", list(TITLES), "part", part, format_func=TITLES.get, label_visibility="collapsed", wrap=True)
+else:
     st.html(f"<style>{source('lecture.css')}</style>")
-st.fragment(show)(lesson)
+if part == 0:
+    show_dragging()
+else:
+    st.fragment(show)(LESSONS[part - 1])

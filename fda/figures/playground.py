@@ -5,6 +5,7 @@ from collections.abc import Mapping
 
 import numpy as np
 import plotly.graph_objects as go
+from plotly.colors import sample_colorscale
 
 from fda.analysis.playground import Course
 from fda.figures.spectrum import spectrum_curves
@@ -108,7 +109,7 @@ def gradient_maps(course: Course, theme: Theme, *, uirevision: str | None = None
     figure.add_heatmap(
         z=z,
         x0=1,
-        colorscale=diverging(theme),
+        colorscale=_entries_scale(theme),
         zmin=-largest,
         zmax=largest,
         xgap=0.5,
@@ -127,6 +128,11 @@ def gradient_maps(course: Course, theme: Theme, *, uirevision: str | None = None
         shapes=[
             {"type": "line", "x0": cut, "x1": cut, "y0": 0, "y1": 1, "yref": "paper"}
             | {"line": {"color": palette.ink, "width": 1.5, "dash": "dot"}}
+        ]
+        + [  # between the cells: those near zero have almost the background's colour
+            {"type": "rect", "x0": 0.5, "x1": d + 0.5, "y0": middle - rank / 2, "y1": middle + rank / 2}
+            | {"line": {"width": 0}, "fillcolor": palette.plain, "opacity": 0.6, "layer": "below"}
+            for middle in middles
         ],
         annotations=[
             {"x": cut, "y": 1, "yref": "paper", "text": f"<b>{text}</b>", "xanchor": anchor, "yanchor": "bottom"}
@@ -135,6 +141,13 @@ def gradient_maps(course: Course, theme: Theme, *, uirevision: str | None = None
         ],
     )
     return figure
+
+
+def _entries_scale(theme: Theme) -> list[list]:
+    """`diverging`, but half of its colour at a quarter of the range: most entries are small and would look empty."""
+    scale = diverging(theme)
+    halves = [str(colour) for colour in sample_colorscale(scale, [0.25, 0.75])]
+    return [scale[0], [0.375, halves[0]], scale[1], [0.625, halves[1]], scale[2]]
 
 
 def energy_areas(course: Course, theme: Theme, *, uirevision: str | None = None) -> go.Figure:

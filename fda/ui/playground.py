@@ -1,4 +1,4 @@
-"""Lessons, figures, tables and summary of the Playground page. Imports no streamlit.
+"""Parts, figures, tables and summary of the Playground page. Imports no streamlit.
 
 The mathematics is in fda/analysis/playground.py; the last 128 courses are cached.
 """
@@ -19,7 +19,7 @@ from fda.figures.theme import Theme
 from fda.home import ASSETS
 from fda.measures import ANGLE_LOSS, TAIL_ENERGY
 
-LESSONS = ASSETS / "texts" / "playground" / "lessons.yaml"
+TEXTS = ASSETS / "texts" / "playground"
 DEFAULT = Setting()
 
 # Each control by its name in the URL: its field in `Setting`, and its choices, which keep the largest course below 60 ms.
@@ -51,28 +51,44 @@ class SetUp(BaseModel):
     set: dict[str, float | str]
 
 
-class Lesson(BaseModel):
-    """One guided step: a text, two figures, and an exercise with an answer that the reader can open.
-
-    `shown`: control → value that shows the answer. `instead`: label → figure that the reader may choose in place of the
-    first.
-    """
+class Part(BaseModel):
+    """One guided step: a text, and an exercise with an answer that the reader can open."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     title: str
     text: str
+    task: str
+    answer: str
+
+
+class Dragging(Part):
+    """Part 0, with anchors that one drags. `caption`: what a lecture shows below the figure."""
+
+    caption: str
+
+
+class Lesson(Part):
+    """Parts 1 to 4: two figures of a layer that follows sliders.
+
+    `shown`: control → value that shows the answer. `instead`: label → figure that the reader may choose in place of the
+    first.
+    """
+
     figures: tuple[str, str]
     instead: dict[str, str] = {}
-    task: str
     set_up: tuple[SetUp, ...]
-    answer: str
     shown: dict[str, float | str]
 
 
 @lru_cache
+def dragging() -> Dragging:
+    return Dragging.model_validate(yaml.safe_load((TEXTS / "drag.yaml").read_text(encoding="utf-8")))
+
+
+@lru_cache
 def lessons() -> tuple[Lesson, ...]:
-    content = yaml.safe_load(LESSONS.read_text(encoding="utf-8"))
+    content = yaml.safe_load((TEXTS / "lessons.yaml").read_text(encoding="utf-8"))
     return tuple(Lesson.model_validate(lesson) for lesson in content)
 
 
@@ -101,9 +117,12 @@ def in_url(values: Mapping[str, float | str]) -> dict[str, str | None]:
     }
 
 
-def lesson_number(text: str | None) -> int:
-    """The lesson number in the URL, from 1; 1 if `text` is not one."""
-    return int(text) if text and text in map(str, range(1, len(lessons()) + 1)) else 1
+def part_number(values: Mapping[str, object]) -> int:
+    """The part in the URL: 0, or a lesson's number from 1. Without one: 1 if the URL sets a control, as old links do."""
+    text = str(values.get("part", ""))
+    if text in map(str, range(len(lessons()) + 1)):
+        return int(text)
+    return int(any(name in values for name in CHOICES))
 
 
 def chosen_figure(lesson: Lesson, text: str | None) -> str | None:

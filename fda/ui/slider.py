@@ -1,7 +1,7 @@
 """A slider that reports its value while it is dragged: `st.slider` reports only when the reader lets go.
 
 It holds no state: the page passes the value and gets the next one. The browser sends a value only after the answer to the
-last, so that fast dragging skips values but never interrupts a figure on its way.
+last, so that fast dragging skips values but never interrupts a figure on its way. A button plays it, choice by choice.
 """
 
 from collections.abc import Callable, Sequence

@@ -41,7 +41,8 @@ def paths(server, tiny_zoo):
         store.set_state(plane, "done")
     anchors = [f"/run?run={source}&tab={tab}" for tab in ("Spectrum", "Alignment", "Across+units")]
     return ["/", f"/run?run={source}", f"/run?run={source}&view=Scores", *anchors, f"/run?run={plane}&view=Landscape",
-            f"/run?run={source}&view=Landscape", "/checkpoints", "/playground", "/playground?controls=off"]  # fmt: skip
+            f"/run?run={source}&view=Landscape", "/checkpoints", "/playground", "/playground?controls=off", "/playground?part=1",
+            "/playground?part=1&controls=off"]  # fmt: skip
 
 
 @pytest.mark.parametrize("window", SHARES, ids=lambda window: f"{window[0]}x{window[1]}")

@@ -18,8 +18,9 @@ CONTROLS = ("Anchors", "Rank of Δ", "Dimension d", "Lean", "σ", "Learning rate
 
 
 def page(**query: str) -> AppTest:
+    """The page; part 1 unless `query` says another."""
     at = AppTest.from_file(str(REPO / "pages" / "frame.py"), default_timeout=60)
-    for key, value in query.items():
+    for key, value in ({"part": "1"} | query).items():
         at.query_params[key] = value
     at.switch_page("playground.py").run()
     assert not at.exception, at.exception
@@ -73,9 +74,9 @@ def words(markdown: str) -> int:
 
 def test_every_lesson_is_short_has_one_equation_and_an_exercise_with_an_answer():
     assert len(playground.lessons()) == 4
-    for lesson in playground.lessons():
+    for lesson in (playground.dragging(), *playground.lessons()):
         assert words(lesson.text) <= 80 and len(re.findall(r"\$\$.*?\$\$", lesson.text, re.DOTALL)) == 1, lesson.title
-        assert lesson.task and lesson.answer and lesson.set_up
+        assert lesson.task and lesson.answer
 
 
 def test_what_exercises_set_can_be_set_and_what_they_draw_is_there():
@@ -124,6 +125,13 @@ def test_a_link_shows_what_it_says():
     expected = optimise(Setting(d=48, rank=6, anchors=9, sigma=0.03, learning_rate=0.1, steps=60, lean=0.5))
     assert f"{expected.degrees[-1]:.1f}°" in text(at) and f"{100 * expected.tail_share[-1]:.0f} %" in text(at)
     assert "The gradient turns towards Δ" in figures(at)
+
+
+def test_without_a_part_the_anchors_are_dragged_and_old_links_show_what_they_did():
+    first = page(part="")
+    assert not figures(first) and not sliders(first) and playground.dragging().text.strip() in text(first)
+    old = page(part="", sigma="10")
+    assert said(old)["σ"] == "10" and set(figures(old)) == set(figures(page()))
 
 
 def test_a_link_with_nonsense_shows_the_first_lesson_as_it_begins():
@@ -176,7 +184,11 @@ def test_an_exercise_sets_the_sliders_by_one_click_and_shows_its_answer_by_anoth
 def test_a_lecture_has_figures_and_their_caption_but_no_controls():
     at = page(part="3", controls="off", sigma="10")
     assert not sliders(at) and len(figures(at)) == 2 and not at.button and not at.code and "angle loss" in text(at)
-    assert min(fills(at)) > max(fills(page(part="3"))) > 0.5, "figures are taller without controls"
+    with_controls = page(part="3", sigma="10")
+    assert min(fills(at)) > max(fills(with_controls)) > 0.5, "figures are taller without controls"
+    small, large = (next(iter(figures(one).values()))["layout"]["template"]["layout"] for one in (with_controls, at))
+    assert large["font"]["size"] == 2 * small["font"]["size"], "letters are larger too"
+    assert not page(part="0", controls="off").button
 
 
 # taking home -------------------------------------------------------------------------------------------------------------

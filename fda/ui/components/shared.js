@@ -6,6 +6,7 @@ const PLOTLY_READY = "fda-plotly-ready"; // event of the window: plotly.js has l
 const shared = (window.fda ??= {
   figures: new Map(), // key of `plot` → { show(figure) }, which the ticker calls with new versions
   svgButton: null,
+  playing: null, // the slider that sweeps
 });
 
 // A single object: plotly.js redraws and forgets the zoom if a function in the config changes.

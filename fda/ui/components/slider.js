@@ -1,7 +1,9 @@
-// A slider without state: the page passes the value. It sends the next value once the last has been answered.
+// A slider without state: the page passes the value. It sends the next value once the last has been answered. Play sweeps over its
+// choices, one slider at a time.
 
 const states = new WeakMap();
 const PATIENCE = 1000; // milliseconds: Streamlit sends no answer if nothing changed
+const PACE = 350; // milliseconds per choice at least while playing
 
 function show(state, index) {
   const text = state.data.choices[index];
@@ -26,16 +28,48 @@ function answered(state) {
   send(state);
 }
 
+function pick(state, index) {
+  state.wanted = index;
+  show(state, index);
+  send(state);
+}
+
+function showPlaying(state) {
+  state.button.textContent = state.timer ? "❚❚" : "▶";
+  state.button.setAttribute("aria-label", (state.timer ? "Pause " : "Play ") + state.data.label);
+}
+
+function pause(state) {
+  clearInterval(state.timer);
+  state.timer = 0;
+  if (shared.playing === state) shared.playing = null;
+  showPlaying(state);
+}
+
+function play(state) {
+  if (shared.playing) pause(shared.playing);
+  const last = state.data.choices.length - 1;
+  if (Number(state.input.value) >= last) pick(state, 0);
+  state.timer = setInterval(() => {
+    if (state.waiting) return; // no choice is skipped on a slow machine
+    if (Number(state.input.value) < last) pick(state, Number(state.input.value) + 1);
+    if (Number(state.input.value) >= last || state.data.disabled) pause(state);
+  }, PACE);
+  shared.playing = state;
+  showPlaying(state);
+}
+
 export default function ({ data, parentElement, setTriggerValue }) {
   const root = parentElement.querySelector(".fda-slider");
   let state = states.get(root);
   if (!state) {
-    state = { input: root.querySelector("input"), output: root.querySelector("output"), waiting: 0, wanted: null };
-    state.input.addEventListener("input", () => {
-      state.wanted = Number(state.input.value);
-      show(state, state.wanted);
-      send(state);
+    const [input, output, button] = ["input", "output", "button"].map((tag) => root.querySelector(tag));
+    state = { input, output, button, waiting: 0, wanted: null, timer: 0 };
+    input.addEventListener("input", () => {
+      pause(state);
+      pick(state, Number(input.value));
     });
+    button.addEventListener("click", () => (state.timer ? pause(state) : play(state)));
     states.set(root, state);
   }
   state.data = data;
@@ -43,11 +77,13 @@ export default function ({ data, parentElement, setTriggerValue }) {
   root.querySelector("span").textContent = data.label;
   root.querySelector("small").textContent = data.hint;
   state.input.max = data.choices.length - 1;
-  state.input.disabled = data.disabled;
+  state.input.disabled = state.button.disabled = data.disabled;
+  showPlaying(state);
   state.input.setAttribute("aria-label", data.label + ": " + data.hint);
   if (state.wanted === null) show(state, data.index);
   answered(state);
   return () => {
+    pause(state);
     clearTimeout(state.waiting);
     states.delete(root);
   };
