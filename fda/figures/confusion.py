@@ -48,7 +48,7 @@ def confusion_alt(classes: Sequence[str], counts: np.ndarray, title: str) -> str
     words = f"{title}: {right:,} of {total:,} samples on the diagonal"
     if not wrong.any():
         return words
-    row, column = np.unravel_index(int(wrong.argmax()), wrong.shape)
+    row, column = divmod(int(wrong.argmax()), wrong.shape[1])
     return f"{words}; most often {classes[row]} is taken for {classes[column]}, {int(wrong[row, column]):,} times"
 
 

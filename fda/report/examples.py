@@ -153,7 +153,7 @@ def read_pair(store: Store, run: Run, task: str, before: str, after: str) -> Pai
         found.append(answers)
     if not np.array_equal(found[0].label, found[1].label):
         raise UserError(f"the two methods answered different samples of {task}: compare them again in one run.")
-    return Pair(task, (before, after), *found, class_names(store, run, task))
+    return Pair(task, (before, after), found[0], found[1], class_names(store, run, task))
 
 
 def class_names(store: Store, run: Run, task: str) -> tuple[str, ...] | None:
@@ -204,11 +204,14 @@ def examples_table(pair: Pair, indices: np.ndarray) -> pd.DataFrame:
     }
     for method, answers in zip(pair.methods, (pair.before, pair.after), strict=True):
         table[f"{method} class"] = _named(pair, answers.predicted[indices])
-        for rank in range(0 if answers.top is None else answers.top.classes.shape[1]):
+        top = answers.top
+        if top is None:
+            continue
+        for rank in range(top.classes.shape[1]):
             if rank:
-                table[f"{method} class {rank + 1}"] = _named(pair, answers.top.classes[indices, rank])
+                table[f"{method} class {rank + 1}"] = _named(pair, top.classes[indices, rank])
             words = f"{method} probability" + (f" {rank + 1}" if rank else "")
-            table[words] = answers.top.probabilities[indices, rank]
+            table[words] = top.probabilities[indices, rank]
     return pd.DataFrame(table)
 
 

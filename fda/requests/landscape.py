@@ -60,7 +60,7 @@ def landscape_spec(store: Store, source: str, *, device: str | None = None, **se
 
 def coarse_landscape_spec(store: Store, source: str) -> RunSpec:
     """The landscape of run `source` on a coarse grid. UserError as `landscape_spec`."""
-    return landscape_spec(store, source, **COARSE)
+    return landscape_spec(store, source, device=None, **COARSE)
 
 
 def is_small(zoo: Zoo) -> bool:

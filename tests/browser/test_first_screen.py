@@ -36,13 +36,16 @@ def paths(server, tiny_zoo):
         source = store.create_run(make_spec(tiny_zoo, construct=settings, methods=methods, device="cpu"))
         execute(store, source, NEVER)
         store.set_state(source, "done")
+        other = store.create_run(make_spec(tiny_zoo, construct=settings, methods=("ta",), device="cpu", seed=1))
+        execute(store, other, NEVER)
+        store.set_state(other, "done")
         plane = store.create_run(landscape_spec(store, source, points=5, samples=16, snapshots=3))
         execute(store, plane, NEVER)
         store.set_state(plane, "done")
-    anchors = [f"/run?run={source}&tab={tab}" for tab in ("Spectrum", "Alignment", "Across+units")]
-    return ["/", f"/run?run={source}", f"/run?run={source}&view=Scores", *anchors, f"/run?run={plane}&view=Landscape",
-            f"/run?run={source}&view=Landscape", "/checkpoints", "/playground", "/playground?controls=off", "/playground?part=1",
-            "/playground?part=1&controls=off"]  # fmt: skip
+    run, units = f"/run?run={source}", ("Spectrum", "Alignment", "Across+units")
+    views = [run, *(f"{run}&tab={tab}" for tab in units), f"{run}&view=Scores", f"{run}&view=Landscape"]
+    parts = ["/playground", "/playground?controls=off", "/playground?part=1", "/playground?part=1&controls=off"]
+    return ["/", *views, f"/run?run={plane}&view=Landscape", f"/runs?runs={source},{other}", "/checkpoints", *parts]
 
 
 @pytest.mark.parametrize("window", SHARES, ids=lambda window: f"{window[0]}x{window[1]}")
