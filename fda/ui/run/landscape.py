@@ -17,7 +17,7 @@ from fda.store.landscape_record import FDA_PATHS, MEAN, TA, LandscapeMap
 from fda.store.records import Run
 from fda.store.spec import RunSpec
 from fda.store.store import Store
-from fda.ui import forms, notices
+from fda.ui import clock, forms, notices
 from fda.ui.exports import export_menu, run_report_file
 from fda.ui.page import theme
 from fda.ui.plot import plot
@@ -108,7 +108,9 @@ def form(known: Store, run: Run) -> None:
             key="start",
             disabled=spec is None,
         )
-        st.caption(f"Adapts the blocks again with their weights recorded, then scores {grid}, coarse to fine.")
+        takes = clock.told_before(known, spec) if spec is not None else None
+        told = f"; takes {takes}" if takes else ""
+        st.caption(f"Adapts the blocks again with their weights recorded, then scores {grid}, coarse to fine{told}.")
     if spec is not None:
         st.code("\n".join(run_commands(spec)), language="bash", wrap_lines=True)
 
