@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -18,7 +19,6 @@ from fda.home import REPO
 from fda.jobs import lifecycle as jobs
 from fda.processes import start_time
 from fda.report.replay import when_and_where
-from fda.requests import cost
 from fda.requests.runs import make_spec
 from fda.settings import FAST_CONSTRUCT
 from fda.store.records import MethodResult, Score, UnitKey
@@ -234,13 +234,8 @@ def test_a_finished_run_of_the_store_is_replayed_and_made_anew_when_it_changes(s
     assert recording_of(store.run(run_id), store).title == "renamed"
 
 
-def test_home_says_how_long_the_demo_takes_here_once_that_was_measured(store, monkeypatch):
-    assert "Takes some minutes, without" in text(page("home"))
-    costs = {"start": 2.0, "construct": 70.0, "adapt": 20.0}
-    monkeypatch.setattr(cost, "kept_calibration", lambda spec: spec)
-    monkeypatch.setattr(cost, "missing", lambda spec, known: False)
-    monkeypatch.setattr(cost, "predict", lambda spec, known: cost.Prediction(costs, 1, 1))
-    assert "Takes about 1 min 32 s on this device, without" in text(page("home"))
+def test_home_says_how_long_the_demo_takes(store):
+    assert re.search(r"Takes about .+ \(measured elsewhere\), without network or GPU", text(page("home")))
 
 
 def test_home_starts_the_demo(store, started, monkeypatch):
@@ -411,7 +406,7 @@ def test_watch_shows_every_part_of_a_running_run(store, zoo):
     assert all(any(alt.startswith(start) for alt in drawn) for start in starts)
     assert {figure["layout"]["uirevision"] for figure in drawn.values()} <= {run_id, f"{run_id} digits 1"}
     told = status(at)
-    assert (told["state"], told["colour"], told["share"]) == ("running", "blue", 0.25)
+    assert (told["state"], told["colour"]) == ("running", "blue") and 0 < told["share"] < 1
     assert told["line"].startswith("constructing anchors 38 % · about ") and " left in all · " in told["line"]
 
 
