@@ -1,6 +1,6 @@
-"""What a run records and shows: one entry a measure, with its words and its figure on Watch. No torch.
+"""What a run records and shows: one entry a measure, with its words and its figure. No torch.
 
-Watch, Anchors, the run report, tables, CSV files and alternative texts are made from these entries. Computing a measure is
+The run page, the run report, tables, CSV files and alternative texts are made from these entries. Computing a measure is
 `fda.analysis`, recording it `fda.stages.measuring`, drawing it `fda.figures`.
 """
 
@@ -39,10 +39,10 @@ Reads = Literal["units", "series", "similarity", "tensors", "snapshots", "memory
 
 @dataclass(frozen=True)
 class Figure:
-    """A figure on Watch and in the run report.
+    """A figure on the run page and in the run report.
 
     `name` is short and unique: the page's keys begin with it. `draw` is a function of `fda.figures`, as `module:function`.
-    `reads` says which numbers it is called with (see `fda/report/watch_numbers.py`). `alt` is the alternative text.
+    `reads` says which numbers it is called with (see `fda/report/run_numbers.py`). `alt` is the alternative text.
     Figures of one `row` stand side by side. `smoothed`: it is called with the reader's `smoothing` too.
     """
 
@@ -105,7 +105,7 @@ PROGRESS = Measure(
 METHODS = Measure(
     key="methods",
     title="Methods",
-    heading="Methods: adaptation by block, then the score",
+    heading="Methods: adaptation, then score",
     unit="last adaptation loss",
     sentence="Adaptation by block, then the score.",
     kind="whole run",

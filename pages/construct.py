@@ -318,7 +318,7 @@ if waiting:
     )
     st.page_link(
         pages.RUN,
-        label="Watch the run at work",
+        label="Open the run at work",
         icon=":material/monitoring:",
         query_params={"run": waiting[-1].run_id},
     )

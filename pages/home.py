@@ -57,7 +57,7 @@ with st.container(horizontal=True, vertical_alignment="center"):
         takes = clock.told_before(known, demo_spec()) or "some minutes"
         st.caption(f"Takes {takes}, without network or GPU.", width="content")
     else:
-        if st.button("Watch the demo run", type="primary", icon=":material/monitoring:"):
+        if st.button("Open the demo run", type="primary", icon=":material/monitoring:"):
             st.switch_page(pages.RUN, query_params={"run": active_demo.run_id})
         st.caption("The demo is running.", width="content")
     st.page_link(pages.CHECKPOINTS, label="My checkpoints", icon=":material/deployed_code:")

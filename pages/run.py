@@ -3,8 +3,12 @@
 import streamlit as st
 
 from fda.report.command import run_commands
-from fda.ui import more_methods, notices, pages
+from fda.store.records import Run
+from fda.store.store import Store
+from fda.ui import notices, pages
 from fda.ui.page import bar, command_box
+from fda.ui.recording import play, recording_of
+from fda.ui.run import more_methods
 from fda.ui.run.anchors import show_ablation
 from fda.ui.run.examples import examples_view
 from fda.ui.run.landscape import landscape_view
@@ -34,6 +38,20 @@ ABOUT = {
         "landscape",
     ),
 }
+
+REPLAY = "replay_asked"  # key in the session
+
+
+def ask_replay() -> None:
+    """Callback: open the dialog in this run of the script alone, so that a later one does not bring it back."""
+    st.session_state[REPLAY] = True
+
+
+@st.dialog("Replay", width="large")
+def show_replay(known: Store, run: Run) -> None:
+    with notices.noticed():
+        play(recording_of(run, known))
+
 
 more_methods.go_on()
 asked = st.query_params.get("view")
@@ -70,6 +88,10 @@ with top:
         st.button("Stopping…", icon=":material/pending:", disabled=True, key="stop")
     elif run.state in RESUMABLE:
         st.button("Resume", type="primary", icon=":material/resume:", on_click=resume, args=(run.run_id,), key="resume")
+    if run.state == "done" and run.kind in ("demo", "construct", "compare"):
+        st.button("Replay", icon=":material/replay:", type="tertiary", on_click=ask_replay, key="replay")
+if st.session_state.pop(REPLAY, False):
+    show_replay(known, run)
 published_note(run)
 with notices.noticed():
     damage_note(run, known)

@@ -222,7 +222,7 @@ def page(
     points: Annotated[int, typer.Option(min=20, help="points of the loss curves of the watched run")] = 12_000,
     starts: Annotated[int, typer.Option(min=1, help="cold starts of the server")] = 3,
     rounds: Annotated[int, typer.Option(min=1, help="rounds through the pages")] = 3,
-    updates: Annotated[int, typer.Option(min=1, help="updates of Watch")] = 10,
+    updates: Annotated[int, typer.Option(min=1, help="updates of the run page")] = 10,
     json_file: JsonOption = None,
 ) -> None:
     """Measure cold start, page changes and live updates of the dashboard in a real browser, beside their limits."""

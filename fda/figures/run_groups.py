@@ -51,6 +51,7 @@ def group_curves(
             hovertemplate=f"<b>{plotly(name)}</b><br>{x_title} %{{x}}: %{{y:.4f}}<extra></extra>",
             uid=f"mean {name}",
         )
+    figure.update_layout(showlegend=True)
     figure.update_xaxes(title=x_title)
     figure.update_yaxes(title=y_title, type="log", minor={"showgrid": False}, **log_ticks())
     return figure
@@ -92,6 +93,7 @@ def group_scores(
             hovertemplate=f"<b>{plotly(name)}</b><br>%{{customdata}} %<extra></extra>",
             uid=f"scores {name}",
         )
+    figure.update_layout(showlegend=True)
     figure.update_xaxes(title=f"{of} (%)")
     figure.update_yaxes(
         tickvals=list(range(len(methods))),

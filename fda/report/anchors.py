@@ -1,6 +1,6 @@
-"""Reads what the Anchors page shows: runs with anchors, short names for them, and the records of one unit.
+"""Reads what the views of anchors show: runs with anchors, short names for them, and the records of one unit.
 
-Imports no streamlit and no torch. `fda/ui/anchors_figures.py` draws the records, `anchors_tables.py` tabulates them.
+Imports no streamlit and no torch. `fda/ui/run/anchors_figures.py` draws the records, `anchors_tables.py` tabulates them.
 """
 
 from collections.abc import Iterable, Mapping, Sequence

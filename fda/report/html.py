@@ -1,6 +1,6 @@
 """One HTML file that opens offline: facts, figures with one copy of plotly.js, a table, notes, and data to save.
 
-`report.html` and `report.css` are its skeleton and style. `run_report.py` and the Compare page decide its contents.
+`report.html` and `report.css` are its skeleton and style. `run_report.py` and the export of scores decide its contents.
 """
 
 import base64

@@ -1,4 +1,4 @@
-"""Figures, sentence and tables of the Landscape page; reads the store only if the run has changed. Imports no streamlit."""
+"""Figures, sentence and tables of a landscape; reads the store only if the run has changed. Imports no streamlit."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,6 +1,6 @@
-"""The figures, tables and log of the Watch page; reads the store, each second, only if the run has changed.
+"""The figures, tables and log of a run's units; reads the store, each second, only if the run has changed.
 
-`fda.measures` declares the figures, `watch_numbers.py` reads their numbers.
+`fda.measures` declares the figures, `run_numbers.py` reads their numbers.
 """
 
 import pickle
@@ -17,7 +17,7 @@ import plotly.graph_objects as go
 from fda.figures.curves import Series
 from fda.figures.theme import to_json
 from fda.measures import FIGURES, SPECTRUM
-from fda.report.watch_numbers import RunNumbers, WatchView
+from fda.report.run_numbers import RunNumbers, UnitsView
 from fda.store.records import UNCHANGED, Run, Unit, UnitKey
 from fda.store.store import Store
 
@@ -47,7 +47,7 @@ class Picture:
         return {name: figure for name, figure in self.figures.items() if past.figures.get(name) != figure}
 
 
-def picture(store: Store, run: Run, view: WatchView, last: Picture | None) -> Picture:
+def picture(store: Store, run: Run, view: UnitsView, last: Picture | None) -> Picture:
     """The run as it is now; `last` itself if neither the run nor the view has changed since.
 
     Reuses the figures of `last` whose numbers are unchanged: a second of construction changes three of nine.
@@ -66,14 +66,14 @@ def picture(store: Store, run: Run, view: WatchView, last: Picture | None) -> Pi
 
 
 def figures(
-    store: Store, run: Run, view: WatchView, units: Sequence[Unit], unit: UnitKey | None
+    store: Store, run: Run, view: UnitsView, units: Sequence[Unit], unit: UnitKey | None
 ) -> dict[str, go.Figure]:
     """Name → figure, for every figure with data: progress, curves, and the details of `unit`."""
     return {name: draw() for name, (_, draw) in drawings(store, run, view, units, unit).items()}
 
 
 def drawings(
-    store: Store, run: Run, view: WatchView, units: Sequence[Unit], unit: UnitKey | None
+    store: Store, run: Run, view: UnitsView, units: Sequence[Unit], unit: UnitKey | None
 ) -> dict[str, Drawing]:
     """Name → (digest of the numbers, function that draws the figure), in the order of the page."""
     numbers = RunNumbers(store, run, view, units, unit)

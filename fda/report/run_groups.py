@@ -11,6 +11,7 @@ import numpy as np
 
 from fda.errors import UserError
 from fda.measures import ANGLE_LOSS, SPECTRUM
+from fda.merging.registry import METHODS
 from fda.report.anchors import known_settings
 from fda.report.runs_table import REFERENCES
 from fda.store.records import Run
@@ -116,7 +117,8 @@ def _anchors_run(store: Store, run: Run) -> Run | None:
 def _settings(run: Run, made_by: Run | None) -> dict[str, str]:
     """Every setting by name, as text, without the seed."""
     spec = run.spec
-    settings: dict[str, Any] = {"zoo": spec.zoo.name, "tasks": ", ".join(spec.tasks)}
+    settings: dict[str, Any] = {"zoo": spec.zoo.name}
+    settings["tasks"] = "all" if spec.tasks == spec.zoo.task_names else ", ".join(spec.tasks)
     settings["blocks"] = ", ".join(map(str, spec.blocks)) or "all"
     if made_by is not None:
         made = known_settings(made_by.spec)
@@ -168,7 +170,12 @@ def _averages(
         for method, mean, count in averages.get(run.run_id, ()):
             if count == len(run.spec.tasks):
                 scored.setdefault(method, []).append(mean)
-    return {method: tuple(values) for method, values in scored.items()}
+    return {method: tuple(scored[method]) for method in sorted(scored, key=_place)}
+
+
+def _place(method: str) -> int:
+    """The method's place in the registry."""
+    return list(METHODS).index(method) if method in METHODS else len(METHODS)
 
 
 def _best(averages: Mapping[str, tuple[float, ...]]) -> tuple[float, ...]:

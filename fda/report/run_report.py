@@ -112,7 +112,7 @@ def _comparison(comparison: Results, cited: tuple[Cited, Mapping[str, float]] | 
 
 def _construction(store: Store, run: Run, theme: Theme) -> Figures:
     units = store.units(run.run_id)
-    view = live.WatchView(tasks=(), blocks=(), smoothing=0.0, unit=None, theme=theme)
+    view = live.UnitsView(tasks=(), blocks=(), smoothing=0.0, unit=None, theme=theme)
     drawn = live.figures(store, run, view, units, live.at_work(units))
     figures = {name: (figure, FIGURES[name][0].sentence) for name, figure in drawn.items()}
     last = store.snapshots(run.run_id, SPECTRUM.key)

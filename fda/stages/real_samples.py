@@ -1,7 +1,8 @@
 """Copies of the samples behind a run's "real data", as small images or texts that pages show.
 
 `real/TASK.json`: task, split, kind (image or text), places (indices in the split), labels, classes, texts.
-`real/TASK.safetensors`: tensor `images`, uint8 (m, height, width, 3), at most 64 pixels a side, for `fda/ui/anchors_real.py`.
+`real/TASK.safetensors`: tensor `images`, uint8 (m, height, width, 3), at most 64 pixels a side, for the view
+of real inputs.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""What a run is doing and how long it still needs, in the words of Watch and Home. Imports no streamlit."""
+"""What a run is doing and how long it still needs, in the words of its page and of Home. Imports no streamlit."""
 
 from collections.abc import Sequence
 

@@ -93,7 +93,7 @@ def pick_run(runs: list[Run], known: Store, *, into: DeltaGenerator, key: str, w
         on_change=choose,
         placeholder="choose a run",
         label_visibility="collapsed",
-        width=320,
+        width=250,
     )
     if not known_id:
         try:

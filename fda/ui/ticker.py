@@ -1,4 +1,4 @@
-"""The live element of Watch: a status line, a progress bar, and new versions of the page's figures, each second.
+"""The live element of the run page: a status line, a progress bar, and new versions of the page's figures, each second.
 
 It fetches updates by itself (`fda.ui.feed`) and passes figures on to those that `fda.ui.plot.plot` has shown under the same
 keys. While the run works the browser's tab is called after its progress; when it ends in a hidden tab, a reader who allowed it

@@ -1,4 +1,4 @@
-"""The box with the verdict on a run, on Watch and Compare."""
+"""The box with the verdict on a run."""
 
 from pathlib import Path
 

@@ -10,7 +10,7 @@ from fda.cancel import NEVER
 from fda.requests.runs import construct_settings, make_spec
 from fda.stages.execute import execute
 from fda.store.store import Store
-from fda.ui.anchors_real import read_neighbours
+from fda.ui.run.anchors_real import read_neighbours
 from tests.support.made_anchors import made_run
 
 pytestmark = pytest.mark.browser

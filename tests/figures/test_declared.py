@@ -7,7 +7,7 @@ from pkgutil import resolve_name
 import pytest
 
 from fda.measures import FIGURES, MEASURES, SCALAR_KEYS
-from fda.report.watch_numbers import READERS
+from fda.report.run_numbers import READERS
 
 
 @pytest.mark.parametrize(("measure", "figure"), FIGURES.values(), ids=FIGURES)

@@ -1,4 +1,4 @@
-"""The Anchors page on runs with generated numbers: its views, its URL, runs side by side, what is missing, what it starts."""
+"""The anchors of runs with generated numbers: its views, its URL, runs side by side, what is missing, what it starts."""
 
 import json
 
@@ -13,7 +13,7 @@ from fda.requests import ablation
 from fda.requests.ablation import ablation_specs, other_starts, run_of, start_ablation
 from fda.requests.runs import make_spec
 from fda.store.store import Store
-from fda.ui import anchors_real, anchors_tables
+from fda.ui.run import anchors_real, anchors_tables
 from tests.pages.test_pages import page, press, text
 from tests.support.made_anchors import TENSORS, made_run, made_zoo
 

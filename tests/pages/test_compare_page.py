@@ -1,4 +1,4 @@
-"""The Compare page on a real store: figures and table, filters and links, cited numbers, further methods, its pace."""
+"""The scores of a run on a real store: figures and table, filters and links, cited numbers, further methods, its pace."""
 
 import base64
 import json
@@ -22,7 +22,7 @@ from fda.store.spec import RunSpec
 from fda.store.store import Store
 from fda.tasks.answers import Answers
 from fda.ui import old_links
-from fda.ui.more_methods import addable_methods, more_spec
+from fda.ui.run.more_methods import addable_methods, more_spec
 
 TASKS = ("digits", "faces", "letters")
 RATES = {"pretrained": 0.4, "individual": 0.9, "ta": 0.6, "ta:swept": 0.65, "tsv": 0.7, "regmean": 0.8, "fda:ta": 0.75}

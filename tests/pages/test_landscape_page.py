@@ -1,4 +1,4 @@
-"""The Landscape page on a real small run: what it shows while it runs and after, its form, its notices, what it starts."""
+"""The landscape of a real small run: what it shows while it runs and after, its form, its notices, what it starts."""
 
 import os
 import subprocess

@@ -124,7 +124,7 @@ def test_each_state_of_an_export_is_told(made, monkeypatch):
     at = page(run_id)
     assert "2 KiB" in at.success[0].value and str(folder) in code(at)
     assert [one.proto.label for one in at.get("download_button") if "zip" in one.proto.label] == ["Download as zip"]
-    monkeypatch.setattr("fda.ui.take_home.MOST_ZIPPED", 1024)
+    monkeypatch.setattr("fda.ui.run.take_home.MOST_ZIPPED", 1024)
     at = page(run_id)
     assert not [one for one in at.get("download_button") if "zip" in one.proto.label]
     assert any("Larger than 1 KiB" in one.value for one in at.caption)

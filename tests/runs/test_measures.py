@@ -20,7 +20,7 @@ from fda.store.files import anchors_file
 from fda.store.store import Store, UnitKey
 from fda.tasks.data import load_split
 from fda.tasks.inputs import block_inputs
-from fda.ui.anchors_real import read_neighbours, read_samples
+from fda.ui.run.anchors_real import read_neighbours, read_samples
 from fda.zoos.survey import open_zoo
 from fda.zoos.zoo import load_zoo
 

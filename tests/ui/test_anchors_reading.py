@@ -1,4 +1,4 @@
-"""What the Anchors page says of runs in words: their short names, and what came of their alignment."""
+"""What the views of anchors say of runs in words: their short names, and what came of their alignment."""
 
 import numpy as np
 import pytest

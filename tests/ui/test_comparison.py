@@ -1,4 +1,4 @@
-"""What the Compare page knows, says and gives away: rows, intervals, cited numbers, tables, Markdown, LaTeX, HTML."""
+"""What the scores of a run know, say and give away: rows, intervals, cited numbers, tables, Markdown, LaTeX, HTML."""
 
 import csv
 import io
@@ -29,7 +29,7 @@ from fda.store.records import MethodResult, Run, Score
 from fda.store.spec import RunSpec
 from fda.store.store import Store
 from fda.tasks.answers import Answers
-from fda.ui.comparison_export import facts, latex
+from fda.ui.run.comparison_export import facts, latex
 from fda.zoos.zoo import load_zoo
 
 TASKS = ("digits", "faces", "letters")

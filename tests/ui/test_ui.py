@@ -13,7 +13,7 @@ from fda.bench.page import make_run
 from fda.errors import UserError
 from fda.figures.theme import PALETTES
 from fda.home import REPO
-from fda.report import command, live, watch_numbers
+from fda.report import command, live, run_numbers
 from fda.report.format import ago, duration, number, plural, size
 from fda.settings import FAST_CONSTRUCT, PAPER_CONSTRUCT, ConstructSettings
 from fda.store.records import MethodResult, Score, UnitKey
@@ -162,8 +162,8 @@ def fill(store: Store) -> str:
     return run_id
 
 
-def everything(**changes: object) -> live.WatchView:
-    return live.WatchView(**({"tasks": (), "blocks": (), "smoothing": 0.6, "unit": None, "theme": "light"} | changes))
+def everything(**changes: object) -> live.UnitsView:
+    return live.UnitsView(**({"tasks": (), "blocks": (), "smoothing": 0.6, "unit": None, "theme": "light"} | changes))
 
 
 def test_a_picture_has_every_figure_there_are_numbers_for(store):
@@ -199,8 +199,8 @@ def test_an_update_stays_small_however_many_points_there_are(store):
     run, units = store.run(run_id), store.units(run_id)
     drawn = live.picture(store, run, everything(smoothing=0.3), None).figures
     assert len(units) == 20 and len(drawn["loss"]) + len(drawn["progress"]) + len(drawn["memory"]) < 80_000
-    assert watch_numbers.points_of_a_curve(units, everything()) == 120
-    assert watch_numbers.points_of_a_curve(units, everything(tasks=("digits",), blocks=(0,))) == 300
+    assert run_numbers.points_of_a_curve(units, everything()) == 120
+    assert run_numbers.points_of_a_curve(units, everything(tasks=("digits",), blocks=(0,))) == 300
 
 
 def test_filters_choose_the_curves(store):

@@ -1,6 +1,6 @@
 // A Plotly figure that updates in place; the newest version wins. Nothing is drawn while the tab is hidden (it has no animation
 // frames), before plotly.js has loaded, or while the reader drags on the chart. A figure out of sight is first drawn when the
-// browser is idle, so that it does not delay a page change, and redrawn only when the reader scrolls to it: on Watch this
+// browser is idle, so that it does not delay a page change, and redrawn only when the reader scrolls to it: on the run page this
 // saves most of an update's work in the browser.
 
 const states = new WeakMap();

@@ -1,4 +1,4 @@
-// A patch of plotly.js, kept because updates of Watch would miss their limit of 100 ms without it: an update takes the browser
+// A patch of plotly.js, kept because updates of the run page would miss their limit of 100 ms without it: an update takes the browser
 // 64 to 77 ms with it (docs/results.md), and 1.4 times as long without it (side by side, medians of 12).
 //
 // At each draw plotly.js searches a curve's schema for attributes that hold arrays, which takes over half a millisecond per

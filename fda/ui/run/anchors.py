@@ -19,11 +19,12 @@ from fda.report.format import plural
 from fda.requests.ablation import other_starts
 from fda.store.records import Run, UnitKey
 from fda.store.store import Store
-from fda.ui import anchors_figures, anchors_real, anchors_tables, notices
-from fda.ui.anchors_ablation import ablation_form, show_together
-from fda.ui.anchors_address import in_url, positions, settle
+from fda.ui import notices
 from fda.ui.exports import export_menu, run_report_file
 from fda.ui.page import theme
+from fda.ui.run import anchors_figures, anchors_real, anchors_tables
+from fda.ui.run.anchors_ablation import ablation_form, show_together
+from fda.ui.run.anchors_address import in_url, positions, settle
 from fda.ui.scrubber import scrubber, scrubber_spec
 
 TICK = 2.0

@@ -22,7 +22,7 @@ FILL = 0.42  # share of the window's height that each of the first two rows take
 MEANS, EACH = "mean and range of each task", "each unit"
 
 
-def choose(run: Run, construct: Sequence[Unit], unit: UnitKey | None) -> live.WatchView:
+def choose(run: Run, construct: Sequence[Unit], unit: UnitKey | None) -> live.UnitsView:
     """The reader's choices of curves. They are not part of the live update, which is faster without them."""
     blocks = sorted({unit.key.block for unit in construct})
     with st.popover("Curves", icon=":material/filter_alt:", key="choose"):
@@ -59,7 +59,7 @@ def choose(run: Run, construct: Sequence[Unit], unit: UnitKey | None) -> live.Wa
             key="energy",
             bind="query-params",
         )
-    return live.WatchView(
+    return live.UnitsView(
         tasks=tuple(tasks),
         blocks=tuple(picked),
         smoothing=smoothing,
@@ -71,7 +71,7 @@ def choose(run: Run, construct: Sequence[Unit], unit: UnitKey | None) -> live.Wa
     )
 
 
-def show(picture: live.Picture, view: live.WatchView) -> None:
+def show(picture: live.Picture, view: live.UnitsView) -> None:
     """The figures, two in a row, which the ticker keeps up to date."""
     if "loss" not in picture.figures and (view.tasks or view.blocks):
         notices.empty("No unit of this choice has begun: choose other tasks or blocks above, or wait.")
@@ -92,7 +92,7 @@ def rows(picture: live.Picture) -> list[list[Figure]]:
     return [row for row in grouped.values() if any(figure.name in picture.figures for figure in row)]
 
 
-def export(known: Store, run: Run, view: live.WatchView) -> None:
+def export(known: Store, run: Run, view: live.UnitsView) -> None:
     """The export menu. Files are made when the reader asks for them, from the run at that moment."""
 
     def unit() -> UnitKey | None:

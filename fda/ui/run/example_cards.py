@@ -15,7 +15,8 @@ def cards(pair: Pair, indices: Iterable[int], samples: Samples | None, theme: Th
     kind = "texts" if samples is not None and samples.kind == "text" else "pictures"
     items = "".join(f"<li>{_card(pair, int(index), samples)}</li>" for index in indices)
     colours = f"--right: {palette.accent}; --wrong: {palette.low}; --line: {palette.grid}; --card: {palette.surface}"
-    return f'<ul class="fda-examples {kind}" style="{colours}" aria-label="Samples of {html(pair.task)}">{items}</ul>'
+    label = f"Samples of {html(pair.task)}"
+    return f'<ul class="fda-figure fda-examples {kind}" style="{colours}" aria-label="{label}">{items}</ul>'
 
 
 def _card(pair: Pair, index: int, samples: Samples | None) -> str:

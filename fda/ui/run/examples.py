@@ -60,9 +60,9 @@ def _view(known: Store, run: Run) -> None:
             task, before, after = _choose_pair(run, methods, usual)
             pair = read_pair(known, run, task, before, after)
             change, label = _choose_samples(pair)
-        st.markdown(markdown(pair.sentence()))
         gallery, matrix = st.columns([3, 2], gap="medium")
         with gallery, notices.noticed():
+            st.markdown(markdown(pair.sentence()))
             _gallery(known, run, pair, pair.indices(change, label))
         with matrix:
             _matrices(pair, run)

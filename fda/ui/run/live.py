@@ -19,13 +19,13 @@ from fda.ui.ticker import ticker, ticker_update
 
 
 def show_ticker(
-    known: Store, run: Run, into: DeltaGenerator, view: live.WatchView | None = None
-) -> tuple[live.Picture, live.WatchView]:
+    known: Store, run: Run, into: DeltaGenerator, view: live.UnitsView | None = None
+) -> tuple[live.Picture, live.UnitsView]:
     """Show the run's state and progress in the container `into`, and return its figures in this view, by default none.
 
     While the run is active, the ticker renews both each second. UserError if the run is deleted.
     """
-    view = view or live.WatchView((), (), 0.0, None, theme(), figures=())
+    view = view or live.UnitsView((), (), 0.0, None, theme(), figures=())
     units = known.units(run.run_id)
     picture = live.picture(known, run, view, st.session_state.get("picture"))
     st.session_state["picture"] = picture
@@ -54,7 +54,7 @@ def _update_of(known: Store, run: Run, units: list[Unit], figures: Mapping[str, 
     )
 
 
-def _updates(run: Run, units: list[Unit], shown: live.Picture, view: live.WatchView, seen: str) -> Feed:
+def _updates(run: Run, units: list[Unit], shown: live.Picture, view: live.UnitsView, seen: str) -> Feed:
     """A feed of what has changed since the picture that the browser saw last, at first `shown`; of all if it saw another.
 
     The page's script runs again if the state, the place in the queue, the set of figures, or the units to choose from have

@@ -16,12 +16,13 @@ from fda.report.comparison_tables import CITED, reading_table
 from fda.report.format import plural
 from fda.store.records import Run
 from fda.store.store import Store
-from fda.ui import more_methods, notices
-from fda.ui.comparison_export import comparison_menu
+from fda.ui import notices
 from fda.ui.page import theme
 from fda.ui.plot import plot
+from fda.ui.run import more_methods
+from fda.ui.run.comparison_export import comparison_menu
+from fda.ui.run.take_home import take_home_card
 from fda.ui.runs import store
-from fda.ui.take_home import take_home_card
 from fda.ui.verdict import verdict_box
 
 if TYPE_CHECKING:

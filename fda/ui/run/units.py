@@ -11,10 +11,10 @@ from fda.measures import FIGURES
 from fda.report import live
 from fda.store.records import Run, Unit, UnitKey
 from fda.store.store import Store
-from fda.ui import more_methods, notices
+from fda.ui import notices
 from fda.ui.page import theme
 from fda.ui.plot import plot
-from fda.ui.run import anchors, curves
+from fda.ui.run import anchors, curves, more_methods
 from fda.ui.run.live import figure_key, show_ticker
 from fda.ui.runs import store
 from fda.ui.verdict import verdict_box
@@ -40,7 +40,7 @@ def units_view(known: Store, run: Run, runs: list[Run], into: DeltaGenerator) ->
     tab = CURVES
     with right:
         if not construct:
-            view = live.WatchView((), (), 0.0, None, theme())
+            view = live.UnitsView((), (), 0.0, None, theme())
             with notices.noticed(stop=True):
                 picture, _ = show_ticker(known, run, into, view)
             notices.empty(no_figures(known, run)) if not units else curves.show(picture, view)
@@ -54,7 +54,7 @@ def units_view(known: Store, run: Run, runs: list[Run], into: DeltaGenerator) ->
                 view = (
                     curves.choose(run, construct, picked)
                     if tab == CURVES
-                    else live.WatchView((), (), 0.0, unit, theme(), figures=MAPS)
+                    else live.UnitsView((), (), 0.0, unit, theme(), figures=MAPS)
                 )
             with notices.noticed(stop=True):
                 picture, _ = show_ticker(known, run, into, view)

@@ -1,4 +1,4 @@
-"""Reads the numbers of the figures on Watch, which `fda.measures` declares.
+"""Reads the numbers of the figures of a run's units, which `fda.measures` declares.
 
 Each reader returns the positional and keyword arguments of a figure function, or None while there is nothing to show.
 The keywords always include `theme` and `uirevision`; each reader's docstring names the others.
@@ -26,7 +26,7 @@ Arguments = tuple[tuple[Any, ...], dict[str, Any]]
 
 
 @dataclass(frozen=True)
-class WatchView:
+class UnitsView:
     """The reader's choices. An empty tuple means all."""
 
     tasks: tuple[str, ...]
@@ -46,7 +46,7 @@ class RunNumbers:
 
     store: Store
     run: Run
-    view: WatchView
+    view: UnitsView
     units: Sequence[Unit]
     unit: UnitKey | None
     _read: dict[str, Mapping] = field(default_factory=dict, repr=False)
@@ -169,7 +169,7 @@ READERS: Mapping[Reads, Callable[[RunNumbers, Measure, Figure], Arguments | None
 }
 
 
-def points_of_a_curve(construct: Sequence[Unit], view: WatchView) -> int:
+def points_of_a_curve(construct: Sequence[Unit], view: UnitsView) -> int:
     """How many points each curve may have, so that an update stays small for any number of curves."""
     shown = [
         unit

@@ -1,4 +1,4 @@
-"""The dial positions of the Anchors page, read from and written to the URL, which omits defaults."""
+"""The dial positions of a unit's anchors, read from and written to the URL, which omits defaults."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""Taking a merged model home from the Compare page: a method, a head, a folder that the library loads, a zip of a small one.
+"""Taking a merged model home from a run's scores: a method, a head, a folder that the library loads, a zip of a small one.
 
 The work is a helper run (`fda.requests.exports`); this file has only the controls.
 """

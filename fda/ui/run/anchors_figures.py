@@ -1,4 +1,4 @@
-"""The figures of each view of the Anchors page, and the numbers beside them. Imports no streamlit."""
+"""The figures of each view of a unit's anchors, and the numbers beside them. Imports no streamlit."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

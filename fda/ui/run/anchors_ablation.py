@@ -1,4 +1,4 @@
-"""The form "Compare initialisations" of the Anchors page: one button queues a run for every init."""
+"""The form "Compare initialisations" of a unit's anchors: one button queues a run for every init."""
 
 import shlex
 

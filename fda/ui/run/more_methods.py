@@ -1,4 +1,4 @@
-"""A card on Compare and Watch that scores more methods on a finished run's anchors, as a new run."""
+"""A card on the run page that scores more methods on a finished run's anchors, as a new run."""
 
 from collections.abc import Sequence
 from pathlib import Path

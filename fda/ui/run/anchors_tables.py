@@ -1,4 +1,4 @@
-"""The numbers of the Anchors page as tables: everything that its figures draw, for every run shown, unthinned."""
+"""The numbers of a unit's anchors as tables: everything that its figures draw, for every run shown, unthinned."""
 
 from collections.abc import Mapping, Sequence
 
@@ -9,7 +9,7 @@ from fda.figures.anchors import Record
 from fda.measures import COSINES, SCALAR_KEYS, SHARES, SIMILARITY_BY_SHARE, SPECTRUM
 from fda.report.anchors import UnitRecord
 from fda.store.store import Store
-from fda.ui.anchors_real import Neighbours
+from fda.ui.run.anchors_real import Neighbours
 
 
 def measures_table(store: Store, runs: Mapping[str, str], task: str, block: int) -> pd.DataFrame:

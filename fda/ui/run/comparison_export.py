@@ -1,4 +1,4 @@
-"""The Compare page's export menu: the rows and figures shown, in every format."""
+"""The export menu of a run's scores: the rows and figures shown, in every format."""
 
 from collections.abc import Mapping
 
