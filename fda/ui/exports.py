@@ -11,6 +11,7 @@ from fda.escape import csv
 from fda.figures.theme import Theme
 from fda.report.html import standalone_html
 from fda.report.run_report import run_report
+from fda.ui.paper import paper_export
 from fda.ui.runs import store
 
 
@@ -43,7 +44,7 @@ def export_menu(
     texts: Sequence[TextFile] = (),
 ) -> None:
     """A menu of downloads; each file is made when the reader asks for it. `name` begins every file name."""
-    with st.popover("Export", icon=":material/download:", help="Figures as HTML, numbers as CSV"):
+    with st.popover("Export", icon=":material/download:", help="Figures as SVG, PDF and HTML, numbers as CSV"):
         for title, table in tables.items():
             st.download_button(
                 f"{title} (CSV)",
@@ -75,7 +76,8 @@ def export_menu(
                 icon=":material/insert_chart:",
             )
         if figures:
-            st.caption("PNG and SVG: use the camera and the disk at the top right of each figure.")
+            st.caption("For a paper, in light colours; PNG: the camera at the top right of each figure.")
+            paper_export(name)
 
 
 def _slug(title: str) -> str:

@@ -112,6 +112,15 @@ def test_pin_filter_export_and_send_the_link(visit, run_id, tmp_path):
     for name in ("What is shown (HTML)", "Bars (HTML)"):
         text = files[name].read_text()
         assert "Plotly.newPlot" in text and not re.search(r"<(script|link|img)[^>]+(src|href)=[\"']https?:", text)
+    paper = page.locator(".fda-paper")
+    paper.locator(".width").select_option("175")
+    paper.locator(".ground").select_option("rgba(0,0,0,0)")
+    with page.expect_download() as download:
+        paper.get_by_role("button", name="Download SVG").click()
+    download.value.save_as(tmp_path / "paper.svg")
+    drawn = (tmp_path / "paper.svg").read_text()
+    assert 'width="175mm"' in drawn and "Arial" in drawn and "Task arithmetic" in drawn
+    assert "Source Sans" not in drawn
     page.keyboard.press("Escape")
     page.locator(CHART).first.hover()
     with page.expect_download() as download:

@@ -112,7 +112,7 @@ def form(known: Store, run: Run) -> None:
         told = f"; takes {takes}" if takes else ""
         st.caption(f"Adapts the blocks again with their weights recorded, then scores {grid}, coarse to fine{told}.")
     if spec is not None:
-        st.code("\n".join(run_commands(spec)), language="bash", wrap_lines=True)
+        st.code("\n".join(run_commands(spec)), language=None, wrap_lines=True)
 
 
 def show_status(run: Run) -> None:
