@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import pandas as pd
 import plotly.graph_objects as go
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from fda.escape import csv
 from fda.figures.theme import Theme
@@ -23,7 +24,6 @@ class TextFile:
     make: Callable[[], str]
     ending: str
     mime: str
-    icon: str = ":material/description:"
 
 
 def run_report_file(run_id: str, theme: Theme) -> TextFile:
@@ -33,7 +33,7 @@ def run_report_file(run_id: str, theme: Theme) -> TextFile:
         known = store()
         return run_report(known, known.run(run_id), theme)
 
-    return TextFile("Report of the run (HTML)", make, "report.html", "text/html", ":material/article:")
+    return TextFile("Report of the run (HTML)", make, "report.html", "text/html")
 
 
 def export_menu(
@@ -45,39 +45,41 @@ def export_menu(
 ) -> None:
     """A menu of downloads; each file is made when the reader asks for it. `name` begins every file name."""
     with st.popover("Export", icon=":material/download:", help="Figures as SVG, PDF and HTML, numbers as CSV"):
-        for title, table in tables.items():
-            st.download_button(
-                f"{title} (CSV)",
-                lambda table=table: csv(table()),
-                file_name=f"{name}-{_slug(title)}.csv",
-                mime="text/csv",
-                key=f"csv-{title}",
-                on_click="ignore",
-                icon=":material/table:",
-            )
-        for text in texts:
-            st.download_button(
-                text.label,
-                lambda text=text: text.make().encode(),
-                file_name=f"{name}.{text.ending}",
-                mime=text.mime,
-                key=f"text-{text.label}",
-                on_click="ignore",
-                icon=text.icon,
-            )
-        for title, figure in figures.items():
-            st.download_button(
-                f"{title} (HTML)",
-                lambda figure=figure: standalone_html(figure()).encode(),
-                file_name=f"{name}-{_slug(title)}.html",
-                mime="text/html",
-                key=f"html-{title}",
-                on_click="ignore",
-                icon=":material/insert_chart:",
-            )
         if figures:
-            st.caption("For a paper, in light colours; PNG: the camera at the top right of each figure.")
+            st.markdown("**A figure for a paper**")
             paper_export(name)
+        if tables:
+            st.markdown("**Numbers**")
+            with _flowing():
+                for title, table in tables.items():
+                    _download(
+                        f"{title} (CSV)", lambda table=table: csv(table()), f"{name}-{_slug(title)}.csv", "text/csv"
+                    )
+        if texts:
+            st.markdown("**Documents**")
+            with _flowing():
+                for text in texts:
+                    _download(text.label, lambda text=text: text.make().encode(), f"{name}.{text.ending}", text.mime)
+        if figures:
+            st.markdown("**Interactive figures**")
+            with _flowing():
+                for title, figure in figures.items():
+                    _download(
+                        f"{title} (HTML)",
+                        lambda figure=figure: standalone_html(figure()).encode(),
+                        f"{name}-{_slug(title)}.html",
+                        "text/html",
+                    )
+
+
+def _flowing() -> DeltaGenerator:
+    return st.container(horizontal=True, gap="xsmall")
+
+
+def _download(label: str, make: Callable[[], bytes], file_name: str, mime: str) -> None:
+    st.download_button(
+        label, make, file_name=file_name, mime=mime, key=f"export-{label}", on_click="ignore", type="tertiary"
+    )
 
 
 def _slug(title: str) -> str:

@@ -1,4 +1,4 @@
-"""Figures for a paper: SVG, or PDF by the browser's printing, at a column's width, in light colours and a standard font."""
+"""Figures for a paper: SVG, or PDF by the browser's printing, at a column's width, with dark letters in a standard font."""
 
 from functools import cache
 
@@ -20,13 +20,14 @@ def _template() -> dict:
 
 @cache
 def _dark_to_light() -> list[tuple[str, str]]:
-    """Each colour of the dark theme, as `#rrggbb` and as the beginning of `rgba(…)`, and that of the light theme."""
+    """Each colour of letters, lines and grounds in the dark theme, as `#rrggbb` and as the beginning of `rgba(…)`, and in the
+    light one."""
     pairs = zip(_colours(PALETTES["dark"]), _colours(PALETTES["light"]), strict=True)
     return [form for dark, light in pairs for form in ((dark, light), (_rgba(dark), _rgba(light)))]
 
 
 def _colours(palette: Palette) -> list[str]:
-    return [one for value in vars(palette).values() for one in ((value,) if isinstance(value, str) else value)]
+    return [palette.ink, palette.muted, palette.grid, palette.surface, palette.page]
 
 
 def _rgba(colour: str) -> str:

@@ -1,4 +1,5 @@
-// Figures of the page for a paper: an SVG of a column's width in the light theme's colours and a font that every reader has.
+// Figures of the page for a paper: an SVG of a column's width with dark letters and a font that every reader has.
+// Series keep their colours, which suit the letters in a map's cells.
 
 const FONT = "Arial, Helvetica, sans-serif";
 const PIXELS = 96 / 25.4; // per millimetre
@@ -21,7 +22,7 @@ function inLight(value, colours) {
 
 async function drawn(root, { width, ground }, { colours, template }) {
   const pixels = Math.round((width * PIXELS) / SHRINK);
-  const shape = Math.min(1.1, Math.max(0.5, root.offsetHeight / root.offsetWidth));
+  const shape = Math.min(width > 100 ? 0.75 : 1.1, Math.max(0.5, root.offsetHeight / root.offsetWidth));
   const height = Math.round(pixels * shape);
   const { data, layout } = inLight({ data: root.data, layout: { ...root.layout, template: null } }, colours);
   Object.assign(layout, { template, width: pixels, height, autosize: false, paper_bgcolor: ground });

@@ -48,7 +48,7 @@ def comparison_menu(
         texts=[
             TextFile("Table (Markdown)", lambda: to_markdown(table()), "md", "text/markdown"),
             TextFile("Table (LaTeX)", lambda: latex(run, results, view, averages), "tex", "text/x-tex"),
-            TextFile("What is shown (HTML)", whole, "html", "text/html", ":material/article:"),
+            TextFile("What is shown (HTML)", whole, "html", "text/html"),
             run_report_file(run.run_id, theme),
         ],
         figures={name: drawing.make for name, drawing in drawn.items() if drawing.make},
