@@ -258,7 +258,7 @@ class Asked(Exception):
 def asked(line: str, monkeypatch) -> object:
     """The spec that a command line asks for; nothing runs."""
     from fda.cli import app as cli
-    from fda.cli import runs as cli_runs
+    from fda.cli import start
 
     specs = []
 
@@ -266,7 +266,7 @@ def asked(line: str, monkeypatch) -> object:
         specs.append(spec)
         raise Asked
 
-    monkeypatch.setattr(cli_runs, "_run", keep)
+    monkeypatch.setattr(start, "run_request", keep)
     with pytest.raises(Asked):
         cli.app(shlex.split(line)[3:], standalone_mode=False)
     return specs[0]
@@ -304,7 +304,7 @@ def test_the_commands_that_pages_show_ask_for_the_same_run(fda_home, tmp_path, m
         first, second = run_commands(spec, "RUN")
         made = asked(first, monkeypatch)
         assert made == spec.model_copy(update={"methods": (), "hyperparameters": {}, "adaptation": None})
-        monkeypatch.setattr("fda.cli.runs._store", lambda own=spec: one_run(own))
+        monkeypatch.setattr("fda.cli.start.open_store", lambda own=spec: one_run(own))
         assert asked(second, monkeypatch) == spec.model_copy(update={"construction": None, "anchors_run": "RUN"})
 
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 import typer
 
-from fda.cli import runs as cli_runs
+from fda.cli import start
 from fda.merging.registry import METHODS
 from fda.requests.runs import make_spec
 from fda.store.store import Store
@@ -22,7 +22,7 @@ def broken(monkeypatch):
 
 def test_a_method_that_failed_by_our_fault_ends_with_1_and_is_listed(fda_home, tiny_zoo, broken, capsys):
     with pytest.raises(typer.Exit) as ended:
-        cli_runs.compare(str(tiny_zoo), methods="tsv,ta", device="cpu")
+        start.compare(str(tiny_zoo), methods="tsv,ta", device="cpu")
     assert ended.value.exit_code == 1
     said = capsys.readouterr()
     (run,) = Store().runs()
@@ -33,16 +33,16 @@ def test_a_method_that_failed_by_our_fault_ends_with_1_and_is_listed(fda_home, t
 
 
 def test_a_method_that_the_request_gave_no_anchors_is_no_failed_run(fda_home, tiny_zoo, capsys):
-    cli_runs.compare(str(tiny_zoo), methods="ta,fda:ta", device="cpu")
+    start.compare(str(tiny_zoo), methods="ta,fda:ta", device="cpu")
     assert (
         "failed: fda:ta needs anchors: name a finished construct run with --anchors RUN_ID." in capsys.readouterr().out
     )
 
 
 def test_compare_adapts_the_blocks_that_a_run_of_some_blocks_has(fda_home, tiny_zoo, capsys):
-    cli_runs.construct(str(tiny_zoo), blocks="1", device="cpu", steps=1, anchors=2)
+    start.construct(str(tiny_zoo), blocks="1", device="cpu", steps=1, anchors=2)
     (source,) = Store().runs()
-    cli_runs.compare(str(tiny_zoo), anchors=source.run_id, methods="fda:ta", device="cpu")
+    start.compare(str(tiny_zoo), anchors=source.run_id, methods="fda:ta", device="cpu")
     sentence = (
         f"fda: only block 1 is adapted, as run {source.run_id} has anchors of no other block; "
         "the others stay as in the base."

@@ -18,7 +18,7 @@ from fda.cancel import NEVER
 from fda.cli import ablate as cli_ablate
 from fda.cli import app as cli
 from fda.cli import import_anchors as cli_import
-from fda.cli import runs as cli_runs
+from fda.cli import start as cli_start
 from fda.errors import UserError
 from fda.figures.theme import PALETTES
 from fda.requests.runs import construct_settings, make_spec
@@ -325,7 +325,7 @@ def run_command(fda_home, tiny_zoo, anchors, monkeypatch, tmp_path):
     def keywords(*first: Any, **given: Any) -> None:
         raise Asked(given | ({"zoo": first[0], "names": first[0], "out": first[0]} if first else {}))
 
-    for module, name in ((cli_runs, "_run"), (cli_ablate, "carry_out"), (cli_import, "carry_out")):
+    for module, name in ((cli_start, "run_request"), (cli_ablate, "run_request"), (cli_import, "run_request")):
         monkeypatch.setattr(module, name, asked)
     monkeypatch.setattr(calibrate, "calibrate", lambda spec: asked(spec, None))
     for module in (construct, cost, evaluate, language, merge, observations, page, presets, starts):

@@ -5,9 +5,9 @@ from typing import Annotated, Any
 
 import typer
 
+from fda.cli.carry_out import run_request
 from fda.cli.output import require_folder, write_whole
-from fda.cli.runs import BlocksOption, DeviceOption, FreshOption, JsonOption, SeedOption, TasksOption, ZooOption
-from fda.cli.runs import _run as carry_out
+from fda.cli.start import BlocksOption, DeviceOption, FreshOption, JsonOption, SeedOption, TasksOption, ZooOption
 from fda.measures import SUMMARY
 
 
@@ -41,7 +41,7 @@ def ablate(
     run_ids = []
     for spec in specs:
         finished = None if fresh else run_of(store.runs(states=("done",)), spec)
-        run_ids.append(finished.run_id if finished is not None else carry_out(spec, fresh))
+        run_ids.append(finished.run_id if finished is not None else run_request(spec, fresh))
     rows = [_row(store, run_id) for run_id in run_ids]
     _print(rows)
     print(f"page: /anchors?run={run_ids[0]}&runs={','.join(run_ids[1:])}")

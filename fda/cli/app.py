@@ -1,6 +1,6 @@
 """The command line: error handling, and the commands that launch no run.
 
-Names, options and exit codes (0 done, 1 the run failed, 2 the request was wrong) are a contract. `fda.cli.runs` has the
+Names, options and exit codes (0 done, 1 the run failed, 2 the request was wrong) are a contract. `fda.cli.start` has the
 commands that launch runs.
 """
 
@@ -20,8 +20,9 @@ from fda.cli import estimate as cli_estimate
 from fda.cli import export as cli_export
 from fda.cli import import_anchors as cli_import
 from fda.cli import record as cli_record
-from fda.cli import runs as cli_runs
-from fda.cli.runs import SeedOption
+from fda.cli import start
+from fda.cli.runs import runs_app
+from fda.cli.start import SeedOption
 from fda.errors import UserError, readable
 from fda.interpreter import begin
 
@@ -34,7 +35,7 @@ USAGE_ERROR: Any = next(kind for kind in typer.BadParameter.__mro__ if kind.__na
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
 zoo_app = typer.Typer(help="List, show, check and build zoos.")
 app.add_typer(zoo_app, name="zoo")
-for command in (cli_runs.construct, cli_runs.compare, cli_runs.demo, cli_runs.landscape):
+for command in (start.construct, start.compare, start.demo, start.landscape):
     app.command()(command)
 app.command()(cli_ablate.ablate)
 app.command()(cli_export.export)
@@ -42,7 +43,7 @@ app.command()(cli_record.record)
 app.command()(cli_doctor.doctor)
 app.command()(cli_estimate.estimate)
 app.command("import")(cli_import.import_anchors)
-app.add_typer(cli_runs.runs_app, name="runs")
+app.add_typer(runs_app, name="runs")
 app.add_typer(cli_bench.bench_app, name="bench")
 
 NEEDS = {

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from fda.cli.output import require_folder, write_whole
-from fda.cli.runs import DeviceOption, JsonOption
+from fda.cli.start import DeviceOption, JsonOption
 from fda.errors import UserError
 
 if TYPE_CHECKING:

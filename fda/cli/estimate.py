@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from fda.cli.runs import (
+from fda.cli.start import (
     AdaptOption,
     BlocksOption,
     DeviceOption,

@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
-from fda.cli.runs import BlocksOption, DeviceOption, FreshOption, TasksOption, ZooOption
-from fda.cli.runs import _run as carry_out
+from fda.cli.carry_out import run_request
+from fda.cli.start import BlocksOption, DeviceOption, FreshOption, TasksOption, ZooOption
 
 
 def import_anchors(
@@ -50,6 +50,6 @@ def import_anchors(
             f"with {options}.",
             file=sys.stderr,
         )
-    run_id = carry_out(spec, fresh)
+    run_id = run_request(spec, fresh)
     print(f"anchors: {Store().run_dir(run_id) / 'anchors'}")
     print(f"compare: python -m fda compare --zoo {zoo} --anchors {run_id}")
