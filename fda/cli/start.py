@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 
 import typer
 
-from fda.cli.carry_out import open_store, run_request
+from fda.cli.carry_out import open_store, report_comparison, run_request
 from fda.cli.output import require_folder
 from fda.settings import ConstructSettings
 
