@@ -175,6 +175,10 @@ TABLE: dict[str, dict[str, Asks | Refused | Elsewhere]] = {
             "hostile/test_store_from_outside.py::test_a_store_that_cannot_be_used_is_a_sentence_on_a_page_and_doctor_repairs_it"
         )
     },
+    "record RUN": {
+        "RUN_ID": Refused((), "There is no run 'RUN'"),
+        "--out": Refused(("--out", "/no/such/folder/a.json"), "/no/such/folder/a.json"),
+    },
     "report RUN --out OUT.html": {
         "RUN_ID": Refused((), "There is no run 'RUN'"),
         "--out": Refused(("--out", "/no/such/folder/a.html"), "/no/such/folder/a.html could not be written"),
