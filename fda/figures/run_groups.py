@@ -68,14 +68,17 @@ def group_scores(
     """A row a method, a symbol a group at the mean over its runs, with a line over their range. Scores in 0..1."""
     methods = list(dict.fromkeys(method for averages in groups.values() for method in averages))
     figure = blank("Average by method", theme, height=150 + 34 * max(1, len(methods)), uirevision=uirevision)
-    offsets = np.linspace(-0.28, 0.28, len(groups)) if len(groups) > 1 else np.zeros(1)
+    scored = [name for name, averages in groups.items() if averages]
+    offsets = np.linspace(-0.28, 0.28, len(scored)) if len(scored) > 1 else np.zeros(len(scored))
     for index, (name, averages) in enumerate(groups.items()):
+        if not averages:
+            continue
         shown = [method for method in methods if averages.get(method)]
         values = [100 * np.array(averages[method]) for method in shown]
         mean = np.array([one.mean() for one in values])
         figure.add_scatter(
             x=mean,
-            y=[methods.index(method) + offsets[index] for method in shown],
+            y=[methods.index(method) + offsets[scored.index(name)] for method in shown],
             error_x={
                 "array": [one.max() - one.mean() for one in values],
                 "arrayminus": [one.mean() - one.min() for one in values],
