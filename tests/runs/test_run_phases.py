@@ -197,7 +197,8 @@ def test_a_run_stopped_in_its_work_closes_its_phases(store, tiny_zoo):
     assert not any(row.began for row in store.phases(run_id))
 
 
-def test_the_demo_is_expected_to_take_what_it_took_elsewhere_until_it_is_measured_here(store):
+def test_the_demo_is_expected_to_take_what_it_took_elsewhere_until_it_is_measured_here(store, tmp_path, monkeypatch):
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "nothing is compiled"))
     demo = make_spec("demo", construct=construct_settings("fast", family="vision-small"), methods=("ta",), device="cpu")
     told = expected(store, demo)
     assert not told.here and told.seconds is not None and told.phases["compile"] == pytest.approx(50.3 - 4.05)

@@ -134,7 +134,7 @@ def test_a_damaged_or_newer_file_is_one_sentence(store):
     store.path.unlink()
     store.create_run(spec())
     sql(store, "PRAGMA user_version = 99")
-    with pytest.raises(UserError, match="schema 99, this one reads 3"):
+    with pytest.raises(UserError, match="schema 99, this one reads 4"):
         store.runs()
 
 
