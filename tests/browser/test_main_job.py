@@ -81,12 +81,14 @@ def test_the_main_job(visit, server):
     # resume, lose the worker, see it crashed, resume again
     main.get_by_role("button", name="Resume").click()
     visit.until(lambda: store.run(run_id).state == "running" and any(u.step for u in store.units(run_id)))
-    os.kill(store.run(run_id).pid, signal.SIGKILL)
+    killed = store.run(run_id).pid
+    os.kill(killed, signal.SIGKILL)
     began = time.monotonic()
     visit.until(lambda: "crashed" in text(visit))
     assert time.monotonic() - began < 15
     finished = store.run(run_id).units_done
     main.get_by_role("button", name="Resume").click()
+    visit.until(lambda: store.run(run_id).state == "running" and store.run(run_id).pid != killed)
     visit.open("/")  # a slow machine draws figures on the same cores
     visit.until(lambda: store.run(run_id).units_done > finished, 600)
     visit.open(f"/run?run={run_id}")
