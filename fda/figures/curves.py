@@ -12,7 +12,8 @@ import numpy as np
 import plotly.graph_objects as go
 
 from fda.escape import plotly
-from fda.figures.task_means import ranges, task_means
+from fda.figures.bands import band
+from fda.figures.task_means import TaskCurve, task_curves
 from fda.figures.theme import DASHES, PALETTES, SYMBOLS, Theme, blank, faint, log_ticks, series_colour
 from fda.measures import ANGLE_LOSS, COSINES, SIMILARITY
 from fda.store.records import UnitKey
@@ -42,11 +43,11 @@ def loss_curves(
     figure = _frame(series, theme, title, y_title, uirevision, dashes=not means)
     raw = _raw(series, tasks, theme) if smoothing > 0 and len(series) <= RAW_CURVES and not means and not chosen else ()
     smooth = {key: (steps, ema(values, smoothing)) for key, (steps, values) in series.items()}
-    drawn = task_means(smooth) if means else smooth
-    ends = _ends(drawn, tasks, theme, chosen)
+    by_task = task_curves(smooth) if means else None
+    curves = _curves(smooth, by_task, chosen, tasks, theme, "%{y:.4f}")
+    ends = _ends(smooth if by_task is None else _means(by_task), tasks, theme, chosen)
     # one call: one per trace takes twice as long
-    figure.add_traces([*raw, *_curves(smooth, means, chosen, tasks, theme, "%{y:.4f}"), *ends])
-    figure.add_traces([] if means else [*_dash_key(series, theme)])
+    figure.add_traces([*raw, *curves, *ends, *([] if means else _dash_key(series, theme))])
     _label_end(figure, smooth, chosen, theme)
     figure.update_yaxes(type="log", exponentformat="none", minor={"showgrid": False}, **log_ticks())
     return figure
@@ -90,7 +91,8 @@ def share_curves(
 ) -> go.Figure:
     """Curves of values in 0..1, few enough for a marker at each. `line`: a reference level and its name."""
     figure = _frame(series, theme, title, y_title, uirevision, dashes=not means)
-    curves = _curves(series, means, chosen, tasks, theme, "%{y:.3f}", markers=True)
+    by_task = task_curves(series) if means else None
+    curves = _curves(series, by_task, chosen, tasks, theme, "%{y:.3f}", markers=True)
     figure.add_traces([*curves, *_task_key(series, tasks, theme), *([] if means else _dash_key(series, theme))])
     highest = [float(np.nanmax(values)) for _, values in series.values() if len(values)]
     if line is not None:
@@ -179,20 +181,20 @@ def _frame(
 
 def _curves(
     series: Series,
-    means: bool,
+    by_task: Mapping[str, TaskCurve] | None,
     chosen: UnitKey | None,
     tasks: Sequence[str],
     theme: Theme,
     number: str,
     markers: bool = False,
 ) -> Iterator[dict[str, Any]]:
-    """A curve for each unit, or each task's mean and range; then the chosen unit's, on top of all others."""
+    """A curve for each unit, or `by_task`, each task's mean and range; then the chosen unit's, on top of all others."""
     style = {"tasks": tasks, "theme": theme, "number": number, "markers": markers}
     chosen = chosen if chosen in series else None
-    if means:
-        for task, (steps, low, high) in ranges(series).items():
-            yield _band(task, steps, low, high, tasks, theme, grey=chosen is not None)
-    for key, values in (task_means(series) if means else series).items():
+    for task, one in (by_task or {}).items():
+        colour = PALETTES[theme].muted if chosen else _colour(UnitKey("construct", task, -1), tasks, theme)
+        yield band(_steps(one.steps), one.lowest, one.highest, colour, group=task, uid=f"range {task}")
+    for key, values in (series if by_task is None else _means(by_task)).items():
         if key != chosen:
             yield _curve(key, *values, **style, grey=chosen is not None)
     if chosen is not None:
@@ -295,23 +297,9 @@ def _label_end(figure: go.Figure, series: Series, chosen: UnitKey | None, theme:
     )
 
 
-def _band(
-    task: str, steps: np.ndarray, low: np.ndarray, high: np.ndarray, tasks: Sequence[str], theme: Theme, grey: bool
-) -> dict[str, Any]:
-    key = UnitKey("construct", task, -1)
-    colour = PALETTES[theme].muted if grey else _colour(key, tasks, theme)
-    return _scatter(
-        x=_steps(np.concatenate([steps, steps[::-1]])),
-        y=np.concatenate([high, low[::-1]]).astype(np.float32),
-        mode="lines",
-        line={"width": 0},
-        fill="toself",
-        fillcolor=faint(colour, 0.15),
-        legendgroup=task,
-        showlegend=False,
-        hoverinfo="skip",
-        uid=f"range {task}",
-    )
+def _means(by_task: Mapping[str, TaskCurve]) -> Series:
+    """Each task's mean, as the curve of a unit without a block."""
+    return {UnitKey("construct", task, -1): (one.steps, one.mean) for task, one in by_task.items()}
 
 
 def _name(key: UnitKey) -> str:

@@ -6,7 +6,8 @@ import numpy as np
 import plotly.graph_objects as go
 
 from fda.escape import plotly
-from fda.figures.theme import DASHES, SYMBOLS, Theme, blank, faint, log_ticks, series_colour
+from fda.figures.bands import band
+from fda.figures.theme import DASHES, SYMBOLS, Theme, blank, log_ticks, series_colour
 
 Curves = tuple[np.ndarray, np.ndarray]  # (x (S,), a row per run (runs, S))
 
@@ -29,18 +30,7 @@ def group_curves(
         colour = series_colour(index, theme)
         if len(rows) > 1:
             low, high = np.nanmin(rows, 0), np.nanmax(rows, 0)
-            figure.add_scatter(
-                x=np.concatenate([x, x[::-1]]),
-                y=np.concatenate([high, low[::-1]]).astype(np.float32),
-                mode="lines",
-                line={"width": 0},
-                fill="toself",
-                fillcolor=faint(colour, 0.15),
-                legendgroup=name,
-                showlegend=False,
-                hoverinfo="skip",
-                uid=f"range {name}",
-            )
+            figure.add_trace(band(x, low, high, colour, group=name, uid=f"range {name}"))
         figure.add_scatter(
             x=x,
             y=np.nanmean(rows, 0).astype(np.float32),

@@ -1,33 +1,30 @@
 """Mean and range of each task's units over the steps, in place of a curve for each block."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
 
+from fda.analysis.common_steps import Curve, on_common_x
 from fda.store.records import UnitKey
 
-Curve = tuple[np.ndarray, np.ndarray]  # (steps (S,), values (S,))
+
+@dataclass(frozen=True)
+class TaskCurve:
+    """Over a task's units that reached each of `steps` (S,): their `mean`, `lowest` and `highest` value (S,)."""
+
+    steps: np.ndarray
+    mean: np.ndarray
+    lowest: np.ndarray
+    highest: np.ndarray
 
 
-def ranges(series: Mapping[UnitKey, Curve]) -> dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """Task → (steps, lowest, highest) over its units that reached the step."""
-    return {task: (steps, np.nanmin(rows, 0), np.nanmax(rows, 0)) for task, (steps, rows) in _by_task(series).items()}
-
-
-def task_means(series: Mapping[UnitKey, Curve]) -> dict[UnitKey, tuple[np.ndarray, np.ndarray]]:
-    """The mean over a task's units that reached the step, as a unit without a block."""
-    return {
-        UnitKey("construct", task, -1): (steps, np.nanmean(rows, 0)) for task, (steps, rows) in _by_task(series).items()
-    }
-
-
-def _by_task(series: Mapping[UnitKey, Curve]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Task → (all steps of its units (S,), their values (units, S), NaN beyond a unit's first and last step)."""
+def task_curves(series: Mapping[UnitKey, Curve]) -> dict[str, TaskCurve]:
+    """Task → mean and range of its units, for the tasks that have any value."""
     tasks = {}
     for task in dict.fromkeys(key.name for key in series):
         curves = [curve for key, curve in series.items() if key.name == task and len(curve[0])]
         if curves:
-            steps = np.unique(np.concatenate([steps for steps, _ in curves]))
-            rows = [np.interp(steps, *curve, left=np.nan, right=np.nan) for curve in curves]
-            tasks[task] = steps, np.stack(rows)
+            steps, rows = on_common_x(curves)
+            tasks[task] = TaskCurve(steps, np.nanmean(rows, 0), np.nanmin(rows, 0), np.nanmax(rows, 0))
     return tasks

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fda.analysis.common_steps import Curve, on_common_x
 from fda.errors import UserError
 from fda.measures import ANGLE_LOSS, SPECTRUM
 from fda.merging.registry import METHODS
@@ -132,7 +133,7 @@ def _settings(run: Run, made_by: Run | None) -> dict[str, str]:
     return {name: f"{value:g}" if isinstance(value, float) else str(value) for name, value in settings.items()}
 
 
-def _losses(store: Store, run: Run | None) -> tuple[np.ndarray, np.ndarray] | None:
+def _losses(store: Store, run: Run | None) -> Curve | None:
     """(steps, mean angle loss over the units that reached each)."""
     if run is None:
         return None
@@ -140,7 +141,7 @@ def _losses(store: Store, run: Run | None) -> tuple[np.ndarray, np.ndarray] | No
     return _mean([curve for curve in series.values() if len(curve[0])])
 
 
-def _spectrum(store: Store, run: Run | None) -> tuple[np.ndarray, np.ndarray] | None:
+def _spectrum(store: Store, run: Run | None) -> Curve | None:
     """(index from 1, mean over the units of the singular values at their last step, each divided by its largest)."""
     if run is None:
         return None
@@ -148,18 +149,15 @@ def _spectrum(store: Store, run: Run | None) -> tuple[np.ndarray, np.ndarray] | 
     return _mean([(np.arange(1, len(values) + 1), values / max(float(values[0]), 1e-30)) for values in last])
 
 
-def _mean(curves: Sequence[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray] | None:
+def _mean(curves: Sequence[Curve]) -> Curve | None:
     rows = _rows(curves)
     return None if rows is None else (rows[0], np.nanmean(rows[1], 0))
 
 
-def _rows(curves: Sequence[tuple[np.ndarray, np.ndarray] | None]) -> Curves | None:
+def _rows(curves: Sequence[Curve | None]) -> Curves | None:
     """All curves on the union of their x; NaN beyond a curve's first and last x."""
     known = [curve for curve in curves if curve is not None]
-    if not known:
-        return None
-    x = np.unique(np.concatenate([one for one, _ in known]))
-    return x, np.stack([np.interp(x, *curve, left=np.nan, right=np.nan) for curve in known])
+    return on_common_x(known) if known else None
 
 
 def _averages(
