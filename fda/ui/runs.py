@@ -149,13 +149,13 @@ def run_line(known: Store, run: Run, position: int | None, *, last: bool) -> Non
                 else f"**{markdown(run.spec.zoo.name)}**"
             )
             st.markdown(f"{title} · {kind_in_words(run.spec)}", width="content")
-            queue = f" · {clock.status(known, run, [], time.time())}" if run.state == "queued" else ""
+            queue = f" · {clock.Clock(known, run, [], time.time()).status}" if run.state == "queued" else ""
             st.caption(f"`{run.run_id}`{queue}", width="stretch")
             st.page_link(pages.RUN, label="Open", icon=":material/monitoring:", query_params={"run": run.run_id})
             _buttons(run, position, last=last)
         if run.state != "queued":
-            units, now = known.units(run.run_id), time.time()
-            st.progress(clock.progress(known, run, units, now), clock.status(known, run, units, now))
+            now = clock.Clock(known, run, known.units(run.run_id), time.time())
+            st.progress(now.progress, now.status)
         if run.message and run.state != "queued":
             st.caption(notices.sentence(run.message))
 

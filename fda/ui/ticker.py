@@ -18,7 +18,7 @@ def ticker_update(
 ) -> dict[str, Any]:
     """One update. `state`: a word and its colour in Streamlit's palette; `share`: the part done, 0..1; `figures`: key of
     `plot` → JSON; `seen`: the id of this update, which the element sends back when it asks for the next; `title`: of the
-    browser's tab meanwhile (`fda.ui.clock.tab_title`), None for the page's own.
+    browser's tab meanwhile (`fda.ui.clock.Clock`), None for the page's own.
     """
     word, colour = state
     parts = {"state": word, "colour": colour, "line": line, "share": share, "figures": dict(figures)}

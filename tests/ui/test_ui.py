@@ -68,13 +68,15 @@ def test_a_notice_is_a_sentence_and_keeps_its_characters():
 def test_a_run_at_work_names_the_tab_and_a_queued_one_says_its_place(fda_home):
     store = Store(fda_home)
     first, second = store.create_run(make_spec()), store.create_run(make_spec(seed=1))
-    assert clock.status(store, store.run(second), [], 0.0) == "number 2 in the queue of " + store.run(second).device
-    assert clock.tab_title(store, store.run(second), [], 0.0) is None
+    assert (
+        clock.Clock(store, store.run(second), [], 0.0).status == "number 2 in the queue of " + store.run(second).device
+    )
+    assert clock.Clock(store, store.run(second), [], 0.0).tab_title is None
     store.set_state(first, "running")
     store.plan_phases(first, {"start": 10.0, "construct": 28.0}, 1000.0)
     store.update_phase(first, "start", seconds=12.0, ended=1012.0)
     store.update_phase(first, "construct", began=1012.0)
-    assert clock.tab_title(store, store.run(first), [], 1012.0) == "30 % · anchors · FDA"
+    assert clock.Clock(store, store.run(first), [], 1012.0).tab_title == "30 % · anchors · FDA"
     assert clock.told_before(store, make_spec()) is None, "nothing was measured for this zoo"
 
 

@@ -11,29 +11,26 @@ from streamlit.delta_generator import DeltaGenerator
 from fda.report import live
 from fda.store.records import Run, Unit
 from fda.store.store import Store
-from fda.ui import clock
+from fda.ui.clock import Clock
 from fda.ui.feed import BEGIN_ANEW, Feed, offer
 from fda.ui.page import theme
 from fda.ui.runs import BADGES, store
 from fda.ui.ticker import ticker, ticker_update
 
 
-def show_ticker(
-    known: Store, run: Run, into: DeltaGenerator, view: live.UnitsView | None = None
-) -> tuple[live.Picture, live.UnitsView]:
+def show_ticker(known: Store, run: Run, into: DeltaGenerator, view: live.UnitsView | None = None) -> live.Picture:
     """Show the run's state and progress in the container `into`, and return its figures in this view, by default none.
 
     While the run is active, the ticker renews both each second. UserError if the run is deleted.
     """
     view = view or live.UnitsView((), (), 0.0, None, theme(), figures=())
-    units = known.units(run.run_id)
     picture = live.picture(known, run, view, st.session_state.get("picture"))
     st.session_state["picture"] = picture
     seen = token_hex(4)
-    address = offer(_updates(run, units, picture, view, seen), "run") if run.active else None
+    address = offer(_updates(known, run, picture, view, seen), "run") if run.active else None
     with into:
         ticker(_update_of(known, run, picture.units, {}, seen), address, key="run-ticker")
-    return picture, view
+    return picture
 
 
 def figure_key(name: str) -> str:
@@ -43,24 +40,24 @@ def figure_key(name: str) -> str:
 
 def _update_of(known: Store, run: Run, units: list[Unit], figures: Mapping[str, str], seen: str) -> dict[str, Any]:
     """The ticker's update: the run's status, and new figures by name."""
-    now = time.time()
+    clock = Clock(known, run, units, time.time())
     return ticker_update(
         (run.state, BADGES[run.state][1]),
-        clock.status(known, run, units, now),
-        clock.progress(known, run, units, now),
+        clock.status,
+        clock.progress,
         {figure_key(name): figure for name, figure in figures.items()},
         seen,
-        clock.tab_title(known, run, units, now),
+        clock.tab_title,
     )
 
 
-def _updates(run: Run, units: list[Unit], shown: live.Picture, view: live.UnitsView, seen: str) -> Feed:
+def _updates(known: Store, run: Run, shown: live.Picture, view: live.UnitsView, seen: str) -> Feed:
     """A feed of what has changed since the picture that the browser saw last, at first `shown`; of all if it saw another.
 
     The page's script runs again if the state, the place in the queue, the set of figures, or the units to choose from have
     changed.
     """
-    position = _place(store(), run)
+    position = _queue_position(known, run)
     last, number = shown, seen
 
     def update(seen: str) -> dict[str, Any]:
@@ -68,8 +65,8 @@ def _updates(run: Run, units: list[Unit], shown: live.Picture, view: live.UnitsV
         known = store()
         now = known.run(run.run_id)
         picture = live.picture(known, now, view, last)
-        seen_now = (now.state, _place(known, now), set(picture.figures), _begun(picture.units))
-        if seen_now != (run.state, position, set(shown.figures), _begun(units)):
+        seen_now = (now.state, _queue_position(known, now), set(picture.figures), _begun(picture.units))
+        if seen_now != (run.state, position, set(shown.figures), _begun(shown.units)):
             return BEGIN_ANEW
         figures = picture.changed(last) if seen == number else picture.figures
         last, number = picture, token_hex(4)
@@ -78,7 +75,7 @@ def _updates(run: Run, units: list[Unit], shown: live.Picture, view: live.UnitsV
     return update
 
 
-def _place(known: Store, run: Run) -> int | None:
+def _queue_position(known: Store, run: Run) -> int | None:
     """The run's number in its queue; None if it is not queued."""
     return known.queue_position(run.run_id) if run.state == "queued" else None
 

@@ -36,36 +36,16 @@ def units_view(known: Store, run: Run, runs: list[Run], into: DeltaGenerator) ->
     left, right = st.columns([3, 9] if len(blocks) <= MANY_BLOCKS else [5, 9], gap="medium")
     with left:
         picked = pick_unit(run, construct)
-    unit = picked or live.default_unit(run, units)
-    tab = CURVES
     with right:
-        if not construct:
-            view = live.UnitsView((), (), 0.0, None, theme())
-            with notices.noticed(stop=True):
-                picture, _ = show_ticker(known, run, into, view)
-            notices.empty(no_figures(known, run)) if not units else curves.show(picture, view)
+        if construct:
+            picture = show_tabs(known, run, runs, units, picked, into)
         else:
-            with st.container(key="tabbed"):
-                tools = st.container(horizontal=True, vertical_alignment="center", gap="small", key="tools")
-                names = (CURVES, *anchors.VIEWS)
-                tabs = dict(zip(names, st.tabs(names, key="tab", bind="query-params", on_change="rerun"), strict=True))
-            tab, body = next(one for one in tabs.items() if one[1].open)
-            with tools:
-                view = (
-                    curves.choose(run, construct, picked)
-                    if tab == CURVES
-                    else live.UnitsView((), (), 0.0, unit, theme(), figures=MAPS)
-                )
             with notices.noticed(stop=True):
-                picture, _ = show_ticker(known, run, into, view)
-            with body:
-                if tab == CURVES:
-                    curves.show(picture, view)
-                else:
-                    anchors.show(known, run, runs, unit, tab, tools)
-            if tab == CURVES:
-                with tools:
-                    curves.export(known, run, view)
+                picture = show_ticker(known, run, into, view := live.UnitsView((), (), 0.0, None, theme()))
+            if units:
+                curves.show(picture, view)
+            else:
+                notices.empty(no_figures(known, run))
     with left:
         show_map("progress", picture, partial(pick_cell, run, construct))
         with notices.noticed():
@@ -79,6 +59,35 @@ def units_view(known: Store, run: Run, runs: list[Run], into: DeltaGenerator) ->
         if not run.spec.methods:
             more_methods.more_card(run)
         anchors.show_ablation(known, runs, run)
+
+
+def show_tabs(
+    known: Store, run: Run, runs: list[Run], units: list[Unit], picked: UnitKey | None, into: DeltaGenerator
+) -> live.Picture:
+    """Curves of all units, or the anchors of one: the unit `picked`, else the default. The maps and what the tab shows."""
+    construct = [unit for unit in units if unit.key.stage == "construct"]
+    unit = picked or live.default_unit(run, units)
+    with st.container(key="tabbed"):
+        tools = st.container(horizontal=True, vertical_alignment="center", gap="small", key="tools")
+        names = (CURVES, *anchors.VIEWS)
+        tabs = dict(zip(names, st.tabs(names, key="tab", bind="query-params", on_change="rerun"), strict=True))
+    opened, body = next(one for one in tabs.items() if one[1].open)
+    if opened == CURVES:
+        with tools:
+            view = curves.choose(run, construct, picked)
+    else:
+        view = live.UnitsView((), (), 0.0, unit, theme(), figures=MAPS)
+    with notices.noticed(stop=True):
+        picture = show_ticker(known, run, into, view)
+    if opened == CURVES:
+        with body:
+            curves.show(picture, view)
+        with tools:
+            curves.export(known, run, view)
+    else:
+        with body:
+            anchors.show(known, run, runs, unit, opened, tools)
+    return picture
 
 
 def pick_unit(run: Run, construct: list[Unit]) -> UnitKey | None:
