@@ -96,7 +96,7 @@ def export(known: Store, run: Run, view: live.UnitsView) -> None:
     """The export menu. Files are made when the reader asks for them, from the run at that moment."""
 
     def unit() -> UnitKey | None:
-        return view.unit or live.at_work(known.units(run.run_id))
+        return view.unit or live.default_unit(run, known.units(run.run_id))
 
     def redraw(name: str) -> go.Figure:
         drawn = live.figures(known, run, view, known.units(run.run_id), unit())
