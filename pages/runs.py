@@ -1,5 +1,9 @@
 """Several runs in one comparison: their scores, losses and spectra, and only the settings that differ."""
 
+from collections.abc import Callable
+from functools import partial
+
+import plotly.graph_objects as go
 import streamlit as st
 
 from fda.errors import UserError
@@ -45,47 +49,35 @@ if len(set(names)) < len(names):  # published anchors and deleted sources have n
     names = [f"{name} · {group.runs[0].run_id[-4:]}" for name, group in zip(names, groups, strict=True)]
 revision = ",".join(asked)
 by_name = dict(zip(names, groups, strict=True))
+averages = {name: group.averages for name, group in by_name.items()}
+losses = {name: group.losses for name, group in by_name.items()}
+spectra = {name: group.spectrum for name, group in by_name.items()}
 titles = {name: method.title for name, method in METHODS.items()}
-figures = {
-    SCORES: lambda: group_scores(
-        {name: group.averages for name, group in by_name.items()}, theme(), titles=titles, uirevision=revision
-    ),
-    LOSSES: lambda: group_curves(
-        {name: group.losses for name, group in by_name.items()},
-        theme(),
-        title="Angle loss over steps, mean over units",
-        x_title="optimiser step",
-        y_title=ANGLE_LOSS.unit,
-        uirevision=revision,
-    ),
-    SPECTRA: lambda: group_curves(
-        {name: group.spectrum for name, group in by_name.items()},
-        theme(),
-        title="Spectrum of the anchors at the last step, mean over units",
-        x_title="index of the singular value",
-        y_title=SPECTRUM.unit,
-        uirevision=revision,
-    ),
-}
-there = {
-    SCORES: any(group.averages for group in groups),
-    LOSSES: any(group.losses is not None for group in groups),
-    SPECTRA: any(group.spectrum is not None for group in groups),
-}
+curves = partial(group_curves, theme=theme(), uirevision=revision)
+figures: dict[str, Callable[[], go.Figure]] = {}
+if any(averages.values()):
+    figures[SCORES] = partial(group_scores, averages, theme(), titles=titles, uirevision=revision)
+if any(one is not None for one in losses.values()):
+    title = "Angle loss over steps, mean over units"
+    figures[LOSSES] = partial(curves, losses, title=title, x_title="optimiser step", y_title=ANGLE_LOSS.unit)
+if any(one is not None for one in spectra.values()):
+    title = "Spectrum of the anchors at the last step, mean over units"
+    figures[SPECTRA] = partial(
+        curves, spectra, title=title, x_title="index of the singular value", y_title=SPECTRUM.unit
+    )
 with top:
     st.caption(f"{len(runs)} runs in {len(groups)} {'group' if len(groups) == 1 else 'groups'}")
     export_menu(
         "fda-runs",
         tables={"Settings": lambda: settings_table(groups), "Averages": lambda: scores_table(groups)},
-        figures={name: make for name, make in figures.items() if there[name]},
+        figures=figures,
     )
-shown = [name for name in figures if there[name]]
-if not shown:
+if not figures:
     notices.empty("None of these runs has recorded a loss or a score yet.")
 left, right = st.columns(2, gap="medium")
-for name in shown:
+for name, make in figures.items():
     with left if name == SCORES else right:
-        plot(figures[name](), key=f"runs-{name}", alt=ALTS[name], fill=2 * FILL if name == SCORES else FILL)
+        plot(make(), key=f"runs-{name}", alt=ALTS[name], fill=2 * FILL if name == SCORES else FILL)
 st.dataframe(settings_table(groups), hide_index=True, placeholder="–", alt="The settings in which these runs differ")
 with st.container(horizontal=True, gap="small"):
     for run in runs:

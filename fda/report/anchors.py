@@ -4,11 +4,13 @@ Imports no streamlit and no torch. `fda/ui/run/anchors_figures.py` draws the rec
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from fda.errors import UserError
 from fda.figures.anchors import Record
 from fda.measures import (
     ANGLE_LOSS,
@@ -69,6 +71,15 @@ class UnitRecord:
 def constructs(runs: Iterable[Run]) -> list[Run]:
     """The runs that construct anchors."""
     return [run for run in runs if run.spec.construction is not None]
+
+
+def constructed_by(store: Store, run: Run) -> Run | None:
+    """The run whose anchors this one has or reads. None without anchors, and if that run is deleted."""
+    if run.spec.construction is not None:
+        return run
+    with suppress(UserError):
+        return store.run(run.spec.anchors_run) if run.spec.anchors_run is not None else None
+    return None
 
 
 def units_of(store: Store, run_id: str) -> list[UnitKey]:

@@ -142,7 +142,7 @@ def default_pair(store: Store, run: Run) -> tuple[str, str] | None:
 def read_pair(store: Store, run: Run, task: str, before: str, after: str) -> Pair:
     """Two methods on a task. UserError if their answers cannot be compared sample by sample."""
     folder = store.run_dir(run.run_id)
-    found = []
+    both = []
     for method in (before, after):
         answers = load_predictions(folder, method).get(task)
         if answers is None or answers.predicted.shape != answers.label.shape or answers.label.ndim != 1:
@@ -150,10 +150,10 @@ def read_pair(store: Store, run: Run, task: str, before: str, after: str) -> Pai
         if answers.metric not in ("accuracy", "matthews", "exact_match"):
             metric = METRICS[answers.metric].title if answers.metric in METRICS else answers.metric
             raise UserError(f"{task} is scored by {metric}: one answer is neither right nor wrong, so none flips.")
-        found.append(answers)
-    if not np.array_equal(found[0].label, found[1].label):
+        both.append(answers)
+    if not np.array_equal(both[0].label, both[1].label):
         raise UserError(f"the two methods answered different samples of {task}: compare them again in one run.")
-    return Pair(task, (before, after), found[0], found[1], class_names(store, run, task))
+    return Pair(task, (before, after), both[0], both[1], class_names(store, run, task))
 
 
 def class_names(store: Store, run: Run, task: str) -> tuple[str, ...] | None:
@@ -180,9 +180,9 @@ def confusion(pair: Pair, *, after: bool, most: int = MOST_CLASSES) -> Confusion
     if len(classes) > most:
         wrong = np.bincount(np.searchsorted(classes, pair.before.label), weights=_wrongs(pair), minlength=len(classes))
         shown = np.sort(np.argsort(-wrong, kind="stable")[:most])
-    place = np.full(len(classes), -1)
-    place[shown] = np.arange(len(shown))
-    rows, columns = place[rows], place[columns]
+    in_matrix = np.full(len(classes), -1)  # the row of each class, -1 for those left out
+    in_matrix[shown] = np.arange(len(shown))
+    rows, columns = in_matrix[rows], in_matrix[columns]
     inside = (rows >= 0) & (columns >= 0)
     size = len(shown)
     counts = np.bincount(rows[inside] * size + columns[inside], minlength=size * size).reshape(size, size)

@@ -58,11 +58,11 @@ def phases(run: StoredRun, rows: Sequence[PhaseRow], units: Sequence[Unit], now:
     spent: dict[PhaseName, float] = {
         row.phase: row.seconds + (max(0.0, moment - row.began) if row.began else 0.0) for row in rows
     }
-    found = []
+    listed = []
     for row in rows:
         over = row.ended is not None or run.state == "done"
         word, doing = PHASES[row.phase]
-        found.append(
+        listed.append(
             Phase(
                 row.phase,
                 word,
@@ -75,7 +75,7 @@ def phases(run: StoredRun, rows: Sequence[PhaseRow], units: Sequence[Unit], now:
                 row.here,
             )
         )
-    return found
+    return listed
 
 
 def current(phases: Sequence[Phase]) -> Phase | None:
@@ -131,9 +131,9 @@ def _share(row: PhaseRow, units: Sequence[Unit]) -> float | None:
     """The part of a phase that is done; None where nothing tells."""
     if (stage := UNITS_OF.get(row.phase)) is None:
         return row.done / row.total if row.total else None
-    own = [unit for unit in units if unit.key.stage == stage]
-    done = sum(unit.steps if unit.state in ("done", "failed") else min(unit.step, unit.steps) for unit in own)
-    return done / max(1, sum(unit.steps for unit in own))
+    of_stage = [unit for unit in units if unit.key.stage == stage]
+    done = sum(unit.steps if unit.state in ("done", "failed") else min(unit.step, unit.steps) for unit in of_stage)
+    return done / max(1, sum(unit.steps for unit in of_stage))
 
 
 def _left(

@@ -53,8 +53,8 @@ def sentence(recording: Recording) -> str:
     if recording.methods:
         parts.append("every method is scored")
     *most, last = parts
-    told = f"{', '.join(most)}{',' * (len(most) > 1)} and {last}" if most else last
-    return f"{told[0].upper()}{told[1:]}."
+    listed = f"{', '.join(most)}{',' * (len(most) > 1)} and {last}" if most else last
+    return f"{listed[0].upper()}{listed[1:]}."
 
 
 def when_and_where(recording: Recording) -> str:

@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fda.analysis.common_steps import Curve, on_common_x
-from fda.errors import UserError
 from fda.measures import ANGLE_LOSS, SPECTRUM
 from fda.merging.registry import METHODS
-from fda.report.anchors import known_settings
+from fda.report.anchors import constructed_by, known_settings
 from fda.report.runs_table import REFERENCES
 from fda.store.records import Run
 from fda.store.store import Store
@@ -53,7 +52,7 @@ class RunGroup:
 def run_groups(store: Store, runs: Sequence[Run]) -> list[RunGroup]:
     """The groups of at most MOST_RUNS runs, in the order of the first run of each. UserError if a run is deleted meanwhile."""
     runs = runs[:MOST_RUNS]
-    made_by = {run.run_id: _anchors_run(store, run) for run in runs}
+    made_by = {run.run_id: constructed_by(store, run) for run in runs}
     settings = {run.run_id: _settings(run, made_by[run.run_id]) for run in runs}
     names = list(dict.fromkeys(name for one in settings.values() for name in one))
     differing = [name for name in names if len({one.get(name) for one in settings.values()}) > 1]
@@ -93,7 +92,7 @@ def settings_table(groups: Sequence[RunGroup]) -> "pd.DataFrame":
 
 
 def scores_table(groups: Sequence[RunGroup]) -> "pd.DataFrame":
-    """A row for each run and method: group, run, seed, method, average score (0..1)."""
+    """A row for each run and method: the name of its group, the method, its average score (0..1)."""
     import pandas as pd
 
     rows = [
@@ -103,16 +102,6 @@ def scores_table(groups: Sequence[RunGroup]) -> "pd.DataFrame":
         for value in values
     ]
     return pd.DataFrame(rows, columns=["group", "method", "average"])
-
-
-def _anchors_run(store: Store, run: Run) -> Run | None:
-    """The run whose anchors this one reads; None without anchors, and where that run is gone."""
-    if run.spec.construction is not None:
-        return run
-    try:
-        return store.run(run.spec.anchors_run) if run.spec.anchors_run else None
-    except UserError:
-        return None
 
 
 def _settings(run: Run, made_by: Run | None) -> dict[str, str]:
@@ -125,7 +114,7 @@ def _settings(run: Run, made_by: Run | None) -> dict[str, str]:
         made = known_settings(made_by.spec)
         settings |= {name.replace("_", " "): value for name, value in made.items() if name not in LEFT_OUT}
         if made.get("init") != "gauss":
-            settings.pop("sigma", None)
+            settings.pop("sigma", None)  # not read
     for method, values in spec.hyperparameters.items():
         settings |= {f"{method} {name}": value for name, value in values.items()}
     if spec.adaptation is not None:
@@ -168,11 +157,11 @@ def _averages(
         for method, mean, count in averages.get(run.run_id, ()):
             if count == len(run.spec.tasks):
                 scored.setdefault(method, []).append(mean)
-    return {method: tuple(scored[method]) for method in sorted(scored, key=_place)}
+    return {method: tuple(scored[method]) for method in sorted(scored, key=_order)}
 
 
-def _place(method: str) -> int:
-    """The method's place in the registry."""
+def _order(method: str) -> int:
+    """Where the method stands in the registry; one that it does not know comes last."""
     return list(METHODS).index(method) if method in METHODS else len(METHODS)
 
 

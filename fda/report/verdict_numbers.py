@@ -12,6 +12,7 @@ import numpy as np
 from fda.analysis.scores import AVERAGE, Scores
 from fda.errors import UserError
 from fda.measures import ANGLE_LOSS, COSINES
+from fda.report.anchors import constructed_by
 from fda.report.comparison import Results, is_fda, is_without_data, results
 from fda.requests.helper_runs import newest_of, result, survey_spec
 from fda.store.records import Run, UnitKey
@@ -127,7 +128,9 @@ class VerdictNumbers:
 
 def read_numbers(store: Store, run: Run) -> VerdictNumbers:
     """What the store has of a run, with the anchors that its methods read. UserError if the run is deleted."""
-    anchors = _anchors_run(store, run)
+    anchors = constructed_by(store, run)
+    if anchors is not None and anchors.spec.published is not None:
+        anchors = None  # published anchors have no curve
     units, unfinished = _units(store, anchors, run) if anchors is not None else ((), 0)
     settings = anchors.spec.construction if anchors is not None else None
     scored = results(store, run) if run.spec.methods else None
@@ -142,15 +145,6 @@ def read_numbers(store: Store, run: Run) -> VerdictNumbers:
         without_data=_without_data(scored) if scored else (),
         norms=_norms(store, run),
     )
-
-
-def _anchors_run(store: Store, run: Run) -> Run | None:
-    """The run that constructed the anchors. None without anchors, or if it is deleted; published ones have no curve."""
-    anchors = run if run.spec.construction is not None else None
-    if anchors is None and run.spec.anchors_run is not None:
-        with suppress(UserError):
-            anchors = store.run(run.spec.anchors_run)
-    return anchors if anchors is not None and anchors.spec.published is None else None
 
 
 def _units(store: Store, anchors: Run, run: Run) -> tuple[tuple[UnitNumbers, ...], int]:
