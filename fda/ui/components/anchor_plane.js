@@ -64,7 +64,6 @@ function drawArrow({ shaft, head, text }, row, beside = null) {
 function build(state) {
   const { root, data } = state;
   const plane = root.querySelector(".anchors svg");
-  plane.setAttribute("aria-label", "Plane of the anchors. Tab chooses an anchor, arrow keys move it, with Shift a little.");
   state.handles = state.points.map((_, j) => {
     const handle = svg("g", { class: "anchor", role: "button", tabindex: 0 },
       svg("circle", { class: "reach", r: 16 }), svg("circle", { class: "dot", r: 8 }), svg("text", {}, j + 1));
@@ -78,7 +77,6 @@ function build(state) {
   const targets = names.map((name, i) => buildArrow(rows, name + " target", "Δ" + "₁₂"[i]));
   state.arrows = names.map((name, i) => buildArrow(rows, name, "g" + "₁₂"[i]));
   direction(data.delta).forEach((row, i) => drawArrow(targets[i], row));
-  rows.setAttribute("aria-label", "The two rows of the gradient as arrows over the two rows of Δ, both scaled to norm 1");
   const dial = root.querySelector(".reading svg");
   const at = (degrees, radius) => [Math.cos((degrees * Math.PI) / 180) * radius, -Math.sin((degrees * Math.PI) / 180) * radius];
   const [x, y] = at(data.goal, 100);
