@@ -37,10 +37,14 @@ def bench_methods(
     """
     store, runs = Store(), []
     for seed in seeds:
+        asked = [name for name in methods if not runs or has_seed(name)]
+        if not asked:
+            break
+        anchored = any(method(name).needs == "anchors" for name in asked)
         spec = make_spec(
             zoo,
-            construct=construct.model_copy(update={"seed": seed}),
-            methods=[name for name in methods if not runs or has_seed(name)],
+            construct=construct.model_copy(update={"seed": seed}) if anchored else None,
+            methods=asked,
             adaptation=adaptation,
             device=device,
             seed=seed,

@@ -84,3 +84,5 @@ def test_only_what_a_seed_changes_is_done_again_and_finished_runs_are_kept(tiny_
     rows = {row["method"]: row for row in result["rows"]}
     assert len(rows["fda:ta"]["averages"]) == 2 and rows["fda:ta"]["closed_gap"] is None
     assert bench_methods(str(tiny_zoo), seeds=(0, 1), **asked) == result and len(carried_out) == 2
+    bench_methods(str(tiny_zoo), seeds=(0, 1), **asked | {"methods": ["ta"]})
+    assert len(carried_out) == 3 and store.run(carried_out[2]).spec.construction is None
