@@ -75,7 +75,9 @@ def _measure(
             }
             runs |= {path: _ours(unit, chosen, value, x, y, settings, makers[path]) for path in paths}
             took, ends = _in_turn(runs, epochs)
-            begun = {name: tensor + value * sum(tau[name] for tau in chosen or ()) for name, tensor in unit.base.items()}
+            begun = {
+                name: tensor + value * sum(tau[name] for tau in chosen or ()) for name, tensor in unit.base.items()
+            }
             before, right, *ours = (_outputs(unit, theta, x) for theta in (begun, *ends))
             for path, seconds, outputs in zip(runs, took, (right, *ours), strict=True):
                 first, *rest = seconds

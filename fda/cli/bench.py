@@ -113,7 +113,9 @@ def adapt(
         f"{size} on {result['device']}, {result['threads']} threads: {result['anchors']} anchors of {result['tokens']} tokens, "
         f"{result['batch']} a step; the products of an epoch take {1e3 * result['floor_seconds']:.0f} ms at best"
     )
-    print(f"{'start':<12} {'path':<13} {'ms an epoch':>11} {'least–most':>13} {'first s':>8} {'ratio':>6} {'difference':>11}")
+    print(
+        f"{'start':<12} {'path':<13} {'ms an epoch':>11} {'least–most':>13} {'first s':>8} {'ratio':>6} {'difference':>11}"
+    )
     reference = {row["start"]: row["seconds"][0] for row in reversed(result["rows"])}
     for row in result["rows"]:
         typical, low, high = (1e3 * value for value in row["seconds"])

@@ -3,6 +3,7 @@
 `fda.tasks.metrics` turns answers into scores; `fda.stages.evaluations` stores them.
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -41,18 +42,21 @@ def evaluate(
     device: str = "cpu",
     cancel: Cancel = NEVER,
     data: TaskData | None = None,
-    indices: range | None = None,
+    indices: Sequence[int] | None = None,
 ) -> Answers:
     """The answers of the weights loaded in `model`, which is on `device`; `cancel` is checked after each batch.
 
     `data`: the task's data in the zoo file, which give the metric; None: accuracy, or next tokens for a language head.
-    `indices`: samples of the split, None for all. UserError if head, labels and metric do not fit; NoNumbers, after all
+    `indices`: samples of the split, whose answers come in this order; None: all, in the split's. UserError if head, labels and metric do not fit; NoNumbers, after all
     samples, if some have a logit that is not finite.
     """
+    if indices is None:
+        order = split.by_length()
+        return in_order(evaluate(model, head, split, device, cancel, data, order), order)
     head = head.to(device)
     metric = scored_by(head, data)
     if metric == "exact_match":
-        return _exact_match(model, head, split, device, cancel, range(len(split)) if indices is None else indices)
+        return _exact_match(model, head, split, device, cancel, indices)
     if metric == "token_accuracy":
         split = replace(split, label=None)  # the texts are their own labels
     batches: list[tuple[Tensor, ...]] = []
@@ -70,6 +74,19 @@ def evaluate(
     if metric == "token_accuracy":
         return replace(answers, loss=more[0])
     return replace(answers, top=Top(more[0].astype(np.int32), more[1])) if answers.of_classes else answers
+
+
+def in_order(answers: Answers, order: Sequence[int]) -> Answers:
+    """Answers to the samples `order`, a permutation of all, in the order of the samples."""
+    back = np.argsort(np.asarray(order))
+    top, loss = answers.top, answers.loss
+    return replace(
+        answers,
+        predicted=answers.predicted[back],
+        label=answers.label[back],
+        loss=None if loss is None else loss[back],
+        top=None if top is None else Top(top.classes[back], top.probabilities[back]),
+    )
 
 
 def scored_by(head: TaskHead, data: TaskData | None) -> str:
@@ -143,7 +160,9 @@ def next_tokens(logits: Tensor, batch: TextBatch) -> tuple[Tensor, Tensor, Tenso
     return right.sum(dim=1), mask.sum(dim=1), losses.masked_fill(~mask, 0.0).sum(dim=1)
 
 
-def _exact_match(model: Model, head: TaskHead, split: Split, device: str, cancel: Cancel, indices: range) -> Answers:
+def _exact_match(
+    model: Model, head: TaskHead, split: Split, device: str, cancel: Cancel, indices: Sequence[int]
+) -> Answers:
     """1 for each prompt whose answer, generated greedily up to the end of the text or line, equals the right one, else 0."""
     if split.label is None:
         raise UserError("exact match needs the column of the right answers: name it in `data.label`.")
@@ -151,8 +170,8 @@ def _exact_match(model: Model, head: TaskHead, split: Split, device: str, cancel
     tokenizer = _text_transform(split).tokenizer
     room = max(len(tokenizer(text, add_special_tokens=False)["input_ids"]) for text in expected.values()) + MORE_TOKENS
     right: list[int] = []
-    for start in range(indices.start, indices.stop, TEXTS):
-        batch = range(start, min(start + TEXTS, indices.stop))
+    for start in range(0, len(indices), TEXTS):
+        batch = indices[start : start + TEXTS]
         prompts = split.at(batch)
         assert isinstance(prompts, TextBatch), "a text transform collates texts"
         texts = generated(model, head, prompts, split, room, device, cancel)
