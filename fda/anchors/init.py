@@ -38,7 +38,7 @@ def rows_as_anchors(rows: Tensor, anchors: int, tokens: int, generator: torch.Ge
     """Rows (m, d) as anchors (anchors, tokens, d): drawn without replacement, if there are enough of them.
 
     If there are too few, all of them in their order, and then means of random pairs of them, fill the first token of every
-    anchor, then the second, and so on, as in the official code for images: so every anchor begins with rows and ends with means.
+    anchor, then the second, and so on, as in the official code for images: every anchor begins with rows and ends with means.
     """
     count = anchors * tokens
     if len(rows) >= count:

@@ -1,7 +1,7 @@
 """The paper's loops, written plainly: the baselines for the speed and the numbers of construction and adaptation.
 
-The library's own block code, eager float32, torch's optimisers tensor by tensor, and the loss read back at every step. Shares no
-code with the rest of `fda.anchors`, so that speeding up construction or adaptation does not speed up the baseline.
+The library's own block code, eager float32, torch's optimisers tensor by tensor, and the loss read back at every step. Shares
+no code with the rest of `fda.anchors`, so that speeding up construction or adaptation does not speed up the baseline.
 """
 
 from collections.abc import Iterator, Mapping, Sequence

@@ -1,4 +1,4 @@
-"""Measure adaptation side by side: the paper's loop, our plain path and our compiled ones, on one block, from each kind of start.
+"""Measure adaptation of one block side by side: the paper's loop, our plain path and our compiled ones, from each kind of start.
 
 All paths see the same batches in the same order and must end at the same block. No float32 path can be faster than the block's
 matrix products, so their time at the device's best rate is told too.
@@ -41,7 +41,7 @@ def bench_adapt(
 
     `first`: seconds of the first epoch, which compiles; `seconds`: median, least and most of the others. `difference`: how far
     the outputs of the adapted block are from those by the paper's loop, over how far that one moved them. `floor_seconds`: the
-    matrix products of an epoch at the rate of a large product. A task has half as many anchors as the paper's, as preset `fast`.
+    matrix products of an epoch at the rate of a large product. A task has half the paper's anchors, as in preset `fast`.
     """
     before = torch.get_num_threads()
     torch.set_num_threads(threads or before)

@@ -11,10 +11,9 @@ from dataclasses import replace
 from itertools import cycle, islice
 from pathlib import Path
 from statistics import fmean
-
-import psutil
 from typing import Any
 
+import psutil
 import torch
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel

@@ -47,8 +47,8 @@ def evaluate(
     """The answers of the weights loaded in `model`, which is on `device`; `cancel` is checked after each batch.
 
     `data`: the task's data in the zoo file, which give the metric; None: accuracy, or next tokens for a language head.
-    `indices`: samples of the split, whose answers come in this order; None: all, in the split's. UserError if head, labels and metric do not fit; NoNumbers, after all
-    samples, if some have a logit that is not finite.
+    `indices`: samples of the split, whose answers come in this order; None: all, in the split's. UserError if head, labels and
+    metric do not fit; NoNumbers, after all samples, if some have a logit that is not finite.
     """
     if indices is None:
         order = split.by_length()

@@ -61,7 +61,7 @@ def test_coefficients_at_their_start_are_the_merged_model(parts):
 @pytest.mark.parametrize("trained", ["weights", "one coefficient", "a coefficient a task"])
 @pytest.mark.parametrize("arithmetic", ["plain", "compiled"])
 def test_adaptation_goes_where_the_papers_loop_goes(parts, compiled, trained, arithmetic):
-    """The same batches in the same order; of coefficients, what all of them change is found from the moments of one gradient."""
+    """The same batches in the same order; what all coefficients change is found from the moments of one gradient."""
     block, base, finetuned, x, y = parts
     make_gradient = plain_gradient if arithmetic == "plain" else compiled.gradient
     settings = AdaptSettings(weights_lr=1e-3, weights_epochs=4, coefficients_lr=0.1, coefficients_epochs=4, batch=8)
