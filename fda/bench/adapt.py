@@ -1,4 +1,4 @@
-"""Measure adaptation of one block side by side: the paper's loop, our plain path and our compiled ones, from each kind of start.
+"""Measure adaptation of one block side by side, from each kind of start: the paper's loop, ours plain and compiled.
 
 All paths see the same batches in the same order and must end at the same block. No float32 path can be faster than the block's
 matrix products, so their time at the device's best rate is told too.
