@@ -53,8 +53,8 @@ def published_spec(
 ) -> RunSpec:
     """A checked spec of a run that imports the anchors below `folder`. `tasks`, `blocks`: all of the zoo's if left out.
 
-    How they were constructed is taken from `settings` that are not None, else from the folder's name, else from the text in it;
-    how many anchors of how many tokens, from the first file. What nobody tells is in the spec's `unknown`, and the paper's value
+    How they were constructed is taken from `settings` that are not None, else from the folder's name, else from its text; how
+    many anchors of how many tokens, from the first file. What nobody tells is in the spec's `unknown`, and the paper's value
     stands in for it.
     UserError if a task's folder is missing or not the only one of its name, and for a first file that holds no anchors.
     """
