@@ -310,8 +310,9 @@ def _cut(task: ZooTask, data: TaskData, transform: Transform) -> Transform:
         raise UserError(
             f"task {task.name!r}: `data.tokens` is {data.tokens}, of which the tokenizer's marks take {marks}: give more."
         )
-    most = min(transform.most, data.tokens)
-    return replace(transform, most=most, identity=f"{transform.identity} cut to {most}")
+    if data.tokens >= transform.most:
+        return transform
+    return replace(transform, most=data.tokens, identity=f"{transform.identity} cut to {data.tokens}")
 
 
 def _bad_rows(loaded: datasets.Dataset, data: TaskData, label: str | None) -> dict[int, str]:
