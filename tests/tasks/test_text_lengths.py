@@ -72,7 +72,7 @@ def test_a_limit_that_cannot_hold_is_refused(opened, tmp_path):
     task = {"name": "a", "model": "m", "data": {"path": "d"}}
     for data, says in (
         ({"tokens": 0}, "tasks.0.data.tokens` is wrong: input should be greater than or equal to 1"),
-        ({"tokens": 9, "metric": "exact_match"}, "`tokens` would cut the ends off prompts"),
+        ({"tokens": 9, "metric": "exact_match"}, "`tokens` would cut the ends off prompts, which the model continues"),
     ):
         with pytest.raises(UserError, match=says):
             validated({"name": "z", "base": {"model": "b"}, "tasks": [task | {"data": {"path": "d"} | data}]}, "z.yaml")
