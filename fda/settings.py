@@ -93,6 +93,11 @@ class AdaptSettings(BaseModel):
     )
     coefficients_epochs: int = Field(default=100, ge=1, le=10000, description="passes over them, on the coefficients")
     batch: int = Field(default=128, ge=1, le=65536, description="anchors per step, all tasks shuffled together")
+    arithmetic: Literal["plain", "compiled", "bfloat16"] = Field(
+        default="plain",
+        description="how a gradient is computed: plain as in the paper, compiled, or compiled with bfloat16 products, for "
+        "devices that have units for them",
+    )
 
     @model_validator(mode="before")
     @classmethod

@@ -260,6 +260,16 @@ TABLE: dict[str, dict[str, Asks | Refused | Elsewhere]] = {
         "--steps": Asks(("--steps", "9"), "construct", lambda asked: asked.steps == 9),
         "--adapt": Asks(("--adapt", "batch=9"), "adaptation", {"batch": "9"}),
     },
+    "bench adapt": JSON
+    | {
+        "--size": Refused(("--size", "huge"), "there is no size 'huge' to measure"),
+        "--tasks": Asks(("--tasks", "3"), "tasks", 3),
+        "--batch": Asks(("--batch", "9"), "batch", 9),
+        "--epochs": Asks(("--epochs", "9"), "epochs", 9),
+        "--device": Refused(("--device", "cuda:99"), "there is no device 'cuda:99' here"),
+        "--threads": Asks(("--threads", "2"), "threads", 2),
+        "--paths": Asks(("--paths", "bfloat16"), "paths", ("bfloat16",)),
+    },
     "bench starts": BENCH | SEEDS,
     "bench observations": BENCH
     | SEEDS
@@ -328,7 +338,19 @@ def anchors(tmp_path_factory) -> Path:
 def run_command(fda_home, tiny_zoo, anchors, monkeypatch, tmp_path):
     """(words) → what the command asks for, in place of the work itself. UserError as the command's."""
     import fda.demo
-    from fda.bench import construct, cost, evaluate, language, merge, methods, observations, page, presets, starts
+    from fda.bench import (
+        adapt,
+        construct,
+        cost,
+        evaluate,
+        language,
+        merge,
+        methods,
+        observations,
+        page,
+        presets,
+        starts,
+    )
     from fda.requests import landscape as landscape_request
     from fda.stages import calibrate
 
@@ -343,7 +365,7 @@ def run_command(fda_home, tiny_zoo, anchors, monkeypatch, tmp_path):
     for module, name in ((cli_start, "run_request"), (cli_ablate, "run_request"), (cli_import, "run_request")):
         monkeypatch.setattr(module, name, asked)
     monkeypatch.setattr(calibrate, "calibrate", lambda spec: asked(spec, None))
-    for module in (construct, cost, evaluate, language, merge, methods, observations, page, presets, starts):
+    for module in (adapt, construct, cost, evaluate, language, merge, methods, observations, page, presets, starts):
         name = f"bench_{module.__name__.rsplit('.', 1)[1]}"
         monkeypatch.setattr(module, name, keywords)
     monkeypatch.setattr(fda.demo, "build", lambda out=None, seed=0, zoo_file=None: keywords(out, seed=seed))

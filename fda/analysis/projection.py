@@ -12,7 +12,7 @@ import torch
 from scipy.optimize import nnls
 from torch import Tensor
 
-from fda.anchors.adapt import distances
+from fda.anchors.gradients import distances
 from fda.anchors.loss import Parameters
 from fda.architectures.blocks import Block
 from fda.settings import AdaptSettings
@@ -77,7 +77,7 @@ def induced_update(
     for batch in x.split(settings.batch):
         with torch.no_grad():
             targets = block(finetuned, batch)
-        loss = distances(block(theta, batch), targets, settings)
+        loss = distances(block(theta, batch), targets, settings.distance)
         for update, gradient in zip(total, torch.autograd.grad(loss, list(theta.values())), strict=True):
             update -= gradient
     return torch.cat([update.flatten() for update in total])

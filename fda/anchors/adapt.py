@@ -1,19 +1,23 @@
 """Adaptation: train a block on the anchors of all tasks to give the outputs of the finetuned blocks.
 
 Starting from the pretrained model, the block's weights are trained; starting from a merged model, element-wise coefficients
-of task vectors (paper, adaptation). A generator of events, like construction.
+of task vectors (paper, adaptation). A generator of events, like construction. `fda.anchors.gradients` computes the gradients.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
+from fda.anchors.gradients import MakeGradient, plain_gradient
 from fda.anchors.loss import Parameters
 from fda.architectures.blocks import Block
 from fda.errors import UserError
 from fda.settings import AdaptSettings
+
+BETA_1, BETA_2, EPSILON = 0.9, 0.999, 1e-8  # of Adam, torch's defaults
+PART = 2**15  # numbers of a vector that a step reads and writes while they are in a core's cache
 
 
 @dataclass(frozen=True)
@@ -43,12 +47,24 @@ def pool(block: Block, finetuned: Sequence[Parameters], anchors: Sequence[Tensor
 
 
 def adapt_weights(
-    block: Block, base: Parameters, x: Tensor, y: Tensor, settings: AdaptSettings, *, seed: int
+    block: Block,
+    base: Parameters,
+    x: Tensor,
+    y: Tensor,
+    settings: AdaptSettings,
+    *,
+    seed: int,
+    make_gradient: MakeGradient = plain_gradient,
 ) -> Iterator[Epoch | Adapted]:
     """Minimise Σ Dist(φ(θ, x), y) over θ, starting from `base`. x, y: (N, tokens, d), of all tasks."""
-    theta = {name: tensor.detach().clone().requires_grad_() for name, tensor in base.items()}
-    lr, epochs = settings.weights_lr, settings.weights_epochs
-    return _adapt(block, lambda: theta, list(theta.values()), x, y, settings, lr, epochs, seed)
+    theta = _flat(base, base)
+    optimizer = torch.optim.Adam([theta], lr=settings.weights_lr, fused=True)
+
+    def update(gradient: Tensor) -> None:
+        theta.grad = gradient
+        optimizer.step()
+
+    return _adapt(block, base, theta, update, x, y, settings, settings.weights_epochs, seed, make_gradient)
 
 
 def adapt_coefficients(
@@ -61,69 +77,85 @@ def adapt_coefficients(
     settings: AdaptSettings,
     *,
     seed: int,
+    make_gradient: MakeGradient = plain_gradient,
 ) -> Iterator[Epoch | Adapted]:
     """Minimise Σ Dist(φ(θ0 + Σ_k α_k ⊙ τ_k, x), y) over α, all of whose elements are initially `initial`.
 
     Task arithmetic: k runs over the tasks and initial = λ. Other merged models: one τ = merged − θ0 and initial = 1.
     """
-    theta0 = _flat(base, base)  # one long vector is faster than many short ones
     taus = [_flat(task_vector, base) for task_vector in task_vectors]
-    alphas = [torch.full_like(tau, initial).requires_grad_() for tau in taus]
-    sizes = [tensor.numel() for tensor in base.values()]
+    theta = _flat(base, base)
+    for tau in taus:
+        theta.add_(tau, alpha=initial)
+    update = _coefficient_steps(theta, taus, settings.coefficients_lr)
+    return _adapt(block, base, theta, update, x, y, settings, settings.coefficients_epochs, seed, make_gradient)
 
-    def merged() -> dict[str, Tensor]:
-        theta = theta0
-        for alpha, tau in zip(alphas, taus, strict=True):
-            theta = torch.addcmul(theta, alpha, tau)
-        parts = zip(base.items(), theta.split(sizes), strict=True)
-        return {name: part.view_as(tensor) for (name, tensor), part in parts}
 
-    lr, epochs = settings.coefficients_lr, settings.coefficients_epochs
-    return _adapt(block, merged, alphas, x, y, settings, lr, epochs, seed)
+def _coefficient_steps(theta: Tensor, taus: Sequence[Tensor], lr: float) -> Callable[[Tensor], None]:
+    """Steps of Adam on all α_k, given the gradient at θ = θ0 + Σ_k α_k ⊙ τ_k, which they change in place.
+
+    The gradient at α_k is τ_k ⊙ g, and τ_k is constant, so Adam's moments of α_k are τ_k ⊙ m and τ_k² ⊙ v, with m and v those
+    of g: they are kept once, not once for each k, and α_k itself is not needed. What all α_k change θ by is
+    −lr m̂ Σ_k τ_k² / (|τ_k| √v̂ + ε).
+    """
+    start, moved, m, v = theta.clone(), torch.zeros_like(theta), torch.zeros_like(theta), torch.zeros_like(theta)
+    size = PART if theta.device.type == "cpu" else len(theta)
+    steps = 0
+
+    def update(gradient: Tensor) -> None:
+        nonlocal steps
+        steps += 1
+        first, second = 1 - BETA_1**steps, 1 - BETA_2**steps
+        for parts in zip(*(one.split(size) for one in (theta, start, moved, m, v, gradient, *taus)), strict=True):
+            own, begun, change, mean, square, g, *directions = parts
+            mean.lerp_(g, 1 - BETA_1)
+            square.mul_(BETA_2).addcmul_(g, g, value=1 - BETA_2)
+            root = square.div(second).sqrt_()
+            rate = torch.zeros_like(root)
+            for tau in directions:
+                rate.addcdiv_(tau * tau, tau.abs().mul_(root).add_(EPSILON))
+            change.addcmul_(mean, rate, value=-lr / first)  # kept apart from θ, next to which a step is small
+            torch.add(begun, change, out=own)
+
+    return update
 
 
 def _flat(tensors: Parameters, order: Iterable[str]) -> Tensor:
-    """All entries of the tensors in one vector."""
-    return torch.cat([tensors[name].flatten() for name in order])
-
-
-def distances(outputs: Tensor, targets: Tensor, settings: AdaptSettings) -> Tensor:
-    """Dist summed over the anchors of a batch: 1 − cos of the flattened outputs, squared error, or absolute error."""
-    if settings.distance == "cos":
-        return (1 - torch.nn.functional.cosine_similarity(outputs.flatten(1), targets.flatten(1))).sum()
-    if settings.distance == "mse":
-        return torch.nn.functional.mse_loss(outputs, targets, reduction="sum")
-    return torch.nn.functional.l1_loss(outputs, targets, reduction="sum")
+    """All entries of the tensors in one new vector."""
+    return torch.cat([tensors[name].detach().flatten() for name in order])
 
 
 def _adapt(
     block: Block,
-    parameters: Callable[[], Mapping[str, Tensor]],
-    trained: list[Tensor],
+    base: Parameters,
+    theta: Tensor,
+    update: Callable[[Tensor], None],
     x: Tensor,
     y: Tensor,
     settings: AdaptSettings,
-    lr: float,
     epochs: int,
     seed: int,
+    make_gradient: MakeGradient,
 ) -> Iterator[Epoch | Adapted]:
-    """Run Adam over shuffled batches; `parameters()` computes the block's tensors from the trained ones."""
+    """Go over shuffled batches; `update(gradient)` changes `theta`, all tensors of the block as one vector, in place."""
+    parts = theta.split([tensor.numel() for tensor in base.values()])
+    views = {
+        name: part.view_as(tensor).detach().requires_grad_()
+        for (name, tensor), part in zip(base.items(), parts, strict=True)
+    }
 
     def copied() -> dict[str, Tensor]:
-        with torch.no_grad():
-            return {name: tensor.detach().clone() for name, tensor in parameters().items()}
+        return {name: tensor.detach().clone() for name, tensor in views.items()}
 
-    optimizer = torch.optim.Adam(trained, lr=lr, fused=True)
+    gradient_of = make_gradient(block, settings.distance)
     generator = torch.Generator().manual_seed(seed)
     for epoch in range(epochs):
         total = torch.zeros((), device=x.device)
         for batch in torch.randperm(len(x), generator=generator).split(settings.batch):
             batch = batch.to(x.device)
-            loss = distances(block(parameters(), x[batch]), y[batch], settings)
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            total += loss.detach()
+            loss, gradients = gradient_of(views, x[batch], y[batch])
+            update(torch.cat([gradient.flatten() for gradient in gradients]))
+            total += loss
         mean = total.item() / len(x)
         if mean != mean:
             raise UserError(
@@ -131,4 +163,4 @@ def _adapt(
                 "lower the learning rate."
             )
         yield Epoch(epoch, mean, copied)
-    yield Adapted({name: tensor.detach() for name, tensor in parameters().items()})
+    yield Adapted(copied())

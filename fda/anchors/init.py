@@ -23,8 +23,8 @@ def initial_anchors(block: Block, finetuned: Parameters, settings: ConstructSett
     tokens = settings.tokens or block.tokens
     if settings.init == "gauss":
         return settings.sigma * torch.randn(settings.anchors, tokens, block.width, generator=generator)
-    rows = sample_rows(weight_rows(block, finetuned), settings.anchors * tokens, generator)
-    return settings.weight_scale * rows.reshape(settings.anchors, tokens, block.width)
+    rows = weight_rows(block, finetuned)
+    return settings.weight_scale * rows_as_anchors(rows, settings.anchors, tokens, generator)
 
 
 def weight_rows(block: Block, finetuned: Parameters) -> Tensor:
@@ -34,11 +34,15 @@ def weight_rows(block: Block, finetuned: Parameters) -> Tensor:
     return torch.cat([w.detach().float().cpu() for w in matrices if w.shape[1] == block.width])
 
 
-def sample_rows(rows: Tensor, count: int, generator: torch.Generator) -> Tensor:
-    """`count` rows drawn without replacement; means of random pairs of rows make up for missing ones."""
-    chosen = rows[torch.randperm(len(rows), generator=generator)[:count]]
-    missing = count - len(chosen)
-    if missing > 0:
-        pairs = torch.randint(len(rows), (2, missing), generator=generator)
-        chosen = torch.cat([chosen, (rows[pairs[0]] + rows[pairs[1]]) / 2])
-    return chosen
+def rows_as_anchors(rows: Tensor, anchors: int, tokens: int, generator: torch.Generator) -> Tensor:
+    """Rows (m, d) as anchors (anchors, tokens, d): drawn without replacement, if there are enough of them.
+
+    If there are too few, all of them in their order, and then means of random pairs of them, fill the first token of every
+    anchor, then the second, and so on, as in the official code for images: every anchor begins with rows and ends with means.
+    """
+    count = anchors * tokens
+    if len(rows) >= count:
+        return rows[torch.randperm(len(rows), generator=generator)[:count]].reshape(anchors, tokens, -1)
+    pairs = torch.randint(len(rows), (2, count - len(rows)), generator=generator)
+    filled = torch.cat([rows, (rows[pairs[0]] + rows[pairs[1]]) / 2])
+    return filled.reshape(tokens, anchors, -1).transpose(0, 1).contiguous()

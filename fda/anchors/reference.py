@@ -1,10 +1,10 @@
-"""The paper's construction loop, written plainly: the baseline for the speed and the numbers of construction.
+"""The paper's loops, written plainly: the baselines for the speed and the numbers of construction and adaptation.
 
-AdamW on the anchors, the library's own block code, eager float32, second derivatives by autograd, and the loss read back at
-every step. Shares no code with the rest of `fda.anchors`, so that speeding up construction does not speed up the baseline.
+The library's own block code, eager float32, torch's optimisers tensor by tensor, and the loss read back at every step. Shares
+no code with the rest of `fda.anchors`, so that speeding up construction or adaptation does not speed up the baseline.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -12,6 +12,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.functional import cosine_similarity
 
 from fda.architectures.blocks import Block
+from fda.settings import AdaptSettings
 
 LEARNING_RATE, WEIGHT_DECAY = 1e-2, 1e-2
 
@@ -24,7 +25,7 @@ def reference_loop(
     initial: Tensor,
     steps: int,
 ) -> Iterator[float]:
-    """The angle loss (mean over `live` of 1 − cos) before each step, from the anchors `initial` (n, tokens, d)."""
+    """The angle loss (mean over `live` of 1 − cos) before each step of AdamW, from the anchors `initial` (n, tokens, d)."""
     theta0 = {name: tensor.clone().requires_grad_() for name, tensor in base.items()}
     x = initial.clone().requires_grad_()
     optimizer = torch.optim.AdamW([x], lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY)
@@ -44,3 +45,52 @@ def reference_loop(
             loss.backward()
         optimizer.step()
         yield loss.item() / len(live)
+
+
+def reference_adaptation(
+    block: Block,
+    base: Mapping[str, Tensor],
+    task_vectors: Sequence[Mapping[str, Tensor]] | None,
+    initial: float,
+    x: Tensor,
+    y: Tensor,
+    settings: AdaptSettings,
+    seed: int,
+) -> Iterator[tuple[float, dict[str, Tensor]]]:
+    """After each epoch, the mean distance over it and the block's tensors. x, y: (N, tokens, d), of all tasks.
+
+    `task_vectors`: those whose element-wise coefficients, which begin at `initial`, are trained; None: the weights are. The
+    batches are those of `fda.anchors.adapt` with the same seed.
+    """
+    weights = {name: tensor.clone() for name, tensor in base.items()}
+    alphas = [{name: torch.full_like(tau[name], initial) for name in base} for tau in task_vectors or ()]
+    trained = [tensor.requires_grad_() for one in alphas or [weights] for tensor in one.values()]
+    lr, epochs = (
+        (settings.weights_lr, settings.weights_epochs)
+        if task_vectors is None
+        else (settings.coefficients_lr, settings.coefficients_epochs)
+    )
+
+    def theta() -> dict[str, Tensor]:
+        found = dict(weights)
+        for alpha, tau in zip(alphas, task_vectors or (), strict=True):
+            found = {name: tensor + alpha[name] * tau[name] for name, tensor in found.items()}
+        return found
+
+    optimizer = torch.optim.Adam(trained, lr=lr)
+    generator = torch.Generator().manual_seed(seed)
+    for _ in range(epochs):
+        total = 0.0
+        for batch in torch.randperm(len(x), generator=generator).split(settings.batch):
+            outputs, targets = block(theta(), x[batch]).flatten(1), y[batch].flatten(1)
+            if settings.distance == "cos":
+                loss = (1 - cosine_similarity(outputs, targets)).sum()
+            elif settings.distance == "mse":
+                loss = (outputs - targets).square().sum()
+            else:
+                loss = (outputs - targets).abs().sum()
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            total += loss.item()
+        yield total / len(x), {name: tensor.detach().clone() for name, tensor in theta().items()}

@@ -90,7 +90,7 @@ class CompiledSteps:
         task_vector = {name: own[name] - base[name] for name in live}
         kind = (len(finetuned), tuple(shape), distance, live, tuple(block.shapes.items()))
         with self._lock:
-            while kind in self._compiled and not _same_function(self._sample[kind], block, base):
+            while kind in self._compiled and not same_function(self._sample[kind], block, base):
                 kind = (*kind, "another function of the same shapes")
             if kind not in self._compiled:
                 some = next(iter(base.values()))
@@ -139,7 +139,7 @@ def _composition(block: Block, live: tuple[str, ...], shape: torch.Size, distanc
 
 
 @torch.no_grad()
-def _same_function(sample: Block, block: Block, parameters: Parameters) -> bool:
+def same_function(sample: Block, block: Block, parameters: Parameters) -> bool:
     """Whether two blocks of equal shapes compute the same, so that one compiled step serves both.
 
     Heads, masks and norms do not show in shapes, so both answer the same random input. Compiling takes 25 s on the demo's

@@ -107,7 +107,7 @@ def _measure(
     }
     # Only what is asked for: a processor without bfloat16 takes minutes for such a product.
     ceilings = {
-        name: _ceiling(torch.bfloat16 if name == "bfloat16" else torch.float32, device) for name in {"plain", *paths}
+        name: ceiling(torch.bfloat16 if name == "bfloat16" else torch.float32, device) for name in {"plain", *paths}
     }
     with sdpa_kernel(SDPBackend.MATH):
         operations = _operations(unit, live, start)
@@ -270,7 +270,7 @@ def _operations(unit: Unit, live: tuple[str, ...], start: Tensor) -> float:
     return float(counter.get_total_flops())
 
 
-def _ceiling(products: torch.dtype, device: str) -> float:
+def ceiling(products: torch.dtype, device: str) -> float:
     """Operations per second of a large square matrix product, the best of six."""
     side = 2048 if device == "cpu" else 8192
     a, b = (torch.randn(side, side, device=device).to(products) for _ in range(2))

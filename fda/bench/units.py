@@ -68,8 +68,19 @@ def llama_mlp_unit(device: str) -> Unit:
     return _made(LlamaMLP(config), 1024, 1, 1024, "llama", device)
 
 
+def dinov2_small_unit(device: str) -> Unit:
+    """A layer of DINOv2-small at 56 pixels: 1.8 million parameters, 64 × 17 × 384."""
+    from transformers import Dinov2Config
+    from transformers.models.dinov2.modeling_dinov2 import Dinov2Layer
+
+    options: dict[str, Any] = {"attn_implementation": "sdpa"}  # an option of the base class
+    config = Dinov2Config(hidden_size=384, num_attention_heads=6, **options)
+    return _made(_First(Dinov2Layer(config)), 384, 17, 64, "vision", device)
+
+
 UNITS: dict[str, Callable[[str], Unit]] = {
     "demo": demo_unit,
+    "dinov2-small": dinov2_small_unit,
     "vit-b-32": vit_b_32_unit,
     "roberta-base": roberta_base_unit,
     "llama-mlp": llama_mlp_unit,

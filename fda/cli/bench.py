@@ -19,7 +19,7 @@ bench_app = typer.Typer(help="Measure our implementations against plain ones, si
 @bench_app.command()
 def construct(
     sizes: Annotated[
-        str, typer.Option("--size", help="demo, vit-b-32, roberta-base, llama-mlp; separated by commas")
+        str, typer.Option("--size", help="demo, dinov2-small, vit-b-32, roberta-base, llama-mlp; separated by commas")
     ] = "demo",
     device: DeviceOption = "cpu",
     threads: Annotated[int | None, typer.Option(min=1, help="threads of a CPU; default: torch's")] = None,
@@ -74,6 +74,57 @@ def construct(
         )
         _print_construct(results[-1])
     _keep("construct", results, json_file, device=results[0]["device_name"])
+
+
+@bench_app.command()
+def adapt(
+    size: Annotated[str, typer.Option(help="demo, dinov2-small, vit-b-32, roberta-base, llama-mlp")] = "demo",
+    tasks: Annotated[int, typer.Option(min=1, max=32, help="tasks whose anchors are pooled")] = 5,
+    batch: Annotated[int | None, typer.Option(min=1, help="anchors a step; default: the paper's")] = None,
+    epochs: Annotated[int, typer.Option(min=2, help="epochs of each path")] = 6,
+    device: DeviceOption = "cpu",
+    threads: Annotated[int | None, typer.Option(min=1, help="threads of a CPU; default: torch's")] = None,
+    paths: Annotated[
+        str, typer.Option(help="our paths, separated by commas: plain, compiled, bfloat16")
+    ] = "plain,compiled",
+    json_file: JsonOption = None,
+) -> None:
+    """Measure adaptation of one block against the paper's loop, from each kind of start; all must end at the same block."""
+    from fda.bench.adapt import PATHS, bench_adapt
+    from fda.bench.units import UNITS
+    from fda.requests.runs import split_list
+    from fda.stages.execute import resolve_device
+
+    require_folder(json_file)
+    for kind, names, known in (("size", [size], UNITS), ("path", split_list(paths), PATHS)):
+        for name in names:
+            if name not in known:
+                raise UserError(f"there is no {kind} {name!r} to measure: choose among {', '.join(known)}.")
+    result = bench_adapt(
+        size,
+        tasks=tasks,
+        batch=batch,
+        epochs=epochs,
+        device=resolve_device(device),
+        threads=threads,
+        paths=split_list(paths),
+    )
+    print(
+        f"{size} on {result['device']}, {result['threads']} threads: {result['anchors']} anchors of {result['tokens']} tokens, "
+        f"{result['batch']} a step; the products of an epoch take {1e3 * result['floor_seconds']:.0f} ms at best"
+    )
+    print(
+        f"{'start':<12} {'path':<13} {'ms an epoch':>11} {'least–most':>13} {'first s':>8} {'ratio':>6} {'difference':>11}"
+    )
+    reference = {row["start"]: row["seconds"][0] for row in reversed(result["rows"])}
+    for row in result["rows"]:
+        typical, low, high = (1e3 * value for value in row["seconds"])
+        print(
+            f"{row['start']:<12} {row['path']:<13} {typical:>11.0f} {low:>6.0f}–{high:<6.0f} {row['first']:>8.1f} "
+            f"{reference[row['start']] / row['seconds'][0]:>6.2f} {row['difference']:>11.1e}"
+        )
+    if json_file is not None:
+        write_whole(json_file, json.dumps(result, indent=2))
 
 
 @bench_app.command()

@@ -20,10 +20,12 @@ def import_anchors(
     zoo: ZooOption,
     tasks: TasksOption = None,
     blocks: BlocksOption = None,
-    init: Annotated[str | None, typer.Option(help="weight or gauss; default: from the folder's name")] = None,
-    sigma: Annotated[float | None, typer.Option(help="scale of init gauss; default: from the folder's name")] = None,
+    init: Annotated[str | None, typer.Option(help="weight or gauss; default: from the folder's name or text")] = None,
+    sigma: Annotated[
+        float | None, typer.Option(help="scale of init gauss; default: from the folder's name or text")
+    ] = None,
     steps: Annotated[
-        int | None, typer.Option(min=1, help="steps of construction; default: from the folder's name")
+        int | None, typer.Option(min=1, help="steps of construction; default: from the folder's name or text")
     ] = None,
     device: DeviceOption = "auto",
     fresh: FreshOption = False,

@@ -18,14 +18,26 @@ from fda.zoos.zoo import load_zoo
 LAYER = re.compile(r"dual_anchors_layer_(\d+)\.npy")
 # The authors keep their settings in the name of a folder, in two orders:
 #   init_by_gauss_random-anchor-64-scale-0.01-opt-1200-0.01             vision, and with _pos behind the start: RoBERTa
-#   init_by_weights-scale-0.01-gen-200-lr-0.01-anchor-8192              language generation
+#   init_by_weights-scale-0.01-gen-200-lr-0.01-anchor-8192              language generation; the anchors' number may be missing
+# Beside the tasks' folders their scripts for images and language understanding write the settings once more, into a text.
 NUMBER = r"\d+(?:\.\d*)?(?:e[+-]?\d+)?"
 SETTINGS = (
-    re.compile(rf"(?P<start>\w+)-anchor-\d+-scale-(?P<sigma>{NUMBER})-opt-(?P<steps>\d+)-(?P<learning_rate>{NUMBER})"),
     re.compile(
-        rf"(?P<start>\w+)-scale-(?P<sigma>{NUMBER})-(?:gen|opt)-(?P<steps>\d+)-lr-(?P<learning_rate>{NUMBER})-anchor-\d+"
+        rf"(?P<start>\w+)(?:-anchor-\d+)?-scale-(?P<sigma>{NUMBER})-opt-(?P<steps>\d+)-(?P<learning_rate>{NUMBER})"
+    ),
+    re.compile(
+        rf"(?P<start>\w+)-scale-(?P<sigma>{NUMBER})-(?:gen|opt)-(?P<steps>\d+)-lr-(?P<learning_rate>{NUMBER})(?:-anchor-\d+)?"
     ),
 )
+TEXT = "construct_settings.text"
+IN_TEXT = {
+    "start": re.compile(r"\binit: (\w+)"),
+    "sigma": re.compile(rf"\bscale=({NUMBER})\s"),
+    "steps": re.compile(r"\boptimize_steps=(\d{1,9})\s"),
+    "learning_rate": re.compile(rf"\blr=({NUMBER})\s"),
+    "distance": re.compile(r"\banchor_loss=(cos|mse|l1)\s"),
+}
+LONGEST_TEXT = 4096  # bytes; theirs has some four hundred
 STARTS = {"gauss": "gauss", "random": "gauss", "weight": "weight", "param": "weight"}  # a word in the name → the start
 DEEP = 3  # folders below the given one in which tasks are looked for: model, settings, and one more
 
@@ -41,8 +53,9 @@ def published_spec(
 ) -> RunSpec:
     """A checked spec of a run that imports the anchors below `folder`. `tasks`, `blocks`: all of the zoo's if left out.
 
-    How they were constructed is taken from `settings` that are not None, else from the folder's name; how many anchors of how
-    many tokens, from the first file. What nobody tells is in the spec's `unknown`, and the paper's value stands in for it.
+    How they were constructed is taken from `settings` that are not None, else from the folder's name, else from its text; how
+    many anchors of how many tokens, from the first file. What nobody tells is in the spec's `unknown`, and the paper's value
+    stands in for it.
     UserError if a task's folder is missing or not the only one of its name, and for a first file that holds no anchors.
     """
     loaded = load_zoo(zoo)
@@ -51,7 +64,11 @@ def published_spec(
     places = task_folders(found, chosen)
     first = layer_file(places[chosen[0]], min(blocks, default=0))
     anchors, tokens, _ = read_published_anchors(first).shape
-    told = told_by_name(found.name) | {name: value for name, value in settings.items() if value is not None}
+    told = (
+        told_by_text(found)
+        | told_by_name(found.name)
+        | {name: value for name, value in settings.items() if value is not None}
+    )
     if told.get("init") != "gauss":
         if settings.get("sigma") is not None:
             raise UserError("sigma is the scale of the gauss start: add --init gauss, or leave --sigma out.")
@@ -152,11 +169,26 @@ def told_by_name(name: str) -> dict[str, object]:
     match = next((match for pattern in SETTINGS if (match := pattern.fullmatch(name))), None)
     if match is None:
         return {}
-    told: dict[str, object] = {"steps": match["steps"], "learning_rate": match["learning_rate"]}
-    starts = {start for word, start in STARTS.items() if word in match["start"]}
-    if len(starts) == 1:
-        told["init"] = starts.pop()
-    return told | ({"sigma": match["sigma"]} if told.get("init") == "gauss" else {})
+    return _with_start(match["start"], match.groupdict())
+
+
+def told_by_text(folder: Path) -> dict[str, object]:
+    """Settings that the authors' text in the folder tells, the distance among them; none, if there is no such text."""
+    try:
+        with (folder / TEXT).open("rb") as file:
+            text = file.read(LONGEST_TEXT).decode("utf-8", "replace")
+    except OSError:
+        return {}
+    found = {name: match[1] for name, pattern in IN_TEXT.items() if (match := pattern.search(text))}
+    return _with_start(found.get("start", ""), found)
+
+
+def _with_start(start: str, told: Mapping[str, str]) -> dict[str, object]:
+    """`told` with the start that its word names as `init`, without σ where it is not of a gauss start."""
+    starts = {known for word, known in STARTS.items() if word in start}
+    named: dict[str, object] = {"init": starts.pop()} if len(starts) == 1 else {}
+    left_out = {"start"} if named.get("init") == "gauss" else {"start", "sigma"}
+    return named | {name: value for name, value in told.items() if name not in left_out}
 
 
 def _folders(folder: Path) -> list[Path]:

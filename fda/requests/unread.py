@@ -25,7 +25,7 @@ def adaptation_read_by(methods: Iterable[str]) -> tuple[str, ...]:
     for one in _known(methods):
         if one.start is not None:
             trained = "weights" if one.start == "pretrained" else "coefficients"
-            read |= {"distance", "batch", f"{trained}_lr", f"{trained}_epochs"}
+            read |= {"distance", "batch", "arithmetic", f"{trained}_lr", f"{trained}_epochs"}
     return tuple(name for name in AdaptSettings.model_fields if name in read)
 
 

@@ -5,8 +5,9 @@ Each finished block is saved to a file, so a resumed run continues with the next
 
 import contextlib
 import shutil
+import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from fda.merging.method import Method, Weights
 from fda.merging.registry import METHODS
 from fda.settings import AdaptSettings
 from fda.stages.anchored import anchors_of
+from fda.stages.arithmetic import gradients_of
 from fda.stages.real_inputs import real_block_inputs
 from fda.stages.work import Work
 from fda.store.files import adapted_file, merged_file, save_tensors
@@ -33,6 +35,7 @@ from fda.store.store import UnitKey
 # block index → one (n, tokens, d) a task; None for a task that did not change the block and so has no anchors
 BlockInputs = Callable[[int], list[Tensor | None]]
 SAVE_EVERY = 10  # epochs per write to the store
+KEPT = 2**28  # bytes
 
 
 def epochs(method: Method, settings: AdaptSettings) -> int:
@@ -40,18 +43,60 @@ def epochs(method: Method, settings: AdaptSettings) -> int:
     return settings.weights_epochs if method.start == "pretrained" else settings.coefficients_epochs
 
 
-def adapt_to_file(work: Work, method: Method, settings: AdaptSettings, hyperparameters: Mapping[str, Any]) -> None:
-    """Write the merged file of a method that has a `start`; `hyperparameters` are the method's."""
+class Pools:
+    """What all starts of a run share: each block's inputs of all tasks with their targets, and how gradients are computed.
+
+    Inputs and targets stay on the device for the next start up to KEPT bytes; beyond that they are made again.
+    """
+
+    def __init__(self, work: Work, settings: AdaptSettings, inputs: BlockInputs) -> None:
+        self.make_gradient = gradients_of(work, settings)
+        self._work, self._inputs = work, inputs
+        self._kept: dict[int, tuple[Tensor, Tensor]] = {}
+        self._lock = threading.Lock()
+
+    def of(self, block: Block) -> tuple[Tensor, Tensor] | None:
+        """(x, y), both (N, tokens, d) in the tasks' order, without tasks that have no inputs; None if no task has any."""
+        if (kept := self._kept.get(block.index)) is not None:
+            return kept
+        given = zip(self._work.finetuned, self._inputs(block.index), strict=True)
+        pairs = [(block.of(weights, self._work.device), x) for weights, x in given if x is not None]
+        if not pairs:
+            return None
+        x, y = pool(block, *zip(*pairs, strict=True))
+        with self._lock:
+            if x.nbytes + y.nbytes + sum(a.nbytes + b.nbytes for a, b in self._kept.values()) <= KEPT:
+                self._kept[block.index] = (x, y)
+        return x, y
+
+
+def anchor_pools(work: Work, settings: AdaptSettings) -> Pools:
+    """The anchors of the run that `work` names."""
+    source = work.anchors_run
+    return Pools(
+        work,
+        settings,
+        lambda block: anchors_of(work.store, source, work.opened, work.spec.tasks, block, work.device),
+    )
+
+
+def input_pools(work: Work, settings: AdaptSettings, examples: int) -> Pools:
+    """Real inputs, `examples` samples of each task's training split."""
+    inputs = [real_block_inputs(work, task, work.train_split(task), examples) for task in work.spec.tasks]
+    return Pools(work, settings, lambda block: [of_task[block].to(work.device) for of_task in inputs])
+
+
+def adapt_to_file(work: Work, method: Method, settings: AdaptSettings, pools: Pools) -> None:
+    """Write the merged file of a method that has a `start`, adapted on `pools`."""
     if method.start is None:
         raise ValueError(f"{method.name} adapts no start model")
-    inputs = _real_inputs(work, int(hyperparameters["examples"])) if method.needs == "inputs" else _anchors(work)
     started = _started(work, METHODS[method.start])
 
     def piece(block: Block) -> Callable[[Cancel], None]:
         def adapt(cancel: Cancel) -> None:
             file = adapted_file(work.folder, method.name, block.index)
             if not work.is_whole(file):
-                tensors = adapt_block(work, method, settings, started, inputs(block.index), block, cancel)
+                tensors = adapt_block(work, method, settings, started, pools, block, cancel)
                 save_tensors(file, {block.prefix + name: tensor for name, tensor in tensors.items()}, {})
                 work.keep(file)
 
@@ -92,16 +137,6 @@ def _started(work: Work, start: Method) -> Weights | None:
     return Checkpoint(path)
 
 
-def _anchors(work: Work) -> BlockInputs:
-    source = work.anchors_run
-    return lambda block: anchors_of(work.store, source, work.opened, work.spec.tasks, block, work.device)
-
-
-def _real_inputs(work: Work, examples: int) -> BlockInputs:
-    inputs = [real_block_inputs(work, task, work.train_split(task), examples) for task in work.spec.tasks]
-    return lambda block: [of_task[block].to(work.device) for of_task in inputs]
-
-
 def ta_scale(work: Work) -> float:
     """λ of the task arithmetic that FDA starts from."""
     return (METHODS["ta"].defaults | work.spec.hyperparameters.get("ta", {}))["scale"]
@@ -123,7 +158,7 @@ def adapt_block(
     method: Method,
     settings: AdaptSettings,
     started: Weights | None,
-    inputs: list[Tensor | None],
+    pools: Pools,
     block: Block,
     cancel: Cancel,
     *,
@@ -131,28 +166,29 @@ def adapt_block(
 ) -> dict[str, Tensor]:
     """Adapt one block on the pooled inputs of all tasks and return its tensors. `seen` is called after every epoch.
 
-    A task without inputs (None) contributes nothing; without any inputs the block keeps its start tensors. `started`: the
-    merged model to start from; None where task vectors are adapted. Progress goes to the unit (adapt, method, block).
+    Without any inputs the block keeps its start tensors. `started`: the merged model to start from; None where task vectors
+    are adapted. Progress goes to the unit (adapt, method, block).
     """
-    base = block.of(work.opened.base, work.device)
-    finetuned = [block.of(weights, work.device) for weights in work.finetuned]
     key = UnitKey("adapt", method.name, block.index)
-    pairs = [(theta, x) for theta, x in zip(finetuned, inputs, strict=True) if x is not None]
-    if not pairs:
+    pooled = pools.of(block)
+    if pooled is None:
         message = f"{UNCHANGED}: no task has anchors of block {block.index}, so it stays as it starts."
         work.store.update_unit(
             work.run_id, key, state="done", step=epochs(method, settings), seconds=0.0, message=message
         )
         return start_of(work, method, started, block)
-    x, y = pool(block, *zip(*pairs, strict=True))
-    seed = unit_seed(work.spec.seed, "adapt", block.index)
+    (x, y), base = pooled, block.of(work.opened.base, work.device)
+    how: dict[str, Any] = {
+        "seed": unit_seed(work.spec.seed, "adapt", block.index),
+        "make_gradient": pools.make_gradient,
+    }
     if method.start == "pretrained":
-        events: Iterator[Epoch | Adapted] = adapt_weights(block, base, x, y, settings, seed=seed)
+        events: Iterator[Epoch | Adapted] = adapt_weights(block, base, x, y, settings, **how)
     else:
-        ends = finetuned if started is None else [block.of(started, work.device)]
+        ends = (block.of(weights, work.device) for weights in (work.finetuned if started is None else [started]))
         taus = ({name: end[name] - base[name] for name in base} for end in ends)
         value = ta_scale(work) if started is None else 1.0
-        events = adapt_coefficients(block, base, taus, value, x, y, settings, seed=seed)
+        events = adapt_coefficients(block, base, taus, value, x, y, settings, **how)
     work.store.update_unit(work.run_id, key, state="running", step=0)
     rows: list[tuple[str, int, float]] = []
     began = time.perf_counter()

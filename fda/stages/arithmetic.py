@@ -1,4 +1,4 @@
-"""Choose how a construct run computes its steps: plain, compiled, or compiled with bfloat16 products; and how many at once."""
+"""Choose how a run computes its steps: plain, compiled, or compiled with bfloat16 products; and how many units at once."""
 
 import os
 import shutil
@@ -8,12 +8,14 @@ from typing import Literal
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from fda.anchors.gradients import CompiledGradients, MakeGradient, plain_gradient
 from fda.anchors.init import initial_anchors
 from fda.anchors.step import CompiledSteps, MakeStep, plain_step
 from fda.architectures.blocks import Block
 from fda.architectures.precision import has_fast_bfloat16
 from fda.jobs.lanes import lane_count
 from fda.requests.cost import PAYS_FROM
+from fda.settings import AdaptSettings
 from fda.stages.compiling import noticed
 from fda.stages.meter import Meter
 from fda.stages.work import Work
@@ -45,6 +47,14 @@ def steps_of(work: Work) -> Steps:
     products = torch.bfloat16 if arithmetic == "bfloat16" else torch.float32
     steps = CompiledSteps(products, lambda: noticed(work.phases, work.spec, arithmetic))
     return Steps(arithmetic, steps.step, *_parallelism(work))
+
+
+def gradients_of(work: Work, settings: AdaptSettings) -> MakeGradient:
+    """How a run's adaptation computes its gradients; all its starts share what is compiled."""
+    if settings.arithmetic == "plain":
+        return plain_gradient
+    products = torch.bfloat16 if settings.arithmetic == "bfloat16" else torch.float32
+    return CompiledGradients(products, lambda: work.phases.during("compile")).gradient
 
 
 def _parallelism(work: Work) -> tuple[int, int]:

@@ -11,6 +11,7 @@ from dataclasses import replace
 from itertools import cycle, islice
 from pathlib import Path
 from statistics import fmean
+from typing import Any
 
 import psutil
 import torch
@@ -30,7 +31,7 @@ from fda.merging.registry import METHODS
 from fda.requests import cost
 from fda.requests.cost import Calibration, ScoreCost, StepCost
 from fda.requests.runs import adapt_settings
-from fda.stages.arithmetic import long_arithmetic, operations, steps_of
+from fda.stages.arithmetic import gradients_of, long_arithmetic, operations, steps_of
 from fda.stages.construct import batches, measures_of, real_inputs
 from fda.stages.execute import check_spec, resolve_device
 from fda.stages.meter import Meter
@@ -227,6 +228,7 @@ def _epochs(work: Work, known: Calibration) -> Calibration:
 def _epoch(work: Work, kind: str) -> float:
     """Seconds of an epoch of one block, on starts of anchors in place of anchors."""
     settings = adapt_settings(work.spec.zoo, work.spec.adaptation)
+    how: dict[str, Any] = {"seed": 0, "make_gradient": gradients_of(work, settings)}
     took: list[float] = []
 
     def piece(block: Block) -> Callable[[Cancel], None]:
@@ -235,11 +237,11 @@ def _epoch(work: Work, kind: str) -> float:
             finetuned = [block.of(weights, work.device) for weights in work.finetuned]
             x, y = pool(block, finetuned, [_anchors(work, block, own) for own in finetuned])
             if kind == "weights":
-                events: Iterator[Epoch | Adapted] = adapt_weights(block, base, x, y, settings, seed=0)
+                events: Iterator[Epoch | Adapted] = adapt_weights(block, base, x, y, settings, **how)
             else:
                 ends = finetuned if kind == "task coefficients" else finetuned[:1]
                 taus = ({name: end[name] - base[name] for name in base} for end in ends)
-                events = adapt_coefficients(block, base, taus, 0.3, x, y, settings, seed=0)
+                events = adapt_coefficients(block, base, taus, 0.3, x, y, settings, **how)
             began = time.perf_counter()
             took.append(_pace(time.perf_counter() - began for event in events if isinstance(event, Epoch)))
 

@@ -21,7 +21,7 @@ from fda.merging.method import SWEPT, Hyperparameter, Method, TaskMoments
 from fda.merging.registry import method
 from fda.merging.sweep import Scaled, unit_update_to_file
 from fda.requests.runs import adapt_settings, changed_hyperparameters, missing_need
-from fda.stages.adapt import adapt_to_file, epochs
+from fda.stages.adapt import Pools, adapt_to_file, anchor_pools, epochs, input_pools
 from fda.stages.anchored import anchors_of
 from fda.stages.examples import keep_examples
 from fda.stages.meter import Meter
@@ -59,7 +59,7 @@ def compare_methods(work: Work) -> None:
         for group in comparison.groups(merged):
             comparison.score(group)
         comparison.keep_examples()
-    work.phases.finish("adapt", "merge", "score")
+    work.phases.finish("compile", "adapt", "merge", "score")
     results = work.store.results(work.run_id)[0]
     if not any(result.state == "done" for result in results):
         raise UserError(f"no method could be scored: {results[0].message}")
@@ -86,6 +86,7 @@ class _Comparison:
         self.adapt = adapt_settings(work.spec.zoo, work.spec.adaptation)
         self.heads: dict[str, TaskHead] = {name: task_head(work.opened, name) for name in self.tasks}
         self.data_notes: dict[tuple[str, str], str] = {}  # (task, split) → notes on its samples
+        self.anchor_pools = cache(lambda: anchor_pools(work, self.adapt))  # of all starts
         self.split = cache(self._split)
         self.samples = cache(self._samples)
         self.scored = SampleCounter(work)
@@ -220,11 +221,17 @@ class _Comparison:
 
     def _adapt(self, one: Method) -> dict[str, Any]:
         hyperparameters = self._hyperparameters(one)
-        adapt_to_file(self.work, one, self.adapt, hyperparameters)
+        adapt_to_file(self.work, one, self.adapt, self._pools(one, hyperparameters))
         trained = "weights" if one.start == "pretrained" else "coefficients"
-        names = ("distance", f"{trained}_lr", f"{trained}_epochs", "batch")
+        names = ["distance", f"{trained}_lr", f"{trained}_epochs", "batch"]
+        names += ["arithmetic"] if self.adapt.arithmetic != "plain" else []
         adapted = {name: getattr(self.adapt, name) for name in names}
         return hyperparameters | adapted | self._reads(one) | {"selection": self._selection(one)}
+
+    def _pools(self, one: Method, hyperparameters: Mapping[str, Any]) -> Pools:
+        if one.needs == "inputs":
+            return input_pools(self.work, self.adapt, int(hyperparameters["examples"]))
+        return self.anchor_pools()
 
     def _sweep(self, one: Method) -> dict[str, Any]:
         """Score every value of the coefficient on the validation split; keep the best value and the whole curve."""

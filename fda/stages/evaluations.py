@@ -22,6 +22,7 @@ from fda.tasks.metrics import metric_name
 from fda.zoos.zoo import TaskData
 
 NAME = "answers"
+PARTS = ".by_length"  # of a folder; before texts were scored by length, it was .parts
 
 
 def answers_file(
@@ -57,12 +58,12 @@ def keep(path: Path | None, answers: Answers) -> None:
 
 
 def part_file(path: Path | None, start: int) -> Path | None:
-    """The file of the part that begins with sample `start` of the split."""
-    return None if path is None else path.with_suffix(".parts") / f"{start}.safetensors"
+    """The file of the part that begins after `start` samples, in the order in which they are scored."""
+    return None if path is None else path.with_suffix(PARTS) / f"{start}.safetensors"
 
 
 def keep_whole(path: Path | None, answers: Answers) -> None:
     """Cache the answers of a whole split and delete its parts."""
     keep(path, answers)
     if path is not None:
-        shutil.rmtree(path.with_suffix(".parts"), ignore_errors=True)
+        shutil.rmtree(path.with_suffix(PARTS), ignore_errors=True)

@@ -17,8 +17,8 @@ from fda.jobs.lanes import run_lanes
 from fda.merging.method import Weights
 from fda.merging.registry import METHODS
 from fda.requests.runs import adapt_settings
-from fda.stages.adapt import adapt_block, epochs, start_of
-from fda.stages.anchored import anchors_of
+from fda.settings import AdaptSettings
+from fda.stages.adapt import Pools, adapt_block, anchor_pools, epochs, start_of
 from fda.stages.work import Work
 from fda.store.files import save_tensors
 from fda.store.landscape_record import FDA_PATHS, snapshot_file
@@ -41,7 +41,9 @@ def adaptation_units(work: Work) -> list[tuple[UnitKey, int]]:
 
 def record_paths(work: Work, methods: Sequence[str]) -> None:
     """Adapt every block by these methods of `FDA_PATHS`, skipping recorded blocks."""
-    pieces = [_piece(work, method, block.copy()) for method in methods for block in work.blocks]
+    settings = adapt_settings(work.spec.zoo, work.spec.adaptation)
+    pools = anchor_pools(work, settings)
+    pieces = [_piece(work, method, settings, pools, block.copy()) for method in methods for block in work.blocks]
     with work.phases.during("adapt"):
         run_lanes(pieces, work.device, work.cancel)
 
@@ -53,7 +55,7 @@ def weights_after(work: Work, method: str, epoch: int) -> Weights:
     return ChainMap(*map(Checkpoint, files))  # pyright: ignore[reportArgumentType]
 
 
-def _piece(work: Work, method: str, block: Block) -> Callable[[Cancel], None]:
+def _piece(work: Work, method: str, settings: AdaptSettings, pools: Pools, block: Block) -> Callable[[Cancel], None]:
     kept = recorded_epochs(work, method)
 
     def keep(epoch: int, tensors: dict[str, Tensor]) -> None:
@@ -72,13 +74,11 @@ def _piece(work: Work, method: str, block: Block) -> Callable[[Cancel], None]:
             work.is_whole(snapshot_file(work.folder, method, block.index, epoch)) for epoch in kept
         ):
             return
-        anchors = anchors_of(work.store, work.anchors_run, work.opened, work.spec.tasks, block.index, work.device)
         start = start_of(work, METHODS[method], None, block)
-        changes = any(x is not None for x in anchors)  # else the block stays at its start
+        changes = pools.of(block) is not None  # else the block stays at its start
         for epoch in kept[:1] if changes else kept[:-1]:
             keep(epoch, start)
-        settings = adapt_settings(work.spec.zoo, work.spec.adaptation)
-        end = adapt_block(work, METHODS[method], settings, None, anchors, block, cancel, seen=seen)
+        end = adapt_block(work, METHODS[method], settings, None, pools, block, cancel, seen=seen)
         keep(kept[-1], end)  # last, because this file marks the block as finished
 
     return adapt

@@ -38,7 +38,7 @@ def real_block_inputs(work: Work, task: str, split: str, count: int) -> RealBloc
     opened = work.opened
     data = load_split(opened.zoo.task(task), split, opened.model.transform)
     identity = (
-        f"{opened.tasks[task].fingerprint} {data.fingerprint} {opened.model.transform.identity} {count} "
+        f"{opened.tasks[task].fingerprint} {data.fingerprint} {data.transform.identity} {count} "
         f"{opened.model.blocks[0].prefix}"  # the whole block, or its MLP
     )
     folder = fda_home() / "cache" / "block_inputs" / hashlib.sha256(identity.encode()).hexdigest()[:32]

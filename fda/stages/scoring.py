@@ -21,7 +21,7 @@ from fda.jobs.lanes import run_lanes
 from fda.stages.evaluations import answers_file, keep, keep_whole, part_file, read_kept
 from fda.tasks.answers import Answers, Top
 from fda.tasks.data import CACHE_BYTES, Split
-from fda.tasks.evaluate import NO_NUMBERS, NoNumbers, evaluate
+from fda.tasks.evaluate import NO_NUMBERS, NoNumbers, evaluate, in_order
 from fda.tasks.heads import TaskHead
 from fda.zoos.zoo import TaskData
 
@@ -149,19 +149,21 @@ def _evaluate(
 
     def lane(task: str) -> Callable[[Cancel], None]:
         def evaluate_task(cancel: Cancel) -> None:
-            evaluation, piece, parts = sets[task], pieces[task], state.parts[task]
-            answered = sum(part.count for part in parts)
+            evaluation, piece = sets[task], pieces[task]
+            answered = sum(part.count for part in state.parts[task])
+            order, parts = piece.by_length(), []
             wrong = 0
-            for indices in piece.spans():
-                file = part_file(state.files[task], answered + indices.start)
+            for span in piece.spans():
+                file = part_file(state.files[task], answered + span.start)
                 part = read_kept(file)
-                if part is None or part.count != len(indices):
+                if part is None or part.count != len(span):
+                    indices = order[span.start : span.stop]
                     try:
                         part = evaluate(model, evaluation.head, piece, device, cancel, evaluation.data, indices)
                     except NoNumbers as error:
                         wrong += error.samples
                         continue
-                    if len(indices) < len(evaluation.split):
+                    if len(span) < len(evaluation.split):
                         keep(file, part)
                 parts.append(part)
                 report(state.scored, part.count)
@@ -170,6 +172,7 @@ def _evaluate(
                     f"{state.scored.owner}, task {task!r}: {wrong:,} of {len(piece):,} samples have a logit that is NaN "
                     f"or infinite, so nothing is scored: {NO_NUMBERS}."
                 )
+            state.parts[task].append(in_order(joined(parts), order))
 
         return evaluate_task
 

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fda.architectures.transforms import Batch, Transform
+from fda.architectures.transforms import Batch, TextTransform, Transform
 from fda.errors import UserError
 from fda.tasks.label_column import label_gap, label_numbers
 from fda.tasks.labels import head_classes, head_numbers, head_size, labels_note, named
@@ -92,17 +92,24 @@ class Split:
             yield self.part(range(start, min(start + size, len(self))))
 
     def spans(self) -> Iterator[range]:
-        """All indices in order, a few batches at a time."""
+        """The numbers of all samples in order, a few batches at a time."""
         size = SPAN[self.transform.kind]
         for start in range(0, len(self), size):
             yield range(start, min(start + size, len(self)))
 
-    def batches(self, size: int = 256, indices: range | None = None) -> Iterator[tuple[Batch, Tensor]]:
-        """(inputs, labels (b,)) in the data's order, of the samples `indices` (a range of step 1), None: all."""
+    def by_length(self) -> Sequence[int]:
+        """All indices, of texts the longest first, so that a batch of neighbours has little padding; of images in order."""
+        if self.transform.kind != "text":
+            return range(len(self))
+        lengths = [len(text) for span in self.spans() for text in self._prepare_all(span)]
+        return sorted(range(len(self)), key=lambda index: -lengths[index])
+
+    def batches(self, size: int = 256, indices: Sequence[int] | None = None) -> Iterator[tuple[Batch, Tensor]]:
+        """(inputs, labels (b,)) of the samples `indices` in their order; None: all in the data's order."""
         labels, indices = self.labels(), range(len(self)) if indices is None else indices
-        for start in range(indices.start, indices.stop, size):
-            stop = min(start + size, indices.stop)
-            yield self.at(range(start, stop)), labels[start:stop]
+        for start in range(0, len(indices), size):
+            chosen = indices[start : start + size]
+            yield self.at(chosen), labels[torch.tensor(chosen)]
 
     def labels(self) -> Tensor:
         """(n,): the head's class numbers, int64, or numbers, float32; zeros without a label column. UserError for other values.
@@ -156,9 +163,9 @@ class Split:
         """A sentence on how labels map to the head's classes, if a user should know it; else None. UserError as `labels`."""
         return None if self.label is None else labels_note(self.names, self.classes, self.size)
 
-    def texts(self, column: str, indices: range) -> list[str]:
+    def texts(self, column: str, indices: Sequence[int]) -> list[str]:
         """The values of a column as texts: the right answers for exact match. UserError for an empty value."""
-        values = self.dataset[indices.start : indices.stop][column]
+        values = self.dataset.select_columns([column])[list(indices)][column]
         for index, value in zip(indices, values, strict=True):
             if label_gap(value) is not None:
                 raise self._refused(BadRow(index, f"the column {column!r} is empty"))
@@ -224,12 +231,15 @@ class Split:
 
     def at(self, indices: Sequence[int]) -> Batch:
         """The samples at these indices, prepared, as one batch; the samples of a small split are prepared only once."""
+        return self.transform.batch(self._prepare_all(indices))
+
+    def _prepare_all(self, indices: Sequence[int]) -> list[Tensor]:
         missing = [index for index in indices if index not in self._prepared]
         samples = self.samples(missing) if missing else []
         fresh = {index: self._prepare(index, sample) for index, sample in zip(missing, samples, strict=True)}
         if fresh and next(iter(fresh.values())).nbytes * len(self) <= CACHE_BYTES:
             self._prepared.update(fresh)
-        return self.transform.batch([fresh[index] if index in fresh else self._prepared[index] for index in indices])
+        return [fresh[index] if index in fresh else self._prepared[index] for index in indices]
 
     def _prepare(self, index: int, sample: Any) -> Tensor:
         try:
@@ -264,6 +274,7 @@ def load_split(task: ZooTask, split: str | None, transform: Transform) -> Split:
     if task.data is None or split is None:
         raise UserError(f"task {task.name!r} names no data for this: add `data` with its split to the zoo file.")
     data = task.data
+    transform = _cut(task, data, transform)
     loaded = sliced(split, data.seed, lambda name: load_whole(task, data, name))
     if len(loaded) == 0:
         raise UserError(f"task {task.name!r}: the split {split!r} of {data.path} is empty: name another.")
@@ -289,6 +300,22 @@ def load_split(task: ZooTask, split: str | None, transform: Transform) -> Split:
         loaded = loaded.select([index for index in range(len(loaded)) if index not in bad]) if bad else loaded
     size = head_size(task) if data.metric in ("auto", "accuracy", "matthews") else None
     return Split(loaded, data.input, label, transform, head_classes(task), size, where, skipped, data.prompt)
+
+
+def _cut(task: ZooTask, data: TaskData, transform: Transform) -> Transform:
+    """The transform, for texts of at most `data.tokens` tokens. UserError for images and for too few tokens."""
+    if data.tokens is None:
+        return transform
+    if not isinstance(transform, TextTransform):
+        raise UserError(f"task {task.name!r}: `data.tokens` limits texts, but the model takes images: leave it out.")
+    marks = transform.tokenizer.num_special_tokens_to_add(pair=len(data.columns) == 2)
+    if data.tokens <= marks:
+        raise UserError(
+            f"task {task.name!r}: `data.tokens` is {data.tokens}, of which the tokenizer's marks take {marks}: give more."
+        )
+    if data.tokens >= transform.most:
+        return transform
+    return replace(transform, most=data.tokens, identity=f"{transform.identity} cut to {data.tokens}")
 
 
 def _bad_rows(loaded: datasets.Dataset, data: TaskData, label: str | None) -> dict[int, str]:

@@ -3,6 +3,7 @@
 `fda.tasks.metrics` turns answers into scores; `fda.stages.evaluations` stores them.
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -43,18 +44,21 @@ def evaluate(
     device: str = "cpu",
     cancel: Cancel = NEVER,
     data: TaskData | None = None,
-    indices: range | None = None,
+    indices: Sequence[int] | None = None,
 ) -> Answers:
     """The answers of the weights loaded in `model`, which is on `device`; `cancel` is checked after each batch.
 
     `data`: the task's data in the zoo file, which give the metric; None: accuracy, or next tokens for a language head.
-    `indices`: samples of the split, None for all. UserError if head, labels and metric do not fit; NoNumbers, after all
-    samples, if some have a logit that is not finite.
+    `indices`: samples of the split, whose answers come in this order; None: all, in the split's. UserError if head, labels and
+    metric do not fit; NoNumbers, after all samples, if some have a logit that is not finite.
     """
+    if indices is None:
+        order = split.by_length()
+        return in_order(evaluate(model, head, split, device, cancel, data, order), order)
     head = head.to(device)
     metric = scored_by(head, data)
     if metric in WRITTEN:
-        indices, tokens = range(len(split)) if indices is None else indices, data.new_tokens if data else None
+        tokens = data.new_tokens if data else None
         return _written(metric, model, head, split, device, cancel, tokens or NEW_TOKENS, indices)
     if metric == "token_accuracy":
         split = replace(split, label=None)  # the texts are their own labels
@@ -73,6 +77,19 @@ def evaluate(
     if metric == "token_accuracy":
         return replace(answers, loss=more[0])
     return replace(answers, top=Top(more[0].astype(np.int32), more[1])) if answers.of_classes else answers
+
+
+def in_order(answers: Answers, order: Sequence[int]) -> Answers:
+    """Answers to the samples `order`, a permutation of all, in the order of the samples."""
+    back = np.argsort(np.asarray(order))
+    top, loss = answers.top, answers.loss
+    return replace(
+        answers,
+        predicted=answers.predicted[back],
+        label=answers.label[back],
+        loss=None if loss is None else loss[back],
+        top=None if top is None else Top(top.classes[back], top.probabilities[back]),
+    )
 
 
 def scored_by(head: TaskHead, data: TaskData | None) -> str:
@@ -154,7 +171,7 @@ def _written(
     device: str,
     cancel: Cancel,
     tokens: int,
-    indices: range,
+    indices: Sequence[int],
 ) -> Answers:
     """1 for each prompt whose generated answer is the right one, else 0.
 

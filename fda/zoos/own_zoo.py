@@ -93,7 +93,9 @@ def _task_draft(task: ZooTask, as_shown: Callable[[str], str]) -> TaskDraft:
         )
     if (data := task.data) is None:
         return draft
-    unasked = {name: value for name, value in fields["data"].items() if name in ("samples", "seed", "bad_rows")}
+    unasked = {
+        name: value for name, value in fields["data"].items() if name in ("samples", "tokens", "seed", "bad_rows")
+    }
     return replace(
         draft,
         data=as_shown(data.path),

@@ -50,10 +50,11 @@ class TaskData(_Part):
 
     `path`: a folder, a file (parquet, CSV, JSON lines) or a hub id; `name`: one of its configurations. `input`: a column of
     images or texts, or two columns of paired texts. A split may be a part of one, `train[90%:]`, drawn by `seed`
-    (`fda.tasks.slices`). `samples`: the most samples of each split, drawn by `seed`. `label`: a class, a number, or for
-    `exact_match` and `final_answer` the right answer; `perplexity` needs none. `prompt`: what a model reads, with `{}` for the
-    text of the sample. `new_tokens`: the most tokens that it writes for a `final_answer`. `bad_rows`: whether empty or
-    unreadable rows end a run, or are left out, up to 1 % of a split (`fda.tasks.rows`).
+    (`fda.tasks.slices`). `samples`: the most samples of each split, drawn by `seed`. `tokens`: texts are cut to this length, or
+    to a shorter one of the model. `label`: a class, a number, or for `exact_match` and `final_answer` the right answer;
+    `perplexity` needs none. `prompt`: what a model reads, with `{}` for the text of the sample. `new_tokens`: the most tokens
+    that it writes for a `final_answer`. `bad_rows`: whether empty or unreadable rows end a run, or are left out, up to 1 % of a
+    split (`fda.tasks.rows`).
     """
 
     path: str
@@ -64,6 +65,7 @@ class TaskData(_Part):
     input: str | tuple[str, ...] = "image"
     label: str = "label"
     samples: int | None = Field(None, ge=1)
+    tokens: int | None = Field(None, ge=1)
     seed: int = Field(0, ge=0, lt=2**31)
     metric: Metric = "auto"
     prompt: str | None = Field(None, max_length=4000)
@@ -94,6 +96,12 @@ class TaskData(_Part):
         if not isinstance(columns, str) and len(columns) not in (1, 2):
             raise ValueError("one column, or a list of two that belong together")
         return columns[0] if not isinstance(columns, str) and len(columns) == 1 else columns
+
+    @model_validator(mode="after")
+    def _prompts_are_whole(self) -> "TaskData":
+        if self.tokens is not None and self.metric in ("exact_match", "final_answer"):
+            raise ValueError("`tokens` would cut the ends off prompts, which the model continues: leave it out")
+        return self
 
     @model_validator(mode="after")
     def _a_prompt_has_a_place_for_one_text(self) -> "TaskData":

@@ -3,7 +3,10 @@
 import pytest
 import torch
 
-from fda.anchors.adapt import Adapted, adapt_coefficients, adapt_weights, distances, pool
+from fda.anchors.adapt import Adapted, adapt_coefficients, adapt_weights, pool
+from fda.anchors.gradients import CompiledGradients, plain_gradient
+from fda.anchors.reference import reference_adaptation
+from fda.architectures.precision import written_out
 from fda.settings import AdaptSettings
 from fda.zoos.survey import open_zoo
 from fda.zoos.zoo import load_zoo
@@ -16,6 +19,11 @@ def parts(tiny_zoo):
     finetuned = [block.of(checkpoint) for checkpoint in opened.tasks.values()]
     x = [torch.randn(12, block.tokens, block.width, generator=torch.Generator().manual_seed(i)) for i in range(2)]
     return block, block.of(opened.base), finetuned, *pool(block, finetuned, x)
+
+
+@pytest.fixture(scope="module")
+def compiled():
+    return CompiledGradients()
 
 
 def test_targets_are_each_tasks_own_outputs(parts):
@@ -50,28 +58,37 @@ def test_coefficients_at_their_start_are_the_merged_model(parts):
         assert torch.allclose(tensor, base[name] + 0.3 * (taus[0][name] + taus[1][name]), atol=1e-6)
 
 
-def test_coefficients_go_where_they_go_tensor_by_tensor(parts):
+@pytest.mark.parametrize("trained", ["weights", "one coefficient", "a coefficient a task"])
+@pytest.mark.parametrize("arithmetic", ["plain", "compiled"])
+def test_adaptation_goes_where_the_papers_loop_goes(parts, compiled, trained, arithmetic):
+    """The same batches in the same order; what all coefficients change is found from the moments of one gradient."""
     block, base, finetuned, x, y = parts
-    settings = AdaptSettings(coefficients_lr=0.1, coefficients_epochs=3, batch=len(x))
+    make_gradient = plain_gradient if arithmetic == "plain" else compiled.gradient
+    settings = AdaptSettings(weights_lr=1e-3, weights_epochs=4, coefficients_lr=0.1, coefficients_epochs=4, batch=8)
     taus = [{name: one[name] - base[name] for name in base} for one in finetuned]
-    *_, adapted = adapt_coefficients(block, base, taus, 0.3, x, y, settings, seed=0)
+    taus = {"weights": None, "one coefficient": taus[:1], "a coefficient a task": taus}[trained]
+    if taus is None:
+        events = adapt_weights(block, base, x, y, settings, seed=3, make_gradient=make_gradient)
+    else:
+        events = adapt_coefficients(block, base, taus, 0.3, x, y, settings, seed=3, make_gradient=make_gradient)
+    *epochs, adapted = events
+    expected = list(reference_adaptation(block, base, taus, 0.3, x, y, settings, 3))
+    assert [epoch.loss for epoch in epochs] == pytest.approx([loss for loss, _ in expected], rel=1e-4)
+    start = {name: tensor + 0.3 * sum(tau[name] for tau in taus or ()) for name, tensor in base.items()}
+    ours, theirs, before = (block(theta, x) for theta in (adapted.parameters, expected[-1][1], start))
+    assert (ours - theirs).norm() < 1e-3 * (theirs - before).norm()
+    assert len(compiled._compiled) <= 1, "all starts share what one shape of a batch was compiled to"
 
-    alphas = [{name: torch.full_like(tau[name], 0.3).requires_grad_() for name in base} for tau in taus]
-    optimizer = torch.optim.Adam([alpha for one in alphas for alpha in one.values()], lr=0.1, fused=False)
 
-    def merged() -> dict[str, torch.Tensor]:
-        return {
-            name: base[name] + sum(alpha[name] * tau[name] for alpha, tau in zip(alphas, taus, strict=True))
-            for name in base
-        }
-
-    first = merged()
-    for _ in range(3):
-        optimizer.zero_grad()
-        distances(block(merged(), x), y, settings).backward()
-        optimizer.step()
-    ours, expected, start = block(adapted.parameters, x), block(merged(), x), block(first, x)
-    assert (ours - expected).abs().max() < 1e-3 * (start - expected).abs().max()
+def test_bfloat16_products_give_nearly_the_gradient(parts):
+    block, base, _, x, y = parts
+    theta = {name: tensor.clone().requires_grad_() for name, tensor in base.items()}
+    (loss, found), (expected, right) = (
+        plain_gradient(one, "mse")(theta, x, y) for one in (written_out(block, torch.bfloat16), block)
+    )
+    assert loss.item() == pytest.approx(expected.item(), rel=0.05)
+    one, other = (torch.cat([tensor.flatten() for tensor in each]) for each in (found, right))
+    assert 0 < (one - other).norm() < 0.1 * other.norm()
 
 
 def test_a_model_that_is_right_already_has_no_distance(parts):

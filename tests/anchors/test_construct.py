@@ -15,7 +15,7 @@ from fda.anchors.construct import (
     make_optimizer,
     spaced_steps,
 )
-from fda.anchors.init import initial_anchors, sample_rows, unit_seed, weight_rows
+from fda.anchors.init import initial_anchors, rows_as_anchors, unit_seed, weight_rows
 from fda.anchors.loss import live_tensors
 from fda.errors import UserError
 from fda.settings import FAMILIES, PAPER_CONSTRUCT, ConstructSettings, presets
@@ -143,17 +143,23 @@ def test_a_key_bias_has_no_gradient_and_is_masked(unit):
     assert gradient_zero["key"] < 1e-6 * gradient.abs().max().item()
 
 
-def test_weight_start_takes_rows_without_replacement_then_means_of_pairs(unit):
+def test_the_weight_start_draws_rows_without_replacement_where_there_are_enough(unit):
     block, _, finetuned = unit
     rows = weight_rows(block, finetuned)
     assert rows.shape == (3 * 16 + 16 + 64, 16)  # in_proj, out_proj and c_fc have rows of width 16; c_proj has not
-    few = sample_rows(rows, 50, torch.Generator().manual_seed(0))
-    assert len({tuple(row.tolist()) for row in few}) == 50
-    many = sample_rows(rows, len(rows) + 10, torch.Generator().manual_seed(0))
-    assert {tuple(r.tolist()) for r in many[: len(rows)]} == {tuple(r.tolist()) for r in rows}
-    halves = (rows[:, None] + rows[None]) / 2
-    for row in many[len(rows) :]:
-        assert (halves - row).abs().amax(-1).min() < 1e-6
+    start = rows_as_anchors(rows, 10, 5, torch.Generator().manual_seed(0))
+    drawn = rows[torch.randperm(128, generator=torch.Generator().manual_seed(0))[:50]]
+    assert torch.equal(start.reshape(50, 16), drawn)
+    assert len({tuple(row.tolist()) for row in drawn}) == 50
+
+
+def test_of_too_few_rows_every_anchor_has_its_share_and_ends_with_means_of_pairs():
+    """Five rows for three anchors of three tokens: token by token, as in the official code."""
+    rows = torch.tensor([[1.0], [2.0], [4.0], [8.0], [16.0]])
+    first, second = torch.randint(5, (2, 4), generator=torch.Generator().manual_seed(7)).tolist()
+    a, b, c, d = ((rows[i, 0] + rows[j, 0]).item() / 2 for i, j in zip(first, second, strict=True))
+    start = rows_as_anchors(rows, 3, 3, torch.Generator().manual_seed(7))
+    assert start[..., 0].tolist() == [[1, 8, b], [2, 16, c], [4, a, d]]
 
 
 def test_rows_of_weights_are_what_their_layers_are_fed_also_where_those_keep_them_as_in_by_out():

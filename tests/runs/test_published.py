@@ -15,7 +15,7 @@ from fda.errors import UserError
 from fda.report.anchors import init_of, known_settings, read_unit, units_of
 from fda.report.command import run_commands
 from fda.report.table import comparison
-from fda.requests.published import published_spec, task_folders, told_by_name
+from fda.requests.published import published_spec, task_folders, told_by_name, told_by_text
 from fda.requests.runs import construct_settings, make_spec
 from fda.stages.execute import execute
 from fda.store.spec import RunSpec
@@ -150,6 +150,8 @@ GAUSS = {"init": "gauss", "sigma": "0.01", "steps": "1200", "learning_rate": "0.
         ),
         ("init_by_gauss_random-scale-0.01-gen-200-lr-0.01-anchor-8192", GAUSS | {"steps": "200"}),
         ("init_by_gauss_random-scale-0.01-opt-200-lr-0.01-anchor-8192", GAUSS | {"steps": "200"}),
+        ("init_by_gauss_random-scale-0.01-gen-200-lr-0.01", GAUSS | {"steps": "200"}),
+        ("init_by_gauss_random_pos-scale-0.01-opt-1200-0.01", GAUSS),
         ("gauss-anchor-4-scale-0.5-opt-6-0.01", GAUSS | {"sigma": "0.5", "steps": "6"}),
         (
             "init_by_weights-anchor-64-scale-1.0-opt-1200-0.01",
@@ -171,6 +173,22 @@ def test_a_folder_of_the_official_scripts_tells_its_settings(name, told):
     assert told_by_name(name) == told
 
 
+def test_the_text_of_the_official_scripts_tells_the_distance_and_what_a_renamed_folder_hides(tmp_path):
+    lines = (
+        "[Model]  arch: ViT-B-32 | init params: pretrained | device=cuda |seed=0",
+        "[FDA settings]   anchor_num: 64 | token_num: 50 | init: init_by_gauss_random | scale=0.5",
+        "[Construction]   anchor_loss=l1 | optimize_steps=800 | lr=0.01 | save_anchors=True",
+    )
+    assert told_by_text(tmp_path) == {}
+    text = tmp_path / "construct_settings.text"
+    text.write_text("\n".join(("=" * 80, *lines, "=" * 80)))
+    assert told_by_text(tmp_path) == GAUSS | {"sigma": "0.5", "steps": "800", "distance": "l1"}
+    text.write_text("\n".join(lines).replace("gauss_random", "weights").replace("l1", "moon"))
+    assert told_by_text(tmp_path) == {"init": "weight", "steps": "800", "learning_rate": "0.01"}
+    text.write_bytes(b"\xff" * 5000 + lines[2].encode())
+    assert told_by_text(tmp_path) == {}
+
+
 OFFICIAL = "init_by_gauss_random-anchor-4-scale-0.5-opt-6-0.01"
 GENERATION = "init_by_gauss_random-scale-0.25-gen-6-lr-0.01-anchor-4"
 
@@ -179,9 +197,11 @@ def test_a_gauss_start_is_recorded_with_its_sigma_wherever_the_run_speaks_of_it(
     store = Store(fda_home)
     folder = publish(store, own, tmp_path / "theirs")
     (folder / "ViT" / NAME).rename(folder / "ViT" / OFFICIAL)
+    (folder / "ViT" / OFFICIAL / "construct_settings.text").write_text("anchor_loss=mse | optimize_steps=9 | lr=0.5 \n")
     run_id = carried_out(store, published_spec(tiny_zoo, folder, device="cpu"))
     spec = RunSpec.model_validate_json((store.run_dir(run_id) / "spec.json").read_text())
     assert (spec.construction.init, spec.construction.sigma, spec.unknown) == ("gauss", 0.5, ())
+    assert (spec.construction.distance, spec.construction.steps) == ("mse", 6), "the name goes before the text"
     assert init_of(store.run(run_id)) == "published gauss σ 0.5"
     with safe_open(store.run_dir(run_id) / "anchors" / "red" / "0.safetensors", framework="pt") as file:
         assert file.metadata()["init"] == "gauss"

@@ -1,0 +1,90 @@
+"""The gradient of the adaptation loss at a block's tensors, computed plainly or by a compiled function.
+
+Plain: the block as its library wrote it, eager, float32. Compiled: the block written out, one function for each shape of a
+batch, with matrix products in float32 or bfloat16. Tests hold the two together; `fda.anchors.adapt` takes the steps.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from threading import Lock
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.func import grad_and_value
+
+from fda.anchors.step import compiler_options, same_function
+from fda.architectures.blocks import Block
+from fda.architectures.precision import written_out
+from fda.settings import Distance
+
+Gradient = Callable[[Mapping[str, Tensor], Tensor, Tensor], tuple[Tensor, Sequence[Tensor]]]
+"""(θ, x, y) → (Σ Dist(φ(θ, x), y) of a batch, its gradient at each tensor of θ in their order). x, y: (b, tokens, d)."""
+MakeGradient = Callable[[Block, Distance], Gradient]
+
+
+def distances(outputs: Tensor, targets: Tensor, distance: Distance) -> Tensor:
+    """Dist summed over the anchors of a batch: 1 − cos of the flattened outputs, squared error, or absolute error."""
+    if distance == "cos":
+        return (1 - torch.nn.functional.cosine_similarity(outputs.flatten(1), targets.flatten(1))).sum()
+    if distance == "mse":
+        return torch.nn.functional.mse_loss(outputs, targets, reduction="sum")
+    return torch.nn.functional.l1_loss(outputs, targets, reduction="sum")
+
+
+def plain_gradient(block: Block, distance: Distance) -> Gradient:
+    """Autograd through the block."""
+
+    def gradient(theta: Mapping[str, Tensor], x: Tensor, y: Tensor) -> tuple[Tensor, Sequence[Tensor]]:
+        loss = distances(block(theta, x), y, distance)
+        return loss.detach(), torch.autograd.grad(loss, list(theta.values()), materialize_grads=True)
+
+    return gradient
+
+
+class CompiledGradients:
+    """Compiled gradients of one run: one for each shape of a batch, shared by its starts, blocks and threads.
+
+    `products`: dtype of the matrix products. `around`: entered while a function is compiled, for which other threads wait.
+    """
+
+    def __init__(
+        self, products: torch.dtype = torch.float32, around: Callable[[], AbstractContextManager[None]] = nullcontext
+    ) -> None:
+        self.products, self.around = products, around
+        self._compiled: dict[tuple, tuple[Block, Callable[..., Any]]] = {}
+        self._lock = Lock()
+        torch._dynamo.config.recompile_limit = 256  # one for each shape
+
+    def gradient(self, block: Block, distance: Distance) -> Gradient:
+        """The gradient of a block. It raises what `torch.compile` raises where there is no compiler."""
+        own: dict[torch.Size, Callable[..., Any]] = {}
+
+        def gradient(theta: Mapping[str, Tensor], x: Tensor, y: Tensor) -> tuple[Tensor, Sequence[Tensor]]:
+            detached = {name: tensor.detach() for name, tensor in theta.items()}
+            with torch.no_grad():
+                if x.shape not in own:
+                    own[x.shape] = self._of(block, distance, detached, x, y)
+                found, loss = own[x.shape](detached, x, y)
+            return loss, [found[name] for name in theta]
+
+        return gradient
+
+    def _of(
+        self, block: Block, distance: Distance, theta: Mapping[str, Tensor], x: Tensor, y: Tensor
+    ) -> Callable[..., Any]:
+        kind = (tuple(x.shape), distance, tuple(block.shapes.items()))
+        with self._lock:
+            while kind in self._compiled and not same_function(self._compiled[kind][0], block, theta):
+                kind = (*kind, "another function of the same shapes")
+            if kind not in self._compiled:
+                out = written_out(block, self.products)
+
+                def loss(theta: Mapping[str, Tensor], x: Tensor, y: Tensor) -> Tensor:
+                    return distances(out(theta, x), y, distance)
+
+                compiled = torch.compile(grad_and_value(loss), dynamic=False, options=compiler_options(x.device))
+                with self.around():
+                    compiled(theta, x, y)
+                self._compiled[kind] = (block.copy(), compiled)
+            return self._compiled[kind][1]
