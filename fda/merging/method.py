@@ -141,16 +141,21 @@ def merging_method(
     """Turn a merge function into a `Method`; the schema of its hyperparameters comes from its signature."""
 
     def wrap(merge: Merge) -> Method:
-        hypers = tuple(
-            _hyperparameter(parameter)
-            for parameter in inspect.signature(merge).parameters.values()
-            if parameter.kind is inspect.Parameter.KEYWORD_ONLY and get_origin(parameter.annotation) is Annotated
-        )
+        hypers = hyperparameters_of(merge)
         return Method(
             name, title, idea, paper, year, needs, merge, hypers, split=split, tasks=tasks, least_tasks=least_tasks
         )
 
     return wrap
+
+
+def hyperparameters_of(function: Callable[..., Any]) -> tuple[Hyperparameter, ...]:
+    """The keyword-only parameters that are annotated with `Hyper`."""
+    return tuple(
+        _hyperparameter(parameter)
+        for parameter in inspect.signature(function).parameters.values()
+        if parameter.kind is inspect.Parameter.KEYWORD_ONLY and get_origin(parameter.annotation) is Annotated
+    )
 
 
 def _hyperparameter(parameter: inspect.Parameter) -> Hyperparameter:
