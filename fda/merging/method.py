@@ -43,6 +43,11 @@ class TaskInputs(TaskMoments, Protocol):
     """The real inputs of one task, without labels, and the frozen head that reads the model's features."""
 
     device: str
+    blocks: Sequence[str]  # what precedes the tensors' names of each block, in forward order
+
+    def block_moments(self, block: int, weights: Weights, examples: int | None = None) -> "Mapping[str, Tensor]":
+        """`moments` of one block's linear layers only, with the model's weights as given instead of the finetuned ones."""
+        ...
 
     def batches(self, size: int, *, examples: int | None = None, seed: int | None = None) -> "Iterator[Tensor]":
         """Inputs on the device, `size` at a time.

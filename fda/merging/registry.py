@@ -5,6 +5,7 @@ and `larv:tsv:swept` has its coefficient chosen. Such a method is made when it i
 """
 
 import difflib
+from collections import Counter
 from contextlib import suppress
 from functools import lru_cache
 from typing import Any
@@ -33,6 +34,7 @@ from fda.merging.methods.optmerge import optmerge
 from fda.merging.methods.polarised import polarised
 from fda.merging.methods.references import individual, pretrained
 from fda.merging.methods.regmean import regmean, regmean_anchors
+from fda.merging.methods.regmean_plusplus import regmean_plusplus
 from fda.merging.methods.slerp import slerp
 from fda.merging.methods.svc import svc
 from fda.merging.methods.swudi import swudi, swudi_a
@@ -75,6 +77,7 @@ IN_ORDER: tuple[Method, ...] = (
     adamerging,
     adamerging_layer,
     distill,
+    regmean_plusplus,
     regmean_anchors,
     *FDA_METHODS,
 )
@@ -121,8 +124,9 @@ def composed(name: str) -> Method:
     *heads, last = name.removesuffix(SWEPT).split(":")
     if not heads or heads[0] not in (PREFIX, *MODIFIERS):
         raise KeyError(name)
-    if len(set(heads)) < len(heads):
-        raise UserError(f"{name}: {max(heads, key=heads.count)} can be there only once.")
+    ((most, times),) = Counter(heads).most_common(1)
+    if times > 1:
+        raise UserError(f"a method's name has {most} {times} times: give it once.")
     under = method(":".join([*heads[1:], last]))
     if under.merge is None or under.needs != "nothing" or under.swept or under is pretrained:
         raise UserError(f"{heads[0]} goes on a method that merges checkpoints without data, which {under.name} is not.")
