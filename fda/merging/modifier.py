@@ -79,7 +79,10 @@ class Rescaled(Mapping[str, "Tensor"]):
             return theta
         theta0 = self.base[name].float()
         tau = theta.float() - theta0
-        return tau.mul_(self.factor(name, tau)).add_(theta0)
+        factor = self.factor(name, tau)
+        if isinstance(factor, float) and factor == 1:
+            return theta
+        return tau.mul_(factor).add_(theta0)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.weights)

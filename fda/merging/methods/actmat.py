@@ -6,13 +6,12 @@ from typing import TYPE_CHECKING, Annotated
 from fda.merging.math.matrices import is_solved, parts, rows_of
 from fda.merging.math.second_moments import least_norm, second_moments, sums
 from fda.merging.math.sparsify import crumbs
-from fda.merging.method import UP_TO_3, Hyper, Weights, each_tensor, merging_method, summed, task_vectors
+from fda.merging.method import Hyper, Weights, each_tensor, merging_method, summed, task_vectors
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 PAPER = "https://arxiv.org/abs/2604.01329"
-SCALE = Hyper("coefficient of the merged update", 0.0, 3.0, "1: the paper has none", UP_TO_3)
 EVEN = Hyper(
     "power of 1/‖τi‖² that multiplies each Ci; at 1 a task with large task vectors counts no more than another",
     0.0,
@@ -33,14 +32,13 @@ def actmat(
     finetuned: Sequence[Weights],
     *,
     even: Annotated[float, EVEN] = 0.0,
-    scale: Annotated[float, SCALE] = 1.0,
 ) -> Iterator[tuple[str, "Tensor"]]:
     """θ = θ0 + (Σ τi Ci)(Σ Ci)⁺ with Ci = τiᵀτi for matrices, else the mean of τi (ACTMat, 2604.01329).
 
     Matrices are those of SVD-based methods but for sides of 20,000 and more; query, key and value of a fused projection
     are merged separately. With `even` = 1 the quadratic is WUDI's, solved exactly.
     """
-    yield from _merged(base, finetuned, even, scale, lambda tau: tau)
+    yield from _merged(base, finetuned, even, lambda tau: tau)
 
 
 @merging_method(
@@ -58,14 +56,13 @@ def tact(
         float, Hyper("fraction of each matrix' entries, the largest, that form Ci", 0.0, 1.0, "0.5 in 2604.01329")
     ] = 0.5,
     even: Annotated[float, EVEN] = 0.0,
-    scale: Annotated[float, SCALE] = 1.0,
 ) -> Iterator[tuple[str, "Tensor"]]:
     """ACTMat with Ci = τ̂iᵀτ̂i, where τ̂i keeps the ⌊mn · density⌋ largest |entries| of τi and those tied with them."""
-    yield from _merged(base, finetuned, even, scale, lambda tau: crumbs(tau, density, 0.0))
+    yield from _merged(base, finetuned, even, lambda tau: crumbs(tau, density, 0.0))
 
 
 def _merged(
-    base: Weights, finetuned: Sequence[Weights], even: float, scale: float, sparsify: Callable[["Tensor"], "Tensor"]
+    base: Weights, finetuned: Sequence[Weights], even: float, sparsify: Callable[["Tensor"], "Tensor"]
 ) -> Iterator[tuple[str, "Tensor"]]:
     import torch
 
@@ -80,5 +77,5 @@ def _merged(
             del solved
         else:
             update = summed(list(task_vectors(name, theta0, finetuned))).div_(len(finetuned))
-        yield name, update.mul_(scale).add_(theta0)
+        yield name, update.add_(theta0)
         del update  # before the next tensor is read

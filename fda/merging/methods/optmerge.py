@@ -32,8 +32,8 @@ def optmerge(
     """θ = θ0 + M, M from Σ τi by Adam on Σ ‖(M − ti) Piᵀ‖² / ‖τi‖² for matrices, else the mean of τi (OptMerge, WUDI v2).
 
     With K = ⌊min(m, n)/T⌋: ti is τ̄ plus the K leading singular triples of τi − τ̄, τ̄ the mean of τi; Pi = S_K V_Kᵀ of τi.
-    All matrices but `lm_head`, as in the released code. It has two variants; this is the one for LoRA checkpoints and CLIP,
-    the other uses SGD from τ̄. A zero task vector adds nothing.
+    All matrices but `lm_head`, as in the released code, of which this is the variant for CLIP;
+    another goes by SGD from τ̄. A zero task vector adds nothing.
     """
     for name, theta0 in each_tensor(base):
         total = summed(list(task_vectors(name, theta0, finetuned)))
