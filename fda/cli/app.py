@@ -267,7 +267,7 @@ def _hyper_lines(one: "Method", hyper: "Hyperparameter") -> list[str]:
     bounds = [f"{word} {value:g}" for word, value in (("from", hyper.low), ("to", hyper.high)) if value is not None]
     default = f"{hyper.default:g}" if isinstance(hyper.default, float) else str(hyper.default) or "none"
     lines = [
-        f"--set {one.name}.{hyper.name}=…  {hyper.type.__name__} {' '.join(bounds)}, default {default}",
+        f"--set {one.name}.{hyper.name}=…  {' '.join([hyper.type.__name__, *bounds])}, default {default}",
         f"  {hyper.help}",
     ]
     if hyper.source:

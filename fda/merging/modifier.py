@@ -36,6 +36,7 @@ class Modifier:
 
     def on(self, method: Method) -> Method:
         """`method` with this modifier on top. Its hyperparameters are the method's and the modifier's own."""
+        assert method.merge is not None, "modifiers go on methods that merge"
         kept = method.hyperparameters if self.linear else tuple(replace(h, sweep=()) for h in method.hyperparameters)
         return replace(
             method,
