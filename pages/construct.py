@@ -14,7 +14,7 @@ from fda.jobs import lifecycle as jobs
 from fda.merging.registry import METHODS
 from fda.report.command import changes, run_commands
 from fda.report.format import plural
-from fda.requests.hyperparameters import family_hyperparameters, read_by
+from fda.requests.hyperparameters import read_by, usual_for
 from fda.requests.landscape import is_small
 from fda.requests.runs import (
     GROUPS,
@@ -119,7 +119,6 @@ with notices.noticed(stop=True):
     zoo = read_zoo(reference)
     usual_adapt = adapt_settings(zoo)
 known = presets(zoo.family)
-usual = family_hyperparameters(zoo.family)
 
 if "preset" not in st.session_state and st.query_params.get("preset") in known:
     forms.fill(known[st.query_params["preset"]], FIELDS, keep=st.query_params.to_dict())
@@ -128,7 +127,7 @@ if filled_for != reference:  # another zoo has other usual values: widgets would
     st.session_state["construct_filled_for"] = reference
     forms.fill(known[st.session_state.get("preset", "fast")], FIELDS)
     forms.fill(usual_adapt, ADAPT_FIELDS, prefix=ADAPT)
-    st.session_state["ta.scale"] = usual.get("ta", {}).get("scale", METHODS["ta"].defaults["scale"])
+    st.session_state["ta.scale"] = usual_for("ta", zoo.family).get("scale", METHODS["ta"].defaults["scale"])
 preset = st.segmented_control(
     "Preset",
     list(known),
@@ -185,11 +184,13 @@ methods = st.multiselect(
     "Methods to compare afterwards",
     PLAIN_METHODS,
     default=list(MAIN_METHODS),
-    format_func=lambda name: METHODS[name].title,
+    format_func=lambda name: METHODS[name].title if name in PLAIN_METHODS else name,
     key="with_methods",
     bind="query-params",
     wrap=True,
-    help="None: only construct. The pretrained and the individual models are always added to a comparison.",
+    accept_new_options=True,
+    help="None: only construct. The pretrained and the individual models are always added to a comparison. Type a name such "
+    "as larv:tsv or fda:dc_merge for a modifier on a method, or for FDA from another start.",
 )
 sweep = st.toggle(
     "Also choose coefficients on the validation split",
@@ -209,7 +210,7 @@ def method_inputs() -> dict[str, dict[str, Any]]:
         name.markdown(f"**{METHODS[own].title}**")
         with fields, st.container(horizontal=True):
             for hyper in hypers:
-                default = usual.get(own, {}).get(hyper.name, hyper.default)
+                default = usual_for(own, zoo.family).get(hyper.name, hyper.default)
                 value = forms.hyperparameter_input(own, hyper, default, width=FIELD_PIXELS)
                 if value is not None:
                     found.setdefault(own, {})[hyper.name] = value
@@ -236,7 +237,7 @@ adaptation: Mapping[str, Any] = {}
 if read_by(chosen):
     with st.expander("Settings of the methods", icon=":material/tune:", key="method_settings"):
         hyperparameters = method_inputs()
-if any(METHODS[name].start for name in chosen):
+if any(one.start for name in chosen if (one := METHODS.get(name))):
     with st.expander("Adaptation", icon=":material/model_training:", key="adapt_settings"):
         adaptation = adapt_inputs()
 

@@ -42,6 +42,11 @@ def is_linear(name: str, tensor: "Tensor | TensorInfo") -> bool:
     return is_matrix(name, tensor) and name.endswith("weight") and not any(word in name for word in NOT_LINEAR)
 
 
+def is_inner_matrix(name: str, tensor: "Tensor | TensorInfo") -> bool:
+    """Whether SWUDI and OptMerge solve for this tensor: every matrix but `lm_head`. Source: their released code."""
+    return len(tensor.shape) == 2 and _is_floating(tensor.dtype) and "lm_head" not in name
+
+
 @dataclass(frozen=True)
 class TreatedTensor:
     """One row of the table of treatments: a tensor and how methods treat it."""

@@ -220,7 +220,7 @@ def methods_list(
 ) -> None:
     """List the merging methods: what they need, their ideas and hyperparameters."""
     from fda.merging.method import SWEPT
-    from fda.merging.registry import METHODS, method
+    from fda.merging.registry import METHODS, MODIFIERS, method
 
     plain = [one for one in METHODS.values() if not one.swept]
     if name is not None:
@@ -232,6 +232,9 @@ def methods_list(
         wide, reads = max(len(one.name) for one in plain), max(len(_needs(one)) for one in plain)
         for one in plain:
             print(f"{one.name:<{wide}}  {_needs(one):<{reads}}  {one.idea}")
+        print("\nmodifiers, on top of any method that needs nothing, such as larv:tsv or fda:larv:tsv:")
+        for modifier in MODIFIERS.values():
+            print(f"{modifier.name + ':':<{wide}}  {'':<{reads}}  {modifier.idea}")
 
 
 def _needs(one: "Method") -> str:
@@ -262,9 +265,9 @@ def _hyper_lines(one: "Method", hyper: "Hyperparameter") -> list[str]:
     from fda.merging.method import SWEPT
 
     bounds = [f"{word} {value:g}" for word, value in (("from", hyper.low), ("to", hyper.high)) if value is not None]
-    default = f"{hyper.default:g}" if isinstance(hyper.default, float) else str(hyper.default)
+    default = f"{hyper.default:g}" if isinstance(hyper.default, float) else str(hyper.default) or "none"
     lines = [
-        f"--set {one.name}.{hyper.name}=…  {hyper.type.__name__} {' '.join(bounds)}, default {default}",
+        f"--set {one.name}.{hyper.name}=…  {' '.join([hyper.type.__name__, *bounds])}, default {default}",
         f"  {hyper.help}",
     ]
     if hyper.source:

@@ -104,6 +104,8 @@ def merged_floats(
         raise UserError(f"{method.name} has no hyperparameter {unknown[0]!r}: it has {known}.")
     for hyper in method.hyperparameters:
         value = hyperparameters.get(hyper.name, hyper.default)
+        if isinstance(value, str):  # the method itself reads it
+            continue
         if (hyper.low is not None and value < hyper.low) or (hyper.high is not None and value > hyper.high):
             bounds = f"at least {hyper.low:g}" if hyper.high is None else f"between {hyper.low:g} and {hyper.high:g}"
             raise UserError(f"{method.name}: {hyper.name} must be {bounds}, not {value:g}.")

@@ -43,6 +43,11 @@ class TaskInputs(TaskMoments, Protocol):
     """The real inputs of one task, without labels, and the frozen head that reads the model's features."""
 
     device: str
+    blocks: Sequence[str]  # what precedes the tensors' names of each block, in forward order
+
+    def block_moments(self, block: int, weights: Weights, examples: int | None = None) -> "Mapping[str, Tensor]":
+        """`moments` of one block's linear layers only, with the model's weights as given instead of the finetuned ones."""
+        ...
 
     def batches(self, size: int, *, examples: int | None = None, seed: int | None = None) -> "Iterator[Tensor]":
         """Inputs on the device, `size` at a time.
@@ -141,16 +146,21 @@ def merging_method(
     """Turn a merge function into a `Method`; the schema of its hyperparameters comes from its signature."""
 
     def wrap(merge: Merge) -> Method:
-        hypers = tuple(
-            _hyperparameter(parameter)
-            for parameter in inspect.signature(merge).parameters.values()
-            if parameter.kind is inspect.Parameter.KEYWORD_ONLY and get_origin(parameter.annotation) is Annotated
-        )
+        hypers = hyperparameters_of(merge)
         return Method(
             name, title, idea, paper, year, needs, merge, hypers, split=split, tasks=tasks, least_tasks=least_tasks
         )
 
     return wrap
+
+
+def hyperparameters_of(function: Callable[..., Any]) -> tuple[Hyperparameter, ...]:
+    """The keyword-only parameters that are annotated with `Hyper`."""
+    return tuple(
+        _hyperparameter(parameter)
+        for parameter in inspect.signature(function).parameters.values()
+        if parameter.kind is inspect.Parameter.KEYWORD_ONLY and get_origin(parameter.annotation) is Annotated
+    )
 
 
 def _hyperparameter(parameter: inspect.Parameter) -> Hyperparameter:

@@ -21,7 +21,7 @@ from fda.figures.cost import Cost
 from fda.figures.kinds import STYLES, Kind
 from fda.figures.radar import MOST_METHODS
 from fda.figures.sweep import Sweep
-from fda.merging.registry import METHODS
+from fda.merging.registry import METHODS, rank
 from fda.report.cited import Cited, cited
 from fda.store.predictions import predictions_file, score_sums
 from fda.store.records import MethodResult, Run
@@ -115,7 +115,7 @@ def results(store: Store, run: Run) -> Results:
         row.method: row for row in rows if row.state == "done" and all(t in values.get(row.method, {}) for t in tasks)
     }
     kinds: dict[str, Kind] = {method: kind_of(method, row.settings) for method, row in done.items()}
-    methods = sorted(done, key=lambda method: (list(STYLES).index(kinds[method]), _rank(method)))
+    methods = sorted(done, key=lambda method: (list(STYLES).index(kinds[method]), rank(method)))
     metrics = {score.metric for score in all_scores}
     scores = Scores(
         tuple(methods),
@@ -216,12 +216,6 @@ def cited_for(store: Store, run: Run) -> tuple[Cited, dict[str, float]] | None:
     if "init" in spec.unknown:
         return None
     return source, source.averages(spec.construction.init if spec.construction else "weight")
-
-
-def _rank(method: str) -> int:
-    """Index in the registry's order; methods that have left the registry come last."""
-    order = list(METHODS)
-    return order.index(method) if method in order else len(order)
 
 
 def _cost(result: MethodResult) -> Cost:

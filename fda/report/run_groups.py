@@ -11,7 +11,7 @@ import numpy as np
 
 from fda.analysis.common_steps import Curve, on_common_x
 from fda.measures import ANGLE_LOSS, SPECTRUM
-from fda.merging.registry import METHODS
+from fda.merging.registry import rank
 from fda.report.anchors import constructed_by, known_settings
 from fda.report.runs_table import REFERENCES
 from fda.store.records import Run
@@ -157,12 +157,7 @@ def _averages(
         for method, mean, count in averages.get(run.run_id, ()):
             if count == len(run.spec.tasks):
                 scored.setdefault(method, []).append(mean)
-    return {method: tuple(scored[method]) for method in sorted(scored, key=_order)}
-
-
-def _order(method: str) -> int:
-    """Where the method stands in the registry; one that it does not know comes last."""
-    return list(METHODS).index(method) if method in METHODS else len(METHODS)
+    return {method: tuple(scored[method]) for method in sorted(scored, key=rank)}
 
 
 def _best(averages: Mapping[str, tuple[float, ...]]) -> tuple[float, ...]:

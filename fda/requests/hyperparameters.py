@@ -21,9 +21,8 @@ def checked_hyperparameters(asked: Asked, methods: Sequence[str], family: Family
 
     UserError for a method, a name or a value that is none, and for a setting that none of `methods` would read.
     """
-    usual = family_hyperparameters(family)
     found = {
-        own: {hyper.name: usual[own][hyper.name] for hyper in hypers if hyper.name in usual.get(own, {})}
+        own: {name: value for name, value in usual_for(own, family).items() if name in {hyper.name for hyper in hypers}}
         for own, hypers in read_by(methods).items()
     }
     for name, values in asked.items():
@@ -40,6 +39,11 @@ def family_hyperparameters(family: Family) -> dict[str, dict[str, Any]]:
     """The paper's coefficient of task arithmetic for a family, where it is not the registry's default."""
     scale = PAPER_LAMBDA[in_paper(family)]
     return {} if scale == METHODS["ta"].defaults["scale"] else {"ta": {"scale": scale}}
+
+
+def usual_for(own: str, family: Family) -> dict[str, Any]:
+    """`family_hyperparameters` of one method; a method with modifiers takes those of the method under them."""
+    return family_hyperparameters(family).get(own.rpartition(":")[2], {})
 
 
 def read_by(methods: Iterable[str]) -> dict[str, tuple[Hyperparameter, ...]]:

@@ -13,8 +13,9 @@ from pydantic import BaseModel, ValidationError
 
 from fda.errors import UserError
 from fda.merging.method import SWEPT, Method
+from fda.merging.methods.ta import task_weights
 from fda.merging.registry import MAIN_METHODS, METHODS, method
-from fda.requests.hyperparameters import Asked, checked_hyperparameters, family_hyperparameters, read_by
+from fda.requests.hyperparameters import Asked, checked_hyperparameters, read_by, usual_for
 from fda.settings import (
     ONLY_WITH,
     PAPER_ADAPT,
@@ -107,6 +108,8 @@ def make_spec(
         "seed": seed,
         "coarse_landscape": coarse_landscape,
     }
+    for given in values["hyperparameters"].values():
+        task_weights(given.get("weights", ""), len(chosen))  # said now, not in the row of a finished run
     spec = _checked(RunSpec, values, "--")
     lacking = [need for name in asked if (need := missing_need(spec, METHODS[name])) is not None]
     if asked and len(lacking) == len(asked):
@@ -121,12 +124,13 @@ def missing_need(spec: RunSpec, one: Method) -> str | None:
 
 def changed_hyperparameters(spec: RunSpec) -> dict[str, dict[str, Any]]:
     """The hyperparameters that a run's methods read and that differ from the family's defaults: method → name → value."""
-    given, usual = spec.hyperparameters, family_hyperparameters(spec.zoo.family)
+    given = spec.hyperparameters
     changed: dict[str, dict[str, Any]] = {}
     for name, hypers in read_by(spec.methods).items():
+        usual = usual_for(name, spec.zoo.family)
         for hyper in hypers:
             value = given.get(name, {}).get(hyper.name, hyper.default)
-            if value != usual.get(name, {}).get(hyper.name, hyper.default):
+            if value != usual.get(hyper.name, hyper.default):
                 changed.setdefault(name, {})[hyper.name] = value
     return changed
 

@@ -22,6 +22,7 @@ from fda.checkpoints.write import kinds_of, write_tensors
 from fda.jobs.lanes import run_lanes
 from fda.merging.merge import merge_to_file, storable, with_rest
 from fda.merging.method import Method, Weights
+from fda.merging.methods.ta import task_weights
 from fda.merging.registry import METHODS
 from fda.settings import AdaptSettings
 from fda.stages.anchored import anchors_of
@@ -142,15 +143,30 @@ def ta_scale(work: Work) -> float:
     return (METHODS["ta"].defaults | work.spec.hyperparameters.get("ta", {}))["scale"]
 
 
+def ta_weights(work: Work) -> list[float]:
+    """The factor of each task's vector in the task arithmetic that FDA starts from."""
+    return task_weights(work.spec.hyperparameters.get("ta", {}).get("weights", ""), len(work.finetuned))
+
+
 def start_of(work: Work, method: Method, started: Weights | None, block: Block) -> dict[str, Tensor]:
-    """One block's tensors before adaptation: θ0, θ0 + λ Σ τ_i, or the merged model `started`."""
+    """One block's tensors before adaptation: θ0, θ0 + λ Σ w_i τ_i, or the merged model `started`."""
     base = block.of(work.opened.base, work.device)
     if method.start == "pretrained":
         return base
     if started is not None:
         return block.of(started, work.device)
-    finetuned = [block.of(weights, work.device) for weights in work.finetuned]
-    return {name: base[name] + ta_scale(work) * sum(theta[name] - base[name] for theta in finetuned) for name in base}
+    taus = _weighted_task_vectors(work, base, [block.of(weights, work.device) for weights in work.finetuned])
+    return {name: base[name] + ta_scale(work) * sum(tau[name] for tau in taus) for name in base}
+
+
+def _weighted_task_vectors(
+    work: Work, base: dict[str, Tensor], finetuned: list[dict[str, Tensor]]
+) -> list[dict[str, Tensor]]:
+    """w_i τ_i of one block, with task arithmetic's weights."""
+    return [
+        {name: weight * (theta[name] - base[name]) for name in base}
+        for weight, theta in zip(ta_weights(work), finetuned, strict=True)
+    ]
 
 
 def adapt_block(
@@ -185,9 +201,12 @@ def adapt_block(
     if method.start == "pretrained":
         events: Iterator[Epoch | Adapted] = adapt_weights(block, base, x, y, settings, **how)
     else:
-        ends = (block.of(weights, work.device) for weights in (work.finetuned if started is None else [started]))
-        taus = ({name: end[name] - base[name] for name in base} for end in ends)
-        value = ta_scale(work) if started is None else 1.0
+        if started is None:
+            finetuned = [block.of(weights, work.device) for weights in work.finetuned]
+            taus, value = _weighted_task_vectors(work, base, finetuned), ta_scale(work)
+        else:
+            end = block.of(started, work.device)
+            taus, value = [{name: end[name] - base[name] for name in base}], 1.0
         events = adapt_coefficients(block, base, taus, value, x, y, settings, **how)
     work.store.update_unit(work.run_id, key, state="running", step=0)
     rows: list[tuple[str, int, float]] = []

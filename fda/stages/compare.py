@@ -271,7 +271,9 @@ class _Comparison:
         return hyperparameters | {coefficient.name: best, "sweep": sweep, "selection": "validation"}
 
     def _hyperparameters(self, one: Method) -> dict[str, Any]:
-        return one.defaults | self.work.spec.hyperparameters.get(one.name.removesuffix(SWEPT), {})
+        """What the method is given; a text that is left empty is not said."""
+        given = one.defaults | self.work.spec.hyperparameters.get(one.name.removesuffix(SWEPT), {})
+        return {name: value for name, value in given.items() if value != ""}
 
     def _selection(self, one: Method) -> str:
         """How the result's settings were selected; never on the test split."""

@@ -20,7 +20,7 @@ from fda.checkpoints.write import write_tensors
 from fda.errors import UserError
 from fda.jobs.lanes import run_lanes
 from fda.merging.method import Weights
-from fda.stages.adapt import ta_scale
+from fda.stages.adapt import ta_scale, ta_weights
 from fda.stages.landscape_paths import adaptation_units, record_paths, recorded_epochs, weights_after
 from fda.stages.landscape_scores import Scorer, load_samples, split_kind
 from fda.stages.work import Work
@@ -165,7 +165,7 @@ def _tracks(work: Work, spanned: Plane, paths: Sequence[str]) -> tuple[Track, ..
     """All tracks with their coordinates. Models are combinations of the plane's: finetuned first, then the `paths`."""
     marks, tasks = _marks(work), len(work.finetuned)
     itself = torch.eye(len(spanned.gram), dtype=torch.float64)
-    arithmetic = itself[:tasks].sum(0)
+    arithmetic = torch.tensor(ta_weights(work), dtype=torch.float64) @ itself[:tasks]
     models = {TA: torch.tensor(marks[TA], dtype=torch.float64)[:, None] * arithmetic, FINETUNED: itself[:tasks]}
     models |= dict(zip(paths, itself[tasks:].split([len(marks[method]) for method in paths]), strict=True))
     if FDA_PATHS[1] not in models:  # not recorded yet: only its start, task arithmetic at λ
@@ -236,9 +236,14 @@ def _recorded(work: Work, track: Track) -> list[Point]:
 
 
 def _arithmetic(work: Work, scale: float) -> Point:
-    base, finetuned = work.opened.base, work.finetuned
+    base, finetuned, weights = work.opened.base, work.finetuned, ta_weights(work)
     return lambda name: (
-        base[name].float() + scale * sum(theta[name].float() - base[name].float() for theta in finetuned)
+        base[name].float()
+        + scale
+        * sum(
+            weight * (theta[name].float() - base[name].float())
+            for weight, theta in zip(weights, finetuned, strict=True)
+        )
     )
 
 

@@ -4,6 +4,7 @@ Implements `TaskInputs` and `TaskMoments` of `fda.merging.method`. The caller ch
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 
 import torch
 from torch import Tensor, nn
@@ -68,6 +69,30 @@ class RealInputs:
 
         return linear_moments(self.model.module, run)
 
+    @property
+    def blocks(self) -> tuple[str, ...]:
+        return tuple(block.prefix for block in self.model.blocks)
+
+    def block_moments(self, block: int, weights: Weights, examples: int | None = None) -> dict[str, Tensor]:
+        """Linear weight of one block → mean of x xᵀ on `examples` samples through the model with these weights.
+
+        The model runs only as far as that block.
+        """
+        self.model.load(weights)
+        self.model.to(self.device)
+        own = self.model.blocks[block]
+        last = own.module.register_forward_hook(_stop)
+
+        def run() -> None:
+            for batch in self.batches(BATCH, examples=examples):
+                with suppress(_Reached):
+                    self.model.outputs(batch)
+
+        try:
+            return {own.prefix + name: moment for name, moment in linear_moments(own.module, run).items()}
+        finally:
+            last.remove()
+
     def logits(self, weights: Mapping[str, Tensor], inputs: Batch) -> Tensor:
         """(batch, classes), differentiable in `weights`: every floating-point tensor of the model, on the device.
 
@@ -82,6 +107,14 @@ class RealInputs:
         for batch in indices.split(size):
             self.cancel.check()
             yield self.split.at(batch.tolist()).to(self.device)
+
+
+class _Reached(Exception):
+    """The block that was asked for has run."""
+
+
+def _stop(*_: object) -> None:
+    raise _Reached
 
 
 class _Whole(nn.Module):

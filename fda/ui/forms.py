@@ -41,6 +41,8 @@ def hyperparameter_input(method: str, hyper: Hyperparameter, default: Any, *, wi
     help_text = f"{hyper.help}. Source: {hyper.source}." if hyper.source else f"{hyper.help}."
     key = f"{method}.{hyper.name}"
     shared = {"key": key, "help": help_text, "bind": "query-params", "width": width}
+    if hyper.type is str:
+        return st.text_input(_label(hyper.name), default, **shared)
     return _number(_label(hyper.name), hyper.type, hyper.low, hyper.high, default, **shared)
 
 

@@ -530,6 +530,7 @@ def anchor_moments(opened):
     ("name", "hyperparameters"),
     [
         ("regmean", {"examples": 20}),
+        ("regmean_plusplus", {"examples": 20}),
         ("regmean:anchors", {}),
         ("fisher", {"examples": 6}),
         ("adamerging", {"steps": 2}),
@@ -571,3 +572,24 @@ def test_regmean_moves_the_answers_of_real_layers_towards_the_tasks(opened):
         return total
 
     assert error(merged) < 0.9 * error(average)
+
+
+def test_regmean_plusplus_is_regmean_of_models_whose_earlier_blocks_are_merged(opened):
+    """No task moved what comes before the first block, so that block is RegMean's; the second is that of the chimeras."""
+    method, finetuned = METHODS["regmean_plusplus"], list(opened.tasks.values())
+    inputs = real_inputs(opened, method)
+    merged = merge(method, opened.base, finetuned, inputs=inputs, examples=30)
+    first, second = (f"visual.transformer.resblocks.{block}." for block in (0, 1))
+    chimeras = [
+        {name: merged[name] if name.startswith(first) else weights[name] for name in weights} for weights in finetuned
+    ]
+    for one, weights in zip(inputs, chimeras, strict=True):
+        one.finetuned = weights
+    behind = merge(METHODS["regmean"], opened.base, chimeras, inputs=inputs, examples=30)
+    alone = merge(METHODS["regmean"], opened.base, finetuned, inputs=real_inputs(opened, method), examples=30)
+    for name, tensor in merged.items():
+        if name.startswith((first, second)):
+            expected = alone if name.startswith(first) else behind
+            assert torch.allclose(tensor, expected[name], atol=1e-6), name
+    changed = second + "mlp.c_fc.weight"
+    assert not torch.allclose(merged[changed], alone[changed], atol=1e-4), "the merged first block feeds the second"

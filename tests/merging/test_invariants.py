@@ -6,7 +6,7 @@ import torch
 from fda.checkpoints.treatments import is_linear, is_matrix
 from fda.merging.merge import merge
 from fda.merging.registry import METHODS
-from tests.support.states import DATA_FREE, RANDOM, SHAPES, STILL, assert_close, floats, random_states, run
+from tests.support.states import DATA_FREE, QUICK, RANDOM, SHAPES, STILL, assert_close, floats, random_states, run
 
 
 def tasks_for(name):
@@ -20,7 +20,7 @@ def copies(state):
 @pytest.mark.parametrize("name", DATA_FREE)
 def test_every_floating_tensor_is_yielded_once_in_order_and_finite(name):
     base, finetuned = random_states(tasks_for(name))
-    merged = list(METHODS[name].merge(base, finetuned))
+    merged = list(METHODS[name].merge(base, finetuned, **QUICK.get(name, {})))
     assert [key for key, _ in merged] == [key for key, (_, dtype) in SHAPES.items() if dtype.is_floating_point]
     for key, tensor in merged:
         assert tensor.dtype == torch.float32 and tensor.isfinite().all(), key
@@ -30,7 +30,7 @@ def test_every_floating_tensor_is_yielded_once_in_order_and_finite(name):
 def test_inputs_are_not_changed(name):
     base, finetuned = random_states(tasks_for(name))
     before = [copies(state) for state in (base, *finetuned)]
-    merge(METHODS[name], base, finetuned)
+    merge(METHODS[name], base, finetuned, **QUICK.get(name, {}))
     for state, copy in zip((base, *finetuned), before, strict=True):
         assert all(torch.equal(state[key], copy[key]) for key in copy)
 
@@ -38,7 +38,7 @@ def test_inputs_are_not_changed(name):
 @pytest.mark.parametrize("name", DATA_FREE)
 def test_without_task_vectors_nothing_changes(name):
     base, _ = random_states(1)
-    merged = merge(METHODS[name], base, [copies(base) for _ in range(tasks_for(name))])
+    merged = merge(METHODS[name], base, [copies(base) for _ in range(tasks_for(name))], **QUICK.get(name, {}))
     for key, tensor in base.items():
         assert torch.equal(merged[key], tensor), key
 

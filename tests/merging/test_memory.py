@@ -39,13 +39,14 @@ def shapes(part: int) -> dict[str, tuple[int, ...]]:
 
 
 # Memory does not depend on the number of Adam's steps, time does (300 steps: 20 s a matrix on one core).
-HYPERPARAMETERS = {"wudi": {"steps": 3}}
+HYPERPARAMETERS = {"wudi": {"steps": 3}, "optmerge": {"steps": 3}}
+SAME_CODE = {"swudi_a", "tact"}  # swudi and actmat read, sum and solve for them
 PROCESSES = (  # about as much of CPU time each
     ("della", "tsv", "iso_cts", "breadcrumbs", "dare", "ta", "average", "model_stock", "pretrained"),
     ("dare_ties", "ties", "iso_c", "consensus_ta", "magmax", "wudi", "slerp"),
 )
 NEW = tuple(
-    name for name in DATA_FREE if name not in (*PROCESSES[0], *PROCESSES[1])
+    name for name in DATA_FREE if name not in (*PROCESSES[0], *PROCESSES[1], *SAME_CODE)
 )  # methods that are not balanced yet
 
 
@@ -75,7 +76,7 @@ def checkpoints(request, tmp_path: Path) -> Iterator[tuple[Path, int]]:
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="peak memory is read from Linux's /proc")
 def test_every_data_free_method_merges_eight_checkpoints_of_400_mb_within_3_gb(checkpoints):
     folder, smaller = checkpoints
-    data_free = set(DATA_FREE)
+    data_free = set(DATA_FREE) - SAME_CODE
     assert data_free == {name for names in (*PROCESSES, NEW) for name in names}
     sizes = [path.stat().st_size for path in folder.glob("task*.safetensors")]
     assert len(sizes) == TASKS and min(sizes) >= 400 * 10**6 / smaller

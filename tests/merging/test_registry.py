@@ -11,16 +11,19 @@ from fda.merging.registry import METHODS, method
 
 DATA_FREE = {
     "pretrained", "average", "ta", "ties", "dare", "dare_ties", "breadcrumbs", "della", "magmax", "consensus_ta",
-    "model_stock", "slerp", "tsv", "wudi", "iso_c", "iso_cts",
+    "model_stock", "slerp", "tsv", "wudi", "iso_c", "iso_cts", "optmerge", "actmat", "tact", "swudi", "swudi_a", "dc_merge",
+    "anchored_ridge",
 }  # fmt: skip
 
 
 def test_all_methods_are_there():
     assert not DATA_FREE - {m.name for m in METHODS.values() if m.needs == "nothing"}
-    assert not {"regmean", "fisher", "adamerging", "adamerging_layer", "regmean:anchors"} - set(METHODS)
+    assert not {"regmean", "fisher", "adamerging", "adamerging_layer", "regmean_plusplus", "regmean:anchors"} - set(
+        METHODS
+    )
     adapted = {f"fda:{start}" for start in STARTS} | {"distill"}
     assert adapted == {m.name for m in METHODS.values() if m.start is not None}
-    assert set(STARTS) == {"pretrained", "ta", "ties", "tsv", "wudi", "iso_c", "iso_cts"}
+    assert set(STARTS) == {"pretrained", "ta", "ties", "tsv", "wudi", "iso_c", "iso_cts", "swudi"}
 
 
 def test_methods_come_by_need_then_by_year():

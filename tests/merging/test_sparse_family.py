@@ -5,6 +5,7 @@ import torch
 
 from fda.errors import UserError
 from fda.merging.math.sparsify import crumbs, drop, generator, magprune
+from fda.merging.registry import METHODS
 from tests.support.states import (
     STILL,
     assert_close,
@@ -201,3 +202,25 @@ def test_della_refuses_probabilities_outside_of_zero_and_one(density, epsilon):
     base, finetuned = random_states(2)
     with pytest.raises(UserError, match="choose a smaller epsilon"):
         run("della", base, finetuned, density=density, epsilon=epsilon)
+
+
+@pytest.mark.parametrize("name", ["ties", "dare_ties"])
+def test_ties_works_on_one_thread_and_leaves_the_caller_its_own(name):
+    """A busy machine made TIES on two threads 3 to 15 times slower."""
+    base, finetuned = random_states(2)
+    seen, before = [], torch.get_num_threads()
+
+    class Watched(dict):
+        def __getitem__(self, key):
+            seen.append(torch.get_num_threads())
+            return super().__getitem__(key)
+
+    torch.set_num_threads(2)
+    try:
+        merging = METHODS[name].merge(Watched(base), finetuned)
+        next(merging)
+        assert torch.get_num_threads() == 2
+        list(merging)
+        assert torch.get_num_threads() == 2 and set(seen) == {1}
+    finally:
+        torch.set_num_threads(before)

@@ -84,6 +84,21 @@ def test_each_chosen_method_has_a_field_for_all_it_reads(folder):
     assert field.value == 300 and field.min == 0 and "Source: 300 in Cheng et al. 2025" in field.help
 
 
+def test_modified_methods_and_weights_of_tasks_are_in_the_spec_and_the_command(folder, started):
+    at = page(write_zoo(folder))
+    at.session_state["with_methods"] = ["ta", "larv:tsv"]
+    at.session_state["larv:tsv.spread"] = 0.25
+    at.text_input(key="ta.weights").set_value("1,0,2").run()
+    assert not at.exception, at.exception
+    assert {"larv:tsv.scale", "larv:tsv.rank_power", "larv:tsv.spread"} <= keys(at)
+    assert "--set ta.weights=1,0,2 --set larv:tsv.spread=0.25" in at.code[0].value
+    press(at, "start")
+    assert started[0].hyperparameters == {"ta": {"weights": "1,0,2"}, "larv:tsv": {"spread": 0.25}}
+    at.session_state["with_methods"] = ["ta", "larv:tvs"]
+    at.run()
+    assert any("no merging method 'tvs' (did you mean tsv?)" in error.value.replace("\\", "") for error in at.error)
+
+
 def test_settings_are_in_the_spec_the_sentence_and_the_command(folder, started):
     at = page(write_zoo(folder))
     at.number_input(key="ta.scale").set_value(0.4).run()

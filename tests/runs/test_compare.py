@@ -7,8 +7,12 @@ import yaml
 from safetensors.torch import load_file
 
 from fda.cancel import NEVER, Cancel, Cancelled
+from fda.errors import UserError
 from fda.merging.merge import merge
 from fda.merging.registry import METHODS
+from fda.report.command import run_commands
+from fda.report.model_card import model_card
+from fda.report.model_loading import Loading
 from fda.requests.runs import construct_settings, make_spec
 from fda.stages.execute import execute
 from fda.store.predictions import correctness, load_predictions
@@ -21,7 +25,13 @@ from fda.zoos.zoo import load_zoo
 from tests.support.tiny_zoo import make_zoo
 
 SETTINGS = construct_settings("fast", steps=6, anchors=4)
-QUICK = {"adamerging": {"steps": 3}, "adamerging_layer": {"steps": 3}, "fisher": {"examples": 8}, "wudi": {"steps": 5}}
+QUICK = {
+    "adamerging": {"steps": 3},
+    "adamerging_layer": {"steps": 3},
+    "fisher": {"examples": 8},
+    "wudi": {"steps": 5},
+    "optmerge": {"steps": 5},
+}
 
 
 @pytest.fixture
@@ -90,6 +100,34 @@ def test_a_swept_coefficient_is_the_best_of_its_curve_on_the_validation_split(st
     kept = load_file(store.run_dir(run_id) / "merged" / "ta:swept.safetensors")
     assert all(torch.allclose(kept[name], tensor, atol=1e-6) for name, tensor in best.items())
     assert not list((store.run_dir(run_id) / "merged").glob("*.update"))
+
+
+def test_methods_that_are_put_together_are_merged_swept_adapted_and_exported(store, tiny_zoo, tmp_path):
+    methods = ("svc:larv:ta", "larv:ta:swept", "fda:anchored_ridge:ta", "fda:ta")
+    hyperparameters = {"svc:larv:ta": {"spread": 0.9}, "ta": {"weights": "1,0.5"}, "larv:ta": {"weights": "0,1"}}
+    run_id = run(store, tiny_zoo, methods=methods, hyperparameters=hyperparameters)
+    found = rows(store, run_id)
+    assert {name: row.message for name, row in found.items() if row.state != "done"} == {}
+    assert (
+        found["svc:larv:ta"].settings["spread"] == 0.9 and found["svc:larv:ta"].settings["selection"] == "set by hand"
+    )
+    assert found["larv:ta:swept"].settings["sweep"]["hyperparameter"] == "scale"
+    assert found["larv:ta:swept"].settings["weights"] == "0,1" and "weights" not in found["svc:larv:ta"].settings
+    opened = open_zoo(load_zoo(tiny_zoo))
+    expected = merge(METHODS["svc:larv:ta"], opened.base, list(opened.tasks.values()), spread=0.9)
+    kept = load_file(store.run_dir(run_id) / "merged" / "svc:larv:ta.safetensors")
+    assert all(torch.equal(kept[name], tensor) for name, tensor in expected.items())
+    (command,) = run_commands(store.run(run_id).spec)[-1:]
+    assert "--set svc:larv:ta.spread=0.9" in command and "--set ta.weights=1,0.5" in command
+    card = model_card(
+        store, store.run(run_id), "svc:larv:ta", Loading("open_clip", "ViT", images=True, location="here")
+    )
+    assert "Task arithmetic + LARV + SVC" in card and "spread 0.9" in card
+
+
+def test_weights_that_do_not_fit_the_tasks_are_refused_before_the_run(tiny_zoo):
+    with pytest.raises(UserError, match="for each of the 2 tasks"):
+        make_spec(tiny_zoo, methods=("ta",), hyperparameters={"ta": {"weights": "1,2,3"}})
 
 
 def test_distillation_trains_on_real_inputs_and_keeps_them_for_the_next_run(store, tiny_zoo, fda_home):

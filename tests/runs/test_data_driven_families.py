@@ -16,6 +16,7 @@ READS = tuple(
 QUICK = {
     "fisher": {"examples": 2},
     "regmean": {"examples": 24},
+    "regmean_plusplus": {"examples": 24},
     "adamerging": {"steps": 1, "batch": 4},
     "adamerging_layer": {"steps": 1, "batch": 4},
     "distill": {"examples": 4},

@@ -114,6 +114,8 @@ def test_task_arithmetic_and_what_starts_from_it_have_the_familys_coefficient(tm
     for method in ("ta", "fda:ta"):
         own = ask(path, method, anchors_run="20260101-000000-abcd").hyperparameters
         assert own.get("ta", {}).get("scale", METHODS["ta"].defaults["scale"]) == scale
+    on_top = ask(path, "larv:ta").hyperparameters
+    assert on_top.get("larv:ta", {}).get("scale", METHODS["ta"].defaults["scale"]) == scale
     assert ask(path, "tsv").hyperparameters == {}
     assert ask(path, "ta:swept").hyperparameters == {}, "it chooses its own"
 

@@ -32,6 +32,7 @@ STILL = "0.still.weight"  # its task vectors are zero
 PARTLY_STILL = "0.mlp.c_fc.weight"  # that of the first task is zero, if there is more than one
 
 DATA_FREE = [m.name for m in METHODS.values() if m.merge is not None and m.needs == "nothing" and not m.swept]
+QUICK = {"optmerge": {"steps": 20}}  # time grows with Adam's steps, and little else depends on them
 RANDOM = ["dare", "dare_ties", "della"]
 
 
@@ -71,7 +72,7 @@ def _random(shape: tuple[int, ...], dtype: torch.dtype, random: torch.Generator)
 
 def run(name: str, base: State, finetuned: Sequence[State], **hyperparameters: float) -> State:
     """What a method yields, in fp32, before `merge` casts it."""
-    return dict(METHODS[name].merge(base, finetuned, **hyperparameters))
+    return dict(METHODS[name].merge(base, finetuned, **QUICK.get(name, {}) | hyperparameters))
 
 
 def floats(state: State) -> State:

@@ -7,6 +7,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
 Result = TypeVar("Result")
+END = object()
 
 MOST_LANES = 4
 LARGE = 1 << 26  # entries (268 MB) beyond which a matrix' pieces of work are better done one after the other
@@ -35,3 +36,23 @@ def side_by_side(pieces: Iterable[Callable[[], Result]], *, most: int = MOST_LAN
         finally:
             for future in waiting:
                 future.cancel()
+
+
+def on_one_thread(results: Iterator[Result]) -> Iterator[Result]:
+    """The same results, each computed with one of torch's threads; in between torch has as many as before.
+
+    For work made of many small steps: threads that wait for each other at each step make it several times slower where
+    another process wants a core.
+    """
+    import torch
+
+    while True:
+        before = torch.get_num_threads()
+        torch.set_num_threads(1)
+        try:
+            result = next(results, END)
+        finally:
+            torch.set_num_threads(before)
+        if result is END:
+            return
+        yield result  # type: ignore[misc]

@@ -42,6 +42,9 @@ class TransposedInputs:
     def moments(self, examples: int | None = None) -> Mapping[str, "Tensor"]:
         return self._inputs.moments(examples)
 
+    def block_moments(self, block: int, weights: Weights, examples: int | None = None) -> Mapping[str, "Tensor"]:
+        return self._inputs.block_moments(block, Transposed(weights, self._names), examples)
+
     def logits(self, weights: Weights, inputs: Any) -> "Tensor":
         stored = {name: transposed(name, tensor, self._names) for name, tensor in weights.items()}
         return self._inputs.logits(stored, inputs)

@@ -35,8 +35,9 @@ def breadcrumbs(
 
     The ⌊n·outliers⌋ largest of a tensor's n entries are cut, and the ⌊n·density⌋ largest of the others are kept; entries
     tied with a bound stay. A tensor with n·density < 1 stays the base's. The paper masks per layer; mergekit and this
-    function mask per tensor; the released code masks each row (last dimension). Where ⌊n·outliers⌋ = 0, mergekit returns
-    an empty task vector; here nothing is cut at the top.
+    function mask per tensor; the released code masks each row (last dimension). Where ⌊n·outliers⌋ = 0 nothing is cut at
+    the top, as in mergekit 0.1.5; the versions before it returned an empty task vector. Of tied entries mergekit keeps
+    just enough.
     """
     for name, theta0, taus in sparsified(base, finetuned, lambda tau, task, name: crumbs(tau, density, outliers)):
         yield name, theta0 + scale * sum(taus)

@@ -2,6 +2,7 @@
 
 from fda.merging.method import Method
 
+PREFIX = "fda"
 STARTS = {
     "pretrained": "Pretrained",
     "ta": "TA",
@@ -10,11 +11,14 @@ STARTS = {
     "wudi": "WUDI",
     "iso_c": "Iso-C",
     "iso_cts": "Iso-CTS",
+    "swudi": "SWUDI",
 }
 
-FDA_METHODS = tuple(
-    Method(
-        name=f"fda:{start}",
+
+def fda_from(start: str, title: str, *, tasks: int | None = None, least_tasks: int = 1) -> Method:
+    """FDA from the merge called `start`; `tasks` and `least_tasks` are the start's."""
+    return Method(
+        name=f"{PREFIX}:{start}",
         title=f"FDA ({title})",
         idea=(
             "Adapt the pretrained blocks on the anchors."
@@ -25,6 +29,9 @@ FDA_METHODS = tuple(
         year=2025,
         needs="anchors",
         start=start,
+        tasks=tasks,
+        least_tasks=least_tasks,
     )
-    for start, title in STARTS.items()
-)
+
+
+FDA_METHODS = tuple(fda_from(start, title) for start, title in STARTS.items())

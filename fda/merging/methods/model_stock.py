@@ -25,8 +25,9 @@ def model_stock(base: Weights, finetuned: Sequence[Weights]) -> Iterator[tuple[s
 
     t is computed per tensor. The paper has one angle; for T > 2, cos ϑ is the mean over the pairs, as in mergekit. A zero
     task vector counts as orthogonal. The paper's ratio is an interpolation, so a negative mean cosine gives t = 0, the
-    base; mergekit and fusion_bench extrapolate there, without bound as cos ϑ nears −1/(T − 1), which a bias of one entry
-    reaches. mergekit also treats tensors as orthogonal if the product of their norms is below 1e-6; here their angle counts.
+    base; fusion_bench and mergekit 0.1.5 extrapolate there, far as cos ϑ nears −1/(T − 1), which a bias of one entry
+    reaches; mergekit takes the base only within 1e-6 of it. mergekit also divides by 1e-6 where the product of two norms is
+    smaller, so that small tensors look orthogonal; here their angle counts.
     Raises UserError for fewer than two tasks.
     """
     if len(finetuned) < 2:

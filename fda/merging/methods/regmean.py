@@ -61,7 +61,7 @@ def regmean_anchors(
 
 
 @dataclass
-class _Layer:
+class Layer:
     """The sums of one linear layer over tasks, in fp64. `moved`: some task vector is not zero."""
 
     moments: "Tensor"  # Σ Gi, in × in
@@ -86,29 +86,37 @@ def _merged(
 
 def _summed(
     base: Weights, finetuned: Sequence[Weights], inputs: Sequence[TaskMoments], keep: float, examples: int | None
-) -> dict[str, _Layer]:
+) -> dict[str, Layer]:
     """Both sums of every merged layer. One task's moments are in memory at a time.
 
-    Layers that the base lacks, such as a pooler, are skipped. A task without anchors of a block has not moved it, or not
+    Layers that the base lacks, such as a pooler, are left out. A task without anchors of a block has not moved it, or not
     to any effect, and adds nothing to that block's sums.
     """
+    layers: dict[str, Layer] = {}
+    for weights, task in zip(finetuned, inputs, strict=True):
+        add_task(layers, base, weights, {**task.moments(examples)}, keep)
+    return layers
+
+
+def add_task(
+    layers: dict[str, Layer], base: Weights, weights: Weights, moments: "dict[str, Tensor]", keep: float
+) -> None:
+    """Add one task's moments, which are used up, to the sums of its layers. Layers that the base lacks are skipped."""
     import torch
 
-    layers: dict[str, _Layer] = {}
-    for weights, task in zip(finetuned, inputs, strict=True):
-        moments = {name: moment for name, moment in task.moments(examples).items() if name in base}
-        for name in list(moments):
-            gram = moments.pop(name).to(torch.float64, copy=True)
-            tau = weights[name].double() - base[name].double()
-            pull = reduced(gram, keep) @ tau.T
-            layer = layers.get(name)
-            if layer is None:
-                layer = layers[name] = _Layer(gram, pull)
-            else:
-                layer.moments += gram
-                layer.pull += pull
-            layer.moved = layer.moved or bool(tau.any())
-    return layers
+    for name in list(moments):
+        gram = moments.pop(name).to(torch.float64, copy=True)
+        if name not in base:
+            continue
+        tau = weights[name].double() - base[name].double()
+        pull = reduced(gram, keep) @ tau.T
+        layer = layers.get(name)
+        if layer is None:
+            layer = layers[name] = Layer(gram, pull)
+        else:
+            layer.moments += gram
+            layer.pull += pull
+        layer.moved = layer.moved or bool(tau.any())
 
 
 def reduced(gram: "Tensor", keep: float) -> "Tensor":

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Annotated
 
 from fda.checkpoints.treatments import is_linear
+from fda.merging.math.interference import descended
 from fda.merging.method import Hyper, Weights, each_tensor, merging_method, task_vectors, total
 
 if TYPE_CHECKING:
@@ -58,9 +59,4 @@ def least_interference(taus: Sequence["Tensor"], lr: float, steps: int) -> "Tens
             task_gram = tau.T @ tau / norm
             gram += task_gram
             slope += (initial - tau) @ task_gram
-    move = torch.zeros_like(initial)
-    optimizer = torch.optim.Adam([move], lr=lr)
-    for _ in range(steps):
-        move.grad = 2 * (move @ gram + slope)
-        optimizer.step()
-    return initial + move
+    return descended(initial, gram, slope, lr, steps)

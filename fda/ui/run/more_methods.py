@@ -82,8 +82,10 @@ def more_card(run: Run) -> None:
             "Methods",
             offered,
             None if run.spec.methods else [name for name in MAIN_METHODS if name in offered],
-            format_func=lambda name: METHODS[name].title,
+            format_func=lambda name: METHODS[name].title if name in offered else name,
             key="more_methods",
+            accept_new_options=True,
+            help="Type a name such as larv:tsv or fda:dc_merge for a modifier on a method, or for FDA from another start",
             placeholder="choose",
         )
         again = bool(run.spec.methods) and st.checkbox(
