@@ -22,26 +22,24 @@ def finetune(
     device: DeviceOption = "auto",
 ) -> None:
     """Finetune a zoo's base on each task and fill the zoo file in. Settings: the field `finetune` of the zoo or of a task."""
-    from fda.requests.runs import names_in
+    from fda.requests.runs import split_list
     from fda.stages.execute import resolve_device
     from fda.stages.finetune import finetune_zoo
 
-    chosen = None if tasks is None else names_in(tasks)
-    for done in finetune_zoo(zoo, tasks=chosen, out=out, device=resolve_device(device), tell=_tell):
+    for done in finetune_zoo(zoo, tasks=split_list(tasks) or None, out=out, device=resolve_device(device), tell=_tell):
         open_to_others(done.folder)
         print(f"{done.task}: {'was there already' if done.found else 'written'}: {done.folder}")
     print(f"{zoo} is filled in: check it with `python -m fda zoo check {zoo}`")
 
 
 def _tell(task: str, epochs: int, epoch: "Epoch") -> None:
-    """Print an epoch on stderr: one point of the validation curve."""
-    if epoch.number == 0:
-        what = "before training"
-    else:
-        left = epoch.seconds * (epochs - epoch.number)
-        what = f"epoch {epoch.number} of {epochs}: loss {epoch.loss:.3f}, {epoch.seconds:.0f} s, {left:.0f} s left"
-    score = "" if epoch.score is None else f", validation {100 * epoch.score:.1f}"
-    print(f"fda: {task}: {what}{score}", file=sys.stderr, flush=True)
+    """Print an epoch on stderr: a point of the validation curve, and the time left for this task."""
+    from fda.report.format import duration
+    from fda.tasks.training import epoch_text
+
+    left = epochs - epoch.number if epoch.number else 0
+    time = f", about {duration(left * epoch.seconds)} left" if left else ""
+    print(f"fda: {task}: {epoch_text(epoch)}{time}", file=sys.stderr, flush=True)
 
 
 def recipe(

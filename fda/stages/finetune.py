@@ -203,6 +203,7 @@ def _learning(model: Model, settings: FinetuneSettings, base: Weights) -> list[T
 
 def _save_model(opened: OpenZoo, folder: Path) -> None:
     """Write the module's weights in the form of the base, as its library loads it."""
+    folder.mkdir()
     part = folder.with_name("weights.safetensors")
     state = opened.model.module.state_dict()
     tensors = {name: state[name] for name in opened.base}

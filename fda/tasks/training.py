@@ -35,6 +35,14 @@ class Epoch:
     seconds: float
 
 
+def epoch_text(epoch: Epoch) -> str:
+    """An epoch as a line of progress."""
+    score = "" if epoch.score is None else f", validation {100 * epoch.score:.1f}"
+    if epoch.loss is None:
+        return f"before training{score}"
+    return f"epoch {epoch.number}, loss {epoch.loss:.3f}{score}"
+
+
 def train(
     model: Model,
     head: TaskHead,
