@@ -1,4 +1,4 @@
-"""Settings of construction, adaptation, finetuning and landscapes, and each family's presets `paper` and `fast`, with their sources.
+"""Settings of construction, adaptation, finetuning and landscapes, and each family's presets, with their sources.
 
 No torch here: pages and the command line read these models to build their forms and options.
 """

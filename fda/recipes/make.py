@@ -1,6 +1,6 @@
 """Gather what a recipe names, packages and pictures of installed libraries, into a folder with its zoo file."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -90,7 +90,9 @@ def make_recipe(name: str, folder: Path, *, tell: Callable[[str], None] = lambda
 def _write(recipe: str, what: str, file: Path | None, folder: Path) -> None:
     if what == "base":
         assert file is not None, "every recipe's base is in a package"
-        bases.minilm(file, folder / "base") if recipe == "text-real" else bases.dinov2_small(file, folder / "base", SIDE)
+        bases.minilm(file, folder / "base") if recipe == "text-real" else bases.dinov2_small(
+            file, folder / "base", SIDE
+        )
         return
     place = folder / "data" / what
     if what in TEXTS:

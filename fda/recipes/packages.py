@@ -48,7 +48,10 @@ class Package(BaseModel):
 
 
 def fetch(package: Package, tell: Callable[[str], None]) -> Path:
-    """The package's file in FDA_HOME/cache/packages, downloaded if it is not there. UserError if that fails or it is another."""
+    """The package's file in FDA_HOME/cache/packages, downloaded if it is not there.
+
+    UserError if the download fails, or if it gives a file of another SHA-256.
+    """
     folder = fda_home() / "cache" / "packages"
     path = folder / package.file
     if path.is_file() and _digest(path) == package.sha256:
@@ -58,7 +61,9 @@ def fetch(package: Package, tell: Callable[[str], None]) -> Path:
     command = package.command(folder)
     instead = f"or download {package.file} elsewhere and put it into {folder}"
     if shutil.which(command[0]) is None:
-        raise UserError(f"{package.name} is a package of {package.registry}, but {command[0]} is not installed: install it, {instead}.")
+        raise UserError(
+            f"{package.name} is a package of {package.registry}, but {command[0]} is not installed: install it, {instead}."
+        )
     tell(f"downloading {package.name} {package.version} from {package.registry}")
     try:
         done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=SECONDS)

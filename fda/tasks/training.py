@@ -56,8 +56,8 @@ def train(
 ) -> Iterator[Epoch]:
     """Train `learning`, parameters of the model's module and of its head on the device; yields each epoch when it ends.
 
-    The loss is cross-entropy. The module is in eval mode at every yield. `settings.seed` seeds the global random numbers of torch
-    (dropout) for the time of the training, which the caller must not use meanwhile.
+    The loss is cross-entropy. The module is in eval mode at every yield. Meanwhile the global random numbers of torch, for
+    dropout, are seeded by `settings.seed`; afterwards they are as before.
     """
     labels, began = split.labels(), perf_counter()
     for parameter in learning:
@@ -89,7 +89,7 @@ def train(
 
 
 def share_of_rate(step: int, steps: int, warmup: float) -> float:
-    """The share of the learning rate in a step, from 0: a line up to 1 in the first `warmup` of the steps, then half a cosine."""
+    """The share of the learning rate in a step, counted from 0: a line up to 1 in the warm-up, then half a cosine to 0."""
     rising = round(warmup * steps)
     if step < rising:
         return (step + 1) / rising

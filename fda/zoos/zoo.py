@@ -104,7 +104,9 @@ class ZooTask(_Part):
     data: TaskData | None = None
     title: str | None = None
     description: str | None = None
-    finetune: dict[str, Any] = Field(default_factory=dict, description="finetuning settings of this task, over the zoo's")
+    finetune: dict[str, Any] = Field(
+        default_factory=dict, description="finetuning settings of this task, over the zoo's"
+    )
 
     @field_validator("name")
     @classmethod
