@@ -50,7 +50,7 @@ def _finetune(content: Mapping[str, Any]) -> str | None:
     parts = [("finetune", whole, whole)]
     for index, task in enumerate(content["tasks"]):
         own = task.get("finetune") or {}
-        if "head" in own and task.get("head") is not None:
+        if "head" in own and task.get("head") is not None and not task.get("model"):  # training fills both in
             return f"the field `tasks.{index}.finetune.head` is not read, as the task names its head: leave one out"
         parts.append((f"tasks.{index}.finetune", own, {**whole, **own}))
     for at, own, together in parts:

@@ -185,6 +185,10 @@ def test_what_cannot_be_finetuned_is_one_sentence(zoo):
     refused("base.model: gone does not exist beside the zoo file", base={"model": "gone"})
     refused("this one is open_clip's: train blocks, or all", **{"finetune": {"trained": "lora"}})
     refused("`finetune.rank` is read with `trained: lora` only", **{"finetune": {"rank": 4}})
+    tasks = [{**whole["tasks"][0], "head": "a.safetensors", "finetune": {"head": "probe"}}, whole["tasks"][1]]
+    zoo.write_text(yaml.safe_dump({**whole, "tasks": tasks}))
+    with pytest.raises(UserError, match="`tasks.0.finetune.head` is not read, as the task names its head"):
+        finetune_zoo(zoo)
     refused("`finetune.epoch` is no setting of finetuning", **{"finetune": {"epoch": 4}})
     refused("`finetune.epochs` is wrong: input should be greater", **{"finetune": {"epochs": 0}})
     with pytest.raises(UserError, match="demo is a shipped zoo: copy"):
@@ -207,15 +211,19 @@ def test_lora_without_peft_names_the_extra(pictures, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("flow", [False, True])
-def test_filling_in_keeps_comments_and_order(zoo, flow):
+def test_filling_in_keeps_comments_and_all_other_keys(zoo, flow):
     content = yaml.safe_load(zoo.read_text())
-    tasks = yaml.safe_dump(content.pop("tasks"), default_flow_style=flow, sort_keys=False)
-    zoo.write_text(f"{yaml.safe_dump(content)}tasks:\n{tasks if not flow else ' ' + tasks}# the end\n")
+    content["tasks"][0]["finetune"] = {"head": "probe"}
+    tasks = yaml.safe_dump(content["tasks"], default_flow_style=flow, sort_keys=False).replace("\n", "\n  ")
+    rest = yaml.safe_dump({key: value for key, value in content.items() if key != "tasks"})
+    zoo.write_text(f"{rest}tasks:  # of pictures\n  {tasks}\n# the end\n")
     finetune_zoo(zoo)
-    text = zoo.read_text()
-    assert text.endswith("# the end\n") and [task.name for task in load_zoo(zoo).tasks] == list(TASKS)
-    kept = [line for line in text.splitlines() if "models/" not in line] if not flow else []
-    assert flow or "\n".join(kept).replace("  name", "- name").count("- name") == 2
+    assert "tasks:  # of pictures\n" in zoo.read_text() and zoo.read_text().endswith("# the end\n")
+    filled = yaml.safe_load(zoo.read_text())
+    for task in filled["tasks"]:
+        assert task.pop("model") == f"models/{task['name']}/model"
+        assert task.pop("head") == f"models/{task['name']}/head.safetensors"
+    assert filled == content and load_zoo(zoo)
 
 
 def test_the_command_trains_what_it_is_asked_to(zoo, tmp_path):
