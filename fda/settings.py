@@ -1,4 +1,4 @@
-"""Settings of construction, adaptation and landscapes, and each family's presets `paper` and `fast`, with their sources.
+"""Settings of construction, adaptation, finetuning and landscapes, and each family's presets, with their sources.
 
 No torch here: pages and the command line read these models to build their forms and options.
 """
@@ -167,6 +167,48 @@ def presets(family: Family) -> dict[str, ConstructSettings]:
 
 
 FAST_CONSTRUCT = presets("vision")["fast"]
+
+
+class FinetuneSettings(BaseModel):
+    """How a zoo's tasks are finetuned from its base, with AdamW, a linear warm-up and half a cosine to zero."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    trained: Literal["blocks", "all", "lora"] = Field(
+        default="blocks",
+        description="what learns: the blocks, every tensor of the base, or LoRA adapters on the blocks' linear layers",
+    )
+    head: Literal["means", "probe", "trained"] = Field(
+        default="means",
+        description="the head: class means of the base's features, a linear probe on them, both then frozen, or the class "
+        "means trained along",
+    )
+    epochs: int = Field(default=10, ge=1, le=10000, description="passes over the training split")
+    batch: int = Field(default=128, ge=1, le=65536, description="samples a step")
+    learning_rate: float = Field(default=1e-5, gt=0, le=1, description="its highest value, after the warm-up")
+    weight_decay: float = Field(default=0.1, ge=0, le=1, description="decay of what learns")
+    warmup: float = Field(default=0.1, ge=0, le=1, description="share of the steps in which the learning rate rises")
+    rank: int = Field(default=8, ge=1, le=4096, description="rank of the LoRA adapters")
+    alpha: float = Field(default=16.0, gt=0, le=65536, description="LoRA's scale is alpha / rank")
+    seed: int = Field(default=0, ge=0, lt=2**31, description="order of the samples, dropout, start of the adapters")
+
+
+ONLY_LORA = ("rank", "alpha")
+
+# Vision: Ilharco et al. 2023 (arXiv 2212.04089), whose 2000 steps are about 10 epochs here and whose heads are frozen. RoBERTa:
+# Liu et al. 2019 (arXiv 1907.11692) on GLUE, whose heads are trained. `vision-small`: the demo zoo's. Llama: untried.
+_FINETUNE_OF_FAMILY: dict[Family, dict[str, Any]] = {
+    "vision": {},
+    "vision-small": {"epochs": 32, "batch": 64, "learning_rate": 5e-4, "weight_decay": 0.0},
+    "roberta-base": {"head": "trained", "batch": 16, "warmup": 0.06},
+    "roberta-large": {"head": "trained", "batch": 16, "warmup": 0.06},
+    "llama": {"head": "trained", "batch": 16, "epochs": 3},
+}
+
+
+def finetune_settings(family: Family, changes: Mapping[str, Any]) -> FinetuneSettings:
+    """Return a family's settings with `changes`. ValueError (pydantic) for a wrong one."""
+    return FinetuneSettings.model_validate({**_FINETUNE_OF_FAMILY[family], **changes})
 
 
 Directions = Literal["ta_fda", "paths"]

