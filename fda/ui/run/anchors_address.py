@@ -22,6 +22,12 @@ def positions(steps: Sequence[int], count: int = 0) -> dict[str, int]:
     }
 
 
+def asked_step() -> int | None:
+    """The step of the URL, at which the reader let go of a dial; None by default."""
+    asked = st.query_params.get(STEP, "")
+    return int(asked) if asked.isascii() and asked.isdigit() and len(asked) < 10 else None
+
+
 def settle(steps: Sequence[int], released: dict[str, int]) -> None:
     """Callback: write the positions at which the reader let go of the dials to the URL."""
     if (position := released.get(STEP)) is not None and 0 <= position < len(steps):
