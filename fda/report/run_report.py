@@ -20,7 +20,7 @@ from fda.report import landscape, live
 from fda.report.anchors import known_settings
 from fda.report.cited import Cited
 from fda.report.command import run_commands
-from fda.report.comparison import BASELINES, Results, cited_for, results
+from fda.report.comparison import Results, cited_for, default_baseline, results
 from fda.report.comparison_figures import ComparisonView, cited_sentence, drawings
 from fda.report.comparison_tables import raw_table, reading_table
 from fda.report.html import report
@@ -104,7 +104,8 @@ def _cited(store: Store, run: Run) -> tuple[Cited, Mapping[str, float]] | None:
 
 
 def _comparison(comparison: Results, cited: tuple[Cited, Mapping[str, float]] | None, theme: Theme) -> Figures:
-    baseline = next((name for name in BASELINES if name in comparison.methods), comparison.methods[0])
+    baseline = default_baseline(comparison)
+    assert baseline is not None, "it is called once a method has been scored"
     view = ComparisonView(comparison.methods, picked=False, baseline=baseline)
     drawn = drawings(comparison, view, theme, cited=cited)
     return {name: (drawing.make(), drawing.sentence) for name, drawing in drawn.items() if drawing.make}
