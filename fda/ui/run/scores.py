@@ -110,7 +110,7 @@ def show_results(known: Store, run: Run) -> None:
             st.caption(drawing.sentence)
     verdict_box(run, known)
 
-    st.subheader("Numbers", anchor=False)
+    st.header("Numbers", anchor=False)
     st.caption(
         f"{len(found.methods)} of {plural(len(run.spec.methods), 'method')} · {found.metric} on {found.count:,} "
         f"{markdown(found.split)} samples"
