@@ -45,9 +45,8 @@ def preview_card(found: Mapping[str, Any]) -> None:
             st.metric(label, value, width="content")
     st.caption(
         "Told by listings, configs and headers alone; no tensor was read. Disk is for what is still to come, the anchors and a "
-        "model of every main method. Memory, disk and time are those of a run with the paper's "
-        "settings, time by how fast this machine multiplies matrices; **Construct** measures it, and its preset *fast* takes far "
-        "fewer steps."
+        "model of every main method. Memory, disk and time are those of a run with the paper's settings, time by how fast this "
+        "machine multiplies matrices; **Construct** measures it, and its preset *fast* takes far fewer steps."
     )
     st.dataframe(
         cells(model_table(found)),
