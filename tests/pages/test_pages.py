@@ -121,7 +121,7 @@ def figures(at: AppTest) -> dict[str, dict]:
 
 
 def text(at: AppTest) -> str:
-    parts = [*at.markdown, *at.caption, *at.error, *at.info, *at.title, *at.subheader, *at.code]
+    parts = [*at.markdown, *at.caption, *at.error, *at.info, *at.title, *at.header, *at.code]
     return "\n".join(str(part.value) for part in parts)
 
 
