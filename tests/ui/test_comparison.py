@@ -397,13 +397,14 @@ def test_the_report_is_one_file_that_opens_offline(run, found):
     drawn = drawings(found, view, "dark")
     text = report(
         "mine <compared>",
-        facts=facts(run, found),
+        facts=facts(run, found) | {"Made": "by `a <b>`"},
         table=reading_table(found, view.methods),
         figures={name: (one.make(), one.sentence) for name, one in drawn.items()},
         notes=["a note & more"],
         theme="dark",
     )
     assert text.count("plotly.js v") == 1, "the library once"
+    assert "<dd>by <code>a &lt;b&gt;</code></dd>" in text
     assert len(re.findall(r"Plotly\.newPlot\(", text)) >= len(drawn) == 7
     assert not re.search(r'<(script|link)[^>]+(src|href)="http', text)
     assert "mine &lt;compared&gt;" in text and "a note &amp; more" in text and PALETTES["dark"].page in text
