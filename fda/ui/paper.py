@@ -6,7 +6,7 @@ from fda.figures.theme import PALETTES, Palette, steps_colours, template
 from fda.ui.components import component
 from fda.ui.page import theme
 
-STEPS = range(1, 33)  # numbers of curves by step: no figure draws more
+STEPS = range(1, 33)  # numbers of curves coloured by step; more keep their colours
 
 _paper = component("paper", styles=("paper",), isolate_styles=False)
 

@@ -69,7 +69,7 @@ def choose(run: Run, construct: Sequence[Unit], unit: UnitKey | None) -> live.Un
         share=share / 100,
         merged=energy != "θ₀",
         means=lines == MEANS,
-        step=asked_step(),
+        step=asked_step(max((unit.steps for unit in construct), default=0)),
     )
 
 
