@@ -23,7 +23,7 @@ from fda.report.format import number, plural, size
 from fda.ui import notices, pages
 from fda.ui.before_start import download_card, preview_card
 from fda.ui.exports import export_menu
-from fda.ui.own_zoo import edit, own_zoo_card
+from fda.ui.own_zoo import delete_box, edit, own_zoo_card
 from fda.ui.page import bar, command_box, theme
 from fda.ui.plot import plot
 from fda.ui.survey import awaited, preview, survey
@@ -67,7 +67,9 @@ def stop_with(problems: list[str]) -> None:
             st.markdown("\n".join(f"- {notices.sentence(problem)}" for problem in others))
     if of_mine:
         label = "Correct it" if first else "Change it"
-        st.button(label, icon=":material/edit:", on_click=edit, args=(reference, first), key="own_correct")
+        with st.container(horizontal=True):
+            st.button(label, icon=":material/edit:", on_click=edit, args=(reference, first), key="own_correct")
+            delete_box(reference)
     command_box(commands)
     st.stop()
 
@@ -199,7 +201,7 @@ def norm_table() -> pd.DataFrame:
     return pd.DataFrame(norms, index=names, columns=columns).rename_axis("task").reset_index()
 
 
-st.subheader("Tasks", anchor=False)
+st.header("Tasks", anchor=False)
 st.dataframe(
     cells(task_table()),
     hide_index=True,
@@ -220,6 +222,7 @@ with st.expander(f"{every}, {inside} of them in blocks", icon=":material/view_li
 with st.container(horizontal=True, vertical_alignment="center"):
     if of_mine:
         st.button("Change it", icon=":material/edit:", on_click=edit, args=(reference, None), key="own_change")
+        delete_box(reference)
     st.page_link(pages.CONSTRUCT, label="Construct anchors", icon=":material/tune:", query_params={"zoo": reference})
     export_menu(
         f"fda-{found['name']}",

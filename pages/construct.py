@@ -152,12 +152,12 @@ def inputs(names: tuple[str, ...]) -> dict[str, object]:
     return values
 
 
-st.subheader("Anchors", anchor=False)
+st.header("Anchors", anchor=False)
 values = inputs(FIRST)
 with st.expander("More settings", icon=":material/tune:", key="more"):
     values |= inputs(tuple(name for name in FIELDS if name not in FIRST))
 
-st.subheader("What and where", anchor=False)
+st.header("What and where", anchor=False)
 left, middle, right = st.columns([2, 1, 1], gap="medium")
 with left:
     tasks = st.pills(
@@ -176,7 +176,7 @@ with middle:
 with right:
     device = st.selectbox("Device", devices(), key="device", bind="query-params")
 
-st.subheader("Compare afterwards", anchor=False)
+st.header("Compare afterwards", anchor=False)
 with st.container(horizontal=True, gap="small"):
     for label, group in QUICK.items():
         st.button(label, on_click=use_group, args=(group,), key=f"use-{group}")

@@ -76,7 +76,7 @@ def show_active() -> None:
             st.rerun()
         if not active:
             return
-        st.subheader("In progress", anchor=False)
+        st.header("In progress", anchor=False)
         last = Counter(run.device for run in active if run.state == "queued")
         for run in active:
             position = known.queue_position(run.run_id)
@@ -94,7 +94,7 @@ def states_of(runs: list[Run]) -> list[tuple[str, str]]:
 
 expected = states_of(active_runs(runs))
 st.fragment(show_active, run_every=2.0 if expected else None)()
-st.subheader("Runs", anchor=False)
+st.header("Runs", anchor=False)
 show_undo()
 forget_rows()
 st.fragment(show_table)()

@@ -345,3 +345,6 @@ def test_the_demo_command_asks_for_the_demo(fda_home, monkeypatch):
     (line,) = run_commands(spec)
     assert line == "python -m fda demo --seed 2 --sweep --set ta.scale=0.5 --adapt batch=16"
     assert asked(line, monkeypatch) == spec
+    again = asked(line.replace("--seed 2", "--seed 3"), monkeypatch)
+    other = {"seed": 3, "construction": spec.construction.model_copy(update={"seed": 3})}
+    assert again == spec.model_copy(update=other), "the same with another seed"

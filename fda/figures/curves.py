@@ -45,7 +45,7 @@ def loss_curves(
     smooth = {key: (steps, ema(values, smoothing)) for key, (steps, values) in series.items()}
     by_task = task_curves(smooth) if means else None
     curves = _curves(smooth, by_task, chosen, tasks, theme, "%{y:.4f}")
-    ends = _ends(smooth if by_task is None else _means(by_task), tasks, theme, chosen)
+    ends = _ends(smooth if by_task is None else _means(by_task), smooth, tasks, theme, chosen)
     # one call: one per trace takes twice as long
     figure.add_traces([*raw, *curves, *ends, *([] if means else _dash_key(series, theme))])
     _label_end(figure, smooth, chosen, theme)
@@ -93,7 +93,7 @@ def share_curves(
     figure = _frame(series, theme, title, y_title, uirevision, dashes=not means)
     by_task = task_curves(series) if means else None
     curves = _curves(series, by_task, chosen, tasks, theme, "%{y:.3f}", markers=True)
-    figure.add_traces([*curves, *_task_key(series, tasks, theme), *([] if means else _dash_key(series, theme))])
+    figure.add_traces([*curves, *_task_key(series, tasks, theme, chosen), *([] if means else _dash_key(series, theme))])
     highest = [float(np.nanmax(values)) for _, values in series.values() if len(values)]
     if line is not None:
         level, name = line
@@ -252,20 +252,23 @@ def _raw(series: Series, tasks: Sequence[str], theme: Theme) -> Iterator[dict[st
         )
 
 
-def _ends(series: Series, tasks: Sequence[str], theme: Theme, chosen: UnitKey | None) -> Iterator[dict[str, Any]]:
+def _ends(
+    series: Series, units: Series, tasks: Sequence[str], theme: Theme, chosen: UnitKey | None
+) -> Iterator[dict[str, Any]]:
     """A marker at the end of each curve, one trace per task: a marker at every point would cost the browser a node each.
 
-    The trace is also the task's legend entry, which hides all its curves.
+    The trace is also the task's legend entry, which hides all its curves. Of the task of a chosen one of `units`, that unit's
+    end alone is marked.
     """
+    chosen = chosen if chosen in units else None
     for task in dict.fromkeys(key.name for key in series):
-        curves = [(key, *values) for key, values in series.items() if key.name == task and len(values[0])]
-        index = _index(curves[0][0], tasks) if curves else 0
+        of_task = {chosen: units[chosen]} if chosen and chosen.name == task else series
+        curves = [(key, *values) for key, values in of_task.items() if key.name == task and len(values[0])]
         yield _scatter(
             x=_steps([steps[-1] for _, steps, _ in curves]),
             y=np.array([values[-1] for _, _, values in curves], np.float32),
             mode="markers",
-            marker={"symbol": SYMBOLS[index % len(SYMBOLS)], "size": 7, "color": series_colour(index, theme)},
-            opacity=1.0 if chosen is None or chosen.name == task else GREY,
+            marker=_task_marker(task, tasks, theme, chosen) | {"size": 7},
             name=task,
             legendgroup=task,
             hoverinfo="skip",
@@ -306,21 +309,29 @@ def _name(key: UnitKey) -> str:
     return f"{key.name}, mean" if key.block < 0 else f"{key.name}, block {key.block}"
 
 
-def _task_key(series: Series, tasks: Sequence[str], theme: Theme) -> Iterator[dict[str, Any]]:
+def _task_key(series: Series, tasks: Sequence[str], theme: Theme, chosen: UnitKey | None) -> Iterator[dict[str, Any]]:
     """One legend entry per task, which hides all its curves."""
+    chosen = chosen if chosen in series else None
     for task in dict.fromkeys(key.name for key in series):
-        index = tasks.index(task) if task in tasks else 0
-        colour = series_colour(index, theme)
+        marker = _task_marker(task, tasks, theme, chosen)
         yield _scatter(
             x=[None],
             y=[None],
             mode="lines+markers",
-            line={"width": 2, "color": colour},
-            marker={"symbol": SYMBOLS[index % len(SYMBOLS)], "size": 8, "color": colour},
+            line={"width": 2, "color": marker["color"]},
+            marker=marker | {"size": 8},
             name=task,
             legendgroup=task,
             uid=f"task {task}",
         )
+
+
+def _task_marker(task: str, tasks: Sequence[str], theme: Theme, chosen: UnitKey | None) -> dict[str, Any]:
+    """Symbol and colour of a task; grey beside the task of a chosen unit."""
+    key = UnitKey("construct", task, -1)
+    grey = chosen is not None and chosen.name != task
+    colour = faint(PALETTES[theme].muted, GREY) if grey else _colour(key, tasks, theme)
+    return {"symbol": SYMBOLS[_index(key, tasks) % len(SYMBOLS)], "color": colour}
 
 
 def _dash_key(series: Series, theme: Theme) -> Iterator[dict[str, Any]]:
@@ -354,6 +365,21 @@ def _steps(steps: Sequence[int] | np.ndarray) -> np.ndarray:
     """Steps in the smallest integer type that holds them: they are half of what an update sends."""
     steps = np.asarray(steps)
     return steps.astype(np.uint16 if not len(steps) or 0 <= steps.min() <= steps.max() < 2**16 else np.int32)
+
+
+def mark_step(figure: go.Figure, step: int, theme: Theme) -> None:
+    """A vertical line at `step` in a figure over steps."""
+    palette = PALETTES[theme]
+    figure.add_vline(
+        x=step,
+        line={"color": palette.ink, "width": 1.2, "dash": "dot"},
+        annotation={
+            "text": f"step {step}",
+            "font": {"size": 11, "color": palette.ink},
+            "bgcolor": palette.page,
+            "yanchor": "top",
+        },
+    )
 
 
 def ema(values: np.ndarray, weight: float) -> np.ndarray:

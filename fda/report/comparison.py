@@ -29,7 +29,6 @@ from fda.store.store import Score, Store
 from fda.tasks.metrics import METRICS
 
 ALWAYS = ("pretrained", "individual")  # the lower and upper reference: no filter removes them
-BASELINES = ("ta", "average", "pretrained")
 NOT_SETTINGS = (
     "selection",
     "sweep",
@@ -180,8 +179,10 @@ def marked_titles(kinds: Mapping[str, Kind]) -> dict[str, str]:
     }
 
 
-def default_baseline(methods: Sequence[str]) -> str | None:
-    return next((name for name in BASELINES if name in methods), next(iter(methods), None))
+def default_baseline(found: Results) -> str | None:
+    """The best method without data, by average over the tasks; else the first method."""
+    without_data = [method for method in found.methods if is_without_data(method, found.settings[method])]
+    return max(without_data, key=found.scores.of) if without_data else next(iter(found.methods), None)
 
 
 def settings_text(settings: Mapping[str, Any]) -> str:

@@ -11,12 +11,13 @@ import plotly.graph_objects as go
 from fda.analysis.intervals import LEVEL
 from fda.analysis.scores import AVERAGE, Scores
 from fda.figures.cost import CostAxis, cost_figure
+from fda.figures.gains import gain_dumbbells
 from fda.figures.methods import difference_map, floor, method_bars, score_map
 from fda.figures.radar import LEAST_TASKS, radar
 from fda.figures.sweep import sweep_curves
 from fda.figures.theme import Theme
 from fda.report.cited import Cited
-from fda.report.comparison import MARK, Results, for_radar, marked_titles, titles
+from fda.report.comparison import ALWAYS, MARK, Results, for_radar, is_fda, marked_titles, titles
 
 PERCENT = f"{100 * LEVEL:g} %"
 
@@ -45,7 +46,7 @@ class Drawing:
 def names_of(results: Results, view: ComparisonView) -> list[str]:
     """The names of the figures, in the order of the tabs."""
     swept = set(results.sweeps) & set(view.methods)
-    return ["Bars", "Differences", "Radar", "By task", "Cost", *(["Sweep"] if swept else [])]
+    return ["Bars", "Gains", "Differences", "Radar", "By task", "Cost", *(["Sweep"] if swept else [])]
 
 
 def drawings(
@@ -75,6 +76,7 @@ def drawings(
             _bars_sentence(results, scores, view, cited, normalised=normalised),
             f"{of.capitalize()} of each method, with intervals",
         ),
+        "Gains": _gains(results, whole, view, theme, headed),
         "Differences": Drawing(
             lambda: difference_map(
                 whole.only(list(dict.fromkeys((*view.methods, view.baseline)))), theme, baseline=view.baseline, **headed
@@ -117,6 +119,27 @@ def cited_sentence(source: Cited) -> str:
         f"Cited, not measured here: {source.what}, as reported by {source.source} ({source.link}). Its checkpoints: "
         f"{source.checkpoints}."
     )
+
+
+def _gains(results: Results, scores: Scores, view: ComparisonView, theme: Theme, headed: dict) -> Drawing:
+    """What the best FDA method shown adds to the baseline; of other methods, the best by average."""
+    others = [method for method in view.methods if method != view.baseline and method not in ALWAYS]
+    among = [method for method in others if is_fda(method)] or others
+    if not among:
+        return Drawing(None, "No method to set beside the baseline is shown: choose another one under Filter.", "")
+    method = max(among, key=lambda one: scores.of(one))
+    names = titles([method, view.baseline])
+    return Drawing(
+        lambda: gain_dumbbells(scores, theme, baseline=view.baseline, method=method, **headed),
+        f"Below each task: points that {names[method]} adds to {names[view.baseline]}. {_interval_sentence(results)}",
+        f"Scores of {names[view.baseline]} and {names[method]} on each task, joined by a line",
+    )
+
+
+def _interval_sentence(results: Results) -> str:
+    if not results.known_intervals:
+        return _whiskers(results)
+    return f"In brackets the {PERCENT} interval, both methods on the same resampled samples; * if it excludes 0."
 
 
 def _radar(

@@ -69,7 +69,7 @@ class Pair:
         if not self.without_probabilities:
             return None
         lacking = " and ".join(self.without_probabilities)
-        return f"Probabilities of {lacking} are not stored with this run: it was scored before version 0.2."
+        return f"Probabilities of {lacking} are not stored with this run: an older version scored it."
 
     def sentence(self) -> str:
         """The counts in words."""
@@ -80,10 +80,21 @@ class Pair:
             f"{count['both wrong']:,} wrong with both."
         )
 
-    def indices(self, change: Change | None = None, label: int | None = None) -> np.ndarray:
-        """The samples with this change and of this true class, ascending; None: any."""
+    def indices(
+        self,
+        change: Change | None = None,
+        label: int | None = None,
+        *,
+        before: int | None = None,
+        after: int | None = None,
+    ) -> np.ndarray:
+        """The samples with this change, of this true class, and of these classes by the two methods, ascending; None: any."""
         wanted = np.ones(self.before.count, bool) if change is None else self.changes == CHANGES.index(change)
-        return np.flatnonzero(wanted if label is None else wanted & (self.before.label == label))
+        classes = ((self.before.label, label), (self.before.predicted, before), (self.after.predicted, after))
+        for given, one in classes:
+            if one is not None:
+                wanted = wanted & (given == one)
+        return np.flatnonzero(wanted)
 
     def name(self, label: int) -> str:
         """What an answer or a label is called."""
@@ -102,9 +113,11 @@ class Pair:
 
 @dataclass(frozen=True)
 class Confusion:
-    """`counts` (k, k): samples by true class (rows) and predicted class (columns), of these `classes`. `of`: all classes."""
+    """`counts` (k, k): samples by true class (rows) and predicted class (columns), of these `classes`, which are called
+    `names`. `of`: all classes."""
 
-    classes: tuple[str, ...]
+    classes: tuple[int, ...]
+    names: tuple[str, ...]
     counts: np.ndarray
     of: int
 
@@ -186,7 +199,8 @@ def confusion(pair: Pair, *, after: bool, most: int = MOST_CLASSES) -> Confusion
     inside = (rows >= 0) & (columns >= 0)
     size = len(shown)
     counts = np.bincount(rows[inside] * size + columns[inside], minlength=size * size).reshape(size, size)
-    return Confusion(tuple(pair.name(int(label)) for label in classes[shown]), counts, len(classes))
+    labels = tuple(classes[shown].tolist())
+    return Confusion(labels, tuple(map(pair.name, labels)), counts, len(classes))
 
 
 def _wrongs(pair: Pair) -> np.ndarray:

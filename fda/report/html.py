@@ -4,6 +4,7 @@
 """
 
 import base64
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from string import Template
@@ -43,7 +44,7 @@ def report(
         colours=" ".join(f"--{name}: {value};" for name, value in (colours | {"font": FONT}).items()),
         style=(FOLDER / "report.css").read_text(encoding="utf-8"),
         verdict="".join(f'<p class="verdict">{html(sentence)}</p>' for sentence in verdict),
-        facts="".join(f"<dt>{html(name)}</dt><dd>{html(words)}</dd>" for name, words in facts.items()),
+        facts="".join(f"<dt>{html(name)}</dt><dd>{_with_code(words)}</dd>" for name, words in facts.items()),
         figures="\n".join(
             f"<section>{_figure(figure, with_library=index == 0)}<p>{html(sentence)}</p></section>"
             for index, (figure, sentence) in enumerate(figures.values())
@@ -53,6 +54,11 @@ def report(
         data=f"<h2>The numbers</h2><ul>{links}</ul>" if links else "",
         code="".join(f"<h2>{html(heading)}</h2><pre>{html(text)}</pre>" for heading, text in (code or {}).items()),
     )
+
+
+def _with_code(words: str) -> str:
+    """Escaped words, what is between backticks as code."""
+    return re.sub(r"`([^`]+)`", r"<code>\1</code>", html(words))
 
 
 def _csv_link(name: str, rows: pd.DataFrame) -> str:

@@ -14,14 +14,15 @@ from typing import Any
 import pandas as pd
 import plotly.graph_objects as go
 
-from fda.figures.curves import Series
-from fda.figures.theme import to_json
-from fda.measures import FIGURES, SPECTRUM
-from fda.report.run_numbers import RunNumbers, UnitsView
+from fda.figures.curves import Series, mark_step
+from fda.figures.theme import Theme, to_json
+from fda.measures import FIGURES, SPECTRUM, Reads
+from fda.report.run_numbers import Arguments, RunNumbers, UnitsView
 from fda.store.records import UNCHANGED, Run, Unit, UnitKey
 from fda.store.store import Store
 
 LOG_BYTES = 12_000
+OVER_STEPS: tuple[Reads, ...] = ("series", "similarity")  # what figures over steps read
 
 Drawing = tuple[bytes, Callable[[], go.Figure]]  # (digest of the numbers, function that draws them)
 
@@ -82,9 +83,17 @@ def drawings(
         if view.figures is not None and name not in view.figures:
             continue
         if (arguments := numbers.arguments(measure, figure)) is not None:
-            draw = resolve_name(f"fda.figures.{figure.draw}")
-            undrawn[name] = (_digest(arguments), partial(draw, *arguments[0], **arguments[1]))
+            step = view.step if figure.reads in OVER_STEPS else None
+            undrawn[name] = (_digest(arguments), partial(_draw, figure.draw, arguments, step, view.theme))
     return undrawn
+
+
+def _draw(function: str, arguments: Arguments, step: int | None, theme: Theme) -> go.Figure:
+    """The figure that `function` of `fda.figures` draws, with a line at `step`."""
+    figure = resolve_name(f"fda.figures.{function}")(*arguments[0], **arguments[1])
+    if step is not None:
+        mark_step(figure, step, theme)
+    return figure
 
 
 def _digest(*numbers: Any) -> bytes:

@@ -37,6 +37,7 @@ class UnitsView:
     share: float = TOP_SHARE  # k of the similarity, as a share of d
     merged: bool = False  # whether projection energy is that at the merged model, not at θ0
     means: bool = False  # whether curves are means of tasks, with their ranges
+    step: int | None = None  # marked in every figure over steps
     figures: tuple[str, ...] | None = None  # names of the figures to draw; None: all
 
 

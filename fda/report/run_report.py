@@ -20,14 +20,14 @@ from fda.report import landscape, live
 from fda.report.anchors import known_settings
 from fda.report.cited import Cited
 from fda.report.command import run_commands
-from fda.report.comparison import BASELINES, Results, cited_for, results
+from fda.report.comparison import Results, cited_for, default_baseline, results
 from fda.report.comparison_figures import ComparisonView, cited_sentence, drawings
 from fda.report.comparison_tables import raw_table, reading_table
 from fda.report.html import report
 from fda.report.verdict import verdict_of
 from fda.store.landscape_record import MEAN, read_numbers
 from fda.store.records import Run, UnitKey
-from fda.store.store import Store
+from fda.store.store import ALL, Store
 
 Figures = dict[str, tuple[go.Figure, str]]  # name → (figure, caption)
 LIBRARIES = ("torch", "transformers", "open_clip_torch", "datasets", "numpy", "scipy")
@@ -54,6 +54,8 @@ def run_report(store: Store, run: Run, theme: Theme = "light") -> str:
         figures |= _landscape(store, run, theme, data)
     else:
         figures |= _construction(store, run, theme)
+        if (plane := _newest_landscape(store, run)) is not None:
+            figures |= _landscape(store, plane, theme, data)
     data |= _numbers(store, run)
     return report(
         f"{run.spec.zoo.name}: {f'{run.title} (run {run.run_id})' if run.name else f'run {run.run_id}'}",
@@ -104,7 +106,8 @@ def _cited(store: Store, run: Run) -> tuple[Cited, Mapping[str, float]] | None:
 
 
 def _comparison(comparison: Results, cited: tuple[Cited, Mapping[str, float]] | None, theme: Theme) -> Figures:
-    baseline = next((name for name in BASELINES if name in comparison.methods), comparison.methods[0])
+    baseline = default_baseline(comparison)
+    assert baseline is not None, "it is called once a method has been scored"
     view = ComparisonView(comparison.methods, picked=False, baseline=baseline)
     drawn = drawings(comparison, view, theme, cited=cited)
     return {name: (drawing.make(), drawing.sentence) for name, drawing in drawn.items() if drawing.make}
@@ -129,6 +132,13 @@ def _spectra(snapshots: Mapping[UnitKey, tuple[np.ndarray, np.ndarray]], theme: 
     rows = [f"{key.name}, block {key.block}" for key in snapshots]
     title = ["Spectra of the finished anchors"]
     return spectra(rows, values, theme, shape="heatmap", title=title, row_title="", ordered=False).figure
+
+
+def _newest_landscape(store: Store, run: Run) -> Run | None:
+    """The newest finished landscape run of this run's anchors."""
+    source = run.spec.anchors_run or run.run_id
+    finished = store.runs(states=("done",), kinds=("landscape",), limit=ALL)
+    return next((one for one in finished if one.spec.landscape is not None and one.spec.anchors_run == source), None)
 
 
 def _landscape(store: Store, run: Run, theme: Theme, data: dict[str, pd.DataFrame]) -> Figures:

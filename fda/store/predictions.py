@@ -1,7 +1,7 @@
 """Each method's answers to the samples of the test split, from which confidence intervals are computed.
 
 One file a method, `predictions/METHOD.safetensors` in the run's folder: tensors `TASK/prediction` and `TASK/label` (int32;
-float32 for regression), for language models also `TASK/loss`, for classes since version 0.2 also `TASK/top_class` (int32) and
+float32 for regression), for language models also `TASK/loss`, for classes also `TASK/top_class` (int32) and
 `TASK/top_probability` (float32), the three likeliest classes of each sample; metadata `about` holds each task's metric and a
 checksum. Pages read these files, so this module imports no torch.
 """

@@ -25,7 +25,7 @@ class Answers:
     Class numbers, int32. For `pearson` numbers, float32. For `exact_match` and `final_answer` 1 or 0, and 1. For
     `token_accuracy` the number of next tokens predicted right and their number in the text; `loss`: their summed negative
     log-likelihood in nats, float32.
-    `top`: for class numbers; None in files written before version 0.2.
+    `top`: for class numbers; None in files of older versions.
     """
 
     predicted: np.ndarray

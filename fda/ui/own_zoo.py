@@ -13,6 +13,7 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from fda.errors import UserError
+from fda.escape import markdown
 from fda.settings import FAMILIES
 from fda.ui import notices
 from fda.ui.zoos import look_at
@@ -71,6 +72,25 @@ def edit(name: str, problem: str | None) -> None:
     except (OSError, UserError) as error:
         st.session_state[_PROBLEM] = str(error)
     st.session_state[OPEN] = True
+
+
+def delete_box(name: str) -> None:
+    """A button that asks, then deletes the file of a zoo of mine."""
+    with st.popover("Delete…", icon=":material/delete:", key="own_delete"):
+        st.markdown(f"Delete the zoo file **{markdown(name)}**? Its models, its data and its runs stay.")
+        st.button("Delete the zoo file", type="primary", key="own_sure_delete", on_click=_delete, args=(name,))
+
+
+def _delete(name: str) -> None:
+    """Callback: delete the file and look at the demo."""
+    path = own_zoos().get(name)
+    if path is not None:
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as error:
+            notices.keep_problem(f"{path} could not be deleted ({error.strerror}): delete it by hand.")
+            return
+    look_at("demo")
 
 
 def _form() -> None:

@@ -1,16 +1,20 @@
-"""Figures for a paper: SVG, or PDF by the browser's printing, at a column's width, with dark letters in a standard font."""
+"""Figures for a paper: SVG, or PDF by the browser, at a column's width, in the light theme's colours and a standard font."""
 
 from functools import cache
 
-from fda.figures.theme import PALETTES, Palette, template
+from fda.figures.theme import PALETTES, Palette, steps_colours, template
 from fda.ui.components import component
+from fda.ui.page import theme
+
+STEPS = range(1, 33)  # numbers of curves coloured by step; more keep their colours
 
 _paper = component("paper", styles=("paper",), isolate_styles=False)
 
 
 def paper_export(name: str) -> None:
     """Choose one of the page's figures, its width and its background; then download it. `name` begins the file's name."""
-    _paper(key="paper", data={"name": name, "colours": _dark_to_light(), "template": _template()})
+    colours = _dark_to_light() if theme() == "dark" else []
+    _paper(key="paper", data={"name": name, "colours": colours, "template": _template()})
 
 
 @cache
@@ -20,14 +24,18 @@ def _template() -> dict:
 
 @cache
 def _dark_to_light() -> list[tuple[str, str]]:
-    """Each colour of letters, lines and grounds in the dark theme, as `#rrggbb` and as the beginning of `rgba(…)`, and in the
-    light one."""
+    """Each colour of the dark theme and its like in the light one: of a palette, as `#rrggbb` and as the beginning of
+    `rgba(…)`, and of the curves of a figure that are coloured by their step."""
     pairs = zip(_colours(PALETTES["dark"]), _colours(PALETTES["light"]), strict=True)
-    return [form for dark, light in pairs for form in ((dark, light), (_rgba(dark), _rgba(light)))]
+    steps = (zip(steps_colours(count, "dark"), steps_colours(count, "light"), strict=True) for count in STEPS)
+    return [
+        *(form for dark, light in pairs for form in ((dark, light), (_rgba(dark), _rgba(light)))),
+        *(pair for scale in steps for pair in scale),
+    ]
 
 
 def _colours(palette: Palette) -> list[str]:
-    return [palette.ink, palette.muted, palette.grid, palette.surface, palette.page]
+    return [colour for value in vars(palette).values() for colour in ([value] if isinstance(value, str) else value)]
 
 
 def _rgba(colour: str) -> str:

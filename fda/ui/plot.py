@@ -24,7 +24,7 @@ _figure = component("figure", isolate_styles=False)
 
 def load_plotly() -> None:
     """Load plotly.js; the frame calls this once."""
-    _loader(key="plotly-js", data={"src": _library()})
+    _loader(key="plotly-js", data={"src": _library()}, on_theme_change=lambda: None)
 
 
 @cache

@@ -1,10 +1,10 @@
 """The table of runs on Home: search, filters, groups and columns; what can be done with the selected runs; undo of deletion.
 
 `st.dataframe` shows it and not `st.data_editor`, whose rows cannot be selected: names are edited in a dialog. A selection is a
-set of row numbers, so the table's key names the runs in their order: once the list changes, an old selection means nothing.
+set of row numbers, which means nothing once the list changes: the table then gets another key. Without a selection it keeps its
+key, so that the browser does not build another table at each letter of a search.
 """
 
-import hashlib
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -24,7 +24,8 @@ from fda.ui.runs import RESUMABLE, resume, stop, store
 
 SHOWN = ["run", "note", "tags", "zoo", "state", "differs", "loss", "FDA", "FDA − best", "duration", "when", "disk"]
 UNDO_SHOWN = 10.0  # seconds that the line with Undo stays
-_DIALOG, _DELETED, _ROWS = "runs_dialog", "runs_deleted", "runs_rows"  # keys in the session
+# keys in the session
+_DIALOG, _DELETED, _ROWS, _TABLE = "runs_dialog", "runs_deleted", "runs_rows", "runs_table"
 _NO_GROUP = "none"
 
 
@@ -73,7 +74,12 @@ def show_undo() -> None:
 
 def table_key(run_ids: Sequence[str]) -> str:
     """The key of the table that shows these runs in this order."""
-    return f"runs-{hashlib.sha256(' '.join(run_ids).encode()).hexdigest()[:12]}"
+    number, last = st.session_state.get(_TABLE, (0, []))
+    selected = st.session_state.get(f"runs-{number}")
+    if list(run_ids) != last and selected is not None and selected.selection.rows:
+        number += 1
+    st.session_state[_TABLE] = number, list(run_ids)
+    return f"runs-{number}"
 
 
 # controls and table --------------------------------------------------------------------------------------------------

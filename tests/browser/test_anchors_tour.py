@@ -6,16 +6,13 @@ import re
 import pandas as pd
 import pytest
 
-from fda.cancel import NEVER
-from fda.requests.runs import construct_settings, make_spec
-from fda.stages.execute import execute
 from fda.store.store import Store
 from fda.ui.run.anchors_real import read_neighbours
+from tests.support.browsing import STEPS
 from tests.support.made_anchors import made_run
 
 pytestmark = pytest.mark.browser
 
-STEPS = 30
 FIGURE = "document.querySelector('.fda-scrubber .fda-figure')"
 TITLES = "JSON.stringify([...document.querySelectorAll('.fda-scrubber .fda-figure')].map(f => f.layout?.title?.text))"
 SPECTRUM = f"JSON.stringify(Array.from({FIGURE}?._fullData?.at(-1)?.y ?? []).slice(0, 12))"
@@ -30,18 +27,14 @@ READINGS = "document.querySelector('.fda-scrubber tbody')?.innerText"
 
 
 @pytest.fixture(scope="module")
-def run_ids(server, tiny_zoo):
-    """Two real runs of the tiny zoo from different starts, and one with generated numbers, whose map is known."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("FDA_HOME", str(server.home))
-        store, made = Store(server.home), []
-        for start in ({"init": "weight"}, {"init": "gauss", "sigma": 1.0}):
-            settings = construct_settings("fast", steps=STEPS, anchors=4, **start)
-            run_id = store.create_run(make_spec(tiny_zoo, construct=settings, device="cpu"))
-            execute(store, run_id, NEVER)
-            store.set_state(run_id, "done")
-            made.append(run_id)
-        yield [*made, made_run(store, tiny_zoo)]
+def server(finished):
+    return finished.server
+
+
+@pytest.fixture(scope="module")
+def made(finished, tiny_zoo):
+    """A run with generated numbers, whose map is known."""
+    return made_run(Store(finished.server.home), tiny_zoo)
 
 
 def wait_for_figures(page, count: int = 1) -> None:
@@ -52,8 +45,8 @@ def shown(page) -> tuple:
     return json.loads(page.evaluate(TITLES)), json.loads(page.evaluate(SPECTRUM)), page.evaluate(READINGS)
 
 
-def test_scrub_pin_look_at_real_inputs_export_and_send_the_link(visit, run_ids, tmp_path):
-    weight, _, made = run_ids
+def test_scrub_pin_look_at_real_inputs_export_and_send_the_link(visit, finished, made, tmp_path):
+    weight = finished.run
     visit.count_messages()
     page = visit.open(f"/anchors?run={weight}")  # an old link
     wait_for_figures(page)

@@ -11,41 +11,24 @@ import torch
 from playwright.sync_api import expect
 from safetensors.torch import load_file
 
-from fda.cancel import NEVER
-from fda.requests.runs import construct_settings, make_spec
-from fda.stages.execute import execute
 from fda.store.store import Store
+from tests.support.browsing import done
 
 pytestmark = pytest.mark.browser
 
-METHODS = ("ta", "ta:swept", "ties", "regmean", "slerp", "wudi", "fda:ta", "fda:pretrained")
 CHART = ".fda-figure"
 BAR_LABELS = f"""(document.querySelector('{CHART}')?._fullData ?? []).filter(t => t.type === 'bar')
     .flatMap(t => Array.from(t.y)).join(' ')"""
 
 
 @pytest.fixture(scope="module")
-def run_id(server, tiny_zoo, monkeypatch_module):
-    """A finished run of the tiny zoo: nine methods and one that fails, for it has not the inputs it needs."""
-    monkeypatch_module.setenv("FDA_HOME", str(server.home))
-    store = Store(server.home)
-    spec = make_spec(
-        tiny_zoo,
-        construct=construct_settings("fast", steps=6, anchors=4),
-        methods=(*METHODS, "iso_cts"),
-        hyperparameters={"wudi": {"steps": 3}},
-        device="cpu",
-    )
-    made = store.create_run(spec)
-    execute(store, made, NEVER)
-    store.set_state(made, "done")
-    return made
+def server(finished):
+    return finished.server
 
 
 @pytest.fixture(scope="module")
-def monkeypatch_module():
-    with pytest.MonkeyPatch.context() as patch:
-        yield patch
+def run_id(finished):
+    return finished.run
 
 
 def bars(page) -> str:
@@ -131,13 +114,12 @@ def test_pin_filter_export_and_send_the_link(visit, run_id, tmp_path):
     )
     visit.check()
 
-    # the link shows the same in a new window
+    # the link shows the same to a new session
     before, link = shown(page), page.url
-    other = page.context.browser.new_context(viewport={"width": 1400, "height": 1000}).new_page()
-    other.goto(link)
-    wait_for_figure(other)
-    visit.until(lambda: shown(other) == before)
-    expect(other.get_by_role("combobox", name="Baseline")).to_have_value("TIES")
+    page.goto(link)
+    wait_for_figure(page)
+    visit.until(lambda: shown(page) == before)
+    expect(page.get_by_role("combobox", name="Baseline")).to_have_value("TIES")
 
 
 def test_a_method_that_failed_says_why_beside_the_others(visit, server, tiny_zoo, run_id):
@@ -146,9 +128,7 @@ def test_a_method_that_failed_says_why_beside_the_others(visit, server, tiny_zoo
     spec = store.run(made).spec.model_copy(
         update={"construction": None, "methods": ("pretrained", "individual", "ta", "fda:ta")}
     )
-    failed = store.create_run(spec)
-    execute(store, failed, NEVER)
-    store.set_state(failed, "done")
+    failed = done(store, spec)
     page = visit.open(f"/run?run={failed}&view=Scores")
     wait_for_figure(page)
     page.get_by_text("FDA (TA) failed: fda:ta needs anchors: name a finished construct run").first.wait_for()

@@ -1,8 +1,10 @@
-"""The table of runs in a browser: a run is named and tagged, deleted by the dialog that names it, and brought back."""
+"""The table of runs in a browser: a run is named, tagged, compared with another, deleted by the dialog that names it, brought
+back, and run again with another seed."""
 
 import pytest
 from playwright.sync_api import Error, expect
 
+from fda.jobs import lifecycle as jobs
 from fda.requests.runs import construct_settings, make_spec
 from fda.store.store import Store
 from fda.zoos.zoo import load_zoo
@@ -39,7 +41,7 @@ def select(visit, row: int) -> None:
     visit.until(selected)
 
 
-def test_a_run_is_named_deleted_and_brought_back(visit, server, runs):
+def test_runs_are_named_compared_deleted_brought_back_and_run_again(visit, server, runs):
     page, store = visit.page, Store(server.home)
     dialog, main = page.get_by_role("dialog"), page.locator("[data-testid=stMain]")
     visit.open("/")
@@ -56,8 +58,16 @@ def test_a_run_is_named_deleted_and_brought_back(visit, server, runs):
     page.locator(".st-key-search input").fill("")
     visit.settle()
 
-    if not page.locator(".st-key-run-actions").is_visible():
-        select(visit, 1)
+    expect(page.locator(".st-key-run-actions")).to_have_count(0)  # another list: nothing is selected
+    select(visit, 0)
+    select(visit, 1)
+    page.get_by_role("link", name="Compare").click()
+    page.wait_for_url("**/runs?*")
+    expect(main).to_contain_text("2 runs in 1 group")
+
+    page.locator("[data-testid=stSidebarNav]").get_by_role("link", name="Home", exact=True).click()
+    expect(page.locator(".st-key-search")).to_be_visible()
+    select(visit, 1)
     page.get_by_role("button", name="Delete…").click()
     expect(dialog).to_contain_text("short *steps*")
     expect(dialog).to_contain_text(runs[0])
@@ -72,5 +82,16 @@ def test_a_run_is_named_deleted_and_brought_back(visit, server, runs):
         select(visit, 0)
     page.get_by_role("button", name="Run again with…").click()
     page.wait_for_url("**/construct?*")
-    expect(page.locator(".st-key-seed input")).to_have_value("1")
+    seed = page.locator(".st-key-seed input")
+    expect(seed).to_have_value("1")
+    seed.fill("2")
+    seed.press("Enter")
+    visit.settle()
+    page.get_by_role("button", name="Start", exact=True).click()
+    page.wait_for_url("**/run?run=*")
+    (again, *_), first = store.runs(), store.run(runs[1])
+    jobs.stop(store, again.run_id)
+    other = {"seed": 2, "construction": first.spec.construction.model_copy(update={"seed": 2})}
+    assert again.spec == first.spec.model_copy(update=other), "the same with another seed"
+    visit.until(lambda: not store.run(again.run_id).active)
     visit.check()

@@ -5,7 +5,7 @@ import plotly.graph_objects as go
 import pytest
 
 from fda.figures.checkpoints import cosine_map, norm_map, unlike_norm
-from fda.figures.curves import ema, loss_curves, similarity_curves
+from fda.figures.curves import ema, loss_curves, mark_step, similarity_curves
 from fda.figures.machine import memory_curves
 from fda.figures.progress import progress_map
 from fda.figures.spectrum import spectrum_curves
@@ -82,6 +82,26 @@ def test_raw_curves_of_a_task_are_one_trace_with_gaps():
     raw = by_uid(loss_curves(made, "light", tasks=TASKS))["raw digits"]
     assert np.isnan(raw.y).tolist() == [False, False, False, True, False, False, True]
     assert raw.x[np.isfinite(raw.y)].tolist() == [0, 1, 2, 0, 1] and raw.connectgaps is False
+
+
+@pytest.mark.parametrize("means", [False, True])
+def test_a_chosen_unit_leaves_grey_what_is_not_its_own_in_curves_and_legend(means):
+    given, chosen = series(("digits", 0), ("digits", 1), ("faces", 0)), UnitKey("construct", "digits", 1)
+    colour = PALETTES["light"].series[0]
+    loss = by_uid(loss_curves(given, "light", tasks=TASKS, chosen=chosen, means=means))
+    similar = by_uid(similarity_curves(given, "light", tasks=TASKS, chosen=chosen, means=means, chance=0.2))
+    for traces, key in ((loss, "ends"), (similar, "task")):
+        lines = {uid: one.line.color for uid, one in traces.items() if uid.startswith("curve")}
+        assert {uid for uid, line in lines.items() if line == colour} == {"curve digits 1"}
+        assert [traces[f"{key} {task}"].marker.color == colour for task in TASKS] == [True, False]
+    assert len(loss["ends digits"].x) == 1 and similar["task faces"].line.color != PALETTES["light"].series[1]
+
+
+def test_a_step_is_marked_by_a_line():
+    figure = loss_curves(series(("digits", 0)), "dark", tasks=TASKS)
+    mark_step(figure, 7, "dark")
+    (line,) = figure.layout.shapes
+    assert (line.x0, line.x1) == (7, 7) and figure.layout.annotations[-1].text == "step 7"
 
 
 def test_a_fog_of_raw_curves_is_left_out():

@@ -151,7 +151,7 @@ def rows(at: AppTest) -> list[str]:
 
 
 def text(at: AppTest) -> str:
-    parts = [*at.markdown, *at.caption, *at.error, *at.info, *at.title, *at.subheader, *at.code]
+    parts = [*at.markdown, *at.caption, *at.error, *at.info, *at.title, *at.header, *at.code]
     return "\n".join(str(part.value) for part in parts)
 
 
@@ -171,7 +171,8 @@ def test_bars_first_then_the_table_then_nothing_in_the_way(run_id):
     ("view", "title"),
     [
         ("Bars", "Average accuracy"),
-        ("Differences", "Accuracy above Task arithmetic"),
+        ("Gains", "Accuracy: FDA (TA) beside TSV-M"),
+        ("Differences", "Accuracy above TSV-M"),
         ("Radar", "Accuracy on each task"),
         ("By task", "Accuracy by method and task"),
         ("Cost", "Accuracy against seconds"),
@@ -220,13 +221,13 @@ def test_controls_change_the_figure(run_id):
 def test_a_baseline_that_is_none_is_a_notice_and_another_is_taken(run_id):
     at = page(run=run_id, baseline="nothing", view="Differences")
     assert "no result of a method 'nothing'" in at.error[0].value
-    assert "Task arithmetic" in figure(at)["layout"]["title"]["text"]
+    assert "TSV-M" in figure(at)["layout"]["title"]["text"]
 
 
 def test_a_run_without_swept_methods_has_no_sweep(store, zoo):
     made = queued(store, zoo, methods=("ta",))
     score(store, made, {name: RATES[name] for name in ("pretrained", "individual", "ta")})
-    assert [tab.label for tab in page(run=made).tabs] == ["Bars", "Differences", "Radar", "By task", "Cost"]
+    assert [tab.label for tab in page(run=made).tabs] == ["Bars", "Gains", "Differences", "Radar", "By task", "Cost"]
 
 
 def test_two_tasks_have_a_sentence_for_a_radar(store, zoo):

@@ -13,6 +13,7 @@ from fda.jobs import lifecycle as jobs
 from fda.processes import start_time
 from fda.report import landscape
 from fda.report.command import run_commands
+from fda.report.run_report import run_report
 from fda.requests.landscape import landscape_spec
 from fda.requests.runs import construct_settings, make_spec
 from fda.stages.execute import execute
@@ -78,6 +79,7 @@ def test_a_finished_landscape_shows_plane_paths_and_scores(runs):
     assert metrics["Accuracy"] == f"{100 * numbers.tracks['accuracy']['fda:pretrained'][-1]:.1f} %"
     assert "The lowest loss of task arithmetic is" in text(at) and "FDA (TA) ends at" in text(at)
     assert f"python -m fda landscape {source} --points 5 --samples 16 --snapshots 3 --device cpu" in text(at)
+    assert "over a plane of weights" in run_report(store, store.run(source)), "the report of the run has it too"
 
 
 def test_the_slider_walks_along_the_chosen_path_and_its_place_is_in_the_url(runs):

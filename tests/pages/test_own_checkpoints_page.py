@@ -169,6 +169,17 @@ def test_a_mismatch_is_named_and_corrected_in_the_form(told):
     assert at.text_input(key="own.0.name").value == "first" and "has shape" in at.error[0].value
 
 
+@pytest.mark.parametrize("broken", [False, True])
+def test_a_zoo_file_of_mine_is_deleted_even_if_it_is_broken(told, broken):
+    told["problems"] = ["first: tensor x has shape [3] where [4] is expected"]
+    form().button(key="own_save").click().run()
+    if broken:
+        (own_folder() / "models.yaml").write_text("name: [")
+    at = page(zoo="models")
+    at.button(key="own_sure_delete").click().run()
+    assert list(own_folder().iterdir()) == [] and at.selectbox(key="zoo_choice").value == "demo"
+
+
 def hub_zoo() -> None:
     own_folder().mkdir(parents=True)
     text = "name: far\nbase: {model: org/base}\ntasks: [{name: first, model: org/first}]\n"

@@ -121,7 +121,7 @@ def figures(at: AppTest) -> dict[str, dict]:
 
 
 def text(at: AppTest) -> str:
-    parts = [*at.markdown, *at.caption, *at.error, *at.info, *at.title, *at.subheader, *at.code]
+    parts = [*at.markdown, *at.caption, *at.error, *at.info, *at.title, *at.header, *at.code]
     return "\n".join(str(part.value) for part in parts)
 
 
@@ -298,7 +298,7 @@ def test_checkpoints_shows_what_was_found(zoo, monkeypatch):
     metrics = {metric.label: metric.value for metric in at.metric}
     assert metrics["Memory, about"] == "512 MiB" and metrics["To download"] == "nothing"
     assert "Layout fused qkv" in text(at)
-    assert metrics["Anchors, roughly"] == "1 min 30 s" and metrics["Data, unpacked"].startswith("4")
+    assert metrics["Anchors, paper's settings"] == "1 min 30 s" and metrics["Data, unpacked"].startswith("4")
     assert any("BF16" in caption.value for caption in at.caption)
     cosines = next(figure for alt, figure in figures(at).items() if alt.startswith("Cosine"))
     assert "0.10" in cosines["data"][1]["text"]

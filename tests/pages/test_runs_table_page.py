@@ -2,12 +2,12 @@
 
 import pytest
 from streamlit.testing.v1 import AppTest
+from streamlit.typing import DataframeState
 
 from fda.requests.runs import construct_settings, make_spec
 from fda.store.records import MethodResult, Score, UnitKey
 from fda.store.store import Store
 from fda.ui import survey
-from fda.ui.runs_table import table_key
 from tests.pages.test_pages import page, press, started, store, text, zoo  # noqa: F401  fixtures
 
 
@@ -34,8 +34,9 @@ def frame(at: AppTest):
 
 
 def select(at: AppTest, shown: list[str], *rows: int) -> AppTest:
-    """Select rows of the table that shows these runs."""
-    at.session_state[table_key(shown)] = {"selection": {"rows": list(rows), "columns": [], "cells": []}}
+    """Select rows of the table, which shows these runs."""
+    assert list(frame(at)["id"]) == shown
+    at.session_state["runs-0"] = DataframeState({"selection": {"rows": list(rows), "columns": [], "cells": []}})
     at.run()
     assert not at.exception, at.exception
     return at

@@ -57,6 +57,11 @@ def test_flips_are_counted_and_named():
     found = {change: PAIR.indices(change).tolist() for change in PAIR.counts}
     assert found == {"became right": [1, 3], "became wrong": [2], "both wrong": [5], "both right": [0, 4]}
     assert PAIR.indices("became right", 1).tolist() == [3] and PAIR.indices(None, 2).tolist() == [4, 5]
+    for one in (False, True):  # a cell of a matrix holds as many samples as it says
+        counts = confusion(PAIR, after=one).counts
+        of = "after" if one else "before"
+        cells = [[len(PAIR.indices(None, row, **{of: column})) for column in range(3)] for row in range(3)]
+        assert cells == counts.tolist()
     assert PAIR.sentence() == (
         "From TSV-M to FDA (TSV), 2 of 6 samples became right and 1 became wrong; 2 are right and 1 wrong with both."
     )
@@ -65,17 +70,19 @@ def test_flips_are_counted_and_named():
 
 def test_a_confusion_matrix_has_true_classes_as_rows():
     before, after = confusion(PAIR, after=False), confusion(PAIR, after=True)
-    assert before.classes == after.classes == NAMES and before.of == 3
+    assert before.names == after.names == NAMES and before.classes == (0, 1, 2) and before.of == 3
     assert before.counts.tolist() == [[1, 1, 0], [0, 1, 1], [1, 0, 1]]
     assert after.counts.tolist() == [[2, 0, 0], [0, 1, 1], [0, 1, 1]]
-    figure = confusion_figure(after.classes, after.counts, "dark", title="After")
+    figure = confusion_figure(after.names, after.counts, "dark", title="After", chosen=(1, 2))
     assert figure.data[0].z.tolist() == [[1, 0, 0], [0, 0.5, 0.5], [0, 0.5, 0.5]]
     assert list(figure.data[0].y) == ["a", "b&lt;i&gt;", "c"] and figure.layout.yaxis.autorange == "reversed"
-    assert confusion_alt(after.classes, after.counts, "After").startswith("After: 4 of 6 samples on the diagonal")
+    (frame,) = figure.layout.shapes
+    assert (frame.x0, frame.x1, frame.y0, frame.y1) == (1.5, 2.5, 0.5, 1.5)
+    assert confusion_alt(after.names, after.counts, "After").startswith("After: 4 of 6 samples on the diagonal")
 
 
 def test_of_many_classes_both_matrices_show_those_with_the_most_wrong_answers():
-    assert confusion(PAIR, after=True, most=2).classes == ("b<i>", "c") and confusion(PAIR, after=True, most=2).of == 3
+    assert confusion(PAIR, after=True, most=2).names == ("b<i>", "c") and confusion(PAIR, after=True, most=2).of == 3
     assert confusion(PAIR, after=False, most=2).counts.tolist() == [[1, 1], [0, 1]]
     random = np.random.default_rng(0)  # as many classes as samples, with numbers that a table of all would not hold
     label, predicted = (random.integers(0, 2**31, 50_000).astype(np.int32) for _ in range(2))

@@ -6,6 +6,7 @@ import math
 import re
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -180,10 +181,14 @@ def test_what_reads_inputs_is_marked_wherever_no_heading_says_so(found):
     assert [name for name, title in marked.items() if title.endswith("†")] == ["regmean"]
 
 
-def test_the_baseline_is_task_arithmetic_where_there_is_one():
-    assert comparison.default_baseline(["pretrained", "ta", "tsv"]) == "ta"
-    assert comparison.default_baseline(["tsv"]) == "tsv"
-    assert comparison.default_baseline([]) is None
+def test_the_baseline_is_the_best_method_that_reads_checkpoints_alone(found, store, run):
+    assert comparison.default_baseline(found) == "tsv"
+    some = replace(found, scores=found.scores.only(["pretrained", "ta", "ta:swept", "regmean", "fda:ta"]))
+    assert comparison.default_baseline(some) == "ta"
+    assert (
+        comparison.default_baseline(replace(found, scores=found.scores.only(["individual", "fda:ta"]))) == "individual"
+    )
+    assert comparison.default_baseline(comparison.results(store, new_run(store))) is None
 
 
 def test_settings_leave_out_what_has_a_place_of_its_own():
@@ -352,6 +357,12 @@ def test_every_drawing_obeys_scale_and_filter(found, normalised):
     at = list(cells.y).index("FDA (TA)")
     assert cells.z[at][-1] == pytest.approx(100 * (expected.of("fda:ta") - expected.of("tsv")), abs=1e-4)
     assert "TSV-M" not in cells.y, "the baseline is pinned, not shown"
+    ends = {one.name: one for one in drawn["Gains"].make().data}
+    assert ends["TSV-M"].x.tolist() == pytest.approx(100 * expected.table[found.methods.index("tsv")])
+    assert ends["FDA (TA)"].text[-1] == f"{100 * expected.of('fda:ta'):.1f}"
+    gain, (low, high) = expected.minus("tsv").of("fda:ta"), expected.minus("tsv").interval_of("fda:ta")
+    told = f"{100 * gain:+.1f}{'*' if low > 0 or high < 0 else ''} ({100 * low:+.1f} to {100 * high:+.1f})"
+    assert ends["FDA (TA)"].y[-1] == f"<b>average</b><br>{told.replace('-', '−')}"
     assert all(drawing.make() for drawing in drawn.values())
 
 
@@ -362,6 +373,7 @@ def test_a_normalised_scale_without_individual_models_is_the_plain_one(store, ru
     drawn = drawings(found, ComparisonView(("ta",), False, "ta", normalised=True), "light")
     assert drawn["Bars"].make().data[0].x == pytest.approx([50])
     assert drawn["Differences"].make is None and "Only Task arithmetic" in drawn["Differences"].sentence
+    assert drawn["Gains"].make is None
 
 
 def test_two_tasks_have_a_sentence_instead_of_a_radar(store):
@@ -385,14 +397,15 @@ def test_the_report_is_one_file_that_opens_offline(run, found):
     drawn = drawings(found, view, "dark")
     text = report(
         "mine <compared>",
-        facts=facts(run, found),
+        facts=facts(run, found) | {"Made": "by `a <b>`"},
         table=reading_table(found, view.methods),
         figures={name: (one.make(), one.sentence) for name, one in drawn.items()},
         notes=["a note & more"],
         theme="dark",
     )
     assert text.count("plotly.js v") == 1, "the library once"
-    assert len(re.findall(r"Plotly\.newPlot\(", text)) >= len(drawn) == 6
+    assert "<dd>by <code>a &lt;b&gt;</code></dd>" in text
+    assert len(re.findall(r"Plotly\.newPlot\(", text)) >= len(drawn) == 7
     assert not re.search(r'<(script|link)[^>]+(src|href)="http', text)
     assert "mine &lt;compared&gt;" in text and "a note &amp; more" in text and PALETTES["dark"].page in text
     assert run.run_id in text and "python -m fda construct" in text

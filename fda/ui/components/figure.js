@@ -43,9 +43,18 @@ function ask(state) {
   if (queue.push(state) === 1) requestAnimationFrame(drawNext);
 }
 
+// Sets the figure's height, again in a window of another size.
+function fit(state) {
+  const height = filled(state.own, state.share);
+  state.root.style.height = height + "px";
+  if (state.next) state.next.layout.height = height; // a drawn figure follows its element
+}
+
 function newState(root) {
   const state = { root, shown: null, next: null, asked: false, seen: false, listens: false, resize: resizeObserver() };
   state.resize.observe(root);
+  state.refit = () => fit(state);
+  window.addEventListener("resize", state.refit);
   state.sight = new IntersectionObserver((entries) => {
     state.seen = entries.at(-1).isIntersecting;
     if (!state.next) return;
@@ -69,9 +78,9 @@ export default function ({ data, parentElement, setTriggerValue }) {
     state.shown = figure;
     state.next = { ...JSON.parse(figure), config: data.config };
     prepare(state.next);
-    const { layout } = state.next;
-    fillWindow(layout, data.fill);
-    root.style.height = layout.height + "px";
+    state.own = state.next.layout.height;
+    state.share = data.fill;
+    fit(state);
     if (state.seen) ask(state); // the others once their visibility is known
   };
   if (data.figure !== state.given) state.show((state.given = data.figure));
@@ -80,6 +89,7 @@ export default function ({ data, parentElement, setTriggerValue }) {
     if (shared.figures.get(data.key) === state) shared.figures.delete(data.key);
     state.resize.disconnect();
     state.sight.disconnect();
+    window.removeEventListener("resize", state.refit);
     state.next = null;
     purge(root);
     states.delete(root);

@@ -1,5 +1,4 @@
-// Figures of the page for a paper: an SVG of a column's width with dark letters and a font that every reader has.
-// Series keep their colours, which suit the letters in a map's cells.
+// Figures of the page for a paper: an SVG of a column's width in the colours of the light theme and a font that every reader has.
 
 const FONT = "Arial, Helvetica, sans-serif";
 const PIXELS = 96 / 25.4; // per millimetre
@@ -14,10 +13,24 @@ function title(root) {
   return parsed.body.textContent || root.getAttribute("aria-label") || "figure";
 }
 
+// All colours at once: some are of both themes.
 function inLight(value, colours) {
-  let text = JSON.stringify(value);
-  for (const [dark, light] of colours) text = text.replaceAll(dark, light);
-  return JSON.parse(text);
+  if (!colours.length) return JSON.parse(JSON.stringify(value));
+  const light = new Map(colours);
+  const any = new RegExp([...light.keys()].map((dark) => dark.replace(/[()]/g, "\\$&")).join("|"), "g");
+  return JSON.parse(JSON.stringify(value).replace(any, (dark) => light.get(dark)));
+}
+
+// The letters in the cells of a map whose scale has changed: what was dark is light.
+function reletter(given, data) {
+  let changed = false;
+  data.forEach((trace, index) => {
+    if (trace.type === "heatmap") changed = JSON.stringify(trace.colorscale) !== JSON.stringify(given[index].colorscale);
+    const colours = trace.mode === "text" && trace.textfont?.color;
+    if (changed && Array.isArray(colours)) {
+      trace.textfont.color = colours.map((one) => (one === "#ffffff" ? "#101820" : "#ffffff"));
+    }
+  });
 }
 
 async function drawn(root, { width, ground }, { colours, template }) {
@@ -25,6 +38,7 @@ async function drawn(root, { width, ground }, { colours, template }) {
   const shape = Math.min(width > 100 ? 0.75 : 1.1, Math.max(0.5, root.offsetHeight / root.offsetWidth));
   const height = Math.round(pixels * shape);
   const { data, layout } = inLight({ data: root.data, layout: { ...root.layout, template: null } }, colours);
+  reletter(root.data, data);
   Object.assign(layout, { template, width: pixels, height, autosize: false, paper_bgcolor: ground });
   layout.font = { ...layout.font, family: FONT };
   const image = await window.Plotly.toImage({ data, layout }, { format: "svg", width: pixels, height });

@@ -146,7 +146,7 @@ function buildPlane(state) {
     svg(mark, "title", {}, name);
   }
   svg(drawing, "circle", { cx: x(0), cy: y(0), r: 6.5, fill: "#101820", stroke: "#fff", "stroke-width": 2 });
-  svg(drawing, "text", { x: x(0), y: y(0) + 20, "text-anchor": "middle" }, "θ₀");
+  svg(drawing, "text", { x: x(0), y: y(0) + (y(0) + 24 < height ? 20 : -12), "text-anchor": "middle" }, "θ₀");
   for (const path of paths) path.name = svg(drawing, "text", {}, path.title);
   return (share) => {
     paths.forEach((path, index) => {

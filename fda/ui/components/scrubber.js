@@ -183,6 +183,15 @@ function buildTable({ columns, rows }) {
   return table;
 }
 
+// Sets the heights of figures, again in a window of another size.
+function fit(state) {
+  const share = state.figures.length === 1 ? ALONE : 0;
+  for (const figure of state.figures) {
+    figure.layout.height = filled(figure.own, share);
+    figure.root.style.height = figure.layout.height + "px"; // a drawn figure follows its element
+  }
+}
+
 // Figures keep their element, by name, so that they update in place.
 function buildFigures(state) {
   const grid = state.root.querySelector(".figures");
@@ -191,13 +200,13 @@ function buildFigures(state) {
     const root = old.get(name) ?? element("div", { class: "fda-figure", role: "figure" });
     old.delete(name);
     root.setAttribute("aria-label", alt);
-    if (state.spec.figures.length === 1) fillWindow(figure.layout, ALONE);
-    root.style.height = figure.layout.height + "px";
+    const own = figure.layout.height;
     const filename = "fda-" + name.toLowerCase().replace(/\W+/g, "-");
     const config = { ...state.spec.config, toImageButtonOptions: { format: "png", scale: 2, filename } };
     prepare(figure);
-    return { name, root, moves, ...figure, config, drawn: false, stale: true };
+    return { name, root, own, moves, ...figure, config, drawn: false, stale: true };
   });
+  fit(state);
   for (const root of old.values()) {
     purge(root);
     root.remove();
@@ -226,6 +235,8 @@ export default function ({ data, parentElement, setTriggerValue }) {
     state = { root, shown: null, spec: null, at: {}, figures: [], widgets: {}, asked: false, later: 0, playing: null,
       pointed: null, resize: resizeObserver() };
     states.set(root, state);
+    state.refit = () => fit(state);
+    window.addEventListener("resize", state.refit);
   }
   state.trigger = setTriggerValue;
   if (data.spec !== state.shown) {
@@ -247,6 +258,7 @@ export default function ({ data, parentElement, setTriggerValue }) {
   return () => {
     if (state.playing) clearInterval(state.playing.timer);
     clearTimeout(state.later);
+    window.removeEventListener("resize", state.refit);
     state.resize.disconnect();
     for (const figure of state.figures) purge(figure.root);
     states.delete(root);

@@ -27,9 +27,9 @@ function prepare({ data, layout }) {
   if (window.matchMedia("(pointer: coarse)").matches) layout.dragmode = false;
 }
 
-// Stretches a figure to a share of the window's height; on a phone figures keep their height.
-function fillWindow(layout, share) {
-  if (window.innerWidth >= 768) layout.height = Math.max(layout.height, Math.round(share * window.innerHeight));
+// A figure's height, stretched to a share of the window's; on a phone figures keep their own.
+function filled(height, share) {
+  return window.innerWidth >= 768 ? Math.max(height, Math.round(share * window.innerHeight)) : height;
 }
 
 function draw(root, { data, layout, config }) {

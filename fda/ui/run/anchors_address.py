@@ -22,6 +22,12 @@ def positions(steps: Sequence[int], count: int = 0) -> dict[str, int]:
     }
 
 
+def asked_step(last: int) -> int | None:
+    """The step of the URL, at which the reader let go of a dial; None by default and beyond the step `last`."""
+    asked = st.query_params.get(STEP, "")
+    return int(asked) if asked in map(str, range(last + 1)) else None
+
+
 def settle(steps: Sequence[int], released: dict[str, int]) -> None:
     """Callback: write the positions at which the reader let go of the dials to the URL."""
     if (position := released.get(STEP)) is not None and 0 <= position < len(steps):

@@ -16,6 +16,7 @@ from fda.ui import notices
 from fda.ui.exports import export_menu, run_report_file
 from fda.ui.page import theme
 from fda.ui.plot import plot
+from fda.ui.run.anchors_address import asked_step
 from fda.ui.run.live import figure_key
 
 FILL = 0.42  # share of the window's height that each of the first two rows takes
@@ -68,6 +69,7 @@ def choose(run: Run, construct: Sequence[Unit], unit: UnitKey | None) -> live.Un
         share=share / 100,
         merged=energy != "θ₀",
         means=lines == MEANS,
+        step=asked_step(max((unit.steps for unit in construct), default=0)),
     )
 
 

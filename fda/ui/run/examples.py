@@ -5,16 +5,21 @@ no data set, for that takes torch and unbounded time, and the files may have mov
 run then reads them once.
 """
 
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
 import numpy as np
 import streamlit as st
 
 from fda.errors import UserError
 from fda.escape import csv, markdown
-from fda.figures.confusion import confusion_alt, confusion_figure
+from fda.figures.confusion import axis_names, confusion_alt, confusion_figure
 from fda.report.comparison import titles
 from fda.report.examples import (
     CHANGES,
     Change,
+    Confusion,
     Pair,
     confusion,
     default_pair,
@@ -37,7 +42,8 @@ PAGE = 24  # cards
 TICK = 1.0
 ALL = "all"
 SHOWN: tuple[Change, ...] = ("became right", "became wrong", "both wrong")
-AT = "ex_page"
+AT, SHOW, CLASS = "ex_page", "ex_show", "ex_class"
+SAID = {"before": "ex_said_before", "after": "ex_said_after"}
 
 
 def examples_view(known: Store, run: Run) -> None:
@@ -61,11 +67,11 @@ def _view(known: Store, run: Run) -> None:
             pair = read_pair(known, run, task, before, after)
             change, label = _choose_samples(pair)
         gallery, matrix = st.columns([3, 2], gap="medium")
+        with matrix:
+            said = _matrices(pair, run, label)
         with gallery, notices.noticed():
             st.markdown(markdown(pair.sentence()))
-            _gallery(known, run, pair, pair.indices(change, label))
-        with matrix:
-            _matrices(pair, run)
+            _gallery(known, run, pair, pair.indices(change, label, **said))
 
 
 def _choose_pair(run: Run, methods: list[str], usual: tuple[str, str]) -> tuple[str, str, str]:
@@ -90,7 +96,7 @@ def _choose_pair(run: Run, methods: list[str], usual: tuple[str, str]) -> tuple[
 
 def _choose_samples(pair: Pair) -> tuple[Change | None, int | None]:
     """The change and the true class to show; None: any."""
-    change = st.selectbox("Show", [*SHOWN, ALL], key="ex_show", bind="query-params", on_change=_first_page, width=170)
+    change = st.selectbox("Show", [*SHOWN, ALL], key=SHOW, bind="query-params", on_change=_first_page, width=170)
     label = None
     if pair.classes:
         label = st.selectbox(
@@ -99,7 +105,7 @@ def _choose_samples(pair: Pair) -> tuple[Change | None, int | None]:
             index=None,
             format_func=pair.name,
             placeholder=ALL,
-            key="ex_class",
+            key=CLASS,
             bind="query-params",
             on_change=_first_page,
             width=185,
@@ -115,7 +121,7 @@ def _gallery(known: Store, run: Run, pair: Pair, indices: np.ndarray) -> None:
     except UserError as error:
         damaged = str(error)
     if len(indices) == 0:
-        notices.empty("No sample is like this: choose something else under Show or True class.")
+        notices.empty("No sample is like this: choose something else beside Show, True class or under a matrix.")
         return
     kept = np.isin(indices, [] if samples is None else samples.indices)
     indices = np.concatenate([indices[kept], indices[~kept]])
@@ -155,23 +161,68 @@ def _first_page() -> None:
     st.session_state[AT] = 1
 
 
-def _matrices(pair: Pair, run: Run) -> None:
-    """The confusion matrix of each of the two methods."""
-    for word, title in zip(("before", "after"), pair.titles, strict=True):
+def _matrices(pair: Pair, run: Run, label: int | None) -> dict[str, int | None]:
+    """The confusion matrix of each of the two methods, whose cells can be clicked; the answer to show of each, None: any.
+
+    `label`: the true class that is shown.
+    """
+    said: dict[str, int | None] = {}
+    for word, title in zip(SAID, pair.titles, strict=True):
         found = confusion(pair, after=word == "after")
         if found is None:
             notices.empty(f"The answers to {pair.task} are generated texts, not classes: there is no confusion matrix.")
-            return
-        whole = f"{title} on {pair.task}"
-        figure = confusion_figure(
-            found.classes, found.counts, theme(), title=whole, uirevision=f"{run.run_id} {pair.task} {word}"
+            return {}
+        room = st.container()
+        said[word] = st.selectbox(
+            f"{title} says",
+            np.unique((pair.after if word == "after" else pair.before).predicted).tolist(),
+            index=None,
+            format_func=pair.name,
+            placeholder=ALL,
+            key=SAID[word],
+            bind="query-params",
+            on_change=_first_page,
+            help="Also by a click on a cell of the matrix",
         )
-        plot(figure, key=f"examples-confusion-{word}", alt=confusion_alt(found.classes, found.counts, whole))
+        whole = f"{title} on {pair.task}"
+        chosen = [found.classes.index(one) if one in found.classes else None for one in (label, said[word])]
+        figure = confusion_figure(
+            found.names,
+            found.counts,
+            theme(),
+            title=whole,
+            chosen=(chosen[0], chosen[1]),
+            uirevision=f"{run.run_id} {pair.task} {word}",
+        )
+        with room:
+            plot(
+                figure,
+                key=f"examples-confusion-{word}",
+                alt=confusion_alt(found.names, found.counts, whole),
+                on_pick=partial(_pick_cell, word, found),
+            )
     some = f"{len(found.classes)} of {found.of:,} classes, those with the most wrong answers. "
     st.caption(
         f"{some if len(found.classes) < found.of else ''}Number of samples; colour: share of the row, from dark (none) to "
         "bright (all)."
     )
+    return said
+
+
+def _pick_cell(word: str, found: Confusion, picked: Mapping[str, Any]) -> None:
+    """Callback: show the samples of the cell that the reader clicked, or all if it is chosen already."""
+    names = dict(zip(axis_names(found.names), found.classes, strict=True))
+    row, column = names.get(str(picked.get("y"))), names.get(str(picked.get("x")))
+    if row is None or column is None:
+        return
+    cell = {CLASS: row, SAID[word]: column}
+    if all(st.session_state.get(key) == value for key, value in cell.items()):
+        cell = dict.fromkeys(cell)
+    else:
+        st.session_state[SHOW] = ALL
+    for key in (CLASS, *SAID.values()):
+        st.session_state[key] = cell.get(key)
+    _first_page()
 
 
 def _without_samples(known: Store, run: Run) -> None:

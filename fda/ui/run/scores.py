@@ -110,7 +110,7 @@ def show_results(known: Store, run: Run) -> None:
             st.caption(drawing.sentence)
     verdict_box(run, known)
 
-    st.subheader("Numbers", anchor=False)
+    st.header("Numbers", anchor=False)
     st.caption(
         f"{len(found.methods)} of {plural(len(run.spec.methods), 'method')} · {found.metric} on {found.count:,} "
         f"{markdown(found.split)} samples"
@@ -152,18 +152,18 @@ def choose(found: Results) -> ComparisonView:
     names = titles(found.methods)
     with st.popover("Filter", icon=":material/filter_list:"):
         picked, kinds = choose_methods(found, names)
+        scale = st.segmented_control(
+            "Scale",
+            [PLAIN, NORMALISED],
+            default=PLAIN,
+            required=True,
+            key="scale",
+            bind="query-params",
+            disabled=found.normalised is None,
+            help="Normalised: divided by the individual model's score on each task",
+        )
     score = st.selectbox("Score", [AVERAGE, *found.scores.tasks], key="score", bind="query-params", width=140)
-    scale = st.segmented_control(
-        "Scale",
-        [PLAIN, NORMALISED],
-        default=PLAIN,
-        required=True,
-        key="scale",
-        bind="query-params",
-        disabled=found.normalised is None,
-        label_visibility="collapsed",
-    )
-    usual = default_baseline(found.methods)
+    usual = default_baseline(found)
     assert usual is not None, "there are controls only once a method has been scored"
     asked = st.query_params.get("baseline")
     pinned = st.selectbox(
