@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from fda.cli import ablate as cli_ablate
+from fda.cli import analyse as cli_analyse
 from fda.cli import bench as cli_bench
 from fda.cli import doctor as cli_doctor
 from fda.cli import estimate as cli_estimate
@@ -38,6 +39,7 @@ app.add_typer(zoo_app, name="zoo")
 for command in (start.construct, start.compare, start.demo, start.landscape):
     app.command()(command)
 app.command()(cli_ablate.ablate)
+app.command()(cli_analyse.analyse)
 app.command()(cli_export.export)
 app.command()(cli_record.record)
 app.command()(cli_doctor.doctor)

@@ -14,7 +14,7 @@ from fda.cancel import Cancel
 from fda.children import Limits, run_child
 from fda.errors import UserError
 from fda.requests.helper_runs import result_file
-from fda.store.spec import ExamplesSettings, ExportSettings, RunSpec
+from fda.store.spec import AnalysisSettings, ExamplesSettings, ExportSettings, RunSpec
 from fda.store.store import Store
 from fda.zoos.stamps import stamps
 
@@ -37,6 +37,10 @@ def execute(store: Store, run_id: str, cancel: Cancel) -> None:
         from fda.stages.examples import examples_of_run
 
         examples_of_run(store, spec.helper.run_id, cancel)
+    elif isinstance(spec.helper, AnalysisSettings):
+        from fda.stages.analyses import analyse_run
+
+        analyse_run(store, spec.helper, spec.device, cancel)
     elif spec.kind == "download":
         from fda.stages.download import download
 

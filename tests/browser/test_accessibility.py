@@ -11,7 +11,14 @@ from fda.ui import pages
 
 pytestmark = pytest.mark.browser
 
-OF_A_RUN = ("run", "run?tab=Alignment", "run?view=Scores", "run?view=Examples", "run?view=Landscape")
+OF_A_RUN = (
+    "run",
+    "run?tab=Alignment",
+    "run?view=Scores",
+    "run?view=Examples",
+    "run?view=Landscape",
+    "run?view=Analyses",
+)
 PAGES = [*(path.removesuffix(".py") for path, *_ in pages.PAGES if path != pages.RUN), *OF_A_RUN]
 READY = "document.querySelectorAll('.fda-figure svg').length > 0"
 

@@ -10,7 +10,13 @@ from fda.home import REPO
 from fda.ui import pages, survey
 from fda.ui.page import TEXTS
 
-VIEWS = {"Units": ("units", "anchors"), "Scores": ("scores",), "Examples": ("examples",), "Landscape": ("landscape",)}
+VIEWS = {
+    "Units": ("units", "anchors"),
+    "Scores": ("scores",),
+    "Examples": ("examples",),
+    "Landscape": ("landscape",),
+    "Analyses": ("analyses",),
+}
 SHOWN = [  # (page, query, its texts)
     *((path.removesuffix(".py"), {}, (path.removesuffix(".py"),)) for path, *_ in pages.PAGES if path != pages.RUN),
     *(("run", {"view": view}, texts) for view, texts in VIEWS.items()),
