@@ -198,6 +198,7 @@ TABLE: dict[str, dict[str, Asks | Refused | Elsewhere]] = {
     "zoo list": {},
     "zoo show gone": {
         "ZOO": Refused((), "gone is neither a zoo file nor a shipped zoo"),
+        "--interference": Elsewhere("stages/test_analyses.py::test_a_page_and_the_command_line_find_the_same_of_a_zoo"),
         "--json": Elsewhere("test_cli.py::test_show_tells_how_methods_treat_every_tensor"),
     },
     "zoo check gone": {

@@ -7,7 +7,6 @@ import typer
 
 from fda.cli.carry_out import carry_out, open_store, shown_store
 from fda.cli.start import JsonOption
-from fda.errors import readable
 
 
 def analyse(
@@ -21,7 +20,7 @@ def analyse(
 ) -> None:
     """Say why merged models score as they do: panels on layers, task vectors and anchors of a finished run."""
     from fda.cli.output import require_folder, write_whole
-    from fda.report.analyses import WORDS, computed, frame
+    from fda.report.analyses import computed, panel_text
     from fda.requests.analyses import analysis_spec, asked_panels
     from fda.requests.runs import split_list
     from fda.store.analyses import content_of
@@ -35,10 +34,6 @@ def analyse(
         carry_out(store.create_run(analysis_spec(run, missing, device)))
     found = computed(store, run, asked)
     for panel, table in found.items():
-        print(f"{panel}: {WORDS[panel].asks}")
-        text = frame(table).to_string(index=False, float_format="{:.4f}".format, na_rep="–")
-        print("\n".join(map(readable, text.split("\n"))))  # layers have strangers' names
-        for note in table.notes:
-            print(f"note: {note}")
+        print(panel_text(panel, table))
     if json_file is not None:
         write_whole(json_file, json.dumps({panel: content_of(table) for panel, table in found.items()}))

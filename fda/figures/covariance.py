@@ -39,8 +39,8 @@ def covariance_figure(
         f"Agreement with the real input Gram matrix, {of}", theme, height=90 + ROW_PIXELS * down, uirevision=uirevision
     )
     figure.set_subplots(
-        down, across, shared_xaxes="all", shared_yaxes="all", subplot_titles=[_short(layer) for layer in found], horizontal_spacing=0.02,
-        vertical_spacing=0.12 / down,
+        down, across, shared_xaxes="all", shared_yaxes="all", horizontal_spacing=0.02, vertical_spacing=0.12 / down,
+        subplot_titles=[_short(layer) for layer in found],
     )  # fmt: skip
     figure.update_annotations(font={"size": 12, "color": PALETTES[theme].muted})
     for at, stand_ins in enumerate(found.values()):

@@ -8,11 +8,16 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
+from fda.errors import readable
 from fda.figures.covariance import STAND_INS, TITLES, Agreement, covariance_figure
+from fda.figures.interference import LayerInterference, interference_figure
 from fda.figures.theme import Theme
+from fda.figures.updates import Aligned, accumulation_map, alignment_scatter
+from fda.report.comparison import kind_of, titles
 from fda.store.analyses import PANELS, Panel, Table, load_table
 from fda.store.records import Run
 from fda.store.store import Store
@@ -39,12 +44,13 @@ class Drawn:
 
 @dataclass(frozen=True)
 class Words:
-    """`title`: the tab's. `asks`: the question that the panel answers. `help`: definition, how to read it, and source, in
-    Markdown. `by`: which of the view's choices the figure obeys."""
+    """`title`: the tab's. `asks`: the question that the panel answers. `by`: which of the view's choices the figure obeys.
+
+    Definition, how to read the figure, and source are in `assets/texts/analyses/PANEL.md`.
+    """
 
     title: str
     asks: str
-    help: str
     by: tuple[str, ...] = ()
 
 
@@ -52,16 +58,20 @@ WORDS: dict[Panel, Words] = {
     "covariance": Words(
         "Covariance",
         "How close are anchors, and the task vector alone, to the second moments of a layer's real inputs?",
-        r"""For the inputs $x$ of a linear layer of the finetuned model, $C = \mathbb{E}\,[x x^\top]$. The figure shows
-
-$$\cos(\hat C, C) = \frac{\langle \hat C, C\rangle}{\|\hat C\|_F\,\|C\|_F}$$
-
-for $\hat C = \tau^\top\tau$ of the task vector, and for the tokens of the anchors. *Other real samples* is what real data
-reach, the identity matrix what is reached without any knowledge. A closed form such as RegMean or ACTMat is as good as its
-$\hat C$: at 1 it has the real matrix. Bars reach from the lowest task to the highest.
-
-Source: [ACTMat](https://arxiv.org/abs/2604.01329) takes $\tau^\top\tau$ in place of $C$.""",
         by=("task",),
+    ),
+    "interference": Words(
+        "Interference",
+        "Where do the task vectors get in each other's way?",
+    ),
+    "over_accumulation": Words(
+        "Over-accumulation",
+        "Which parts of a task does the merged model hold more than once, and which does it lack?",
+        by=("method",),
+    ),
+    "alignment": Words(
+        "Alignment",
+        "Does a method do better on the tasks whose weights lie in the space of its merged update?",
     ),
 }
 
@@ -69,6 +79,13 @@ Source: [ACTMat](https://arxiv.org/abs/2604.01329) takes $\tau^\top\tau$ in plac
 def frame(table: Table) -> pd.DataFrame:
     """The table as it is stored: the CSV file, and what the command line prints."""
     return pd.DataFrame(dict(table.columns))
+
+
+def panel_text(panel: Panel, table: Table) -> str:
+    """The panel for a terminal: its question, its numbers and its notes."""
+    numbers = frame(table).to_string(index=False, float_format="{:.4f}".format, na_rep="–")
+    lines = [f"{panel}: {WORDS[panel].asks}", *numbers.split("\n"), *(f"note: {note}" for note in table.notes)]
+    return "\n".join(map(readable, lines))  # layers have strangers' names
 
 
 def drawn(panel: Panel, table: Table, view: AnalysisView, theme: Theme, *, uirevision: str | None = None) -> Drawn:
@@ -108,4 +125,74 @@ def _of_task(rows: pd.DataFrame, view: AnalysisView) -> pd.DataFrame:
     return rows if view.task == EVERY_TASK else rows[rows["task"] == view.task]
 
 
-_DRAW: dict[Panel, Callable[[pd.DataFrame, AnalysisView, Theme, str | None], Drawn]] = {"covariance": _covariance}
+def _interference(rows: pd.DataFrame, view: AnalysisView, theme: Theme, uirevision: str | None) -> Drawn:
+    found = {
+        layer: LayerInterference(one["block"].tolist(), one["interference"].tolist(), one["sign conflict"].tolist())
+        for layer, one in rows.groupby("layer", sort=False)
+    }
+    sentence = f"Mean sign conflict {rows['sign conflict'].mean():.3f}"
+    if rows["interference"].notna().any():
+        worst = rows.loc[rows["interference"].idxmax()]
+        sentence += f"; the highest STI, {worst['interference']:.4g}, is in block {worst['block']}, {worst['layer']}"
+    return Drawn(
+        lambda: interference_figure(found, theme, uirevision=uirevision),
+        f"{sentence}.",
+        f"Interference of the task vectors' singular vectors and signs by block and layer. {sentence}",
+    )
+
+
+def _over_accumulation(rows: pd.DataFrame, view: AnalysisView, theme: Theme, uirevision: str | None) -> Drawn:
+    methods = list(dict.fromkeys(rows["method"]))
+    method = view.method if view.method in methods else methods[0]
+    rows = rows[rows["method"] == method]
+    tasks = list(dict.fromkeys(rows["task"]))
+    counted = rows.pivot_table(index="task", columns="rank", values="counted", aggfunc="median", dropna=False)
+    counted = counted.loc[tasks].to_numpy(float)
+    title = titles([method])[method]
+    first = (
+        f"Of the first singular vector, {title} holds between {counted[:, 0].min():.2f} and {counted[:, 0].max():.2f}"
+    )
+    sentence = f"{first} times what the tasks have there; over all shown, the median is {np.nanmedian(counted):.2f}."
+    return Drawn(
+        lambda: accumulation_map(counted, theme, tasks=tasks, of=title, uirevision=uirevision),
+        sentence,
+        f"How often {title} counts each task along its singular vectors. {sentence}",
+    )
+
+
+def _alignment(rows: pd.DataFrame, view: AnalysisView, theme: Theme, uirevision: str | None) -> Drawn:
+    found = {
+        method: Aligned(
+            one["task"].tolist(),
+            one["alignment"].tolist(),
+            one["improvement"].tolist(),
+            (one["alignment"].mean(), one["improvement"].mean()),
+        )
+        for method, one in rows.groupby("method", sort=False)
+    }
+    known = rows.dropna(subset=["alignment", "improvement"])
+    sentence = "There are too few scores for a correlation."
+    if len(known) > 2 and known["alignment"].nunique() > 1 and known["improvement"].nunique() > 1:
+        together = np.corrcoef(known["alignment"], known["improvement"])[0, 1]
+        within = known[["alignment", "improvement"]] - known.groupby("task")[["alignment", "improvement"]].transform(
+            "mean"
+        )
+        sentence = f"Correlation of SAR and NAI over all methods and tasks: {together:.2f}"
+        if within["alignment"].abs().max() > 0 and within["improvement"].abs().max() > 0:
+            sentence += f"; within a task, between methods: {np.corrcoef(*within.to_numpy().T)[0, 1]:.2f}"
+    return Drawn(
+        lambda: alignment_scatter(
+            found, theme, titles=titles(list(found)), kinds={method: kind_of(method) for method in found},
+            uirevision=uirevision,
+        ),
+        f"{sentence}.".replace("..", "."),
+        f"Improvement of each method on each task against the alignment of its update with the task vector. {sentence}",
+    )  # fmt: skip
+
+
+_DRAW: dict[Panel, Callable[[pd.DataFrame, AnalysisView, Theme, str | None], Drawn]] = {
+    "covariance": _covariance,
+    "interference": _interference,
+    "over_accumulation": _over_accumulation,
+    "alignment": _alignment,
+}

@@ -13,13 +13,16 @@ from typing import Any, Literal, get_args
 from fda.atomic import write_text
 from fda.errors import UserError
 
-Panel = Literal["covariance"]
+Panel = Literal["covariance", "interference", "over_accumulation", "alignment"]
 PANELS: tuple[Panel, ...] = get_args(Panel)
 COLUMNS: dict[Panel, dict[str, type]] = {
     "covariance": {
         "task": str, "block": int, "layer": str,
         "task vector": float, "anchors": float, "real": float, "identity": float,
     },
+    "interference": {"block": int, "layer": str, "interference": float, "sign conflict": float},
+    "over_accumulation": {"method": str, "task": str, "block": int, "rank": int, "counted": float},
+    "alignment": {"method": str, "task": str, "alignment": float, "kept rank": float, "improvement": float},
 }  # fmt: skip
 MOST_BYTES = 64 << 20
 
@@ -38,6 +41,16 @@ class Table:
 def table_of(panel: Panel, rows: Sequence[Sequence[Any]], notes: Sequence[str] = ()) -> Table:
     """Rows with the values of the panel's columns, in their order."""
     return Table({name: [row[at] for row in rows] for at, name in enumerate(COLUMNS[panel])}, tuple(notes))
+
+
+def table_from(panel: Panel, content: Any) -> Table:
+    """What `content_of` gave. ValueError, KeyError or TypeError for what another program wrote."""
+    columns = {
+        name: [_read(kind, value) for value in content["columns"][name]] for name, kind in COLUMNS[panel].items()
+    }
+    if len({len(values) for values in columns.values()}) != 1:
+        raise ValueError("the columns differ in length")
+    return Table(columns, tuple(str(note) for note in content["notes"]))
 
 
 def analysis_file(run_dir: Path, panel: Panel) -> Path:
@@ -63,23 +76,13 @@ def load_table(run_dir: Path, panel: Panel) -> Table | None:
             return None
         if path.stat().st_size > MOST_BYTES:
             raise ValueError("it is too large")
-        return _checked(panel, json.loads(path.read_text(encoding="utf-8")))
+        return table_from(panel, json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise UserError(f"{path} cannot be read: delete the file, then compute the panel again.") from error
 
 
 def _stored(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def _checked(panel: Panel, content: Any) -> Table:
-    """ValueError for a file that another program wrote."""
-    columns = {
-        name: [_read(kind, value) for value in content["columns"][name]] for name, kind in COLUMNS[panel].items()
-    }
-    if len({len(values) for values in columns.values()}) != 1:
-        raise ValueError("the columns differ in length")
-    return Table(columns, tuple(str(note) for note in content["notes"]))
 
 
 def _read(kind: type, value: Any) -> Any:

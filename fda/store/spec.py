@@ -57,10 +57,14 @@ class ExamplesSettings(_Helper):
 
 
 class AnalysisSettings(_Helper):
-    """Compute these panels of the view Analyses for the finished run `run_id`; they are kept in its folder."""
+    """Compute these panels of the view Analyses for the finished run `run_id`; they are kept in its folder.
+
+    Without a run: the panel interference of the zoo's checkpoints. `files`: a digest of the state of its files.
+    """
 
     kind: Literal["analysis"] = "analysis"
-    run_id: str
+    run_id: str | None = None
+    files: str | None = None
     panels: tuple[Panel, ...] = Field(min_length=1)
 
 

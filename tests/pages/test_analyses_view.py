@@ -31,7 +31,7 @@ def test_a_panel_is_computed_when_it_is_asked_for_and_then_shown(run_id, fda_hom
     store = Store(fda_home)
     at = page("run", run=run_id, view="Analyses")
     assert WORDS["covariance"].asks in text(at) and not figures(at)
-    press(at, "an_compute_covariance")
+    press(at, "compute_covariance")
     (helper,) = store.runs(kinds=("analysis",))
     assert helper.spec == analysis_spec(store.run(run_id), ("covariance",)) and "for the device" in text(at)
     save_table(analysis_file(store.run_dir(run_id), "covariance"), table_of("covariance", COVARIANCE, ["of a test."]))

@@ -2,18 +2,21 @@
 
 import json
 
+import numpy as np
 import pytest
 import torch
 
 from fda.cancel import NEVER
+from fda.checkpoints.weights import Checkpoint
 from fda.cli import app as cli
 from fda.errors import UserError
 from fda.requests.analyses import analysis_spec
+from fda.requests.helper_runs import interference_spec, result
 from fda.requests.runs import construct_settings, make_spec
 from fda.stages.execute import execute
 from fda.stages.worker import run_here
-from fda.store.analyses import PANELS, Table, analysis_file, load_table
-from fda.store.files import load_anchors
+from fda.store.analyses import PANELS, Table, analysis_file, load_table, table_from
+from fda.store.files import load_anchors, merged_file
 from fda.store.records import Run
 from fda.store.store import Store, queue_of
 from fda.tasks.data import load_split
@@ -83,6 +86,49 @@ def test_covariance_agrees_with_inputs_that_a_hook_sees(store, run):
     assert row[3:] == pytest.approx(expected, abs=1e-5)
 
 
+def test_what_a_merged_update_keeps_agrees_with_plain_formulas(store, run):
+    opened = open_zoo(run.spec.zoo, run.spec.tasks)
+    merged = Checkpoint(merged_file(store.run_dir(run.run_id), "ta"))
+    found, of_matrices = [], []
+    for block in opened.model.blocks:
+        for name in (block.prefix + layer for layer, shape in block.shapes.items() if len(shape) == 2):
+            update, tau = (
+                weights[name].double() - opened.base[name].double() for weights in (merged, opened.tasks[TASK])
+            )
+            left, values, _ = np.linalg.svd(update.numpy())
+            norms = np.sqrt(np.cumsum(values**2))
+            kept = int(np.argmax(norms > 0.95 * norms[-1])) + 1
+            space = left[:, :kept] @ left[:, :kept].T
+            found.append(np.linalg.norm(space @ tau.numpy()) / np.linalg.norm(tau.numpy()))
+            if block.index == BLOCK:
+                parts = left[:, 0] @ update.numpy(), left[:, 0] @ tau.numpy()
+                of_matrices.append(float(parts[0] @ parts[1] / (parts[1] @ parts[1])))
+    (aligned,) = zip(*rows(table(store, run, "alignment"), method="ta", task=TASK).values(), strict=True)
+    assert aligned[2] == pytest.approx(np.mean(found), abs=1e-4)
+    scores = {(one.method, one.task): one.value for one in store.results(run.run_id)[1]}
+    low, high = scores["pretrained", TASK], scores["individual", TASK]
+    assert aligned[4] == pytest.approx((scores["ta", TASK] - low) / (high - low), nan_ok=True)
+    counted = rows(table(store, run, "over_accumulation"), method="ta", task=TASK, block=BLOCK, rank=1)["counted"]
+    assert counted == pytest.approx([torch.tensor(of_matrices).median().item()], rel=1e-3)
+
+
+def test_a_matrix_has_the_interference_of_its_tasks_and_its_conflicts(store, run):
+    opened = open_zoo(run.spec.zoo, run.spec.tasks)
+    name = opened.model.blocks[BLOCK].prefix + LAYER
+    taus = [(weights[name] - opened.base[name]).double() for weights in opened.tasks.values()]
+    triples = [np.linalg.svd(tau.numpy(), full_matrices=False) for tau in taus]
+    keep = min(taus[0].shape) // len(taus)
+    left = np.concatenate([u[:, :keep] for u, _, _ in triples], axis=1)
+    values = np.concatenate([s[:keep] for _, s, _ in triples])
+    right = np.concatenate([vt[:keep] for _, _, vt in triples])
+    itself = np.eye(len(values))
+    expected = np.abs((left.T @ left - itself) @ np.diag(values) @ (right @ right.T - itself)).sum()
+    found = rows(table(store, run, "interference"), block=BLOCK, layer=LAYER)
+    assert found["interference"] == pytest.approx([expected], rel=1e-3)
+    conflict = [((a * b) < 0).sum() / ((a * b) != 0).sum() for i, a in enumerate(taus) for b in taus[:i]]
+    assert found["sign conflict"] == pytest.approx([torch.stack(conflict).mean().item()], abs=1e-6)
+
+
 def test_an_analysis_waits_for_its_device(run):
     assert queue_of(analysis_spec(run, PANELS)) == "cpu"
 
@@ -103,8 +149,17 @@ def test_the_command_line_prints_what_the_page_shows(store, run, monkeypatch, tm
         cli.app(words, standalone_mode=False)
     cli.app([*words, "--fresh", "--device", "cpu"], standalone_mode=False)
     assert path.read_text() == before
-    with pytest.raises(UserError, match="no panel 'lost': choose from covariance"):
+    with pytest.raises(UserError, match="no panel .lost.: choose from covariance, interference"):
         cli.app(["analyse", run.run_id, "--panels", "lost"], standalone_mode=False)
+
+
+def test_a_page_and_the_command_line_find_the_same_of_a_zoo(store, run, tiny_zoo, monkeypatch, capsys):
+    monkeypatch.setenv("FDA_HOME", str(store.home))
+    helper = store.create_run(interference_spec(tiny_zoo, run.spec.zoo))
+    assert run_here(store, helper) == "done", store.run(helper).message
+    assert table_from("interference", result(store, helper)) == table(store, run, "interference")
+    cli.app(["zoo", "show", str(tiny_zoo), "--interference"], standalone_mode=False)
+    assert f"{table(store, run, 'interference').columns['interference'][-1]:.4f}" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

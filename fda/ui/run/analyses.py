@@ -3,16 +3,15 @@
 A panel is computed once, by a helper run on the run's device, when a reader asks for it; its numbers stay with the run.
 """
 
-import time
+from dataclasses import replace
 from functools import partial
 
 import streamlit as st
 
-from fda.errors import UserError
 from fda.report.analyses import EVERY_TASK, WORDS, AnalysisView, computed, drawn, frame
-from fda.report.format import duration
+from fda.report.comparison import titles
 from fda.requests.analyses import analysis_spec, panels_of
-from fda.requests.helper_runs import newest, start_helper
+from fda.requests.helper_runs import newest
 from fda.store.analyses import Panel, Table
 from fda.store.records import Run
 from fda.store.spec import AnalysisSettings, RunSpec
@@ -20,10 +19,9 @@ from fda.store.store import Store
 from fda.ui import notices
 from fda.ui.exports import export_menu
 from fda.ui.page import theme
+from fda.ui.panels import ask, question
 from fda.ui.plot import plot
-from fda.ui.runs import stop, store
 
-TICK = 1.0
 FILL = 0.6  # share of the window's height that a figure takes
 
 
@@ -49,7 +47,7 @@ def _view(known: Store, run: Run) -> None:
             tabs = dict(zip(panels, st.tabs(names, key="an_panel", bind="query-params"), strict=True))
         panel = next(name for name, tab in tabs.items() if tab.open)
         with tools:
-            view = _choose(run, panel)
+            view = _choose(run, panel, tables)
             if tables:
                 _export(run, tables, view)
         with tabs[panel]:
@@ -58,63 +56,34 @@ def _view(known: Store, run: Run) -> None:
                 found = drawn(panel, tables[panel], view, theme(), uirevision=f"{run.run_id} {panel}")
                 plot(found.make(), key=f"analysis-{panel}", alt=found.alt, fill=FILL)
             with st.container(horizontal=True, vertical_alignment="center", gap="small"):
-                st.markdown(f"**{WORDS[panel].asks}**", help=WORDS[panel].help, width="content")
-                _ask(known, run, panel, there=found is not None)
+                question(panel)
+                helper = newest(known, "analysis", partial(_is_of, run_id=run.run_id, panel=panel))
+                ask(panel, analysis_spec(run, (panel,)), helper, there=found is not None)
             if found is not None:
                 st.markdown(notices.sentence(found.sentence))
                 for note in tables[panel].notes:
                     st.caption(notices.sentence(note))
 
 
-def _choose(run: Run, panel: Panel) -> AnalysisView:
-    view = AnalysisView()
-    if "task" in WORDS[panel].by:
-        tasks = [EVERY_TASK, *run.spec.tasks]
-        view = AnalysisView(st.selectbox("Task", tasks, key="an_task", bind="query-params", width=170))
+def _choose(run: Run, panel: Panel, tables: dict[Panel, Table]) -> AnalysisView:
+    """The controls that the panel obeys."""
+    by, view = WORDS[panel].by, AnalysisView()
+    if "task" in by:
+        task = st.selectbox("Task", [EVERY_TASK, *run.spec.tasks], key="an_task", bind="query-params", width=170)
+        view = replace(view, task=task)
+    if "method" in by and panel in tables:
+        methods = list(dict.fromkeys(tables[panel].columns["method"]))
+        names = titles(methods)
+        method = st.selectbox(
+            "Method", methods, format_func=names.__getitem__, key="an_method", bind="query-params", width=270
+        )
+        view = replace(view, method=method)
     return view
-
-
-def _ask(known: Store, run: Run, panel: Panel, *, there: bool) -> None:
-    """The button that has the panel computed; its helper run while that is at work, and what went wrong with the last one."""
-    helper = newest(known, "analysis", partial(_is_of, run_id=run.run_id, panel=panel))
-    if helper is not None and helper.active:
-        st.fragment(_computing, run_every=TICK)(helper.run_id)
-        return
-    if helper is not None and helper.state in ("failed", "crashed") and not there:
-        notices.problem(f"this panel could not be computed: {helper.message}")
-    label = "Compute again" if there else "Compute"
-    st.button(
-        label,
-        icon=":material/calculate:",
-        type="tertiary" if there else "primary",
-        key=f"an_compute_{panel}",
-        on_click=_compute,
-        args=(run, panel),
-    )
 
 
 def _is_of(spec: RunSpec, *, run_id: str, panel: Panel) -> bool:
     asked = spec.helper
     return isinstance(asked, AnalysisSettings) and asked.run_id == run_id and panel in asked.panels
-
-
-def _computing(helper: str) -> None:
-    known = store()
-    run = known.run(helper)
-    if not run.active:
-        st.rerun()
-    with st.container(horizontal=True, vertical_alignment="center", gap="small"):
-        doing = "Waiting for the device" if run.state == "queued" else "Computing"
-        st.markdown(f":material/hourglass_top: {doing}, for {duration(time.time() - run.created)} …", width="content")
-        st.button("Stop", type="tertiary", key="an_stop", on_click=stop, args=(helper,))
-
-
-def _compute(run: Run, panel: Panel) -> None:
-    """Callback: start computing a panel."""
-    try:
-        start_helper(Store(), analysis_spec(run, (panel,)))
-    except UserError as error:
-        notices.keep_problem(str(error))
 
 
 def _export(run: Run, tables: dict[Panel, Table], view: AnalysisView) -> None:
