@@ -14,10 +14,11 @@ import plotly.graph_objects as go
 
 from fda.errors import readable
 from fda.figures.covariance import STAND_INS, TITLES, Agreement, covariance_figure
+from fda.figures.drift import PARTS, drift_figure
 from fda.figures.interference import LayerInterference, interference_figure
 from fda.figures.theme import Theme
 from fda.figures.updates import Aligned, accumulation_map, alignment_scatter
-from fda.report.comparison import kind_of, titles
+from fda.report.comparison import default_baseline, kind_of, titles
 from fda.store.analyses import PANELS, Panel, Table, load_table
 from fda.store.records import Run
 from fda.store.store import Store
@@ -72,6 +73,11 @@ WORDS: dict[Panel, Words] = {
     "alignment": Words(
         "Alignment",
         "Does a method do better on the tasks whose weights lie in the space of its merged update?",
+    ),
+    "drift": Words(
+        "Drift",
+        "In which blocks does a merged model leave the path of the experts?",
+        by=("task", "method"),
     ),
 }
 
@@ -143,7 +149,7 @@ def _interference(rows: pd.DataFrame, view: AnalysisView, theme: Theme, uirevisi
 
 def _over_accumulation(rows: pd.DataFrame, view: AnalysisView, theme: Theme, uirevision: str | None) -> Drawn:
     methods = list(dict.fromkeys(rows["method"]))
-    method = view.method if view.method in methods else methods[0]
+    method = view.method if view.method in methods else default_baseline(methods) or methods[0]
     rows = rows[rows["method"] == method]
     tasks = list(dict.fromkeys(rows["task"]))
     counted = rows.pivot_table(index="task", columns="rank", values="counted", aggfunc="median", dropna=False)
@@ -190,9 +196,31 @@ def _alignment(rows: pd.DataFrame, view: AnalysisView, theme: Theme, uirevision:
     )  # fmt: skip
 
 
+def _drift(rows: pd.DataFrame, view: AnalysisView, theme: Theme, uirevision: str | None) -> Drawn:
+    by_block = _of_task(rows, view).groupby(["method", "block"], sort=False)[list(PARTS)].mean()
+    drifts = {method: by_block.loc[method, "drift"].tolist() for method in dict.fromkeys(rows["method"])}
+    method = view.method if view.method in drifts else default_baseline(list(drifts)) or next(iter(drifts))
+    parts = by_block.loc[method]
+    names = titles(list(drifts))
+    last = {name: values[-1] for name, values in drifts.items()}
+    least = min(last, key=lambda name: (math.isnan(last[name]), last[name]))
+    sentence = f"After the last block, {names[least]} has drifted least: {last[least]:.3f}"
+    if method != least:
+        sentence += f", {names[method]} {last[method]:.3f}"
+    return Drawn(
+        lambda: drift_figure(
+            parts.index.tolist(), drifts, {part: parts[part].tolist() for part in PARTS}, theme,
+            titles=names, method=method, of=view.task, uirevision=uirevision,
+        ),
+        f"{sentence}.",
+        f"Feature drift from the experts by block, {view.task}. {sentence}",
+    )  # fmt: skip
+
+
 _DRAW: dict[Panel, Callable[[pd.DataFrame, AnalysisView, Theme, str | None], Drawn]] = {
     "covariance": _covariance,
     "interference": _interference,
     "over_accumulation": _over_accumulation,
     "alignment": _alignment,
+    "drift": _drift,
 }

@@ -7,6 +7,7 @@ import torch
 from fda.cancel import Cancel
 from fda.errors import UserError
 from fda.stages.covariance import covariance_tables
+from fda.stages.drift import drift_tables
 from fda.stages.execute import resolve_device
 from fda.stages.interference import interference_tables
 from fda.stages.merged_updates import merged_update_tables
@@ -23,6 +24,7 @@ COMPUTED_BY: dict[Panel, Callable[[Work], dict[Panel, Table]]] = {
     "interference": interference_tables,
     "over_accumulation": merged_update_tables,
     "alignment": merged_update_tables,
+    "drift": drift_tables,
 }
 
 

@@ -13,7 +13,7 @@ from typing import Any, Literal, get_args
 from fda.atomic import write_text
 from fda.errors import UserError
 
-Panel = Literal["covariance", "interference", "over_accumulation", "alignment"]
+Panel = Literal["covariance", "interference", "over_accumulation", "alignment", "drift"]
 PANELS: tuple[Panel, ...] = get_args(Panel)
 COLUMNS: dict[Panel, dict[str, type]] = {
     "covariance": {
@@ -23,6 +23,7 @@ COLUMNS: dict[Panel, dict[str, type]] = {
     "interference": {"block": int, "layer": str, "interference": float, "sign conflict": float},
     "over_accumulation": {"method": str, "task": str, "block": int, "rank": int, "counted": float},
     "alignment": {"method": str, "task": str, "alignment": float, "kept rank": float, "improvement": float},
+    "drift": {"method": str, "task": str, "block": int, "drift": float, "inherited": float, "own": float},
 }  # fmt: skip
 MOST_BYTES = 64 << 20
 

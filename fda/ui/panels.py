@@ -37,7 +37,7 @@ def ask(panel: Panel, spec: RunSpec, newest: Run | None, *, there: bool) -> None
     st.button(
         "Compute again" if there else "Compute",
         icon=":material/calculate:",
-        type="tertiary" if there else "primary",
+        type="tertiary" if there else "secondary",
         key=f"compute_{panel}",
         on_click=_start,
         args=(spec,),

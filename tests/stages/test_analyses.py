@@ -20,6 +20,7 @@ from fda.store.files import load_anchors, merged_file
 from fda.store.records import Run
 from fda.store.store import Store, queue_of
 from fda.tasks.data import load_split
+from fda.tasks.inputs import block_inputs
 from fda.zoos.survey import open_zoo
 
 TASK, BLOCK, LAYER = "bright", 1, "mlp.c_fc.weight"
@@ -110,6 +111,33 @@ def test_what_a_merged_update_keeps_agrees_with_plain_formulas(store, run):
     assert aligned[4] == pytest.approx((scores["ta", TASK] - low) / (high - low), nan_ok=True)
     counted = rows(table(store, run, "over_accumulation"), method="ta", task=TASK, block=BLOCK, rank=1)["counted"]
     assert counted == pytest.approx([torch.tensor(of_matrices).median().item()], rel=1e-3)
+
+
+def test_drift_splits_into_what_came_from_below_and_what_the_block_adds(store, run):
+    """Blocks as pure functions on the states of both models; of the second block both parts are there, of the first one."""
+    opened = open_zoo(run.spec.zoo, run.spec.tasks)
+    merged = Checkpoint(merged_file(store.run_dir(run.run_id), "ta"))
+    split = load_split(opened.zoo.task(TASK), "test", opened.model.transform)
+    states = []
+    with torch.no_grad():
+        for weights in (merged, opened.tasks[TASK]):
+            opened.model.load(weights)
+            states.append(block_inputs(opened.model, split.at(range(len(split)))))
+        (first, second), (ours, theirs) = opened.model.blocks, zip(*states, strict=True)
+        assert torch.equal(*ours), "nothing below the blocks is merged"
+        at_first = first(first.of(merged), ours[1]), first(first.of(opened.tasks[TASK]), ours[1])
+        at_second = [second(second.of(merged), x) for x in theirs]
+        expert = second(second.of(opened.tasks[TASK]), theirs[1])
+
+    def squares(states: torch.Tensor) -> float:
+        return states.double().square().sum().item()
+
+    own = squares(at_first[0] - at_first[1]) / squares(at_first[1])
+    found = rows(table(store, run, "drift"), method="ta", task=TASK)
+    assert [found[part][0] for part in ("drift", "inherited", "own")] == pytest.approx([own, 0, own], rel=1e-4)
+    parts = (at_second[0] - expert, at_second[0] - at_second[1], at_second[1] - expert)
+    expected = [squares(part) / squares(expert) for part in parts]
+    assert [found[part][1] for part in ("drift", "inherited", "own")] == pytest.approx(expected, rel=1e-4)
 
 
 def test_a_matrix_has_the_interference_of_its_tasks_and_its_conflicts(store, run):

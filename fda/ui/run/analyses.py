@@ -9,7 +9,7 @@ from functools import partial
 import streamlit as st
 
 from fda.report.analyses import EVERY_TASK, WORDS, AnalysisView, computed, drawn, frame
-from fda.report.comparison import titles
+from fda.report.comparison import default_baseline, titles
 from fda.requests.analyses import analysis_spec, panels_of
 from fda.requests.helper_runs import newest
 from fda.store.analyses import Panel, Table
@@ -74,8 +74,15 @@ def _choose(run: Run, panel: Panel, tables: dict[Panel, Table]) -> AnalysisView:
     if "method" in by and panel in tables:
         methods = list(dict.fromkeys(tables[panel].columns["method"]))
         names = titles(methods)
+        usual = default_baseline(methods) or methods[0]
         method = st.selectbox(
-            "Method", methods, format_func=names.__getitem__, key="an_method", bind="query-params", width=270
+            "Method",
+            methods,
+            index=methods.index(usual),
+            format_func=names.__getitem__,
+            key="an_method",
+            bind="query-params",
+            width=270,
         )
         view = replace(view, method=method)
     return view
