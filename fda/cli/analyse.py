@@ -7,6 +7,7 @@ import typer
 
 from fda.cli.carry_out import carry_out, open_store, shown_store
 from fda.cli.start import JsonOption
+from fda.errors import UserError
 
 
 def analyse(
@@ -23,6 +24,7 @@ def analyse(
     from fda.report.analyses import computed, panel_text
     from fda.requests.analyses import analysis_spec, asked_panels
     from fda.requests.runs import split_list
+    from fda.stages.execute import resolve_device
     from fda.store.analyses import content_of
 
     require_folder(json_file)
@@ -31,7 +33,10 @@ def analyse(
     store = open_store()
     there = {} if fresh else computed(store, run, asked)
     if missing := [panel for panel in asked if panel not in there]:
+        resolve_device(device or run.spec.device)
         carry_out(store.create_run(analysis_spec(run, missing, device)))
+    elif device is not None:
+        raise UserError("--device is read only where something is computed: add --fresh, or leave --device out.")
     found = computed(store, run, asked)
     for panel, table in found.items():
         print(panel_text(panel, table))

@@ -153,11 +153,10 @@ def _over_accumulation(rows: pd.DataFrame, view: AnalysisView, theme: Theme, uir
     rows = rows[rows["method"] == method]
     tasks = list(dict.fromkeys(rows["task"]))
     counted = rows.pivot_table(index="task", columns="rank", values="counted", aggfunc="median", dropna=False)
-    counted = counted.loc[tasks].to_numpy(float)
+    counted = counted.reindex(tasks).to_numpy(float)
     title = titles([method])[method]
-    first = (
-        f"Of the first singular vector, {title} holds between {counted[:, 0].min():.2f} and {counted[:, 0].max():.2f}"
-    )
+    low, high = np.nanmin(counted[:, 0]), np.nanmax(counted[:, 0])
+    first = f"Along its first singular vector, {title} holds between {low:.2f} and {high:.2f}"
     sentence = f"{first} times what the tasks have there; over all shown, the median is {np.nanmedian(counted):.2f}."
     return Drawn(
         lambda: accumulation_map(counted, theme, tasks=tasks, of=title, uirevision=uirevision),
@@ -177,7 +176,7 @@ def _alignment(rows: pd.DataFrame, view: AnalysisView, theme: Theme, uirevision:
         for method, one in rows.groupby("method", sort=False)
     }
     known = rows.dropna(subset=["alignment", "improvement"])
-    sentence = "There are too few scores for a correlation."
+    sentence = "There are too few scores for a correlation"
     if len(known) > 2 and known["alignment"].nunique() > 1 and known["improvement"].nunique() > 1:
         together = np.corrcoef(known["alignment"], known["improvement"])[0, 1]
         within = known[["alignment", "improvement"]] - known.groupby("task")[["alignment", "improvement"]].transform(
@@ -191,7 +190,7 @@ def _alignment(rows: pd.DataFrame, view: AnalysisView, theme: Theme, uirevision:
             found, theme, titles=titles(list(found)), kinds={method: kind_of(method) for method in found},
             uirevision=uirevision,
         ),
-        f"{sentence}.".replace("..", "."),
+        f"{sentence}.",
         f"Improvement of each method on each task against the alignment of its update with the task vector. {sentence}",
     )  # fmt: skip
 

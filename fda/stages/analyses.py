@@ -13,7 +13,6 @@ from fda.stages.interference import interference_tables
 from fda.stages.merged_updates import merged_update_tables
 from fda.stages.work import Work
 from fda.store.analyses import Panel, Table, analysis_file, save_table
-from fda.store.finished import keep
 from fda.store.store import Store
 from fda.tasks.image_sizes import counted_on_data
 from fda.zoos.survey import open_zoo
@@ -43,8 +42,6 @@ def analyse_run(store: Store, run_id: str, panels: Sequence[Panel], device: str,
             problems.append(error)
             continue
         for panel, table in tables.items():
-            path = analysis_file(work.folder, panel)
-            save_table(path, table)
-            keep(store, run_id, path)
+            save_table(analysis_file(work.folder, panel), table)
     if problems:
         raise problems[0]

@@ -29,7 +29,7 @@ def covariance_tables(work: Work) -> dict[Panel, Table]:
         split = load_split(work.opened.zoo.task(task), data.train_split or data.split, work.opened.model.transform)
         splits.add(data.train_split or data.split)
         indices = split.spread(SAMPLES)
-        halves = (indices[::2], indices[1::2] or indices[::2])
+        halves = (indices[::2], indices[1::2])
 
         def batches(half: Sequence[int], split=split) -> Iterator:
             for start in range(0, len(half), BATCH):
@@ -107,6 +107,6 @@ def _agreements(
     return (
         agreement(task_vector_gram(tau), gram),
         agreement(anchors[name], gram) if name in anchors else math.nan,
-        agreement(again[block.index][layer], gram),
+        agreement(again[block.index][layer], gram) if layer in again[block.index] else math.nan,
         agreement_of_identity(gram),
     )

@@ -5,6 +5,7 @@ import pytest
 from fda.cancel import NEVER
 from fda.requests.landscape import landscape_spec
 from fda.requests.runs import construct_settings, make_spec
+from fda.stages.analyses import analyse_run
 from fda.stages.execute import execute
 from fda.store.store import Store
 
@@ -36,6 +37,7 @@ def paths(server, tiny_zoo):
         source = store.create_run(make_spec(tiny_zoo, construct=settings, methods=methods, device="cpu"))
         execute(store, source, NEVER)
         store.set_state(source, "done")
+        analyse_run(store, source, ("covariance",), "cpu", NEVER)
         other = store.create_run(make_spec(tiny_zoo, construct=settings, methods=("ta",), device="cpu", seed=1))
         execute(store, other, NEVER)
         store.set_state(other, "done")
@@ -43,7 +45,11 @@ def paths(server, tiny_zoo):
         execute(store, plane, NEVER)
         store.set_state(plane, "done")
     run, units = f"/run?run={source}", ("Spectrum", "Alignment", "Across+units")
-    views = [run, *(f"{run}&tab={tab}" for tab in units), f"{run}&view=Scores", f"{run}&view=Landscape"]
+    views = [
+        run,
+        *(f"{run}&tab={tab}" for tab in units),
+        *(f"{run}&view={view}" for view in ("Scores", "Landscape", "Analyses")),
+    ]
     parts = ["/playground", "/playground?controls=off", "/playground?part=1", "/playground?part=1&controls=off"]
     return ["/", *views, f"/run?run={plane}&view=Landscape", f"/runs?runs={source},{other}", "/checkpoints", *parts]
 

@@ -168,6 +168,8 @@ def test_the_command_line_prints_what_the_page_shows(store, run, monkeypatch, tm
     words = ["analyse", run.run_id, "--panels", "covariance", "--json", str(out)]
     cli.app(words, standalone_mode=False)
     assert json.loads(out.read_text()) == {"covariance": json.loads(before)}
+    with pytest.raises(UserError, match="--device is read only where something is computed"):
+        cli.app([*words, "--device", "cpu"], standalone_mode=False)
     shown, kept = capsys.readouterr().out, table(store, run, "covariance").columns["anchors"][-1]
     assert f"{kept:.4f}" in shown and len(store.runs(kinds=("analysis",))) == helpers, (
         "what is kept is not computed again"

@@ -22,7 +22,7 @@ from fda.ui.page import theme
 from fda.ui.panels import ask, question
 from fda.ui.plot import plot
 
-FILL = 0.6  # share of the window's height that a figure takes
+FILL = 0.64  # share of the window's height that a figure takes
 
 
 def analyses_view(known: Store, run: Run) -> None:
