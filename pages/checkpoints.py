@@ -19,17 +19,19 @@ from fda.figures.checkpoints import (
     unlike_norm,
 )
 from fda.home import model_roots
+from fda.report.analyses import frame
 from fda.report.format import number, plural, size
 from fda.ui import notices, pages
 from fda.ui.before_start import download_card, preview_card
 from fda.ui.exports import export_menu
+from fda.ui.interference import interference_card
 from fda.ui.own_zoo import delete_box, edit, own_zoo_card
 from fda.ui.page import bar, command_box, theme
 from fda.ui.plot import plot
 from fda.ui.survey import awaited, preview, survey
 from fda.ui.zoos import choose_zoo
 from fda.zoos.hub import missing_models
-from fda.zoos.zoo import list_zoos, load_zoo, own_zoos
+from fda.zoos.zoo import list_zoos, load_zoo, own_zoos, zoo_path
 
 WHOLE = "all blocks"
 FILL = 0.4  # share of the window's height that the maps take
@@ -54,7 +56,10 @@ if own_zoo_card(top):
 if reference is None:
     notices.empty("Give the path of a zoo file, or fill in what your checkpoints are.")
     st.stop()
-commands = [shlex.join(["python", "-m", "fda", "zoo", word, reference]) for word in ("show", "check")]
+commands = [
+    shlex.join(["python", "-m", "fda", "zoo", *words, reference])
+    for words in (("show",), ("show", "--interference"), ("check",))
+]
 
 
 def stop_with(problems: list[str]) -> None:
@@ -140,6 +145,7 @@ plot(
 if remark := unlike_norm(dict(zip(names, np.linalg.norm(norms, axis=1).tolist(), strict=True))):
     st.markdown(notices.sentence(remark))
 st.caption(RULE)
+interference = interference_card(zoo_path(reference), zoo)
 if found["description"]:
     st.markdown(markdown(found["description"]))
 
@@ -231,6 +237,7 @@ with st.container(horizontal=True, vertical_alignment="center"):
             "Tensors": tensor_table,
             "Cosines": cosine_table,
             "Norms": norm_table,
+            **({"Interference": lambda: frame(interference)} if interference is not None else {}),
         },
         figures={
             "Cosine map": lambda: cosine_map(cosines(where), theme(), tasks=names, where=where),

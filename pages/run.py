@@ -1,4 +1,4 @@
-"""Run: one run, live and afterwards, in four views: its units, its scores, examples of its answers, and its landscape."""
+"""Run: one run, live and afterwards, in five views: units, scores, examples of its answers, landscape, and analyses."""
 
 import streamlit as st
 
@@ -9,6 +9,7 @@ from fda.ui import notices, pages
 from fda.ui.page import bar, command_box
 from fda.ui.recording import play, recording_of
 from fda.ui.run import more_methods
+from fda.ui.run.analyses import analyses_view
 from fda.ui.run.anchors import show_ablation
 from fda.ui.run.examples import examples_view
 from fda.ui.run.landscape import landscape_view
@@ -17,7 +18,7 @@ from fda.ui.run.scores import scores_view
 from fda.ui.run.units import units_view
 from fda.ui.runs import RESUMABLE, damage_note, pick_run, published_note, resume, stop, store
 
-UNITS, SCORES, EXAMPLES, LANDSCAPE = VIEWS = ("Units", "Scores", "Examples", "Landscape")
+UNITS, SCORES, EXAMPLES, LANDSCAPE, ANALYSES = VIEWS = ("Units", "Scores", "Examples", "Landscape", "Analyses")
 ABOUT = {
     UNITS: (
         "Anchors as they are constructed and afterwards: whether the loss falls, and whether their space turns towards "
@@ -36,6 +37,10 @@ ABOUT = {
     LANDSCAPE: (
         "Whether anchors lead the model to a lower loss than task arithmetic can reach: the loss around it, and every path.",
         "landscape",
+    ),
+    ANALYSES: (
+        "Why merged models score as they do: what the layers, the task vectors and the anchors have to say about it.",
+        "analyses",
     ),
 }
 
@@ -106,6 +111,9 @@ else:
         scores_view(known, run)
     elif view == EXAMPLES:
         examples_view(known, run)
+    elif view == ANALYSES:
+        analyses_view(known, run)
     else:
         landscape_view(known, run, runs)
-command_box([*run_commands(run.spec, run.run_id), f"python -m fda runs show {run.run_id} --json"])
+shown = f"python -m fda analyse {run.run_id}" if view == ANALYSES else f"python -m fda runs show {run.run_id} --json"
+command_box([*run_commands(run.spec, run.run_id), shown])

@@ -130,6 +130,13 @@ TABLE: dict[str, dict[str, Asks | Refused | Elsewhere]] = {
         "--device": Asks(("--device", "cpu"), "device", "cpu"),
         "--fresh": Elsewhere("test_cli.py::test_the_same_request_goes_on_with_the_run_that_was_left_unfinished"),
     },
+    "analyse RUN": JSON
+    | {
+        "RUN_ID": Refused((), "There is no run 'RUN'"),
+        "--panels": Elsewhere("stages/test_analyses.py::test_the_command_line_prints_what_the_page_shows"),
+        "--device": Elsewhere("stages/test_analyses.py::test_the_command_line_prints_what_the_page_shows"),
+        "--fresh": Elsewhere("stages/test_analyses.py::test_the_command_line_prints_what_the_page_shows"),
+    },
     "ablate --zoo ZOO": CHOICE
     | JSON
     | {
@@ -191,6 +198,7 @@ TABLE: dict[str, dict[str, Asks | Refused | Elsewhere]] = {
     "zoo list": {},
     "zoo show gone": {
         "ZOO": Refused((), "gone is neither a zoo file nor a shipped zoo"),
+        "--interference": Elsewhere("stages/test_analyses.py::test_a_page_and_the_command_line_find_the_same_of_a_zoo"),
         "--json": Elsewhere("test_cli.py::test_show_tells_how_methods_treat_every_tensor"),
     },
     "zoo check gone": {

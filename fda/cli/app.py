@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from fda.cli import ablate as cli_ablate
+from fda.cli import analyse as cli_analyse
 from fda.cli import bench as cli_bench
 from fda.cli import doctor as cli_doctor
 from fda.cli import estimate as cli_estimate
@@ -41,6 +42,7 @@ for command in (start.construct, start.compare, start.demo, start.landscape):
 app.command()(cli_ablate.ablate)
 for command in (cli_finetune.finetune, cli_finetune.recipe):
     zoo_app.command()(command)
+app.command()(cli_analyse.analyse)
 app.command()(cli_export.export)
 app.command()(cli_record.record)
 app.command()(cli_doctor.doctor)
@@ -143,16 +145,24 @@ def zoo_list() -> None:
 
 @zoo_app.command("show")
 def zoo_show(
-    zoo: str, as_json: Annotated[bool, typer.Option("--json", help="print everything as JSON")] = False
+    zoo: str,
+    interference: Annotated[
+        bool, typer.Option("--interference", help="also how the task vectors interfere, matrix by matrix")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="print everything as JSON")] = False,
 ) -> None:
     """Show a zoo: blocks, sizes, task-vector norms and cosines."""
     from fda.figures.checkpoints import TREATMENTS, treatment_of
+    from fda.report.analyses import panel_text
+    from fda.stages.interference import interference_of_zoo
+    from fda.store.analyses import content_of
     from fda.zoos.survey import survey
     from fda.zoos.zoo import load_zoo, zoo_path
 
     zoo_data = survey(load_zoo(zoo), str(zoo_path(zoo)))
+    table = interference_of_zoo(load_zoo(zoo)) if interference else None
     if as_json:
-        print(json.dumps(zoo_data))
+        print(json.dumps(zoo_data | ({"interference": content_of(table)} if table is not None else {})))
         return
     print(f"{zoo_data['name']}: {zoo_data['description'] or ''}")
     print(f"base: {zoo_data['base']['model']} ({zoo_data['base']['parameters']:,} parameters, {zoo_data['layout']})")
@@ -170,6 +180,8 @@ def zoo_show(
     print("cosine between task vectors:")
     for name, row in zip(zoo_data["cosines"]["tasks"], zoo_data["cosines"]["all"], strict=True):
         print(f"  {name:<12} " + " ".join(f"{value:6.3f}" for value in row))
+    if table is not None:
+        print(panel_text("interference", table))
 
 
 @zoo_app.command("check")

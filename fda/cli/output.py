@@ -71,6 +71,7 @@ def run_entry(store: Store, run: Run | UnreadableRun) -> dict[str, Any]:
 def listed_entry(store: Store, row: RunRow) -> dict[str, Any]:
     """A row of the table of runs as an entry of `runs list --json`: `run_entry` with the row's numbers."""
     numbers = {"differs": row.differs, "mean_loss": row.loss, "fda_average": row.score, "fda_lead": row.lead}
+    numbers["individual_average"] = row.individual
     return run_entry(store, row.run) | numbers | {"run_seconds": row.seconds, "disk_bytes": row.bytes}
 
 

@@ -18,7 +18,9 @@ runs_app = typer.Typer(help="List, show, name, tag, move, stop, resume and delet
 @runs_app.command("list")
 def runs_list(
     as_json: Annotated[bool, typer.Option("--json")] = False,
-    every: Annotated[bool, typer.Option("--all", help="also exports, downloads, surveys and estimates")] = False,
+    every: Annotated[
+        bool, typer.Option("--all", help="also exports, downloads, surveys, estimates and analyses")
+    ] = False,
     search: Annotated[str, typer.Option(help="words of the name, note, tags, zoo, settings or state")] = "",
     state: Annotated[str | None, typer.Option(help="only runs in these states, separated by commas")] = None,
     zoo: Annotated[str | None, typer.Option(help="only runs of the zoos of these names, separated by commas")] = None,

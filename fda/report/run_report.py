@@ -16,7 +16,7 @@ from fda.figures.ridge import spectra
 from fda.figures.theme import Theme
 from fda.measures import FIGURES, SPECTRUM
 from fda.merging.registry import METHODS
-from fda.report import landscape, live
+from fda.report import analyses, landscape, live
 from fda.report.anchors import known_settings
 from fda.report.cited import Cited
 from fda.report.command import run_commands
@@ -56,6 +56,7 @@ def run_report(store: Store, run: Run, theme: Theme = "light") -> str:
         figures |= _construction(store, run, theme)
         if (plane := _newest_landscape(store, run)) is not None:
             figures |= _landscape(store, plane, theme, data)
+        figures |= _analyses(store, run, theme, data)
     data |= _numbers(store, run)
     return report(
         f"{run.spec.zoo.name}: {f'{run.title} (run {run.run_id})' if run.name else f'run {run.run_id}'}",
@@ -151,6 +152,16 @@ def _landscape(store: Store, run: Run, theme: Theme, data: dict[str, pd.DataFram
     data["models.csv"] = landscape.paths_table(plane, numbers, run.spec.tasks)
     caption = landscape.finding(plane, numbers, "loss") or ""
     return {name: (figure, caption) for name, figure in landscape.figures(run, plane, numbers, view).items()}
+
+
+def _analyses(store: Store, run: Run, theme: Theme, data: dict[str, pd.DataFrame]) -> Figures:
+    """The panels that were computed of the run."""
+    figures: Figures = {}
+    for panel, table in analyses.computed(store, run).items():
+        found = analyses.drawn(panel, table, analyses.AnalysisView(), theme)
+        data[f"{panel}.csv"] = analyses.frame(table)
+        figures[analyses.WORDS[panel].title] = found.make(), " ".join((found.sentence, *table.notes))
+    return figures
 
 
 def _numbers(store: Store, run: Run) -> dict[str, pd.DataFrame]:

@@ -38,7 +38,8 @@ class RunRow:
 
     `differs`: what of it differs from its preset, in words. `loss`: mean final angle loss of its finished units. `score`: the
     best average over tasks, 0..1, of the methods that read anchors; `lead`: that minus the best average of the methods that
-    read nothing but checkpoints. `position`: in the queue, from 1. `owner`: user and process of an active run.
+    read nothing but checkpoints; `individual`: the average of the individual models. `position`: in the queue, from 1. `owner`:
+    user and process of an active run.
     """
 
     run: Run
@@ -46,6 +47,7 @@ class RunRow:
     loss: float | None
     score: float | None
     lead: float | None
+    individual: float | None
     seconds: float | None
     bytes: int
     position: int | None
@@ -60,7 +62,8 @@ def run_rows(store: Store, kinds: Sequence[str] = ANALYSES) -> list[RunRow]:
     for run in runs:
         if run.kind not in kinds:
             continue
-        score, lead = best_average(averages.get(run.run_id, ()), len(run.spec.tasks))
+        of_run, tasks = averages.get(run.run_id, ()), len(run.spec.tasks)
+        score, lead = best_average(of_run, tasks)
         rows.append(
             RunRow(
                 run=run,
@@ -68,6 +71,9 @@ def run_rows(store: Store, kinds: Sequence[str] = ANALYSES) -> list[RunRow]:
                 loss=losses.get(run.run_id),
                 score=score,
                 lead=lead,
+                individual=next(
+                    (mean for name, mean, count in of_run if name == "individual" and count == tasks), None
+                ),
                 seconds=elapsed(run, now),
                 bytes=bytes_below(store.run_dir(run.run_id), at_work=run.active),
                 position=positions.get(run.run_id),
@@ -217,6 +223,7 @@ COLUMNS: Mapping[str, Callable[[RunRow], Any]] = {
     "loss": lambda row: row.loss,
     "FDA": lambda row: None if row.score is None else 100 * row.score,
     "FDA − best": lambda row: None if row.lead is None else 100 * row.lead,
+    "individual": lambda row: None if row.individual is None else 100 * row.individual,
     "duration": lambda row: row.seconds,
     "when": lambda row: row.run.finished or row.run.created,
     "owner": lambda row: row.owner,
@@ -235,7 +242,7 @@ def table(rows: Sequence[RunRow], by: str | None = None) -> "pd.DataFrame":
     data = {name: [value(row) for row in rows] for name, value in COLUMNS.items()}
     if by is not None:
         data = {"group": [GROUPS[by](row.run) or "–" for row in rows]} | data
-    frame = pd.DataFrame(data).astype(dict.fromkeys(("loss", "FDA", "FDA − best"), float))
+    frame = pd.DataFrame(data).astype(dict.fromkeys(("loss", "FDA", "FDA − best", "individual"), float))
     frame["duration"] = pd.to_timedelta([None if row.seconds is None else round(row.seconds) for row in rows], unit="s")
     frame["when"] = pd.to_datetime(frame["when"], unit="s", utc=True)
     return frame
@@ -252,6 +259,7 @@ def group_table(groups: Mapping[str, Sequence[RunRow]], by: str) -> "pd.DataFram
             "loss": [_mean([row.loss for row in rows]) for rows in groups.values()],
             "FDA": [_mean([row.score for row in rows], 100) for rows in groups.values()],
             "FDA − best": [_mean([row.lead for row in rows], 100) for rows in groups.values()],
+            "individual": [_mean([row.individual for row in rows], 100) for rows in groups.values()],
         }
     )
 

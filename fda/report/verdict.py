@@ -103,6 +103,8 @@ def added_value(numbers: VerdictNumbers) -> str | None:
     else:
         compared = "no clear difference from the best method without data"
         baseline = f"{names[gain.baseline]}, {_signed(gain.of())} points"
+    if "individual" in scores.methods:
+        where += f" (individual models {_percent(scores.of('individual'))})"
     sentence = f"{names[gain.best]} reaches {_percent(scores.of(gain.best))} {where}, {compared}"
     sentence += f" ({baseline}, {_interval(gain)})"
     return f"{sentence}." if only_task else f"{sentence}, and {_losses(gain)}."

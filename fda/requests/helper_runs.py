@@ -1,6 +1,7 @@
-"""Runs that a page starts to answer a question: exports, downloads, surveys, previews, estimates, and samples of old runs.
+"""Runs that a page starts to answer a question: exports, downloads, surveys, previews, estimates, samples, analyses.
 
-Whoever asks the same thing finds the same run. What a run found lies in `result.json` of its folder. Imports no torch.
+Whoever asks the same thing finds the same run. What one found lies in `result.json` of its folder; analyses of a run lie in the
+folder of that run. Imports no torch.
 """
 
 import contextlib
@@ -14,7 +15,15 @@ from fda.errors import UserError
 from fda.jobs import lifecycle as jobs
 from fda.jobs.liveness import LiveStore
 from fda.store.records import HELPERS, Run
-from fda.store.spec import EstimateSettings, ExamplesSettings, Helper, PreviewSettings, RunSpec, SurveySettings
+from fda.store.spec import (
+    AnalysisSettings,
+    EstimateSettings,
+    ExamplesSettings,
+    Helper,
+    PreviewSettings,
+    RunSpec,
+    SurveySettings,
+)
 from fda.store.store import ALL, Store
 from fda.zoos.hub import missing_models
 from fda.zoos.stamps import stamps
@@ -36,6 +45,11 @@ def survey_spec(path: Path, zoo: Zoo) -> RunSpec:
 def preview_spec(path: Path, zoo: Zoo) -> RunSpec:
     """A preview of the zoo's files as they are now, and of what is still on the hub."""
     return helper_spec(path, zoo, PreviewSettings(files=_digest((stamps(path, zoo), missing_models(zoo)))))
+
+
+def interference_spec(path: Path, zoo: Zoo) -> RunSpec:
+    """Interference of the task vectors of the zoo's files as they are now."""
+    return helper_spec(path, zoo, AnalysisSettings(panels=("interference",), files=_digest(stamps(path, zoo))))
 
 
 def examples_spec(run: Run) -> RunSpec:

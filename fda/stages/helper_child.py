@@ -24,6 +24,13 @@ def preview(spec: RunSpec) -> dict[str, Any]:
     return preview_zoo(spec.zoo).model_dump(mode="json")
 
 
+def analysis(spec: RunSpec) -> dict[str, Any]:
+    from fda.stages.interference import interference_of_zoo
+    from fda.store.analyses import content_of
+
+    return content_of(interference_of_zoo(spec.zoo))
+
+
 def estimate(spec: RunSpec) -> None:
     """What is measured is kept in the cache of calibrations."""
     from fda.stages.calibrate import calibrate
@@ -31,7 +38,7 @@ def estimate(spec: RunSpec) -> None:
     calibrate(spec.model_copy(update={"helper": None}))
 
 
-ANSWERS = {"survey": survey, "preview": preview, "estimate": estimate}
+ANSWERS = {"survey": survey, "preview": preview, "analysis": analysis, "estimate": estimate}
 
 
 def main() -> int:

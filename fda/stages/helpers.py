@@ -14,7 +14,7 @@ from fda.cancel import Cancel
 from fda.children import Limits, run_child
 from fda.errors import UserError
 from fda.requests.helper_runs import result_file
-from fda.store.spec import ExamplesSettings, ExportSettings, RunSpec
+from fda.store.spec import AnalysisSettings, ExamplesSettings, ExportSettings, RunSpec
 from fda.store.store import Store
 from fda.zoos.stamps import stamps
 
@@ -23,7 +23,9 @@ MEASURING_SECONDS = 900
 # Python with torch and transformers takes 1 GiB. Of the files, one tensor of each is read at a time, into numbers of 8 bytes
 # where the files may have 2, and then into a copy.
 LEAST_MEMORY, TIMES_THE_FILES = 3 * 2**30, 8
-COMMANDS = {"survey": "zoo show", "preview": "zoo check"}  # `python -m fda …` does the same in the foreground
+DECOMPOSING_SECONDS = 7200  # singular vectors of every matrix: minutes for ViT-L, hours for language models
+# `python -m fda …` does the same in the foreground
+COMMANDS = {"survey": "zoo show", "preview": "zoo check", "analysis": "zoo show --interference"}
 
 
 def execute(store: Store, run_id: str, cancel: Cancel) -> None:
@@ -37,6 +39,10 @@ def execute(store: Store, run_id: str, cancel: Cancel) -> None:
         from fda.stages.examples import examples_of_run
 
         examples_of_run(store, spec.helper.run_id, cancel)
+    elif isinstance(spec.helper, AnalysisSettings) and spec.helper.run_id is not None:
+        from fda.stages.analyses import analyse_run
+
+        analyse_run(store, spec.helper.run_id, spec.helper.panels, spec.device, cancel)
     elif spec.kind == "download":
         from fda.stages.download import download
 
@@ -51,7 +57,8 @@ def execute(store: Store, run_id: str, cancel: Cancel) -> None:
 def reading_limits(spec: RunSpec) -> Limits:
     """What reading the zoo's files may take."""
     sizes = sum(size for _, size, _ in stamps(Path(spec.zoo_path), spec.zoo))
-    return Limits(READING_SECONDS, LEAST_MEMORY + TIMES_THE_FILES * sizes)
+    seconds = DECOMPOSING_SECONDS if spec.kind == "analysis" else READING_SECONDS
+    return Limits(seconds, LEAST_MEMORY + TIMES_THE_FILES * sizes)
 
 
 def answer_of(spec: RunSpec, limits: Limits, what: str, instead: str, cancel: Cancel) -> dict[str, Any] | None:

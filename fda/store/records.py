@@ -17,6 +17,7 @@ HELPERS = (
     "preview",
     "estimate",
     "examples",
+    "analysis",
 )  # runs that pages start to answer a question
 KINDS = (*ANALYSES, *HELPERS)
 FINAL: tuple[State, ...] = ("done", "failed", "cancelled", "crashed")

@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from fda.settings import AdaptSettings, ConstructSettings, LandscapeSettings
+from fda.store.analyses import Panel
 from fda.zoos.zoo import Zoo
 
 
@@ -55,7 +56,27 @@ class ExamplesSettings(_Helper):
     run_id: str
 
 
-Helper = ExportSettings | DownloadSettings | SurveySettings | PreviewSettings | EstimateSettings | ExamplesSettings
+class AnalysisSettings(_Helper):
+    """Compute these panels of the view Analyses for the finished run `run_id`; they are kept in its folder.
+
+    Without a run: the panel interference of the zoo's checkpoints. `files`: a digest of the state of its files.
+    """
+
+    kind: Literal["analysis"] = "analysis"
+    run_id: str | None = None
+    files: str | None = None
+    panels: tuple[Panel, ...] = Field(min_length=1)
+
+
+Helper = (
+    ExportSettings
+    | DownloadSettings
+    | SurveySettings
+    | PreviewSettings
+    | EstimateSettings
+    | ExamplesSettings
+    | AnalysisSettings
+)
 
 
 class RunSpec(BaseModel):

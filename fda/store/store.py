@@ -354,7 +354,8 @@ class Store(Deletion, Numbers, Phases):
 
 def queue_of(spec: RunSpec) -> str:
     """The queue in which a run waits: that of its device, or `io` for one that only reads and writes files."""
-    return IO_QUEUE if spec.kind in HELPERS and spec.kind != "estimate" else queue_device(spec.device)
+    reads_files = spec.kind in HELPERS and spec.kind not in ("estimate", "analysis")
+    return IO_QUEUE if reads_files else queue_device(spec.device)
 
 
 def queue_device(name: str) -> str:

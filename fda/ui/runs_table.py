@@ -22,7 +22,7 @@ from fda.store.store import Store
 from fda.ui import notices, pages, run_again
 from fda.ui.runs import RESUMABLE, resume, stop, store
 
-SHOWN = ["run", "note", "tags", "zoo", "state", "differs", "loss", "FDA", "FDA − best", "duration", "when", "disk"]
+SHOWN = [name for name in COLUMNS if name not in ("kind", "owner", "id")]
 UNDO_SHOWN = 10.0  # seconds that the line with Undo stays
 # keys in the session
 _DIALOG, _DELETED, _ROWS, _TABLE = "runs_dialog", "runs_deleted", "runs_rows", "runs_table"
@@ -149,6 +149,9 @@ def _formats() -> dict[str, Any]:
             "FDA − best",
             format="%+.1f",
             help="that minus the best average of the methods that read checkpoints alone, in points",
+        ),
+        "individual": number(
+            "individual", format="%.1f", help="average over tasks of the individual models, in %: what merging aims at"
         ),
         "differs": st.column_config.TextColumn(
             "differs", help="what differs from the preset fast and from the zoo's defaults"

@@ -12,8 +12,10 @@ import pytest
 from playwright.sync_api import Page
 
 from fda.bench.dashboard import CHROMIUM, Server, browser
+from fda.cancel import NEVER
 from fda.requests.landscape import landscape_spec
 from fda.requests.runs import construct_settings, make_spec
+from fda.stages.analyses import analyse_run
 from fda.store.store import Store
 from tests.support.browsing import METHODS, PATIENCE, STEPS, WINDOW, Finished, Visit, done
 
@@ -62,5 +64,6 @@ def finished(tiny_zoo: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
             few = {"wudi": {"steps": 3}}
             run = done(store, make_spec(tiny_zoo, **first, methods=METHODS, hyperparameters=few, device="cpu"))
             other = done(store, make_spec(tiny_zoo, **second, methods=("ta",), device="cpu"))
+            analyse_run(store, run, ("covariance",), "cpu", NEVER)
             plane = done(store, landscape_spec(store, run, points=5, samples=16, snapshots=3))
         yield Finished(one, run, other, plane)

@@ -20,7 +20,7 @@ BAR = 56  # pixels: the bar's height at most
 PHONE, SMALL, LARGE = (390, 844), (1280, 720), (1440, 900)
 SHARES = {SMALL: 0.45, LARGE: 0.55}  # window → the figures' share of it at least
 DRAWN = ".fda-figure :is(svg, canvas, li)"
-WITHOUT_FIGURE = ("/construct", "/speed")
+WITHOUT_FIGURE = ("/construct", "/paper", "/speed")
 UNMEASURED = (*WITHOUT_FIGURE, "&view=Examples")  # how many cards there are depends on the models
 
 # The figures' boxes, as far as they are in the window. A page's figures do not overlap, so that areas add up.
@@ -62,7 +62,8 @@ def addresses(finished: Finished) -> dict[str, bool]:
     whole = [
         "/",
         run,
-        *(f"{run}&{part}" for part in ("tab=Alignment", "view=Scores", "view=Examples", "view=Landscape")),
+        f"{run}&tab=Alignment",
+        *(f"{run}&view={view}" for view in ("Scores", "Examples", "Landscape", "Analyses")),
     ]
     whole += [f"/runs?runs={finished.run},{finished.other}", "/checkpoints", "/playground", *WITHOUT_FIGURE]
     alike = [
@@ -142,7 +143,7 @@ def test_a_phone_shows_a_figure_on_each_first_screen_and_never_scrolls_sideways(
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_no_page_has_a_serious_finding(seen, theme):
     checked = {path: one.serious[theme] for path, one in seen.items() if one.serious}
-    assert len(checked) == 11 and {path: found for path, found in checked.items() if found} == {}
+    assert len(checked) == 13 and {path: found for path, found in checked.items() if found} == {}
 
 
 def test_a_stranger_sees_a_run_in_its_four_views_and_exports_a_figure_in_eight_clicks(visit, finished, tmp_path):

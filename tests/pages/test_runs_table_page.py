@@ -21,7 +21,7 @@ def made(store: Store, zoo, *, seed: int = 0, name: str = "", tags: tuple[str, .
     key = UnitKey("construct", "digits", 0)
     store.add_units(run_id, [(key, 5)])
     store.update_unit(run_id, key, state="done", step=5, loss=0.1 * (seed + 1))
-    for method, value in (("ta", 0.6), ("fda:ta", 0.7 + 0.1 * seed)):
+    for method, value in (("ta", 0.6), ("individual", 0.9), ("fda:ta", 0.7 + 0.1 * seed)):
         scores = [Score(method, task, "test", "accuracy", value, 50) for task in ("digits", "faces")]
         store.add_result(run_id, MethodResult(method, "done", {}, 1.0, 1, None), scores)
     store.describe(run_id, name=name, add_tags=tags)
@@ -51,6 +51,7 @@ def test_the_table_tells_runs_apart(store, zoo):  # noqa: F811
     assert shown["loss"].tolist() == pytest.approx([0.2, 0.1])
     assert shown["FDA"].tolist() == pytest.approx([80, 70])
     assert shown["FDA − best"].tolist() == pytest.approx([20, 10])
+    assert shown["individual"].tolist() == pytest.approx([90, 90])
     assert all(shown["disk"] > 0)
 
 

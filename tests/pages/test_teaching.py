@@ -7,23 +7,32 @@ from streamlit.testing.v1 import AppTest
 
 from fda.errors import UserError
 from fda.home import REPO
+from fda.store.analyses import PANELS
 from fda.ui import pages, survey
 from fda.ui.page import TEXTS
 
-VIEWS = {"Units": ("units", "anchors"), "Scores": ("scores",), "Examples": ("examples",), "Landscape": ("landscape",)}
+VIEWS = {
+    "Units": ("units", "anchors"),
+    "Scores": ("scores",),
+    "Examples": ("examples",),
+    "Landscape": ("landscape",),
+    "Analyses": ("analyses",),
+}
 SHOWN = [  # (page, query, its texts)
     *((path.removesuffix(".py"), {}, (path.removesuffix(".py"),)) for path, *_ in pages.PAGES if path != pages.RUN),
     *(("run", {"view": view}, texts) for view, texts in VIEWS.items()),
 ]
 NAMES = [name for *_, texts in SHOWN for name in texts]
+OF_PANELS = [f"analyses/{panel}" for panel in PANELS]
 WORDS = 120
 
 
 def test_there_is_a_text_for_every_page_and_none_beside():
     assert sorted(path.stem for path in TEXTS.glob("*.md")) == sorted(NAMES)
+    assert sorted(path.stem for path in TEXTS.glob("analyses/*.md")) == sorted(PANELS)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [*NAMES, *OF_PANELS])
 def test_a_text_is_short_and_has_an_equation(name):
     content = (TEXTS / f"{name}.md").read_text(encoding="utf-8")
     equations = re.findall(r"\$\$.+?\$\$", content, re.DOTALL)

@@ -113,7 +113,7 @@ def show_results(known: Store, run: Run) -> None:
     st.header("Numbers", anchor=False)
     st.caption(
         f"{len(found.methods)} of {plural(len(run.spec.methods), 'method')} · {found.metric} on {found.count:,} "
-        f"{markdown(found.split)} samples"
+        f"{markdown(found.split)} samples{individual_average(found)}"
     )
     averages = cited[1] if cited else None
     st.dataframe(
@@ -135,6 +135,13 @@ def show_results(known: Store, run: Run) -> None:
             if name in METHODS:
                 paper = f" [paper]({METHODS[name].paper})" if METHODS[name].paper else ""
                 st.markdown(f"**{METHODS[name].title}** (`{name}`): {METHODS[name].idea}{paper}")
+
+
+def individual_average(found: Results) -> str:
+    """What every average is to be read beside; nothing until the individual models are scored."""
+    if "individual" not in found.methods:
+        return ""
+    return f" · the individual models reach {100 * found.scores.of('individual'):.1f} % on average"
 
 
 def show_failures(found: Results) -> None:

@@ -1,0 +1,48 @@
+"""The panel interference: for every matrix of the blocks, STI and the share of conflicting signs. Reads checkpoints alone."""
+
+import math
+from collections.abc import Sequence
+
+from fda.analysis.interference import sign_conflict, singular_task_interference
+from fda.architectures.blocks import Block
+from fda.cancel import NEVER, Cancel
+from fda.checkpoints.treatments import is_matrix
+from fda.checkpoints.weights import Weights
+from fda.merging.math.singular import top_triples
+from fda.merging.method import task_vectors
+from fda.stages.work import Work
+from fda.store.analyses import Panel, Table, table_of
+from fda.zoos.survey import open_zoo
+from fda.zoos.zoo import Zoo
+
+
+def interference_tables(work: Work) -> dict[Panel, Table]:
+    """Of the run's tasks and blocks. UserError if a tensor is not finite."""
+    device = "cpu" if work.device == "mps" else work.device  # MPS has no float64
+    return {"interference": _interference(work.opened.base, work.finetuned, work.blocks, device, work.cancel)}
+
+
+def interference_of_zoo(zoo: Zoo) -> Table:
+    """Of all tasks and blocks of a zoo, on the CPU. UserError as `open_zoo`."""
+    opened = open_zoo(zoo)
+    return _interference(opened.base, list(opened.tasks.values()), opened.model.blocks, "cpu", NEVER)
+
+
+def _interference(
+    base: Weights, finetuned: Sequence[Weights], blocks: Sequence[Block], device: str, cancel: Cancel
+) -> Table:
+    """Each task keeps ⌊min(m, n) / T⌋ singular triples, as TSV-M does; NaN for a matrix that has fewer than T."""
+    rows = []
+    for block in blocks:
+        for layer in block.names:
+            name = block.prefix + layer
+            theta0 = base[name].float()
+            if not is_matrix(name, theta0):
+                continue
+            taus = [tau.to(device) for tau in task_vectors(name, theta0, finetuned)]
+            keep = min(theta0.shape) // len(taus)
+            triples = [top_triples(tau, keep) for tau in taus] if keep else []
+            interference = singular_task_interference(triples) if triples else math.nan
+            rows.append((block.index, layer, interference, sign_conflict(taus)))
+            cancel.check()
+    return table_of("interference", rows)

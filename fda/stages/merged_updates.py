@@ -1,0 +1,107 @@
+"""The panels over_accumulation and alignment: what each method's merged update keeps of each task vector, matrix by matrix."""
+
+import math
+from collections import defaultdict
+from collections.abc import Mapping
+
+import torch
+
+from fda.analysis.updates import alignment_ratio, kept_rank, left_vectors, over_accumulation
+from fda.checkpoints.treatments import is_matrix
+from fda.checkpoints.weights import Checkpoint
+from fda.errors import UserError
+from fda.merging.math.sides import Transposed
+from fda.merging.method import task_vectors
+from fda.report.comparison import ALWAYS
+from fda.stages.work import Work
+from fda.store.analyses import Panel, Table, table_of
+from fda.store.files import merged_file
+from fda.store.finished import require_whole
+from fda.zoos.survey import header_problem
+
+RANKS = 16  # singular vectors of each update that over-accumulation is computed for
+
+
+def merged_models(work: Work) -> tuple[dict[str, Checkpoint], list[str]]:
+    """(method → its merged model, a note on those whose file is gone). UserError if there is none or one does not fit."""
+    done = [
+        one.method for one in work.store.results(work.run_id)[0] if one.state == "done" and one.method not in ALWAYS
+    ]
+    found, gone = {}, []
+    shapes = {name: info.shape for name, info in work.opened.base.header.items()}
+    for method in done:
+        if not (path := merged_file(work.folder, method)).is_file():
+            gone.append(method)
+            continue
+        require_whole(work.store, work.run_id, path)
+        found[method] = Checkpoint(path)
+        if wrong := header_problem(shapes, found[method], "the base that the zoo names now"):
+            raise UserError(wrong)
+    if not found:
+        raise UserError(f"{work.folder / 'merged'} holds no merged model: compare the methods again.")
+    return found, [f"Without {', '.join(gone)}: the merged models are gone."] if gone else []
+
+
+def merged_update_tables(work: Work) -> dict[Panel, Table]:
+    """Of every method whose merged model the run keeps. UserError as `merged_models`."""
+    models, notes = merged_models(work)
+    device = "cpu" if work.device == "mps" else work.device  # MPS has no float64
+    sides = work.opened.model.in_by_out
+    base = Transposed(work.opened.base, sides)
+    finetuned = [Transposed(weights, sides) for weights in work.finetuned]
+    counts, ratios = [], defaultdict(list)
+    ranks = defaultdict(list)
+    for block in work.blocks:
+        of_block = defaultdict(list)
+        for layer in block.names:
+            name = block.prefix + layer
+            theta0 = base[name].float()
+            if not is_matrix(name, theta0):
+                continue
+            taus = [tau.to(device) for tau in task_vectors(name, theta0, finetuned)]
+            for method, model in models.items():
+                (update,) = task_vectors(name, theta0, [Transposed(model, sides)])
+                update = update.to(device)
+                left, values = left_vectors(update)
+                kept = kept_rank(values)
+                ranks[method].append(kept / len(values))
+                for task, tau in zip(work.spec.tasks, taus, strict=True):
+                    ratios[method, task].append(alignment_ratio(left[:, :kept], tau))
+                    of_block[method, task].append(over_accumulation(left[:, :RANKS], update, tau).cpu())
+                work.cancel.check()
+        counts += [
+            (method, task, block.index, rank + 1, value)
+            for (method, task), of_matrices in of_block.items()
+            for rank, value in enumerate(_median(of_matrices))
+        ]
+    improvement = _improvement(work)
+    aligned = [
+        (method, task, _mean(found), _mean(ranks[method]), improvement.get((method, task), math.nan))
+        for (method, task), found in ratios.items()
+    ]
+    return {
+        "over_accumulation": table_of("over_accumulation", counts, notes),
+        "alignment": table_of("alignment", aligned, notes),
+    }
+
+
+def _median(of_matrices: list[torch.Tensor]) -> list[float]:
+    """At each rank, over the matrices that have it."""
+    least = min(map(len, of_matrices))
+    return torch.stack([one[:least] for one in of_matrices]).nanmedian(0).values.tolist()
+
+
+def _mean(values: list[float]) -> float:
+    known = [value for value in values if math.isfinite(value)]
+    return sum(known) / len(known) if known else math.nan
+
+
+def _improvement(work: Work) -> Mapping[tuple[str, str], float]:
+    """(method, task) → NAI: (score − pretrained) / (individual − pretrained), where that is defined."""
+    scores = {(one.method, one.task): one.value for one in work.store.results(work.run_id)[1]}
+    found = {}
+    for (method, task), score in scores.items():
+        low, high = (scores.get((reference, task)) for reference in ALWAYS)
+        if low is not None and high is not None and high != low:
+            found[method, task] = (score - low) / (high - low)
+    return found
