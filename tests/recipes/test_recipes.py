@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from fda.errors import UserError
-from fda.recipes import make, pictures, texts
+from fda.recipes import bases, make, pictures, texts
 from fda.recipes.bases import image_processor
 from fda.recipes.packages import Package, fetch, members
 from fda.tasks.data import load_split
@@ -165,3 +165,38 @@ def test_a_recipe_becomes_a_zoo_to_finetune(tmp_path, fda_home, monkeypatch):
     assert {len(load_split(task, split, model.transform)) for split in ("train", "test")} == {80}
     with pytest.raises(UserError, match="is already there: choose another folder"):
         make.make_recipe("vision-real", tmp_path / "made")
+
+
+def test_dinov2_is_read_from_a_graph_whose_linear_weights_have_no_names(tmp_path, monkeypatch):
+    import torch
+    from onnx import helper, numpy_helper
+    from transformers import Dinov2Config, Dinov2Model
+
+    small = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "image_size": 42}
+    monkeypatch.setattr(bases, "DINOV2_SMALL", bases.DINOV2_SMALL | small)
+    torch.manual_seed(0)
+    model = Dinov2Model(
+        Dinov2Config(**{key: bases.DINOV2_SMALL[key] for key in (*small, "patch_size", "layer_norm_eps")})
+    )
+    arrays, nodes = {}, []
+    for name, tensor in model.state_dict().items():
+        array = tensor.numpy()
+        if name == "embeddings.position_embeddings":
+            arrays |= {bases.POSITIONS[0]: array[:, :1], bases.POSITIONS[1]: array[:, 1:]}
+        elif isinstance(model.get_submodule(name.rpartition(".")[0]), torch.nn.Linear) and name.endswith("weight"):
+            bias = "backbone." + name.removesuffix("weight") + "bias"
+            arrays[f"onnx::MatMul_{len(nodes)}"] = array.T
+            product = f"product{len(nodes)}"
+            nodes += [
+                helper.make_node("MatMul", ["x", f"onnx::MatMul_{len(nodes)}"], [product]),
+                helper.make_node("Add", [bias, product], [product + "+"]),
+            ]
+        elif name != "embeddings.mask_token":
+            arrays["backbone." + name] = array
+    graph = helper.make_graph(nodes, "g", [], [], [numpy_helper.from_array(a, name) for name, a in arrays.items()])
+    archive = wheel(tmp_path / "p.whl", {"models/vit_s_focus.onnx": helper.make_model(graph).SerializeToString()})
+    bases.dinov2_small(archive, tmp_path / "base", 56)
+    loaded, report = Dinov2Model.from_pretrained(tmp_path / "base", output_loading_info=True)
+    assert not any(report.values())
+    expected = model.state_dict() | {"embeddings.mask_token": torch.zeros(1, 16)}
+    assert {name for name, tensor in loaded.state_dict().items() if not torch.equal(tensor, expected[name])} == set()
