@@ -2,6 +2,7 @@
 
 import math
 import shlex
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -237,7 +238,7 @@ with st.container(horizontal=True, vertical_alignment="center"):
             "Tensors": tensor_table,
             "Cosines": cosine_table,
             "Norms": norm_table,
-            **({"Interference": lambda: frame(interference)} if interference is not None else {}),
+            **({"Interference": partial(frame, interference)} if interference is not None else {}),
         },
         figures={
             "Cosine map": lambda: cosine_map(cosines(where), theme(), tasks=names, where=where),

@@ -25,14 +25,15 @@ def analyse(
     from fda.requests.analyses import analysis_spec, asked_panels
     from fda.requests.runs import split_list
     from fda.stages.execute import resolve_device
-    from fda.store.analyses import content_of
+    from fda.store.analyses import Panel, content_of
 
     require_folder(json_file)
     run = shown_store().run(run_id)
     asked = asked_panels(run, split_list(panels))
     store = open_store()
     there = {} if fresh else computed(store, run, asked)
-    if missing := [panel for panel in asked if panel not in there]:
+    missing: list[Panel] = [panel for panel in asked if panel not in there]
+    if missing:
         resolve_device(device or run.spec.device)
         carry_out(store.create_run(analysis_spec(run, missing, device)))
     elif device is not None:

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import plotly.graph_objects as go
 
@@ -47,13 +48,13 @@ def interference_figure(
     conflicts = [value for one in found.values() for value in one.conflict if math.isfinite(value)]
     low, high = min([CHANCE, *conflicts]), max([CHANCE, *conflicts])
     room = max(0.01, 0.1 * (high - low))
+    right: Any = {"row": 1, "col": 2}  # plotly's stubs want words
     figure.add_hline(
         y=CHANCE,
         line={"color": PALETTES[theme].muted, "width": 1, "dash": "dot"},
         annotation={"text": "independent signs", "font": {"size": 11, "color": PALETTES[theme].muted}},
         annotation_position="top left",
-        row=1,
-        col=2,
+        **right,
     )
     figure.update_layout(margin={"t": 72}, legend={"y": 0, "yref": "container", "yanchor": "bottom"})
     most = max((len(one.blocks) for one in found.values()), default=1)

@@ -7,6 +7,7 @@ and no streamlit.
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -24,6 +25,7 @@ from fda.store.records import Run
 from fda.store.store import Store
 
 EVERY_TASK = "all tasks"
+Rows = Any  # a DataFrame: the types of pandas do not follow what is grouped
 
 
 @dataclass(frozen=True)
@@ -102,11 +104,11 @@ def drawn(panel: Panel, table: Table, view: AnalysisView, theme: Theme, *, uirev
 def computed(store: Store, run: Run, panels: Sequence[Panel] = PANELS) -> dict[Panel, Table]:
     """Those of the panels that the run keeps. UserError if one of them cannot be read."""
     folder = store.run_dir(run.run_id)
-    tables = {panel: load_table(folder, panel) for panel in panels}
+    tables: dict[Panel, Table | None] = {panel: load_table(folder, panel) for panel in panels}
     return {panel: table for panel, table in tables.items() if table is not None}
 
 
-def _covariance(rows: pd.DataFrame, view: AnalysisView, theme: Theme, uirevision: str | None) -> Drawn:
+def _covariance(rows: Rows, view: AnalysisView, theme: Theme, uirevision: str | None) -> Drawn:
     rows = _of_task(rows, view)
     found = {
         layer: {name: _agreement(of_layer, name) for name in STAND_INS}
@@ -121,17 +123,17 @@ def _covariance(rows: pd.DataFrame, view: AnalysisView, theme: Theme, uirevision
     )
 
 
-def _agreement(rows: pd.DataFrame, name: str) -> Agreement:
+def _agreement(rows: Rows, name: str) -> Agreement:
     by_block = rows.groupby("block")[name]
     mean = by_block.mean()
     return Agreement(mean.index.tolist(), mean.tolist(), by_block.min().tolist(), by_block.max().tolist())
 
 
-def _of_task(rows: pd.DataFrame, view: AnalysisView) -> pd.DataFrame:
+def _of_task(rows: Rows, view: AnalysisView) -> Rows:
     return rows if view.task == EVERY_TASK else rows[rows["task"] == view.task]
 
 
-def _interference(rows: pd.DataFrame, view: AnalysisView, theme: Theme, uirevision: str | None) -> Drawn:
+def _interference(rows: Rows, view: AnalysisView, theme: Theme, uirevision: str | None) -> Drawn:
     found = {
         layer: LayerInterference(one["block"].tolist(), one["interference"].tolist(), one["sign conflict"].tolist())
         for layer, one in rows.groupby("layer", sort=False)
@@ -147,8 +149,8 @@ def _interference(rows: pd.DataFrame, view: AnalysisView, theme: Theme, uirevisi
     )
 
 
-def _over_accumulation(rows: pd.DataFrame, view: AnalysisView, theme: Theme, uirevision: str | None) -> Drawn:
-    methods = list(dict.fromkeys(rows["method"]))
+def _over_accumulation(rows: Rows, view: AnalysisView, theme: Theme, uirevision: str | None) -> Drawn:
+    methods: list[str] = list(dict.fromkeys(rows["method"]))
     method = view.method if view.method in methods else default_baseline(methods) or methods[0]
     rows = rows[rows["method"] == method]
     tasks = list(dict.fromkeys(rows["task"]))
@@ -165,7 +167,7 @@ def _over_accumulation(rows: pd.DataFrame, view: AnalysisView, theme: Theme, uir
     )
 
 
-def _alignment(rows: pd.DataFrame, view: AnalysisView, theme: Theme, uirevision: str | None) -> Drawn:
+def _alignment(rows: Rows, view: AnalysisView, theme: Theme, uirevision: str | None) -> Drawn:
     found = {
         method: Aligned(
             one["task"].tolist(),
@@ -195,9 +197,11 @@ def _alignment(rows: pd.DataFrame, view: AnalysisView, theme: Theme, uirevision:
     )  # fmt: skip
 
 
-def _drift(rows: pd.DataFrame, view: AnalysisView, theme: Theme, uirevision: str | None) -> Drawn:
+def _drift(rows: Rows, view: AnalysisView, theme: Theme, uirevision: str | None) -> Drawn:
     by_block = _of_task(rows, view).groupby(["method", "block"], sort=False)[list(PARTS)].mean()
-    drifts = {method: by_block.loc[method, "drift"].tolist() for method in dict.fromkeys(rows["method"])}
+    drifts: dict[str, list[float]] = {
+        method: by_block.loc[method, "drift"].tolist() for method in dict.fromkeys(rows["method"])
+    }
     method = view.method if view.method in drifts else default_baseline(list(drifts)) or next(iter(drifts))
     parts = by_block.loc[method]
     names = titles(list(drifts))
@@ -216,7 +220,7 @@ def _drift(rows: pd.DataFrame, view: AnalysisView, theme: Theme, uirevision: str
     )  # fmt: skip
 
 
-_DRAW: dict[Panel, Callable[[pd.DataFrame, AnalysisView, Theme, str | None], Drawn]] = {
+_DRAW: dict[Panel, Callable[[Rows, AnalysisView, Theme, str | None], Drawn]] = {
     "covariance": _covariance,
     "interference": _interference,
     "over_accumulation": _over_accumulation,

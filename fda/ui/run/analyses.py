@@ -5,6 +5,7 @@ A panel is computed once, by a helper run on the run's device, when a reader ask
 
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 import streamlit as st
 
@@ -44,8 +45,8 @@ def _view(known: Store, run: Run) -> None:
             tools = st.container(horizontal=True, vertical_alignment="center", gap="small", key="tools")
             panels = panels_of(run)
             names = [WORDS[panel].title for panel in panels]
-            tabs = dict(zip(panels, st.tabs(names, key="an_panel", bind="query-params"), strict=True))
-        panel = next(name for name, tab in tabs.items() if tab.open)
+            tabs: dict[Panel, Any] = dict(zip(panels, st.tabs(names, key="an_panel", bind="query-params"), strict=True))
+        panel: Panel = next(name for name in panels if tabs[name].open)
         with tools:
             view = _choose(run, panel, tables)
             if tables:
