@@ -67,7 +67,7 @@ def press(at: AppTest, key: str) -> AppTest:
 
 
 def keys(at: AppTest) -> set[str]:
-    return {widget.key for widget in [*at.number_input, *at.selectbox]}
+    return {widget.key for widget in [*at.number_input, *at.selectbox, *at.text_input]}
 
 
 def sentence(at: AppTest) -> str:
@@ -76,7 +76,7 @@ def sentence(at: AppTest) -> str:
 
 def test_each_chosen_method_has_a_field_for_all_it_reads(folder):
     at = page(write_zoo(folder))
-    assert {key for key in keys(at) if key.partition(".")[0] in METHODS} == {"ta.scale", "tsv.scale"}
+    assert {key for key in keys(at) if key.partition(".")[0] in METHODS} == {"ta.scale", "ta.weights", "tsv.scale"}
     at.multiselect(key="with_methods").set_value(["della", "fda:wudi", "average"]).run()
     shown = {key for key in keys(at) if key.partition(".")[0] in METHODS}
     assert shown == {"della.density", "della.epsilon", "della.scale", "della.seed", "wudi.lr", "wudi.steps"}

@@ -81,15 +81,10 @@ def layer_traits(base: Weights, finetuned: Sequence[Weights]) -> list[dict[Layer
             for task, tau in enumerate(task_vectors(name, theta0, finetuned)):
                 if bool(tau.any()):
                     found[task][place[:2]].append(_traits(tall, square, tau if tall is theta0 else tau.T))
-    return [{layer: (fmean(e), fmean(c)) for layer, (e, c) in _columns(own)} for own in found]
-
-
-def _columns(
-    traits: dict[Layer, list[tuple[float, float]]],
-) -> Iterator[tuple[Layer, tuple[tuple[float, ...], tuple[float, ...]]]]:
-    for layer, pairs in traits.items():
-        ratios, conflicts = zip(*pairs, strict=True)
-        yield layer, (ratios, conflicts)
+    return [
+        {layer: (fmean(e for e, _ in pairs), fmean(c for _, c in pairs)) for layer, pairs in own.items()}
+        for own in found
+    ]
 
 
 def _traits(theta0: "Tensor", square: "Tensor", tau: "Tensor") -> tuple[float, float]:
