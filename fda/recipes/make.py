@@ -90,9 +90,10 @@ def make_recipe(name: str, folder: Path, *, tell: Callable[[str], None] = lambda
 def _write(recipe: str, what: str, file: Path | None, folder: Path) -> None:
     if what == "base":
         assert file is not None, "every recipe's base is in a package"
-        bases.minilm(file, folder / "base") if recipe == "text-real" else bases.dinov2_small(
-            file, folder / "base", SIDE
-        )
+        if recipe == "text-real":
+            bases.minilm(file, folder / "base")
+        else:
+            bases.dinov2_small(file, folder / "base", SIDE)
         return
     place = folder / "data" / what
     if what in TEXTS:

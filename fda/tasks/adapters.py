@@ -42,8 +42,9 @@ def add_adapters(model: Model, settings: FinetuneSettings) -> "PeftModel":
 
 def save_adapters(adapters: "PeftModel", folder: Path) -> None:
     """Write adapter_config.json and adapter_model.safetensors, without a path of this machine."""
-    for config in adapters.peft_config.values():
+    configs: Any = adapters.peft_config.values()
+    for config in configs:
         config.base_model_name_or_path = None
-        config.target_modules = sorted(cast(Any, config).target_modules)
+        config.target_modules = sorted(config.target_modules)
     adapters.save_pretrained(str(folder), save_embedding_layers=False)
     (folder / "README.md").unlink(missing_ok=True)
