@@ -98,11 +98,18 @@ class Split:
             yield range(start, min(start + size, len(self)))
 
     def by_length(self) -> Sequence[int]:
-        """All indices, of texts the longest first, so that a batch of neighbours has little padding; of images in order."""
+        """All indices, of texts the longest first of each WHOLE, so that a batch of neighbours has little padding.
+
+        Pieces begin at multiples of WHOLE, so the order of a piece is its part of the order of the whole split.
+        """
         if self.transform.kind != "text":
             return range(len(self))
-        lengths = [len(text) for span in self.spans() for text in self._prepare_all(span)]
-        return sorted(range(len(self)), key=lambda index: -lengths[index])
+        order: list[int] = []
+        for start in range(0, len(self), WHOLE):
+            some = range(start, min(start + WHOLE, len(self)))
+            lengths = {index: len(text) for index, text in zip(some, self._prepare_all(some), strict=True)}
+            order += sorted(some, key=lengths.__getitem__, reverse=True)
+        return order
 
     def batches(self, size: int = 256, indices: Sequence[int] | None = None) -> Iterator[tuple[Batch, Tensor]]:
         """(inputs, labels (b,)) of the samples `indices` in their order; None: all in the data's order."""

@@ -22,6 +22,7 @@ TITLES = {
 }
 SIZES = {
     "demo": "demo block",
+    "dinov2-small": "DINOv2-small block",
     "vit-b-32": "ViT-B/32 block",
     "roberta-base": "RoBERTa-base block",
     "llama-mlp": "Llama-style MLP",

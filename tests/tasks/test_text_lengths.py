@@ -53,6 +53,16 @@ def test_texts_of_like_length_share_a_batch_and_the_answers_are_those_to_each_te
         )
 
 
+def test_the_order_does_not_depend_on_the_pieces_in_memory(opened, monkeypatch):
+    """Parts of the answers are kept by their place in it, and a resumed run may have other pieces."""
+    monkeypatch.setattr("fda.tasks.data.WHOLE", 8)
+    split = first_split(opened)
+    pieces = list(split.pieces(1))
+    assert [len(piece) for piece in pieces] == [8, 8, 8]
+    assert split.by_length() == [8 * place + index for place, piece in enumerate(pieces) for index in piece.by_length()]
+    assert split.by_length() != list(range(24))
+
+
 def test_texts_are_cut_to_the_tokens_of_the_zoo_file_or_to_the_models_own_limit(opened):
     whole, cut, more = (first_split(opened, tokens=tokens) for tokens in (None, 5, 10**6))
     lengths = [len(tokens) for split in (whole, cut, more) for tokens in [split.at(range(24)).ids[0]]]
