@@ -12,7 +12,7 @@ import pytest
 
 from tests.support.fast import is_fast
 
-# What the suite leaves in its temporary folder at most; the test of memory writes 3.6 GB of checkpoints.
+# What the suite leaves in its temporary folder at most; the test of memory writes 0.9 GB of checkpoints.
 ROOM = 8 * 2**30
 SECONDS = "fda/seconds"  # the key in pytest's cache: file → seconds of the last run
 

@@ -1,5 +1,6 @@
 """The command line as people type it: exit codes, one line for what is wrong, JSON, interrupting and going on."""
 
+import gc
 import json
 import os
 import shlex
@@ -13,15 +14,31 @@ from types import SimpleNamespace
 import pytest
 import yaml
 
+from fda.cli.app import main
 from tests.support.tiny_zoo import make_zoo
 
 FAST = ("--steps", "3", "--anchors", "2", "--device", "cpu")
 
 
-def fda(home: Path, *words: object, **options) -> subprocess.CompletedProcess:
-    return subprocess.run(
-        command(*words), env=environment(home), capture_output=True, text=True, timeout=120, **options
-    )
+@pytest.fixture
+def fda(fda_home, capsys, monkeypatch):
+    """`fda(*words)` does here what `python -m fda` does with these words; a process of its own imports for seconds."""
+
+    def run(*words: object) -> SimpleNamespace:
+        monkeypatch.setattr(sys, "argv", ["fda", *map(str, words)])
+        umask, allocations = os.umask(0o077), gc.get_threshold()
+        os.umask(umask)
+        capsys.readouterr()
+        try:
+            with pytest.raises(SystemExit) as end:
+                main()
+        finally:
+            os.umask(umask)
+            gc.set_threshold(*allocations)
+        out, err = capsys.readouterr()
+        return SimpleNamespace(returncode=end.value.code, stdout=out, stderr=err)
+
+    return run
 
 
 def command(*words: object) -> list[str]:
@@ -32,14 +49,14 @@ def environment(home: Path) -> dict[str, str]:
     return os.environ | {"FDA_HOME": str(home), "PYTHONUNBUFFERED": "1"}
 
 
-def test_construct_compare_show_and_delete(fda_home, tiny_zoo, tmp_path):
-    made = fda(fda_home, "construct", "--zoo", tiny_zoo, *FAST)
+def test_construct_compare_show_and_delete(fda_home, fda, tiny_zoo, tmp_path):
+    made = fda("construct", "--zoo", tiny_zoo, *FAST)
     assert made.returncode == 0, made.stderr
     assert "construct red block 0: done" in made.stderr
-    run_id = json.loads(fda(fda_home, "runs", "list", "--json").stdout)[0]["run_id"]
+    run_id = json.loads(fda("runs", "list", "--json").stdout)[0]["run_id"]
     assert made.stdout.strip() == f"anchors: {fda_home.resolve()}/runs/{run_id}/anchors"
     out = tmp_path / "out.json"
-    compared = fda(fda_home, "compare", "--zoo", tiny_zoo, "--anchors", run_id, "--json", out, "--device", "cpu")
+    compared = fda("compare", "--zoo", tiny_zoo, "--anchors", run_id, "--json", out, "--device", "cpu")
     assert compared.returncode == 0, compared.stderr
     table = json.loads(out.read_text())
     assert table["zoo"] == "tiny" and table["tasks"] == ["red", "bright"]
@@ -49,12 +66,12 @@ def test_construct_compare_show_and_delete(fda_home, tiny_zoo, tmp_path):
     for row in table["rows"]:
         assert set(row) == {"method", "settings", "accuracy", "average", "normalized", "seconds", "peak_bytes"}
         assert row["average"] == pytest.approx(sum(row["accuracy"].values()) / 2)
-    shown = fda(fda_home, "runs", "show", run_id)
+    shown = fda("runs", "show", run_id)
     assert "done" in shown.stdout and "bright block 1" in shown.stdout
-    about = json.loads(fda(fda_home, "runs", "show", run_id, "--json").stdout)
+    about = json.loads(fda("runs", "show", run_id, "--json").stdout)
     assert about["verdict"] and about["verdict"][0].startswith(("None of 4 units", "All 4 units"))
     assert [line.strip() for line in shown.stdout.splitlines()[1 : 1 + len(about["verdict"])]] == about["verdict"]
-    assert fda(fda_home, "runs", "delete", run_id, "--now").returncode == 0
+    assert fda("runs", "delete", run_id, "--now").returncode == 0
     assert not (fda_home / "runs" / run_id).exists()
 
 
@@ -87,15 +104,15 @@ def test_construct_compare_show_and_delete(fda_home, tiny_zoo, tmp_path):
         (("frobnicate",), "No such command"),
     ],
 )
-def test_wrong_requests_end_with_one_line_and_exit_2(fda_home, tiny_zoo, words, sentence):
-    done = fda(fda_home, *[tiny_zoo if word == "ZOO" else word for word in words])
+def test_wrong_requests_end_with_one_line_and_exit_2(fda_home, fda, tiny_zoo, words, sentence):
+    done = fda(*[tiny_zoo if word == "ZOO" else word for word in words])
     assert done.returncode == 2, done.stderr
     assert sentence in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1 and done.stdout == ""
     assert not list(fda_home.glob("runs/*"))
 
 
-def test_a_zoo_whose_checkpoint_has_another_shape_is_named(fda_home, tmp_path):
+def test_a_zoo_whose_checkpoint_has_another_shape_is_named(fda, tmp_path):
     import torch
     from safetensors.torch import load_file, save_file
 
@@ -104,23 +121,23 @@ def test_a_zoo_whose_checkpoint_has_another_shape_is_named(fda_home, tmp_path):
     name = "visual.transformer.resblocks.0.mlp.c_fc.bias"
     save_file(load_file(file) | {name: torch.zeros(3)}, file)
     for words in (("zoo", "check", path), ("construct", "--zoo", path, *FAST)):
-        done = fda(fda_home, *words)
+        done = fda(*words)
         assert done.returncode == 2
         assert f"{name} has shape [3] but [64] in the base" in done.stderr
         assert len(done.stderr.strip().splitlines()) == 1
 
 
-def test_a_column_that_is_not_there_is_named(fda_home, tmp_path):
+def test_a_column_that_is_not_there_is_named(fda, tmp_path):
     path = make_zoo(tmp_path)
     content = yaml.safe_load(path.read_text())
     content["tasks"][1]["data"]["label"] = "klass"
     path.write_text(yaml.safe_dump(content))
-    done = fda(fda_home, "zoo", "check", path)
+    done = fda("zoo", "check", path)
     assert done.returncode == 2
     assert "has no column 'klass' (`data.label`): it has image, label" in done.stderr
 
 
-def test_an_interrupted_run_goes_on_where_it_stopped(fda_home, tiny_zoo):
+def test_an_interrupted_run_goes_on_where_it_stopped(fda_home, fda, tiny_zoo):
     words = (
         "construct",
         "--zoo",
@@ -147,21 +164,21 @@ def test_an_interrupted_run_goes_on_where_it_stopped(fda_home, tiny_zoo):
     run_id = store.runs()[0].run_id
     assert f"runs resume {run_id}" in process.stderr.read()
     assert store.run(run_id).state == "cancelled"
-    done = fda(fda_home, "runs", "delete", run_id)
+    done = fda("runs", "delete", run_id)
     assert done.returncode == 0
 
 
-def test_a_json_file_that_cannot_be_written_is_told_before_any_work(fda_home, tiny_zoo, tmp_path):
-    done = fda(fda_home, "compare", "--zoo", tiny_zoo, "--methods", "ta", "--json", tmp_path / "no" / "out.json")
+def test_a_json_file_that_cannot_be_written_is_told_before_any_work(fda_home, fda, tiny_zoo, tmp_path):
+    done = fda("compare", "--zoo", tiny_zoo, "--methods", "ta", "--json", tmp_path / "no" / "out.json")
     assert done.returncode == 2
     assert "could not be written" in done.stderr
     assert not list(fda_home.glob("runs/*"))
 
 
-def test_settings_and_sweeps_reach_the_rows_and_a_failed_method_says_why(fda_home, tiny_zoo, tmp_path):
+def test_settings_and_sweeps_reach_the_rows_and_a_failed_method_says_why(fda, tiny_zoo, tmp_path):
     out = tmp_path / "out.json"
     words = ("--methods", "ta,ties,fda:ta", "--sweep", "--set", "ta.scale=0.4", "--set", "ties:swept.density=0.5")
-    done = fda(fda_home, "compare", "--zoo", tiny_zoo, *words, "--json", out, "--device", "cpu")
+    done = fda("compare", "--zoo", tiny_zoo, *words, "--json", out, "--device", "cpu")
     assert done.returncode == 0, done.stderr
     rows = {row["method"]: row for row in json.loads(out.read_text())["rows"]}
     assert list(rows) == ["pretrained", "individual", "ta", "ta:swept", "ties", "ties:swept", "fda:ta"]
@@ -176,16 +193,16 @@ def test_settings_and_sweeps_reach_the_rows_and_a_failed_method_says_why(fda_hom
     assert "evaluate fda:ta: failed (7 of 7): fda:ta needs anchors" in done.stderr
 
 
-def test_construct_takes_every_setting_of_a_unit(fda_home, tiny_zoo):
+def test_construct_takes_every_setting_of_a_unit(fda, tiny_zoo):
     words = ("--distance", "mse", "--optimizer", "adamw", "--learning-rate", "0.02", "--weight-decay", "0.1")
-    done = fda(fda_home, "construct", "--zoo", tiny_zoo, *FAST, *words, "--schedule", "constant")
+    done = fda("construct", "--zoo", tiny_zoo, *FAST, *words, "--schedule", "constant")
     assert done.returncode == 0, done.stderr
-    settings = json.loads(fda(fda_home, "runs", "list", "--json").stdout)[0]["spec"]["construction"]
+    settings = json.loads(fda("runs", "list", "--json").stdout)[0]["spec"]["construction"]
     assert (settings["distance"], settings["optimizer"], settings["schedule"]) == ("mse", "adamw", "constant")
     assert (settings["learning_rate"], settings["weight_decay"], settings["preset"]) == (0.02, 0.1, "fast")
 
 
-def test_the_same_request_goes_on_with_the_run_that_was_left_unfinished(fda_home, tiny_zoo):
+def test_the_same_request_goes_on_with_the_run_that_was_left_unfinished(fda_home, fda, tiny_zoo):
     from fda.cancel import Cancel, Cancelled
     from fda.requests.runs import make_spec
     from fda.stages.compare import compare_methods
@@ -203,9 +220,9 @@ def test_the_same_request_goes_on_with_the_run_that_was_left_unfinished(fda_home
     stamp = (store.run_dir(run_id) / "merged" / "pretrained.safetensors").stat().st_mtime_ns
 
     words = ("compare", "--zoo", tiny_zoo, "--methods", "ta,tsv", "--device", "cpu")
-    other = fda(fda_home, *words, "--set", "ta.scale=0.5")
+    other = fda(*words, "--set", "ta.scale=0.5")
     assert other.returncode == 0 and "going on" not in other.stderr, "another request is another run"
-    done = fda(fda_home, *words)
+    done = fda(*words)
     assert done.returncode == 0, done.stderr
     assert f"fda: going on with run {run_id}, which was stopped: 2 of 4 units done" in done.stderr.splitlines()[0]
     assert "evaluate tsv: done (4 of 4)" in done.stderr and "evaluate individual" not in done.stderr
@@ -213,41 +230,41 @@ def test_the_same_request_goes_on_with_the_run_that_was_left_unfinished(fda_home
     assert (store.run_dir(run_id) / "merged" / "pretrained.safetensors").stat().st_mtime_ns == stamp
     assert len(store.runs()) == 2
 
-    again = fda(fda_home, *words)
+    again = fda(*words)
     assert again.returncode == 0 and "going on" not in again.stderr, "what is done is not gone on with"
     store.set_state(run_id, "failed", "the disk is full.")
-    fresh = fda(fda_home, *words, "--fresh")
+    fresh = fda(*words, "--fresh")
     assert fresh.returncode == 0 and "going on" not in fresh.stderr
     assert len(store.runs()) == 4 and store.run(run_id).state == "failed"
 
 
-def test_methods_tells_everything_the_registry_knows(fda_home):
+def test_methods_tells_everything_the_registry_knows(fda):
     from fda.merging.registry import METHODS
 
     plain = [name for name, one in METHODS.items() if not one.swept]
-    table = fda(fda_home, "methods").stdout
+    table = fda("methods").stdout
     assert [line.split()[0] for line in table.splitlines()] == plain
-    data = {one["name"]: one for one in json.loads(fda(fda_home, "methods", "--json").stdout)}
+    data = {one["name"]: one for one in json.loads(fda("methods", "--json").stdout)}
     assert list(data) == plain
     for name, one in data.items():
         assert {hyper["name"]: hyper["default"] for hyper in one["hyperparameters"]} == METHODS[name].defaults
     assert data["regmean"]["split"] == "train" and data["adamerging"]["split"] == "test" and data["ta"]["split"] is None
-    told = fda(fda_home, "methods", "ta:swept").stdout
+    told = fda("methods", "ta:swept").stdout
     assert "--set ta.scale=…  float from 0 to 2, default 0.3" in told and "source: 0.3 in Ilharco" in told
     assert "ta:swept chooses it on the validation split among 0.05, 0.1" in told
-    assert json.loads(fda(fda_home, "methods", "wudi", "--json").stdout) == data["wudi"]
+    assert json.loads(fda("methods", "wudi", "--json").stdout) == data["wudi"]
 
 
-def test_show_tells_how_methods_treat_every_tensor(fda_home, tiny_zoo):
+def test_show_tells_how_methods_treat_every_tensor(fda, tiny_zoo):
     from collections import Counter
 
-    found = json.loads(fda(fda_home, "zoo", "show", tiny_zoo, "--json").stdout.splitlines()[-1])["treatments"]
+    found = json.loads(fda("zoo", "show", tiny_zoo, "--json").stdout.splitlines()[-1])["treatments"]
     own = {one["name"]: (one["treatment"], one["linear"]) for one in found}
     assert own["visual.transformer.resblocks.0.mlp.c_fc.weight"] == ("matrix", True)
     assert own["visual.transformer.resblocks.1.ln_1.bias"] == ("vector", False)
     assert own["token_embedding.weight"] == ("matrix", False) and own["text_projection"] == ("vector", False)
     counts = Counter(own.values())
-    told = fda(fda_home, "zoo", "show", tiny_zoo).stdout
+    told = fda("zoo", "show", tiny_zoo).stdout
     assert f"{counts['matrix', True]} linear weight, {counts['matrix', False]} other matrix" in told
 
 

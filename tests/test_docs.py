@@ -7,6 +7,7 @@ import pytest
 
 from fda.home import REPO
 from fda.merging.listing import document
+from fda.report import paper
 
 DOCUMENTS = sorted([*REPO.glob("*.md"), *REPO.glob("docs/*.md")])
 ROOMS = sorted({path.parent for path in (REPO / "fda").rglob("*.py")})
@@ -14,6 +15,10 @@ ROOMS = sorted({path.parent for path in (REPO / "fda").rglob("*.py")})
 
 def test_the_page_of_methods_is_the_registry():
     assert (REPO / "docs" / "methods.md").read_text(encoding="utf-8") == document()
+
+
+def test_the_page_on_the_paper_is_its_file_of_claims():
+    assert (REPO / "docs" / "paper.md").read_text(encoding="utf-8") == paper.document()
 
 
 def test_the_readme_is_short():

@@ -249,6 +249,17 @@ TABLE: dict[str, dict[str, Asks | Refused | Elsewhere]] = {
         "--paths": Asks(("--paths", "plain"), "paths", ("plain",)),
         "--together": Refused(("--paths", "plain", "--together", "4"), "--together applies to compiled and bfloat16"),
     },
+    "bench methods": JSON
+    | SEEDS
+    | {
+        "--zoo": Refused(("--zoo", "gone.yaml"), "gone.yaml is neither a zoo file nor a shipped zoo"),
+        "--device": Refused(("--device", "cuda:99"), "there is no device 'cuda:99' here"),
+        "--methods": Asks(("--methods", "tsv"), "methods", ("tsv",)),
+        "--preset": Asks(("--preset", "paper"), "construct", lambda asked: asked.preset == "paper"),
+        "--anchors": Asks(("--anchors", "9"), "construct", lambda asked: asked.anchors == 9),
+        "--steps": Asks(("--steps", "9"), "construct", lambda asked: asked.steps == 9),
+        "--adapt": Asks(("--adapt", "batch=9"), "adaptation", {"batch": "9"}),
+    },
     "bench starts": BENCH | SEEDS,
     "bench observations": BENCH
     | SEEDS
@@ -317,7 +328,7 @@ def anchors(tmp_path_factory) -> Path:
 def run_command(fda_home, tiny_zoo, anchors, monkeypatch, tmp_path):
     """(words) → what the command asks for, in place of the work itself. UserError as the command's."""
     import fda.demo
-    from fda.bench import construct, cost, evaluate, language, merge, observations, page, presets, starts
+    from fda.bench import construct, cost, evaluate, language, merge, methods, observations, page, presets, starts
     from fda.requests import landscape as landscape_request
     from fda.stages import calibrate
 
@@ -332,7 +343,7 @@ def run_command(fda_home, tiny_zoo, anchors, monkeypatch, tmp_path):
     for module, name in ((cli_start, "run_request"), (cli_ablate, "run_request"), (cli_import, "run_request")):
         monkeypatch.setattr(module, name, asked)
     monkeypatch.setattr(calibrate, "calibrate", lambda spec: asked(spec, None))
-    for module in (construct, cost, evaluate, language, merge, observations, page, presets, starts):
+    for module in (construct, cost, evaluate, language, merge, methods, observations, page, presets, starts):
         name = f"bench_{module.__name__.rsplit('.', 1)[1]}"
         monkeypatch.setattr(module, name, keywords)
     monkeypatch.setattr(fda.demo, "build", lambda out=None, seed=0, zoo_file=None: keywords(out, seed=seed))

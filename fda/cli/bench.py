@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from fda.cli.output import require_folder, write_whole
-from fda.cli.start import DeviceOption, JsonOption
+from fda.cli.start import AdaptOption, DeviceOption, JsonOption
 from fda.errors import UserError
 
 if TYPE_CHECKING:
@@ -95,6 +95,46 @@ def starts(
         print(
             f"{row['start']:<11} {start:>16} {fda:>16} {100 * row['difference']:>+10.1f}  {100 * low:+.1f} to {100 * high:+.1f}"
         )
+    if json_file is not None:
+        write_whole(json_file, json.dumps(result, indent=2))
+
+
+@bench_app.command()
+def methods(
+    zoo: Annotated[str, typer.Option(help="a shipped zoo's name, or the path of a zoo file")] = "demo",
+    methods: Annotated[
+        str, typer.Option(help="methods, separated by commas, or main, data-free or all for such methods that can run")
+    ] = "data-free",
+    seeds: Annotated[str, typer.Option(help="seeds, separated by commas")] = "0,1,2",
+    preset: Annotated[str, typer.Option(help="fast or paper")] = "fast",
+    anchors: Annotated[int | None, typer.Option(help="anchors a unit; default: the preset's")] = None,
+    steps: Annotated[int | None, typer.Option(help="steps of construction; default: the preset's")] = None,
+    adapt: AdaptOption = None,
+    device: DeviceOption = "auto",
+    json_file: JsonOption = None,
+) -> None:
+    """Score merging methods over seeds: averages with 95 % intervals, the gap to distillation, seconds, peak memory.
+
+    Finished runs of the same request are not carried out again, and unfinished ones go on.
+    """
+    from fda.bench.methods import bench_methods
+    from fda.cli.carry_out import run_request
+    from fda.requests.runs import choose_methods, construct_settings, read_adaptation, split_list
+    from fda.stages.execute import resolve_device
+    from fda.zoos.zoo import load_zoo
+
+    require_folder(json_file)
+    loaded = load_zoo(zoo)
+    result = bench_methods(
+        zoo,
+        methods=choose_methods(loaded, loaded.task_names, split_list(methods), anchors=True),
+        construct=construct_settings(preset, family=loaded.family, anchors=anchors, steps=steps),
+        carry_out=lambda spec: run_request(spec, fresh=False),
+        seeds=_seeds(seeds),
+        adaptation=read_adaptation(adapt or ()),
+        device=resolve_device(device),
+    )
+    _print_methods(result)
     if json_file is not None:
         write_whole(json_file, json.dumps(result, indent=2))
 
@@ -262,6 +302,34 @@ def presets(
         print(f"{preset}: construction {', '.join(f'{total:.0f}' for total in seconds)} s, summed over units")
     if json_file is not None:
         write_whole(json_file, json.dumps(result, indent=2))
+
+
+def _print_methods(result: dict[str, Any]) -> None:
+    print(
+        f"{'method':<18}"
+        + "".join(f"{task[:9]:>10}" for task in result["tasks"])
+        + f"{'average':>9}  {'95 % interval':<14}"
+        f"{'seeds':<14}{'over ta':>8}  {'over its start':<22}{'gap':>6}{'seconds':>9}{'anchors s':>10}{'peak MiB':>9}"
+    )
+    for row in result["rows"]:
+        tasks = "".join(f"{100 * score:>10.1f}" for score in row["tasks"].values())
+        low, high = row["interval"]
+        seeds = (
+            f"{100 * min(row['averages']):.1f} to {100 * max(row['averages']):.1f}" if len(row["averages"]) > 1 else ""
+        )
+        over_ta = "" if row["over_baseline"] is None else f"{100 * row['over_baseline'][0]:+.1f}"
+        over_start = ""
+        if row["over_start"] is not None:
+            over_start = "{:+.1f} ({:+.1f} to {:+.1f})".format(*(100 * value for value in row["over_start"]))
+        gap = "" if row["closed_gap"] is None else f"{row['closed_gap']:.0%}"
+        seconds, anchors, peak = (
+            "" if value is None else f"{value:.1f}"
+            for value in (row["seconds"], row["anchors_seconds"], row["peak_bytes"] and row["peak_bytes"] / 2**20)
+        )
+        print(
+            f"{row['method']:<18}{tasks}{100 * row['average']:>9.1f}  {f'{100 * low:.1f} to {100 * high:.1f}':<14}{seeds:<14}"
+            f"{over_ta:>8}  {over_start:<22}{gap:>6}{seconds:>9}{anchors:>10}{peak:>9}"
+        )
 
 
 def _keep(kind: "Kind", results: list[dict[str, Any]], json_file: Path | None, *, device: str | None = None) -> None:

@@ -119,7 +119,7 @@ def score_sums(run_dir: Path, methods: Sequence[str], task: str) -> tuple[str, n
     if answers is None or answers[0].count == 0 or any(given.metric != answers[0].metric for given in answers):
         return None
     metric = METRICS[answers[0].metric]
-    if metric.name in ("accuracy", "exact_match"):
+    if metric.name in ("accuracy", "exact_match", "final_answer"):
         return metric.name, np.stack([given.correct for given in answers])[..., None]
     if metric.name == "matthews":  # k depends on the number of classes, which must agree between methods
         classes = max(int(max(given.predicted.max(), given.label.max())) for given in answers) + 1

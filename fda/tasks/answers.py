@@ -22,8 +22,9 @@ class Top:
 class Answers:
     """`predicted` and `label`: one number per sample (n,), in the order of the split. `metric`: the metric that scores them.
 
-    Class numbers, int32. For `pearson` numbers, float32. For `exact_match` 1 or 0, and 1. For `token_accuracy` the number of
-    next tokens predicted right and their number in the text; `loss`: their summed negative log-likelihood in nats, float32.
+    Class numbers, int32. For `pearson` numbers, float32. For `exact_match` and `final_answer` 1 or 0, and 1. For
+    `token_accuracy` the number of next tokens predicted right and their number in the text; `loss`: their summed negative
+    log-likelihood in nats, float32.
     `top`: for class numbers; None in files of older versions.
     """
 

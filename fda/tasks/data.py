@@ -36,7 +36,8 @@ class Split:
 
     `input`: one column, or two columns of texts. `label`: None for a task without labels. `classes`: the head's classes by
     number, if they have names; `size`: the number of the head's classes, if known. `where`: task and split, for messages.
-    `skipped`: a sentence on rows that were left out.
+    `skipped`: a sentence on rows that were left out. `prompt`: the text around each sample that the model reads, `{}` in its
+    place.
     """
 
     dataset: datasets.Dataset
@@ -47,6 +48,7 @@ class Split:
     size: int | None = None
     where: str = "the data"
     skipped: str | None = None
+    prompt: str | None = None
     pixels: Pixels | None = field(default=None, repr=False)  # of the whole split, also in a part of it
     _prepared: dict[int, Tensor] = field(default_factory=dict, repr=False)
 
@@ -69,12 +71,13 @@ class Split:
     @property
     def fingerprint(self) -> str:
         """Changes when the files change, or when this program prepares them differently."""
-        return f"{self.dataset._fingerprint} {self.input} {PIXELS}"
+        prompt = "" if self.prompt is None else f" {self.prompt!r}"
+        return f"{self.dataset._fingerprint} {self.input} {PIXELS}{prompt}"
 
     @cached_property
     def bytes(self) -> int:
         """The approximate size of all prepared samples, from the first one."""
-        return self.transform(self.samples([0])[0]).nbytes * len(self)
+        return self._prepare(0, self.samples([0])[0]).nbytes * len(self)
 
     def pieces(self, limit: int) -> Iterator["Split"]:
         """The split if its prepared samples fit into `limit` bytes; else parts that fit, in order, of whole batches.
@@ -230,7 +233,7 @@ class Split:
 
     def _prepare(self, index: int, sample: Any) -> Tensor:
         try:
-            return self.transform(sample)
+            return self.transform(sample if self.prompt is None else self.prompt.replace("{}", sample))
         except UserError:
             raise
         except (ValueError, TypeError, ArithmeticError, IndexError) as error:  # a processor rejects the sample
@@ -285,7 +288,7 @@ def load_split(task: ZooTask, split: str | None, transform: Transform) -> Split:
         skipped = require_few(loaded, bad, where)
         loaded = loaded.select([index for index in range(len(loaded)) if index not in bad]) if bad else loaded
     size = head_size(task) if data.metric in ("auto", "accuracy", "matthews") else None
-    return Split(loaded, data.input, label, transform, head_classes(task), size, where, skipped)
+    return Split(loaded, data.input, label, transform, head_classes(task), size, where, skipped, data.prompt)
 
 
 def _bad_rows(loaded: datasets.Dataset, data: TaskData, label: str | None) -> dict[int, str]:

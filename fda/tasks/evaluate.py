@@ -21,7 +21,9 @@ from fda.zoos.zoo import TaskData
 
 IMAGES = 256  # per batch
 TEXTS = 32  # per batch
-MORE_TOKENS = 8  # a generated answer may be this much longer than the longest right one
+WRITTEN = ("exact_match", "final_answer")  # the metrics of generated texts
+MORE_TOKENS = 8  # for an exact match, a generated answer may be this much longer than the longest right one
+NEW_TOKENS = 256  # for a final answer
 NO_NUMBERS = "look for the tensor with `python -m fda zoo check`, or lower the method's coefficients with --set"
 
 
@@ -51,8 +53,9 @@ def evaluate(
     """
     head = head.to(device)
     metric = scored_by(head, data)
-    if metric == "exact_match":
-        return _exact_match(model, head, split, device, cancel, range(len(split)) if indices is None else indices)
+    if metric in WRITTEN:
+        indices, tokens = range(len(split)) if indices is None else indices, data.new_tokens if data else None
+        return _written(metric, model, head, split, device, cancel, tokens or NEW_TOKENS, indices)
     if metric == "token_accuracy":
         split = replace(split, label=None)  # the texts are their own labels
     batches: list[tuple[Tensor, ...]] = []
@@ -77,7 +80,7 @@ def scored_by(head: TaskHead, data: TaskData | None) -> str:
     if data is None:
         return "token_accuracy" if head.causal else "accuracy"
     metric = metric_name(data, causal=head.causal)
-    if head.causal != (metric in ("token_accuracy", "exact_match")):
+    if head.causal != (metric in ("token_accuracy", *WRITTEN)):
         kind = "next tokens" if head.causal else "classes or numbers"
         raise UserError(
             f"the head gives {kind}, which cannot be scored by {metric}: correct `data.metric` in the zoo file."
@@ -143,60 +146,51 @@ def next_tokens(logits: Tensor, batch: TextBatch) -> tuple[Tensor, Tensor, Tenso
     return right.sum(dim=1), mask.sum(dim=1), losses.masked_fill(~mask, 0.0).sum(dim=1)
 
 
-def _exact_match(model: Model, head: TaskHead, split: Split, device: str, cancel: Cancel, indices: range) -> Answers:
-    """1 for each prompt whose answer, generated greedily up to the end of the text or line, equals the right one, else 0."""
+def _written(
+    metric: str,
+    model: Model,
+    head: TaskHead,
+    split: Split,
+    device: str,
+    cancel: Cancel,
+    tokens: int,
+    indices: range,
+) -> Answers:
+    """1 for each prompt whose generated answer is the right one, else 0.
+
+    `exact_match`: the first line of the text, to the letter. `final_answer`: the last number in at most `tokens` tokens.
+    """
+    from fda.tasks.generation import final_answer, generated
+    from fda.tasks.own_heads import OwnHead
+
     if split.label is None:
-        raise UserError("exact match needs the column of the right answers: name it in `data.label`.")
-    expected = {index: text.strip() for index, text in zip(indices, split.texts(split.label, indices), strict=True)}
-    tokenizer = _text_transform(split).tokenizer
-    room = max(len(tokenizer(text, add_special_tokens=False)["input_ids"]) for text in expected.values()) + MORE_TOKENS
+        raise UserError(f"{metric} needs the column of the right answers: name it in `data.label`.")
+    assert isinstance(head, OwnHead), "only the head of a checkpoint predicts next tokens"
+    transform = _text_transform(split)
+    expected = split.texts(split.label, indices)
+    if metric == "exact_match":
+        encode = transform.tokenizer
+        tokens = max(len(encode(text, add_special_tokens=False)["input_ids"]) for text in expected) + MORE_TOKENS
+        expected = [text.strip() for text in expected]
+    else:
+        answers = [final_answer(text) for text in expected]
+        if None in answers:
+            raise UserError(
+                f"{split.where}: the column {split.label!r} has an answer without a number, {expected[answers.index(None)]!r}: "
+                "name a column of answers that end in a number, or another `metric`."
+            )
+        expected = answers
     right: list[int] = []
-    for start in range(indices.start, indices.stop, TEXTS):
-        batch = range(start, min(start + TEXTS, indices.stop))
+    for start in range(0, len(indices), TEXTS):
+        batch = indices[start : start + TEXTS]
         prompts = split.at(batch)
         assert isinstance(prompts, TextBatch), "a text transform collates texts"
-        texts = generated(model, head, prompts, split, room, device, cancel)
-        right += [int(text == expected[index]) for index, text in zip(batch, texts, strict=True)]
-    return Answers(np.array(right, np.int32), np.ones(len(right), np.int32), "exact_match")
-
-
-def generated(
-    model: Model, head: TaskHead, batch: TextBatch, split: Split, room: int, device: str, cancel: Cancel
-) -> list[str]:
-    """The model's continuation of each prompt up to the end of its first line, stripped.
-
-    Greedy: the likeliest token each time, at most `room` tokens and as many as the model has positions. The end mark that a
-    tokenizer appends to a prompt is removed.
-    """
-    transform = _text_transform(split)
-    tokenizer, end = transform.tokenizer, transform.tokenizer.eos_token_id
-    prompts = [row[mask].tolist() for row, mask in zip(batch.ids, batch.mask, strict=True)]
-    prompts = [ids[:-1] if len(ids) > 1 and ids[-1] == end else ids for ids in prompts]
-    texts, open_rows = [list(ids) for ids in prompts], set(range(len(prompts)))
-    for _ in range(room):
-        rows = sorted(open_rows)
-        inputs = transform.batch([torch.tensor([texts[row], [0] * len(texts[row])]).T for row in rows]).to(device)
-        logits = head.answer(model, inputs)
-        last = inputs.mask.sum(dim=1) - 1
-        final = logits[torch.arange(len(rows), device=last.device), last]
-        if wrong := int((~final.isfinite().all(dim=-1)).sum()):
-            raise NoNumbers(wrong, len(rows))
-        tokens = final.argmax(dim=-1).tolist()
-        for row, token in zip(rows, tokens, strict=True):
-            if token == end:
-                open_rows.discard(row)
-                continue
-            texts[row].append(token)
-            if len(texts[row]) == transform.most or "\n" in tokenizer.decode(texts[row][len(prompts[row]) :]).lstrip():
-                open_rows.discard(row)
-        cancel.check()
-        if not open_rows:
-            break
-    answers = (
-        tokenizer.decode(text[len(prompt) :], skip_special_tokens=True)
-        for text, prompt in zip(texts, prompts, strict=True)
-    )
-    return [answer.strip().split("\n")[0].strip() for answer in answers]
+        texts = generated(
+            model, head, prompts, transform, tokens, one_line=metric == "exact_match", device=device, cancel=cancel
+        )
+        given = texts if metric == "exact_match" else [final_answer(text) for text in texts]
+        right += [int(one == other) for one, other in zip(given, expected[start : start + TEXTS], strict=True)]
+    return Answers(np.array(right, np.int32), np.ones(len(right), np.int32), metric)
 
 
 def _text_transform(split: Split) -> TextTransform:

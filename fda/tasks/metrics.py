@@ -1,7 +1,8 @@
 """The metrics of tasks. Every score is a function of sums over samples, so that a bootstrap resample only changes the sums.
 
-`accuracy`, `exact_match`: the share of right answers. `matthews`: Matthews' correlation of two labellings, for any number of
-classes (Gorodkin's R_K, 2004), GLUE's metric of CoLA. `pearson`: the linear correlation, GLUE's metric of STS-B.
+`accuracy`, `exact_match`, `final_answer`: the share of right answers. `matthews`: Matthews' correlation of two labellings,
+for any number of classes (Gorodkin's R_K, 2004), GLUE's metric of CoLA. `pearson`: the linear correlation, GLUE's metric of
+STS-B.
 `token_accuracy`: the share of next tokens that a causal language model predicts, over all texts. It replaces perplexity in
 averages, which need scores between 0 and 1 that grow with quality; the perplexity is kept beside it. NumPy only.
 """
@@ -97,6 +98,7 @@ METRICS: dict[str, Metric] = {
     for metric in (
         Metric("accuracy", "accuracy", _right, _mean),
         Metric("exact_match", "exact match", _right, _mean),
+        Metric("final_answer", "right final answers", _right, _mean),
         Metric("matthews", "Matthews' correlation", _classes, _matthews),
         Metric("pearson", "Pearson's correlation", _moments, _pearson),
         Metric("token_accuracy", "next-token accuracy", _tokens, _mean),

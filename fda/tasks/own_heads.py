@@ -53,11 +53,7 @@ class OwnHead:
         Not for several threads at once: `to` gives each thread a head of its own.
         """
         stub = next(part for part in self.module.modules() if isinstance(part, BaseStub))
-        weights = dict(self.weights)
-        if self.tied is not None:
-            module = cast("PreTrainedModel", model.module)  # as in `_own_pooler`
-            embeddings: Any = module.get_input_embeddings()
-            weights[self.tied.name] = self.tied.of(embeddings.weight)
+        weights = self._weights(model)
         stub.output = model.outputs(batch)
         if self.pooler is not None:
             stub.output["pooler_output"] = self.pooler(stub.output.last_hidden_state)
@@ -71,6 +67,23 @@ class OwnHead:
             ) from None
         finally:
             stub.output = None
+
+    def writer(self, model: Model) -> "PreTrainedModel":
+        """The checkpoint's class around the weights loaded in `model`, whose memory it shares: it can `generate` texts."""
+        module = deepcopy(self.module)
+        name = next(name for name, part in module.named_children() if isinstance(part, BaseStub))
+        setattr(module, name, model.module)
+        module.load_state_dict(self._weights(model), strict=False, assign=True)
+        return module
+
+    def _weights(self, model: Model) -> dict[str, Tensor]:
+        """The head's tensors, the one that follows the model's embeddings included."""
+        weights = dict(self.weights)
+        if self.tied is not None:
+            module = cast("PreTrainedModel", model.module)  # as in `_own_pooler`
+            embeddings: Any = module.get_input_embeddings()
+            weights[self.tied.name] = self.tied.of(embeddings.weight)
+        return weights
 
     def to(self, device: torch.device | str) -> "OwnHead":
         weights = {name: tensor.to(device) for name, tensor in self.weights.items()}

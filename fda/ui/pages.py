@@ -6,6 +6,7 @@ CONSTRUCT = "construct.py"
 RUN = "run.py"
 RUNS = "runs.py"
 PLAYGROUND = "playground.py"
+PAPER = "paper.py"
 SPEED = "speed.py"
 
 HIDDEN = (RUNS,)  # pages without a place in the navigation
@@ -16,5 +17,6 @@ PAGES = (  # script, title, icon, help
     (RUN, "Run", ":material/monitoring:", "One run, live and afterwards: units, scores, examples, landscape"),
     (RUNS, "Runs", ":material/compare_arrows:", "Several runs side by side"),
     (PLAYGROUND, "Playground", ":material/science:", "Anchors of one linear layer, computed as you drag"),
+    (PAPER, "Paper", ":material/fact_check:", "The claims of the paper, and what was found here"),
     (SPEED, "Speed", ":material/speed:", "Benchmarks of this machine, beside plain implementations"),
 )

@@ -42,7 +42,7 @@ class ZeroShotHead(_Part):
     zero_shot: ZeroShot
 
 
-Metric = Literal["auto", "accuracy", "matthews", "pearson", "perplexity", "exact_match"]
+Metric = Literal["auto", "accuracy", "matthews", "pearson", "perplexity", "exact_match", "final_answer"]
 
 
 class TaskData(_Part):
@@ -51,8 +51,9 @@ class TaskData(_Part):
     `path`: a folder, a file (parquet, CSV, JSON lines) or a hub id; `name`: one of its configurations. `input`: a column of
     images or texts, or two columns of paired texts. A split may be a part of one, `train[90%:]`, drawn by `seed`
     (`fda.tasks.slices`). `samples`: the most samples of each split, drawn by `seed`. `label`: a class, a number, or for
-    `exact_match` the expected answer; `perplexity` needs none. `bad_rows`: whether empty or unreadable rows end a run, or are
-    left out, up to 1 % of a split (`fda.tasks.rows`).
+    `exact_match` and `final_answer` the right answer; `perplexity` needs none. `prompt`: what a model reads, with `{}` for the
+    text of the sample. `new_tokens`: the most tokens that it writes for a `final_answer`. `bad_rows`: whether empty or
+    unreadable rows end a run, or are left out, up to 1 % of a split (`fda.tasks.rows`).
     """
 
     path: str
@@ -65,6 +66,8 @@ class TaskData(_Part):
     samples: int | None = Field(None, ge=1)
     seed: int = Field(0, ge=0, lt=2**31)
     metric: Metric = "auto"
+    prompt: str | None = Field(None, max_length=4000)
+    new_tokens: int | None = Field(None, ge=1, le=4096, description="for `final_answer`; 256 if left out")
     bad_rows: Literal["refuse", "skip"] = "refuse"
 
     @field_validator("name")
@@ -91,6 +94,12 @@ class TaskData(_Part):
         if not isinstance(columns, str) and len(columns) not in (1, 2):
             raise ValueError("one column, or a list of two that belong together")
         return columns[0] if not isinstance(columns, str) and len(columns) == 1 else columns
+
+    @model_validator(mode="after")
+    def _a_prompt_has_a_place_for_one_text(self) -> "TaskData":
+        if self.prompt is not None and (self.prompt.count("{}") != 1 or not isinstance(self.input, str)):
+            raise ValueError("a `prompt` has one {}, where the text of the one column in `input` goes in")
+        return self
 
     @property
     def columns(self) -> tuple[str, ...]:

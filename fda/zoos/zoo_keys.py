@@ -20,6 +20,8 @@ def unused_key(content: Mapping[str, Any]) -> str | None:
             return f"{at}.data.seed` draws nothing: give `samples`, or a part of a split, such as train[90%:], or leave it out"
         if "label" in data and data.get("metric") == "perplexity":
             return f"{at}.data.label` is not read, as perplexity needs none: leave it out"
+        if "new_tokens" in data and data.get("metric") != "final_answer":
+            return f"{at}.data.new_tokens` is read for `metric: final_answer` alone: leave it out"
         if isinstance(head, Mapping) and (plain := _without_braces(head["zero_shot"]["templates"])) is not None:
             return f"{at}.head.zero_shot.templates` has {plain!r}, where no class name goes in: write {{}} where it belongs"
     return _adapt(content.get("adapt") or {})

@@ -1,8 +1,9 @@
 """Merge checkpoints in a process of its own and report each method's peak memory: what the memory test starts.
 
 `python -m tests.support.peak FOLDER JOBS`: FOLDER holds base.safetensors and task*.safetensors, JOBS is a JSON list of
-[method, hyperparameters, number of tasks]. Prints one JSON line a method: name, peak bytes, CPU seconds. The peak is the
-resident set's high-water mark (VmHWM), Python, torch and mapped pages of checkpoints included; Linux only.
+[method, hyperparameters, number of tasks]. Prints one JSON line a method: name, peak bytes, CPU seconds; first those of
+"idle", the process before it merges. The peak is the resident set's high-water mark (VmHWM), Python, torch and mapped pages
+of checkpoints included; Linux only.
 """
 
 import json
@@ -30,6 +31,8 @@ def main(folder: Path, jobs: list) -> None:
     torch.set_num_threads(1)
     base = Checkpoint(folder / "base.safetensors")
     finetuned = [Checkpoint(path) for path in sorted(folder.glob("task*.safetensors"))]
+    reset_peak()
+    print(json.dumps(["idle", peak_bytes(), 0.0]))
     for name, hyperparameters, tasks in jobs:
         reset_peak()
         start = time.process_time()

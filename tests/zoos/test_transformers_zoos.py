@@ -14,14 +14,14 @@ from scipy import stats
 from sklearn.metrics import matthews_corrcoef
 from typer.testing import CliRunner
 
-from fda.cancel import NEVER
 from fda.cli.app import app
 from fda.errors import UserError
 from fda.merging.merge import merge
 from fda.merging.registry import METHODS
 from fda.store.store import Store
 from fda.tasks.data import load_split
-from fda.tasks.evaluate import evaluate, generated
+from fda.tasks.evaluate import evaluate
+from fda.tasks.generation import generated
 from fda.tasks.heads import task_head
 from fda.tasks.inputs import block_inputs
 from fda.zoos.survey import open_zoo
@@ -254,7 +254,7 @@ def test_exact_match_is_what_the_library_writes(tmp_path):
         expected.append(tokenizer.decode(made[0, ids.shape[1] :], skip_special_tokens=True).strip())
     opened.model.load(opened.tasks["first"])
     head = task_head(opened, "first")
-    assert generated(opened.model, head, split.at(range(24)), split, 24, "cpu", NEVER) == expected
+    assert generated(opened.model, head, split.at(range(24)), split.transform, 24, one_line=True) == expected
     path = tmp_path / "data" / "first" / "test.csv"
     rows = [dict(row) for row in csv.DictReader(path.open())]
     answers = [text if place < 6 else "cat" for place, text in enumerate(expected)]
