@@ -8,6 +8,7 @@ from playwright.sync_api import Page
 from fda.bench.dashboard import Server
 from fda.figures.theme import PALETTES
 from fda.store.store import Store
+from fda.ui import pages
 from tests.support.browsing import Finished, Visit
 
 pytestmark = pytest.mark.browser
@@ -19,7 +20,8 @@ PHONE, SMALL, LARGE = (390, 844), (1280, 720), (1440, 900)
 SHARES = {SMALL: 0.45, LARGE: 0.55}  # window → the figures' share of it at least
 DRAWN = ".fda-figure :is(svg, canvas, li)"
 RUN = "/run?run={run}"
-WITHOUT_FIGURE = ("/construct", "/speed")
+WITH_FIGURE = ("home.py", "run.py", "runs.py", "checkpoints.py", "playground.py")
+WITHOUT_FIGURE = tuple(f"/{path.removesuffix('.py')}" for path, *_ in pages.PAGES if path not in WITH_FIGURE)
 EXAMPLES = f"{RUN}&view=Examples"
 WHOLE = ("/", RUN, f"{RUN}&tab=Alignment", f"{RUN}&view=Scores", EXAMPLES, f"{RUN}&view=Landscape",
          "/runs?runs={run},{other}", "/checkpoints", "/playground", *WITHOUT_FIGURE)  # fmt: skip

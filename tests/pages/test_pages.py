@@ -148,7 +148,9 @@ def test_every_page_opens_on_an_empty_store(name, store, monkeypatch):
     assert at.get("popover")[0].markdown[0].value, "one sentence that says what it shows"
 
 
-@pytest.mark.parametrize("name", [name for name in PAGES if name not in ("playground", "paper", "speed")])  # which read no store
+@pytest.mark.parametrize(
+    "name", [name for name in PAGES if name not in ("playground", "paper", "speed")]
+)  # which read no store
 def test_a_store_that_cannot_be_used_is_a_notice_and_loses_no_page(name, zoo, tmp_path, monkeypatch):
     (tmp_path / "home").write_text("a file where a folder should be")
     monkeypatch.setattr(survey, "answer", refuse("no checkpoints here."))
