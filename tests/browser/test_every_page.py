@@ -23,7 +23,7 @@ RUN = "/run?run={run}"
 WITH_FIGURE = ("home.py", "run.py", "runs.py", "checkpoints.py", "playground.py")
 WITHOUT_FIGURE = tuple(f"/{path.removesuffix('.py')}" for path, *_ in pages.PAGES if path not in WITH_FIGURE)
 EXAMPLES = f"{RUN}&view=Examples"
-WHOLE = ("/", RUN, f"{RUN}&tab=Alignment", f"{RUN}&view=Scores", EXAMPLES, f"{RUN}&view=Landscape",
+WHOLE = ("/", RUN, f"{RUN}&tab=Alignment", f"{RUN}&view=Scores", EXAMPLES, f"{RUN}&view=Landscape", f"{RUN}&view=Analyses",
          "/runs?runs={run},{other}", "/checkpoints", "/playground", *WITHOUT_FIGURE)  # fmt: skip
 ALIKE = (*(f"{RUN}&tab={tab}" for tab in ("Spectrum", "Across+units", "Real+inputs")), f"{RUN}&view=Scores&figure=Gains",
          "/run?run={plane}&view=Landscape", "/playground?part=1", "/playground?controls=off",
