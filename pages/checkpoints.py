@@ -71,7 +71,7 @@ def stop_with(problems: list[str]) -> None:
     if others:
         with st.expander(f"{len(others)} more", icon=":material/error:"):
             st.markdown("\n".join(f"- {notices.sentence(problem)}" for problem in others))
-    if of_mine:
+    if of_mine and reference:
         label = "Correct it" if first else "Change it"
         with st.container(horizontal=True):
             st.button(label, icon=":material/edit:", on_click=edit, args=(reference, first), key="own_correct")

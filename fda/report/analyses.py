@@ -19,7 +19,7 @@ from fda.figures.drift import PARTS, drift_figure
 from fda.figures.interference import LayerInterference, interference_figure
 from fda.figures.theme import Theme
 from fda.figures.updates import Aligned, accumulation_map, alignment_scatter
-from fda.report.comparison import default_baseline, kind_of, titles
+from fda.report.comparison import kind_of, titles
 from fda.store.analyses import PANELS, Panel, Table, load_table
 from fda.store.records import Run
 from fda.store.store import Store
@@ -149,9 +149,14 @@ def _interference(rows: Rows, view: AnalysisView, theme: Theme, uirevision: str 
     )
 
 
+def usual_method(methods: Sequence[str]) -> str:
+    """The method that a panel of one method shows first: task arithmetic where it was merged."""
+    return "ta" if "ta" in methods else methods[0]
+
+
 def _over_accumulation(rows: Rows, view: AnalysisView, theme: Theme, uirevision: str | None) -> Drawn:
     methods: list[str] = list(dict.fromkeys(rows["method"]))
-    method = view.method if view.method in methods else default_baseline(methods) or methods[0]
+    method = view.method if view.method in methods else usual_method(methods)
     rows = rows[rows["method"] == method]
     tasks = list(dict.fromkeys(rows["task"]))
     counted = rows.pivot_table(index="task", columns="rank", values="counted", aggfunc="median", dropna=False)
@@ -202,7 +207,7 @@ def _drift(rows: Rows, view: AnalysisView, theme: Theme, uirevision: str | None)
     drifts: dict[str, list[float]] = {
         method: by_block.loc[method, "drift"].tolist() for method in dict.fromkeys(rows["method"])
     }
-    method = view.method if view.method in drifts else default_baseline(list(drifts)) or next(iter(drifts))
+    method = view.method if view.method in drifts else usual_method(list(drifts))
     parts = by_block.loc[method]
     names = titles(list(drifts))
     last = {name: values[-1] for name, values in drifts.items()}

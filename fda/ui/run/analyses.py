@@ -9,8 +9,8 @@ from typing import Any
 
 import streamlit as st
 
-from fda.report.analyses import EVERY_TASK, WORDS, AnalysisView, computed, drawn, frame
-from fda.report.comparison import default_baseline, titles
+from fda.report.analyses import EVERY_TASK, WORDS, AnalysisView, computed, drawn, frame, usual_method
+from fda.report.comparison import titles
 from fda.requests.analyses import analysis_spec, panels_of
 from fda.requests.helper_runs import newest
 from fda.store.analyses import Panel, Table
@@ -75,7 +75,7 @@ def _choose(run: Run, panel: Panel, tables: dict[Panel, Table]) -> AnalysisView:
     if "method" in by and panel in tables:
         methods = list(dict.fromkeys(tables[panel].columns["method"]))
         names = titles(methods)
-        usual = default_baseline(methods) or methods[0]
+        usual = usual_method(methods)
         method = st.selectbox(
             "Method",
             methods,
