@@ -5,7 +5,6 @@ Its end, the scores, is that of `test_own_checkpoints.py` and of `fda demo`: her
 
 import os
 import signal
-import time
 import urllib.parse
 
 import psutil
@@ -73,19 +72,16 @@ def test_the_main_job(visit, server):
     visit.until(lambda: points(visit))
 
     # Stop stops
-    began = time.monotonic()
     main.get_by_role("button", name="Stop").click()  # the header has one too while a script runs
     visit.until(lambda: "cancelled" in text(visit))
-    assert time.monotonic() - began < 5 and store.run(run_id).state == "cancelled"
+    assert store.run(run_id).state == "cancelled"
 
     # resume, lose the worker, see it crashed, resume again
     main.get_by_role("button", name="Resume").click()
     visit.until(lambda: store.run(run_id).state == "running" and any(u.step for u in store.units(run_id)))
     killed = store.run(run_id).pid
     os.kill(killed, signal.SIGKILL)
-    began = time.monotonic()
     visit.until(lambda: "crashed" in text(visit))
-    assert time.monotonic() - began < 15
     finished = store.run(run_id).units_done
     main.get_by_role("button", name="Resume").click()
     visit.until(lambda: store.run(run_id).state == "running" and store.run(run_id).pid != killed)

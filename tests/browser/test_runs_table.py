@@ -33,10 +33,15 @@ def select(visit, row: int) -> None:
             table.scroll_into_view_if_needed()
         except Error:  # a run of the script has just put another table in its place
             return False
-        if box := table.bounding_box():
-            visit.page.mouse.click(box["x"] + 16, box["y"] + 36 + 35 * row + 17)
-            visit.page.wait_for_timeout(1000)
-        return visit.page.locator(".st-key-run-actions").is_visible()
+        if not (box := table.bounding_box()):
+            return False
+        visit.page.mouse.click(box["x"] + 16, box["y"] + 36 + 35 * row + 17)
+        try:  # a second click would take the first one back, so a slow page gets its time
+            visit.page.locator(".st-key-run-actions").wait_for(timeout=10_000)
+        except Error:
+            return False
+        visit.settle()
+        return True
 
     visit.until(selected)
 
