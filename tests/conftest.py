@@ -1,11 +1,13 @@
 """What every test has, and how the suite runs: where its files lie, in what order, and what `--fast` leaves out."""
 
+import gc
 import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import psutil
 import pytest
@@ -102,3 +104,28 @@ def fda_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     home = tmp_path / "home"
     monkeypatch.setenv("FDA_HOME", str(home))
     return home
+
+
+@pytest.fixture
+def fda(
+    fda_home: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., SimpleNamespace]:
+    """`fda(*words)` does here what `python -m fda` does with these words; a process of its own imports for seconds."""
+
+    from fda.cli.app import main
+
+    def run(*words: object) -> SimpleNamespace:
+        monkeypatch.setattr(sys, "argv", ["fda", *map(str, words)])
+        umask, allocations = os.umask(0o077), gc.get_threshold()
+        os.umask(umask)
+        capsys.readouterr()
+        try:
+            with pytest.raises(SystemExit) as end:
+                main()
+        finally:
+            os.umask(umask)
+            gc.set_threshold(*allocations)
+        out, err = capsys.readouterr()
+        return SimpleNamespace(returncode=end.value.code, stdout=out, stderr=err)
+
+    return run

@@ -1,6 +1,5 @@
 """The command line as people type it: exit codes, one line for what is wrong, JSON, interrupting and going on."""
 
-import gc
 import json
 import os
 import shlex
@@ -14,31 +13,9 @@ from types import SimpleNamespace
 import pytest
 import yaml
 
-from fda.cli.app import main
 from tests.support.tiny_zoo import make_zoo
 
 FAST = ("--steps", "3", "--anchors", "2", "--device", "cpu")
-
-
-@pytest.fixture
-def fda(fda_home, capsys, monkeypatch):
-    """`fda(*words)` does here what `python -m fda` does with these words; a process of its own imports for seconds."""
-
-    def run(*words: object) -> SimpleNamespace:
-        monkeypatch.setattr(sys, "argv", ["fda", *map(str, words)])
-        umask, allocations = os.umask(0o077), gc.get_threshold()
-        os.umask(umask)
-        capsys.readouterr()
-        try:
-            with pytest.raises(SystemExit) as end:
-                main()
-        finally:
-            os.umask(umask)
-            gc.set_threshold(*allocations)
-        out, err = capsys.readouterr()
-        return SimpleNamespace(returncode=end.value.code, stdout=out, stderr=err)
-
-    return run
 
 
 def command(*words: object) -> list[str]:
@@ -239,11 +216,12 @@ def test_the_same_request_goes_on_with_the_run_that_was_left_unfinished(fda_home
 
 
 def test_methods_tells_everything_the_registry_knows(fda):
-    from fda.merging.registry import METHODS
+    from fda.merging.registry import METHODS, MODIFIERS
 
     plain = [name for name, one in METHODS.items() if not one.swept]
-    table = fda("methods").stdout
+    table, _, modifiers = fda("methods").stdout.partition("\n\n")
     assert [line.split()[0] for line in table.splitlines()] == plain
+    assert [line.split(":")[0] for line in modifiers.splitlines()[1:]] == list(MODIFIERS)
     data = {one["name"]: one for one in json.loads(fda("methods", "--json").stdout)}
     assert list(data) == plain
     for name, one in data.items():

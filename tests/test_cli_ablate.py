@@ -5,13 +5,12 @@ import json
 import pytest
 
 from fda.store.store import Store
-from tests.test_cli import fda
 
 
-def test_five_starts_are_run_told_and_not_run_again(fda_home, tiny_zoo, tmp_path):
+def test_five_starts_are_run_told_and_not_run_again(fda_home, fda, tiny_zoo, tmp_path):
     out = tmp_path / "rows.json"
     words = ("ablate", "--zoo", tiny_zoo, "--tasks", "red", "--blocks", "0", "--steps", "2", "--device", "cpu")
-    made = fda(fda_home, *words, "--json", out)
+    made = fda(*words, "--json", out)
     assert made.returncode == 0, made.stderr
     rows = json.loads(out.read_text())["rows"]
     assert [(row["init"], row["sigma"]) for row in rows] == [
@@ -26,7 +25,7 @@ def test_five_starts_are_run_told_and_not_run_again(fda_home, tiny_zoo, tmp_path
     assert table[0].split()[:3] == ["init", "angle", "loss"] and table[1].startswith("weight ")
     assert table[-1] == f"page: /anchors?run={rows[0]['run']}&runs={','.join(row['run'] for row in rows[1:])}"
     store.delete_run(rows[2]["run"])
-    again = fda(fda_home, *words, "--json", out)
+    again = fda(*words, "--json", out)
     repeated = json.loads(out.read_text())["rows"]
     assert again.returncode == 0 and len(store.runs()) == 5
     assert [row["run"] for place, row in enumerate(repeated) if place != 2] == [
@@ -43,6 +42,6 @@ def test_five_starts_are_run_told_and_not_run_again(fda_home, tiny_zoo, tmp_path
         (("--steps", "0"), "steps"),
     ],
 )
-def test_a_wrong_request_is_one_line(fda_home, tiny_zoo, words, says):
-    done = fda(fda_home, "ablate", "--zoo", tiny_zoo, *words)
+def test_a_wrong_request_is_one_line(fda, tiny_zoo, words, says):
+    done = fda("ablate", "--zoo", tiny_zoo, *words)
     assert done.returncode == 2 and says in done.stderr and "Traceback" not in done.stderr

@@ -20,7 +20,6 @@ from fda.requests.runs import construct_settings, make_spec
 from fda.stages.execute import execute
 from fda.store.spec import RunSpec
 from fda.store.store import Store, UnitKey
-from tests.test_cli import fda
 
 NAME = "gauss-anchor-4-scale-0.5-opt-6-0.01"
 FOLDERS = {"red": "Red", "bright": "BrightVal"}
@@ -97,10 +96,10 @@ def test_what_a_run_records_of_its_anchors_is_recorded_of_published_ones(fda_hom
     assert init_of(store.run(run_id)) == "published gauss σ 0.5"
 
 
-def test_methods_score_the_same_with_them_and_the_spec_repeats_it(fda_home, own, tiny_zoo, tmp_path):
+def test_methods_score_the_same_with_them_and_the_spec_repeats_it(fda_home, fda, own, tiny_zoo, tmp_path):
     store = Store(fda_home)
     folder = publish(store, own, tmp_path / "theirs")
-    made = fda(fda_home, "import", folder, "--zoo", tiny_zoo, "--device", "cpu")
+    made = fda("import", folder, "--zoo", tiny_zoo, "--device", "cpu")
     assert made.returncode == 0, made.stderr
     run_id = store.runs()[0].run_id
     assert "construct red block 0: done (1 of 4) loss" in made.stderr and f"--anchors {run_id}" in made.stdout
@@ -207,11 +206,11 @@ def test_a_gauss_start_is_recorded_with_its_sigma_wherever_the_run_speaks_of_it(
         assert file.metadata()["init"] == "gauss"
 
 
-def test_what_a_folder_does_not_tell_is_called_unknown(fda_home, own, tiny_zoo, tmp_path):
+def test_what_a_folder_does_not_tell_is_called_unknown(fda_home, fda, own, tiny_zoo, tmp_path):
     store = Store(fda_home)
     folder = publish(store, own, tmp_path / "theirs")
     (folder / "ViT" / NAME).rename(folder / "ViT" / "anchors")
-    done = fda(fda_home, "import", folder, "--zoo", tiny_zoo, "--device", "cpu")
+    done = fda("import", folder, "--zoo", tiny_zoo, "--device", "cpu")
     assert done.returncode == 0, done.stderr
     assert (
         "note: the folder's name does not tell init and steps, which are recorded as unknown: say them with --init, --steps.\n"
@@ -312,10 +311,10 @@ def copied(source: Path, target: Path) -> None:
         other.write_bytes(path.read_bytes())
 
 
-def test_a_wrong_request_is_one_line(fda_home, tiny_zoo, tmp_path):
+def test_a_wrong_request_is_one_line(fda, tiny_zoo, tmp_path):
     for words, says in (
         ((tmp_path / "nowhere",), "nowhere is no folder"),
         ((tmp_path, "--tasks", "rde"), "did you mean red"),
     ):
-        done = fda(fda_home, "import", *words, "--zoo", tiny_zoo)
+        done = fda("import", *words, "--zoo", tiny_zoo)
         assert done.returncode == 2 and says in done.stderr and len(done.stderr.splitlines()) == 1

@@ -1,7 +1,7 @@
 // Figures that follow sliders. Once shown, only the browser knows the positions; new data keep a position while its choice
 // still exists.
 
-const ALONE = 0.74; // share of the window's height that a single figure takes at least
+const ALONE = 0.78; // share of the window's height that a single figure takes at least
 const states = new WeakMap();
 const PACE = 350; // milliseconds per step while playing
 const REST = 250; // milliseconds without a move before figures out of sight follow
