@@ -20,6 +20,14 @@ from fda.zoos.nearby import architecture, columns, family, splits
 from fda.zoos.zoo import NAME, TaskData, Zoo, ZooTask, list_zoos, own_folder, own_zoos, resolved, validated
 
 HeadFrom = Literal["checkpoint", "file", "zero_shot"]
+UNASKED = (
+    "samples",
+    "tokens",
+    "seed",
+    "bad_rows",
+    "prompt",
+    "new_tokens",
+)  # of the data: the form keeps them as they are
 USUAL = {name: one.default for name, one in TaskData.model_fields.items()}
 LABELS = ("label", "labels", "fine_label", "class", "target", "answer")
 NO_INPUTS = ("id", "idx", "index", "file_name")
@@ -93,9 +101,7 @@ def _task_draft(task: ZooTask, as_shown: Callable[[str], str]) -> TaskDraft:
         )
     if (data := task.data) is None:
         return draft
-    unasked = {
-        name: value for name, value in fields["data"].items() if name in ("samples", "tokens", "seed", "bad_rows")
-    }
+    unasked = {name: value for name, value in fields["data"].items() if name in UNASKED}
     return replace(
         draft,
         data=as_shown(data.path),

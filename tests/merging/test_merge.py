@@ -14,7 +14,7 @@ from fda.errors import UserError
 from fda.merging.merge import merge, merge_to_file
 from fda.merging.method import Hyperparameter, Method
 from fda.merging.registry import METHODS
-from tests.support.states import DATA_FREE, SHAPES, floats, random_states, run
+from tests.support.states import DATA_FREE, QUICK, SHAPES, floats, random_states, run
 
 
 def tasks_for(name):
@@ -53,7 +53,7 @@ def test_the_result_has_the_bases_order_and_dtypes_and_its_buffers(name):
 @pytest.mark.parametrize("name", DATA_FREE)
 def test_half_precision_is_computed_in_fp32_and_cast_back(name):
     base, finetuned = random_states(tasks_for(name))
-    merged = merge(METHODS[name], base, finetuned)
+    merged = merge(METHODS[name], base, finetuned, **QUICK.get(name, {}))
     upcast = run(name, floats(base), [floats(state) for state in finetuned])
     for key, dtype in (("0.half.weight", torch.float16), ("0.brain.bias", torch.bfloat16)):
         assert torch.equal(merged[key], upcast[key].to(dtype))
@@ -160,7 +160,7 @@ def test_what_is_no_weight_space_method_is_a_programmers_error(name, tmp_path):
 @pytest.mark.parametrize(
     ("name", "hyperparameters", "message"),
     [
-        ("ta", {"lambda_": 0.3}, "ta has no hyperparameter 'lambda_': it has scale."),
+        ("ta", {"lambda_": 0.3}, "ta has no hyperparameter 'lambda_': it has scale, weights."),
         ("average", {"scale": 1.0}, "average has no hyperparameter 'scale': it has none."),
         ("ties", {"density": 20}, "ties: density must be between 0 and 1, not 20."),
         ("dare", {"rate": -0.1}, "dare: rate must be between 0 and 1, not -0.1."),

@@ -3,6 +3,7 @@
 The module of the same name in `fda.ui` passes each its data.
 """
 
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 from streamlit.components import v2
 
 FOLDER = Path(__file__).parent
+COMMENT = re.compile(r"^ *//.*\n", re.MULTILINE)  # Streamlit sends a script with each figure, at every update
 
 
 def component(
@@ -28,7 +30,7 @@ def component(
         f"fda.{name}",
         html=source(f"{name}.html") if html else None,
         css="".join(source(f"{style}.css") for style in styles) or None,
-        js="".join(source(f"{script}.js") for script in ("shared", *scripts, name)),
+        js=COMMENT.sub("", "".join(source(f"{script}.js") for script in ("shared", *scripts, name))),
         isolate_styles=isolate_styles,
     )
 
