@@ -31,9 +31,10 @@ ALIKE = (*(f"{RUN}&tab={tab}" for tab in ("Spectrum", "Across+units", "Real+inpu
 UNMEASURED = (*WITHOUT_FIGURE, EXAMPLES)  # the number of cards depends on the models
 
 
-# The figures' boxes, as far as they are in the window. A page's figures do not overlap, so that areas add up.
+# The boxes of figures and of real inputs' pictures, as far as they are in the window: none overlap, so that areas add up.
 FIRST_SCREEN = """() => {
-  const boxes = [...document.querySelectorAll(".fda-figure")].map((one) => one.getBoundingClientRect());
+  const shown = document.querySelectorAll(".fda-figure, .fda-scrubber .cards:not(:empty)");
+  const boxes = [...shown].map((one) => one.getBoundingClientRect());
   const high = (box) => Math.max(0, Math.min(innerHeight, box.bottom) - Math.max(0, box.top));
   const area = boxes.reduce((sum, box) => sum + box.width * high(box), 0);
   return { top: Math.min(...boxes.map((box) => box.top)), share: area / (innerWidth * innerHeight),

@@ -35,6 +35,10 @@ def select(visit, row: int) -> None:
             return False
         if not (box := table.bounding_box()):
             return False
+        visit.page.mouse.move(
+            box["x"] + box["width"] / 2, box["y"]
+        )  # off the sidebar, which lies over the rows while it is open
+        visit.page.wait_for_timeout(500)
         visit.page.mouse.click(box["x"] + 16, box["y"] + 36 + 35 * row + 17)
         try:  # a second click would take the first one back, so a slow page gets its time
             visit.page.locator(".st-key-run-actions").wait_for(timeout=10_000)
