@@ -27,11 +27,8 @@ shown = [
 ]
 old = [st.Page(redirect(name), title="Run", url_path=name, visibility="hidden") for name in VIEWS]
 page = st.navigation([*shown, *old])
-palette = PALETTES[theme()]
-colours = {"ink-on-primary": palette.page if theme() == "dark" else "#fff", "page": palette.page}
-colours |= {"surface": palette.surface, "line": palette.grid}  # Streamlit's own names are known within components alone
-root = "; ".join(f"--{name}: {colour}" for name, colour in colours.items())
-st.html(f"<style>:root {{ {root} }} {source('frame.css')}</style>")
+ink = PALETTES["dark"].page if theme() == "dark" else "#fff"
+st.html(f"<style>:root {{ --ink-on-primary: {ink} }} {source('frame.css')}</style>")
 st.logo(ICON, size="large")
 load_plotly()
 page.run()
