@@ -9,10 +9,10 @@ import plotly.graph_objects as go
 from fda.analysis.scores import AVERAGE, Scores
 from fda.escape import plotly
 from fda.figures.kinds import Kind, kind_colour
+from fda.figures.methods import SURE
 from fda.figures.theme import PALETTES, Theme, blank, faint
 
 ROW = 46  # pixels
-SURE = "*"  # marks a difference whose interval excludes zero
 
 
 def gain_dumbbells(

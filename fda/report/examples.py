@@ -21,7 +21,7 @@ from fda.store.predictions import load_predictions, predictions_file
 from fda.store.records import Run
 from fda.store.store import Store
 from fda.tasks.answers import Answers
-from fda.tasks.metrics import METRICS
+from fda.tasks.metrics import METRICS, SHARES_OF_RIGHT
 
 Change = Literal["became right", "became wrong", "both wrong", "both right"]
 CHANGES: tuple[Change, ...] = get_args(Change)
@@ -160,7 +160,7 @@ def read_pair(store: Store, run: Run, task: str, before: str, after: str) -> Pai
         answers = load_predictions(folder, method).get(task)
         if answers is None or answers.predicted.shape != answers.label.shape or answers.label.ndim != 1:
             raise UserError(f"the answers of {titles([method])[method]} to {task} are not stored with this run.")
-        if answers.metric not in ("accuracy", "matthews", "exact_match", "final_answer"):
+        if answers.metric not in (*SHARES_OF_RIGHT, "matthews"):
             metric = METRICS[answers.metric].title if answers.metric in METRICS else answers.metric
             raise UserError(f"{task} is scored by {metric}: one answer is neither right nor wrong, so none flips.")
         both.append(answers)

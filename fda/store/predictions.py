@@ -18,7 +18,7 @@ from safetensors.numpy import save_file
 
 from fda.atomic import whole_file
 from fda.tasks.answers import Answers, Top
-from fda.tasks.metrics import METRICS
+from fda.tasks.metrics import METRICS, SHARES_OF_RIGHT
 
 
 def predictions_file(run_dir: Path, method: str) -> Path:
@@ -119,7 +119,7 @@ def score_sums(run_dir: Path, methods: Sequence[str], task: str) -> tuple[str, n
     if answers is None or answers[0].count == 0 or any(given.metric != answers[0].metric for given in answers):
         return None
     metric = METRICS[answers[0].metric]
-    if metric.name in ("accuracy", "exact_match", "final_answer"):
+    if metric.name in SHARES_OF_RIGHT:
         return metric.name, np.stack([given.correct for given in answers])[..., None]
     if metric.name == "matthews":  # k depends on the number of classes, which must agree between methods
         classes = max(int(max(given.predicted.max(), given.label.max())) for given in answers) + 1

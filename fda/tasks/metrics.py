@@ -104,3 +104,4 @@ METRICS: dict[str, Metric] = {
         Metric("token_accuracy", "next-token accuracy", _tokens, _mean),
     )
 }
+SHARES_OF_RIGHT = tuple(name for name, metric in METRICS.items() if metric.sums is _right)  # each answer right or wrong
