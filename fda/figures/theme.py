@@ -83,7 +83,9 @@ def faint(colour: str, opacity: float) -> str:
 def steps_colours(count: int, theme: Theme) -> list[str]:
     """`count` colours of viridis from early to late, without the end that is close to the background."""
     first, last = (0.0, 0.88) if theme == "light" else (0.22, 1.0)
-    at = [first + (last - first) * index / max(1, count - 1) for index in range(count)]
+    at = [
+        min(last, first + (last - first) * index / max(1, count - 1)) for index in range(count)
+    ]  # rounding may pass it
     return [str(colour) for colour in sample_colorscale("Viridis", at)]
 
 

@@ -9,7 +9,7 @@ from fda.figures.curves import ema, loss_curves, mark_step, similarity_curves
 from fda.figures.machine import memory_curves
 from fda.figures.progress import progress_map
 from fda.figures.spectrum import spectrum_curves
-from fda.figures.theme import PALETTES
+from fda.figures.theme import PALETTES, steps_colours
 from fda.store.records import Unit, UnitKey
 
 TASKS = ("digits", "faces")
@@ -238,3 +238,9 @@ def test_series_colours_stand_out_from_the_page():
         for colour in palette.series:
             high, low = sorted((page, luminance(colour)), reverse=True)
             assert (high + 0.05) / (low + 0.05) >= 2.9, colour
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_any_number_of_steps_has_colours(theme):
+    for count in range(1, 400):
+        assert len(steps_colours(count, theme)) == count
