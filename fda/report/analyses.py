@@ -15,8 +15,10 @@ import plotly.graph_objects as go
 
 from fda.errors import readable
 from fda.figures.covariance import STAND_INS, TITLES, Agreement, covariance_figure
+from fda.figures.disentanglement import MOST_MAPS, disentanglement_maps
 from fda.figures.drift import PARTS, drift_figure
 from fda.figures.interference import LayerInterference, interference_figure
+from fda.figures.tasks_added import tasks_added_figure
 from fda.figures.theme import Theme
 from fda.figures.updates import Aligned, accumulation_map, alignment_scatter
 from fda.report.comparison import kind_of, titles
@@ -80,6 +82,15 @@ WORDS: dict[Panel, Words] = {
         "Drift",
         "In which blocks does a merged model leave the path of the experts?",
         by=("task", "method"),
+    ),
+    "tasks_added": Words(
+        "Tasks added",
+        "How much of the experts' accuracy is kept as more tasks are merged?",
+    ),
+    "disentanglement": Words(
+        "Disentanglement",
+        "How far can one task be moved before another task's answers change?",
+        by=("task",),
     ),
 }
 
@@ -225,10 +236,55 @@ def _drift(rows: Rows, view: AnalysisView, theme: Theme, uirevision: str | None)
     )  # fmt: skip
 
 
+def _tasks_added(rows: Rows, view: AnalysisView, theme: Theme, uirevision: str | None) -> Drawn:
+    mean = rows.groupby(["method", "tasks"], sort=False)["normalised"].mean()
+    kept = {method: dict(mean.loc[method].items()) for method in dict.fromkeys(rows["method"])}
+    names, most = titles(list(kept)), max(rows["tasks"])
+    ends = {method: values[most] for method, values in kept.items() if most in values}
+    sentence = "No method was scored"
+    if ends:
+        best = max(ends, key=lambda method: ends[method])
+        sentence = f"With all {most} tasks, {names[best]} keeps most: {ends[best]:.1%} of the experts' scores"
+    return Drawn(
+        lambda: tasks_added_figure(kept, theme, titles=names, uirevision=uirevision),
+        f"{sentence}.",
+        f"Normalised accuracy by the number of merged tasks. {sentence}",
+    )
+
+
+def _disentanglement(rows: Rows, view: AnalysisView, theme: Theme, uirevision: str | None) -> Drawn:
+    if view.task != EVERY_TASK:
+        rows = rows[(rows["first"] == view.task) | (rows["second"] == view.task)]
+    maps = {
+        pair: of_pair.pivot_table(index="other alpha", columns="alpha", values="error", dropna=False)
+        for pair, of_pair in rows.groupby(["first", "second"], sort=False)
+    }
+    inside = rows[(rows["alpha"].between(0, 1)) & (rows["other alpha"].between(0, 1))]
+    means = inside.groupby(["first", "second"], sort=False)["error"].mean()
+    sentence = f"No pair with {view.task} was looked at"
+    if len(means):
+        worst = means.idxmax()
+        sentence = (
+            f"Between θ0 and both experts, {worst[0]} and {worst[1]} disturb each other most: on average "
+            f"{means.max():.1%} of their answers change"
+        )
+    ordered = sorted(maps, key=lambda pair: -means[pair])[:MOST_MAPS]
+    return Drawn(
+        lambda: disentanglement_maps(
+            {pair: (one.columns.tolist(), one.index.tolist(), one.to_numpy(float)) for pair, one in maps.items()
+             if pair in ordered}, theme, of=view.task, uirevision=uirevision,
+        ),
+        f"{sentence}.",
+        f"Disentanglement error of pairs of tasks over their coefficients, {view.task}. {sentence}",
+    )  # fmt: skip
+
+
 _DRAW: dict[Panel, Callable[[Rows, AnalysisView, Theme, str | None], Drawn]] = {
     "covariance": _covariance,
     "interference": _interference,
     "over_accumulation": _over_accumulation,
     "alignment": _alignment,
     "drift": _drift,
+    "tasks_added": _tasks_added,
+    "disentanglement": _disentanglement,
 }

@@ -7,7 +7,12 @@ from fda.store.analyses import PANELS, Panel
 from fda.store.records import Run
 from fda.store.spec import AnalysisSettings, RunSpec
 
-OF_METHODS: tuple[Panel, ...] = ("over_accumulation", "alignment", "drift")  # panels that look at merged models
+OF_METHODS: tuple[Panel, ...] = (
+    "over_accumulation",
+    "alignment",
+    "drift",
+    "tasks_added",
+)  # panels that look at merged models
 
 
 def panels_of(run: Run) -> tuple[Panel, ...]:

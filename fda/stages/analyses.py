@@ -7,10 +7,12 @@ import torch
 from fda.cancel import Cancel
 from fda.errors import UserError
 from fda.stages.covariance import covariance_tables
+from fda.stages.disentanglement import disentanglement_tables
 from fda.stages.drift import drift_tables
 from fda.stages.execute import resolve_device
 from fda.stages.interference import interference_tables
 from fda.stages.merged_updates import merged_update_tables
+from fda.stages.tasks_added import tasks_added_tables
 from fda.stages.work import Work
 from fda.store.analyses import Panel, Table, analysis_file, save_table
 from fda.store.store import Store
@@ -24,6 +26,8 @@ COMPUTED_BY: dict[Panel, Callable[[Work], dict[Panel, Table]]] = {
     "over_accumulation": merged_update_tables,
     "alignment": merged_update_tables,
     "drift": drift_tables,
+    "tasks_added": tasks_added_tables,
+    "disentanglement": disentanglement_tables,
 }
 
 

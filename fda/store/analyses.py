@@ -13,7 +13,9 @@ from typing import Any, Literal, get_args
 from fda.atomic import write_text
 from fda.errors import UserError
 
-Panel = Literal["covariance", "interference", "over_accumulation", "alignment", "drift"]
+Panel = Literal[
+    "covariance", "interference", "over_accumulation", "alignment", "drift", "tasks_added", "disentanglement"
+]
 PANELS: tuple[Panel, ...] = get_args(Panel)
 COLUMNS: dict[Panel, dict[str, type]] = {
     "covariance": {
@@ -24,6 +26,8 @@ COLUMNS: dict[Panel, dict[str, type]] = {
     "over_accumulation": {"method": str, "task": str, "block": int, "rank": int, "counted": float},
     "alignment": {"method": str, "task": str, "alignment": float, "kept rank": float, "improvement": float},
     "drift": {"method": str, "task": str, "block": int, "drift": float, "inherited": float, "own": float},
+    "tasks_added": {"method": str, "tasks": int, "task": str, "score": float, "normalised": float},
+    "disentanglement": {"first": str, "second": str, "alpha": float, "other alpha": float, "error": float},
 }  # fmt: skip
 MOST_BYTES = 64 << 20
 

@@ -20,6 +20,7 @@ from fda.store.files import load_anchors, merged_file
 from fda.store.records import Run
 from fda.store.store import Store, queue_of
 from fda.tasks.data import load_split
+from fda.tasks.heads import task_head
 from fda.tasks.inputs import block_inputs
 from fda.zoos.survey import open_zoo
 
@@ -203,3 +204,43 @@ def test_a_file_that_another_program_wrote_is_one_sentence(tmp_path, content):
     path.write_text(content)
     with pytest.raises(UserError, match="cannot be read: delete the file"):
         load_table(tmp_path, "covariance")
+
+
+def test_tasks_added_ends_where_the_run_does(store, run):
+    """With all tasks the merged model is the run's, so its scores are; two tasks are the first two."""
+    found = table(store, run, "tasks_added")
+    scores = {(one.method, one.task): one.value for one in store.results(run.run_id)[1]}
+    count = len(run.spec.tasks)
+    end = rows(found, method="ta", tasks=count)
+    assert end["task"] == list(run.spec.tasks)
+    assert end["score"] == pytest.approx([scores["ta", task] for task in run.spec.tasks])
+    shares = [scores["ta", task] / scores["individual", task] for task in run.spec.tasks]
+    assert end["normalised"] == pytest.approx(shares)
+    assert set(found.columns["tasks"]) == set(range(2, count + 1))
+
+
+def test_disentanglement_counts_the_answers_that_change(store, run):
+    """At α = (0, 0) none does; at (−2, 2) as many as the models, made and asked here, say."""
+    found = table(store, run, "disentanglement")
+    first, second = run.spec.tasks[:2]
+    origin = rows(found, alpha=0.0, **{"other alpha": 0.0})
+    assert origin["error"] == [0.0] * len(origin["error"])
+    opened = open_zoo(run.spec.zoo, run.spec.tasks)
+
+    @torch.no_grad()
+    def classes(task: str, **alphas: float) -> torch.Tensor:
+        moved = {name: tensor.clone() for name, tensor in opened.base.items()}
+        for other, alpha in alphas.items():
+            for name in moved:
+                moved[name] += alpha * (opened.tasks[other][name] - opened.base[name])
+        split = load_split(opened.zoo.task(task), "test", opened.model.transform)
+        opened.model.load(moved)
+        batch = split.at(split.spread(32))
+        return task_head(opened, task).answer(opened.model, batch).argmax(-1)
+
+    alphas = {first: -2.0, second: 2.0}
+    changed = [
+        (classes(task, **{task: alphas[task]}) != classes(task, **alphas)).float().mean().item() for task in alphas
+    ]
+    (error,) = rows(found, first=first, second=second, alpha=-2.0, **{"other alpha": 2.0})["error"]
+    assert error == pytest.approx(sum(changed) / 2) and max(found.columns["error"]) > 0
