@@ -28,6 +28,9 @@ class Moved(Mapping[str, Tensor]):
                 moved.add_(weights[name].float() - theta0, alpha=alpha)
         return moved.to(stored.dtype)
 
+    def __contains__(self, name: object) -> bool:  # Mapping's own would compute the tensor
+        return name in self.base
+
     def __iter__(self) -> Iterator[str]:
         return iter(self.base)
 
@@ -36,5 +39,12 @@ class Moved(Mapping[str, Tensor]):
 
 
 def disentanglement_error(alone: Sequence[np.ndarray], together: Sequence[np.ndarray]) -> float:
-    """Mean over the tasks of the share of samples (n,) whose class differs between a task alone and both together, 0..1."""
-    return float(np.mean([np.mean(one != both) for one, both in zip(alone, together, strict=True)]))
+    """Mean over the tasks of the share of samples (n,) whose class differs between a task alone and both together, 0..1.
+
+    NaN if a class is NaN: a model too far out gives no answers.
+    """
+    shares = []
+    for one, both in zip(alone, together, strict=True):
+        known = not (np.isnan(one).any() or np.isnan(both).any())
+        shares.append(np.mean(one != both) if known else np.nan)
+    return float(np.mean(shares))

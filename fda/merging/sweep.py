@@ -56,6 +56,9 @@ class Scaled(Mapping[str, Tensor]):
             return theta0
         return (theta0.float() + self.value * self.update[name]).to(theta0.dtype)
 
+    def __contains__(self, name: object) -> bool:  # Mapping's own would compute the tensor
+        return name in self.base
+
     def __iter__(self) -> Iterator[str]:
         return iter(self.base)
 

@@ -11,6 +11,7 @@ def test_it_is_the_mean_share_of_changed_answers():
     together = [np.array([0, 1, 0, 0]), np.array([1, 1])]
     assert disentanglement_error(alone, together) == (2 / 4 + 0) / 2
     assert disentanglement_error(alone, alone) == 0
+    assert np.isnan(disentanglement_error(alone, [np.array([np.nan] * 4), np.array([1, 1])]))
 
 
 def test_a_model_moves_along_each_task_by_its_own_coefficient():
