@@ -244,7 +244,7 @@ def _tasks_added(rows: Rows, view: AnalysisView, theme: Theme, uirevision: str |
     sentence = "No method was scored"
     if ends:
         best = max(ends, key=lambda method: ends[method])
-        sentence = f"With all {most} tasks, {names[best]} keeps most: {ends[best]:.1%} of the experts' scores"
+        sentence = f"With all {most} tasks, {names[best]} keeps most: {100 * ends[best]:.1f} % of the experts' scores"
     return Drawn(
         lambda: tasks_added_figure(kept, theme, titles=names, uirevision=uirevision),
         f"{sentence}.",
@@ -266,7 +266,7 @@ def _disentanglement(rows: Rows, view: AnalysisView, theme: Theme, uirevision: s
         worst = means.idxmax()
         sentence = (
             f"Between θ0 and both experts, {worst[0]} and {worst[1]} disturb each other most: on average "
-            f"{means.max():.1%} of their answers change"
+            f"{100 * means.max():.1f} % of their answers change"
         )
     ordered = sorted(maps, key=lambda pair: -means[pair])[:MOST_MAPS]
     return Drawn(

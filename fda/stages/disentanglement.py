@@ -40,9 +40,8 @@ def disentanglement_tables(work: Work) -> dict[Panel, Table]:
             expected = alone[first, one] + alone[second, other]
             answered = judge.classes(Moved(work.opened.base, models, [one, other]), [first, second])
             rows.append((first, second, one, other, disentanglement_error(expected, answered)))
-    least = min(len(indices) for _, indices, _ in judge.tasks.values())
     splits = " and the ".join(sorted({work.data(task).split for task in judge.tasks}))
-    notes = [f"On {least} samples or more a task of the {splits} split; no label is read.", *notes]
+    notes = [f"On at most {SAMPLES} samples a task of the {splits} split; no label is read.", *notes]
     if left_out := [task for task in work.spec.tasks if task not in judge.tasks]:
         notes.append(
             f"Without {', '.join(left_out)}: {'they do' if len(left_out) > 1 else 'it does'} not answer with classes."
