@@ -137,6 +137,16 @@ TABLE: dict[str, dict[str, Asks | Refused | Elsewhere]] = {
         "--device": Elsewhere("stages/test_analyses.py::test_the_command_line_prints_what_the_page_shows"),
         "--fresh": Elsewhere("stages/test_analyses.py::test_the_command_line_prints_what_the_page_shows"),
     },
+    "lm-eval FOLDER --tasks TASK": JSON
+    | {
+        "FOLDER": Elsewhere("tasks/test_harness.py::test_the_command_scores_a_task_as_the_library_does"),
+        "--tasks": Elsewhere("tasks/test_harness.py::test_the_command_scores_a_task_as_the_library_does"),
+        "--task-files": Elsewhere("tasks/test_harness.py::test_the_command_scores_a_task_as_the_library_does"),
+        "--samples": Elsewhere("tasks/test_harness.py::test_the_command_scores_a_task_as_the_library_does"),
+        "--batch": Elsewhere("tasks/test_harness.py::test_the_command_scores_a_task_as_the_library_does"),
+        "--device": Refused(("--device", "cuda:99"), "there is no device 'cuda:99' here"),
+        "--allow-code": Elsewhere("tasks/test_harness.py::test_code_of_own_tasks_is_not_run_unasked"),
+    },
     "ablate --zoo ZOO": CHOICE
     | JSON
     | {
