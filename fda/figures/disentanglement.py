@@ -31,7 +31,8 @@ def disentanglement_maps(
     )
     figure.update_annotations(font={"size": 12, "color": palette.muted})
     for index, ((first, second), (across, up, error)) in enumerate(maps.items()):
-        place = {"row": index // columns + 1, "col": index % columns + 1}
+        row, column = divmod(index, columns)
+        place = {"row": row + 1, "col": column + 1}
         figure.add_heatmap(
             x=list(across),
             y=list(up),
@@ -43,8 +44,8 @@ def disentanglement_maps(
             **place,
         )
         figure.add_shape(type="rect", x0=0, x1=1, y0=0, y1=1, line={"color": palette.accent, "width": 2}, **place)
-        figure.update_xaxes(title=f"α of {first}", showgrid=False, **place)
-        figure.update_yaxes(title=f"α of {second}", showgrid=False, title_standoff=4, **place)
+        figure.update_xaxes(title=f"α of {first}", showgrid=False, row=row + 1, col=column + 1)
+        figure.update_yaxes(title=f"α of {second}", showgrid=False, title_standoff=4, row=row + 1, col=column + 1)
     figure.update_layout(
         coloraxis={
             "colorscale": sequential(),
