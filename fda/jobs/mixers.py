@@ -38,7 +38,7 @@ IDLE_SECONDS = 600.0  # without a request, after which a process ends
 YIELD_SECONDS = 60.0  # without a request, after which a process ends if another visitor needs its place
 TICK_SECONDS = 0.2  # between two reports of progress to the caller
 MOST_MIXERS = 2  # processes at once, unless FDA_MIXERS says another number
-OWN_BYTES = 700 << 20  # of a process before it opens a zoo: Python, torch and what they import
+OWN_BYTES = 1200 << 20  # of a process before it opens a zoo: Python, torch and what they import
 COPIES = 6  # of the model in float32: the module, the mix, the plane's two directions, parts
 KEPT_COPIES = 24  # more of it than this do parts never take
 
