@@ -114,7 +114,7 @@ def search_trace(values: Sequence[float], theme: Theme, *, goal: str, uirevision
 
 def mix_plane(
     trail: Sequence[Point],
-    finetuned: Mapping[str, Point],
+    experts: Mapping[str, Point | None],
     total: Point,
     theme: Theme,
     *,
@@ -123,7 +123,8 @@ def mix_plane(
 ) -> go.Figure:
     """Where mixes lie on a plane of weights through θ0, in units of ‖Σ τi‖: the last of `trail` with the path to it.
 
-    `finetuned`: task → its model; `total`: θ0 + Σ τi. `ground`: the loss of a landscape run whose plane it is.
+    `experts`: task → its finetuned model, if it is known; `total`: θ0 + Σ τi. `ground`: the losses of a landscape run, if the
+    plane is that of one.
     """
     title = "The mix on the loss plane (dark: low loss)" if ground is not None else "The mix on a plane of weights"
     figure = blank(title, theme, height=360, uirevision=uirevision)
@@ -131,7 +132,8 @@ def mix_plane(
     line, casing = ("#ffffff", CASING) if ground is not None else (palette.ink, palette.page)
     if ground is not None:
         _add_ground(figure, ground)
-    _add_marks(figure, finetuned, total, line, casing)
+    _add_experts(figure, experts, line)
+    _add_ends(figure, total, line, casing)
     at = [(one.a, one.b) for one in trail]
     for width, colour, uid in ((4, casing, "trail casing"), (1.5, line, "trail")):
         figure.add_scatter(
@@ -151,12 +153,12 @@ def mix_plane(
         mode="markers",
         marker={"size": 17, "symbol": "circle", "color": palette.accent, "line": {"width": 3, "color": line}},
         hovertemplate=f"<b>this mix</b><br>a %{{x:.2f}}, b %{{y:.2f}}<br>{now.distance:.2f} off the plane<extra></extra>",
-        name="this mix",
+        showlegend=False,
         uid="now",
     )
     figure.update_xaxes(title="a, in ‖Σ τᵢ‖", showgrid=ground is None)
     figure.update_yaxes(title="b, in ‖Σ τᵢ‖", showgrid=ground is None)
-    figure.update_layout(showlegend=False)
+    figure.update_layout(legend={"y": -0.16})
     if ground is not None:
         figure.update_xaxes(range=[ground.plane.a[0], ground.plane.a[-1]])
         figure.update_yaxes(range=[ground.plane.b[0], ground.plane.b[-1]])
@@ -182,10 +184,30 @@ def _add_ground(figure: go.Figure, ground: Ground) -> None:
     )
 
 
-def _add_marks(figure: go.Figure, finetuned: Mapping[str, Point], total: Point, line: str, casing: str) -> None:
-    """θ0, each finetuned model by its name, and the sum of all task vectors."""
-    marks = {"θ₀": (0.0, 0.0), **{plotly(task): (one.a, one.b) for task, one in finetuned.items()}}
-    marks["θ₀ + Σ τ"] = (total.a, total.b)
+def _add_experts(figure: go.Figure, experts: Mapping[str, Point | None], line: str) -> None:
+    """The finetuned models, in the colours that their tasks have elsewhere."""
+    for index, (task, one) in enumerate(experts.items()):
+        if one is None:
+            continue
+        figure.add_scatter(
+            x=[one.a],
+            y=[one.b],
+            mode="markers",
+            marker={
+                "size": 11,
+                "symbol": SYMBOLS[index % len(SYMBOLS)],
+                "color": series_colour(index, "light"),
+                "line": {"width": 2, "color": line},
+            },
+            hovertemplate=f"finetuned on {plotly(task)}<extra></extra>",
+            name=f"θ({plotly(task)})",
+            uid=f"expert {task}",
+        )
+
+
+def _add_ends(figure: go.Figure, total: Point, line: str, casing: str) -> None:
+    """θ0 and the sum of all task vectors."""
+    marks = {"θ₀": (0.0, 0.0), "θ₀ + Σ τ": (total.a, total.b)}
     figure.add_scatter(
         x=[a for a, _ in marks.values()],
         y=[b for _, b in marks.values()],
@@ -195,7 +217,7 @@ def _add_marks(figure: go.Figure, finetuned: Mapping[str, Point], total: Point, 
         textfont={"size": 11, "color": line, "shadow": f"0 0 2px {casing}, 0 0 3px {casing}"},
         marker={
             "size": 9,
-            "symbol": ["circle", *["diamond"] * len(finetuned), "cross"],
+            "symbol": ["circle", "star"],
             "color": line,
             "line": {"width": 1.5, "color": casing},
         },
