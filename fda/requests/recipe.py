@@ -47,7 +47,7 @@ class Part(BaseModel):
     `method`: a method that merges checkpoints without data (`ta`, `tsv`, `larv:tsv`); `pretrained`; `individual:TASK`: the
     finetuned model of one task; `METHOD@RUN_ID`: the merged model of a finished run (`fda:ta@20261129-082329-6871`).
     `settings`: hyperparameters that differ from the method's defaults. `weights`: task → factor on its task vector before the
-    method merges it, 0 to 10, where it is not 1.
+    method merges it, −10 to 10, where it is not 1.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -87,8 +87,10 @@ class Part(BaseModel):
     @classmethod
     def _weights_are_within_bounds(cls, weights: dict[str, float]) -> dict[str, float]:
         for task, weight in weights.items():
-            if not (math.isfinite(weight) and 0 <= weight <= MOST_WEIGHT):
-                raise ValueError(f"the weight of {task[:LONGEST]!r} is not a number from 0 to {MOST_WEIGHT:g}")
+            if not (math.isfinite(weight) and abs(weight) <= MOST_WEIGHT):
+                raise ValueError(
+                    f"the weight of {task[:LONGEST]!r} is not a number from −{MOST_WEIGHT:g} to {MOST_WEIGHT:g}"
+                )
         return weights
 
     @property
@@ -174,6 +176,20 @@ def check_recipe(recipe: Recipe, zoo: Zoo, what: str = "the recipe") -> None:
         _check_part(part, recipe.merged_tasks(zoo), zoo, f"{what}: parts.{number}")
 
 
+def kept_recipe(given: Mapping[str, Any], method: str, zoo: Zoo, tasks: Sequence[str]) -> Recipe:
+    """The recipe among the hyperparameters of a method `mix:NAME`, for a run of these tasks.
+
+    UserError without one, and for one that is wrong or needs a task that the run does not open.
+    """
+    if not given.get("recipe"):
+        raise UserError(f"{method} has no recipe: make the run with `python -m fda mix --recipe FILE --keep NAME`.")
+    recipe = read_recipe(str(given["recipe"]), zoo)
+    needed = [*recipe.merged_tasks(zoo), *(part.task for part in recipe.parts if part.task is not None)]
+    if lacking := next((task for task in needed if task not in tasks), None):
+        raise UserError(f"{method} needs the task {lacking!r}, which the run leaves out: add it to --tasks.")
+    return recipe
+
+
 def settings_of(part: Part, zoo: Zoo) -> dict[str, Any]:
     """All hyperparameters of a checked part's method, typed: its defaults, the family's values, and its own `settings`.
 
@@ -235,25 +251,35 @@ def _merged(part: Part, recipe: Recipe, zoo: Zoo) -> str:
     if part.name == PRETRAINED:
         return "θ0"
     one, settings = known_method(part.name), settings_of(part, zoo)
-    vectors = _vectors(recipe.merged_tasks(zoo), part.weights)
+    factors = {task: part.weights.get(task, 1.0) for task in recipe.merged_tasks(zoo)}
     if one.name == "ta" and not settings["weights"]:
-        return f"θ0 + {settings['scale']:g}·{f'({vectors})' if ' + ' in vectors else vectors}"
+        return "θ0" + _multiples({task: settings["scale"] * factor for task, factor in factors.items()})
     changed = {name: value for name, value in settings.items() if value != one.defaults[name]}
     if one.coefficient is not None:
         changed[one.coefficient.name] = settings[one.coefficient.name]
-    shown = "".join(
-        f", {name} {value:g}" if isinstance(value, float) else f", {name} {value}" for name, value in changed.items()
-    )
-    return f"{one.title}({vectors.replace(' + ', ', ')}{shown})"
+    shown = [f"{name} {value:g}" if isinstance(value, float) else f"{name} {value}" for name, value in changed.items()]
+    return f"{one.title}({', '.join([*_vectors(factors), *shown])})"
 
 
-def _vectors(tasks: Sequence[str], weights: Mapping[str, float]) -> str:
-    """`τ_digits + 0.5·τ_letters`; without tasks of weight 0, and `Σ τ` for many of weight 1."""
-    factors = {task: weights.get(task, 1.0) for task in tasks}
-    if len(tasks) > SHORT_SUM and set(factors.values()) == {1.0}:
-        return "Σ τ"
-    terms = [f"τ_{task}" if factor == 1 else f"{factor:g}·τ_{task}" for task, factor in factors.items() if factor]
-    return " + ".join(terms) or "0"
+def _multiples(scales: Mapping[str, float]) -> str:
+    """` + 0.3·(τ_digits + τ_faces) − 0.2·τ_letters`: the tasks of each λ together, without those of λ 0; many as Σ τ."""
+    groups: dict[str, list[str]] = {}
+    for task, scale in scales.items():
+        groups.setdefault(f"{scale:.4g}", []).append(f"τ_{task}")
+    text = ""
+    for scale, vectors in groups.items():
+        if float(scale):
+            alone = len(groups) == 1 and len(vectors) > SHORT_SUM
+            together = "Σ τ" if alone else " + ".join(vectors) if len(vectors) == 1 else f"({' + '.join(vectors)})"
+            text += f" {'−' if scale.startswith('-') else '+'} {scale.removeprefix('-')}·{together}"
+    return text
+
+
+def _vectors(factors: Mapping[str, float]) -> list[str]:
+    """`[τ_digits, 0.5·τ_letters]`; without tasks of weight 0, and `[Σ τ]` for many of weight 1."""
+    if len(factors) > SHORT_SUM and set(factors.values()) == {1.0}:
+        return ["Σ τ"]
+    return [f"τ_{task}" if factor == 1 else f"{factor:.4g}·τ_{task}" for task, factor in factors.items() if factor]
 
 
 def _places(part: Part) -> str:

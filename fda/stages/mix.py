@@ -63,12 +63,12 @@ class Reweighted(Mapping[str, Tensor]):
 def merged_inputs(part: Part, opened: OpenZoo, recipe: Recipe) -> tuple[list[tuple[str, float]], dict[str, object]]:
     """([(task, factor on its task vector)], the method's hyperparameters) of a part that merges.
 
-    Task arithmetic has a hyperparameter for the factors, and gets them there.
+    Task arithmetic has a hyperparameter for factors that are not negative, and gets them there.
     """
     tasks = recipe.merged_tasks(opened.zoo)
     settings = {name: value for name, value in settings_of(part, opened.zoo).items() if value != ""}
     factors = {task: part.weights.get(task, 1.0) for task in tasks}
-    if part.name == "ta" and set(factors.values()) != {1.0}:
+    if part.name == "ta" and set(factors.values()) != {1.0} and min(factors.values()) >= 0:
         settings["weights"] = ",".join(map(repr, factors.values()))
         factors = dict.fromkeys(tasks, 1.0)
     return list(factors.items()), settings
@@ -123,7 +123,6 @@ def mix_to_file(
     opened: OpenZoo,
     store: Store,
     path: Path,
-    metadata: Mapping[str, object],
     *,
     cancel: Cancel = NEVER,
 ) -> None:
@@ -135,5 +134,5 @@ def mix_to_file(
             own = [name for place, of_place in names.items() if parts.get(place) == number for name in of_place]
             yield from part_tensors(part, recipe, opened, store, own)
 
-    metadata = {"recipe": recipe_text(recipe), **metadata}
-    write_tensors(path, kinds_of(opened.base), with_rest(opened.base, tensors()), metadata, cancel=cancel)
+    about = {"recipe": recipe_text(recipe)}
+    write_tensors(path, kinds_of(opened.base), with_rest(opened.base, tensors()), about, cancel=cancel)
