@@ -312,6 +312,11 @@ TABLE: dict[str, dict[str, Asks | Refused | Elsewhere]] = {
     "bench cost": BENCH,
     "bench page": JSON
     | {f"--{name}": Asks((f"--{name}", "21"), name, 21) for name in ("points", "starts", "rounds", "updates")},
+    "bench mixer": JSON
+    | {
+        "--zoo": Asks(("--zoo", "A"), "zoo", "A"),
+        "--moves": Asks(("--moves", "9"), "moves", 9),
+    },
     "bench presets": BENCH | SEEDS,
     "bench language": JSON
     | SEEDS
@@ -364,6 +369,7 @@ def run_command(fda_home, tiny_zoo, anchors, monkeypatch, tmp_path):
         language,
         merge,
         methods,
+        mixer,
         observations,
         page,
         presets,
@@ -383,7 +389,7 @@ def run_command(fda_home, tiny_zoo, anchors, monkeypatch, tmp_path):
     for module, name in ((cli_start, "run_request"), (cli_ablate, "run_request"), (cli_import, "run_request")):
         monkeypatch.setattr(module, name, asked)
     monkeypatch.setattr(calibrate, "calibrate", lambda spec: asked(spec, None))
-    for module in (adapt, construct, cost, evaluate, language, merge, methods, observations, page, presets, starts):
+    for module in (adapt, construct, cost, evaluate, language, merge, methods, mixer, observations, page, presets, starts):
         name = f"bench_{module.__name__.rsplit('.', 1)[1]}"
         monkeypatch.setattr(module, name, keywords)
     monkeypatch.setattr(fda.demo, "build", lambda out=None, seed=0, zoo_file=None: keywords(out, seed=seed))
