@@ -7,6 +7,8 @@ import streamlit as st
 from fda.ui import notices
 from fda.ui.mixer import answered, choose_run, controls, desk_for, open_zoo, show_desk
 from fda.ui.mixer_cards import cards
+from fda.ui.mixer_lesson import ZOO as LESSON_ZOO
+from fda.ui.mixer_lesson import lesson, lesson_card
 from fda.ui.page import bar, command_box
 from fda.ui.runs import store
 from fda.ui.zoos import choose_zoo
@@ -18,21 +20,24 @@ top = bar(
 )
 notices.show_kept()
 with top:
-    reference = choose_zoo()
+    taught = st.toggle("Lesson", key="lesson", bind="query-params", help="Which task vectors disturb each other?")
+    reference = LESSON_ZOO if taught else choose_zoo()
 if reference is None:
     notices.empty("Give the path of a zoo file, or fill in what your checkpoints are on the page Checkpoints.")
     st.stop()
 with notices.noticed(stop=True):
     zoo, known = open_zoo(reference), store()
     with top:
-        run = choose_run(known, zoo)
+        run = None if taught else choose_run(known, zoo)
         actions = st.container(horizontal=True, vertical_alignment="center", gap="small", key="mixer-actions")
-    desk = desk_for(zoo, run)
+    desk = desk_for(zoo, run, lesson().tasks if taught else ())
     if not answered(desk):
         st.stop()
     controls(desk, known, run)
     show_desk(desk)
-    cards(desk, actions)
+    if taught:
+        lesson_card(desk, known)
+    cards(desk, actions, reference)
 command_box(
     [
         shlex.join(

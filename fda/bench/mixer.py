@@ -1,6 +1,6 @@
 """Measure the Mixer as a reader feels it: from a slider's move in a real Chromium to the new bars on its screen.
 
-Uses its own server and FDA_HOME. Every move is by an arrow key, so that it has one beginning, and leads to a mix that has not been
+Uses its own server and FDA_HOME. Every move is by an arrow key, so that it has one beginning, and leads to a mix that was never
 scored before.
 """
 

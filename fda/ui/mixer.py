@@ -34,7 +34,7 @@ from fda.zoos.zoo import Zoo, load_zoo
 
 FILL = 0.62  # share of the window's height that the desk takes
 MIX, RUN = "mix", "run"  # in the URL
-_DESK = "mixer_desk"  # in the session
+_DESK = "mixer_desk"  # begins keys in the session
 
 _element = component("mixer", styles=("slider", "mixer"), isolate_styles=False)
 
@@ -90,11 +90,12 @@ def ground_of(known: Store, landscape: str | None) -> Ground | None:
 def desk_for(zoo: Zoo, run: Run | None, tasks: tuple[str, ...] = ()) -> Desk:
     """This session's desk of the zoo. The first time it has the mix of the URL, which is checked, else the usual one."""
     mixer = mixer_for(visitor(), zoo, None if run is None else run.spec.anchors_run or run.run_id)
-    desk: Desk | None = st.session_state.get(_DESK)
-    usual = usual_recipe(zoo, tasks)
-    if desk is None or desk.zoo != zoo or desk.usual.tasks != tasks:
+    key = f"{_DESK} {' '.join(tasks)}"
+    desk: Desk | None = st.session_state.get(key)
+    if desk is None or desk.zoo != zoo:
+        usual = usual_recipe(zoo, tasks)
         desk = Desk(zoo=zoo, mixer=mixer, recipe=asked_recipe(zoo, tasks) or usual, usual=usual, baseline=usual)
-        st.session_state[_DESK] = desk
+        st.session_state[key] = desk
     if desk.mixer is not mixer:
         desk.mixer, desk.about, desk.trail, desk.ground = mixer, None, [], None
     desk.theme = theme()
@@ -168,7 +169,7 @@ def _choose_division(desk: Desk, blocks: int) -> None:
         if division in DIVISIONS:
             desk.recipe, desk.part = mixer_recipe.divided(desk.recipe, division, blocks), 0
 
-    st.selectbox("Blocks", offered, key="mixer_division", on_change=picked, width=200)
+    st.selectbox("Blocks", offered, key="mixer_division", on_change=picked, width=170)
     if now == ONE:
         (apart,) = desk.recipe.parts[0].blocks
         st.session_state["mixer_apart"] = apart
@@ -176,9 +177,7 @@ def _choose_division(desk: Desk, blocks: int) -> None:
         def moved() -> None:
             desk.recipe = mixer_recipe.moved_apart(desk.recipe, int(st.session_state["mixer_apart"]), blocks)
 
-        st.selectbox(
-            "Block", range(blocks), key="mixer_apart", on_change=moved, width=110, label_visibility="collapsed"
-        )
+        st.selectbox("Block", range(blocks), key="mixer_apart", on_change=moved, width=75, label_visibility="collapsed")
 
 
 def _methods(desk: Desk, known: Store, run: Run | None) -> dict[str, str]:
@@ -203,8 +202,10 @@ def _choose_method(desk: Desk, index: int, part: Part, methods: Mapping[str, str
         desk.recipe = mixer_recipe.with_part(desk.recipe, index, chosen)
         desk.part = index
 
-    label = "Method" if part.blocks == "all" else mixer_recipe.group_title(part).capitalize()
-    st.selectbox(label, list(titles), format_func=titles.__getitem__, key=key, on_change=picked, width=250)
+    whole = part.blocks == "all"
+    label = "Method" if whole else mixer_recipe.group_title(part).capitalize()
+    width = 300 if whole else 190
+    st.selectbox(label, list(titles), format_func=titles.__getitem__, key=key, on_change=picked, width=width)
 
 
 def _choose_part(desk: Desk) -> None:
@@ -214,7 +215,7 @@ def _choose_part(desk: Desk) -> None:
     def picked() -> None:
         desk.part = names.index(st.session_state["mixer_part"])
 
-    st.selectbox("Sliders of", names, key="mixer_part", on_change=picked, width=230)
+    st.selectbox("λ of", names, key="mixer_part", on_change=picked, width=130, help="Whose λ the sliders show")
 
 
 # desk and plane ------------------------------------------------------------------------------------------------------

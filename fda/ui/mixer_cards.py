@@ -7,21 +7,30 @@ from streamlit.delta_generator import DeltaGenerator
 from fda.errors import UserError
 from fda.escape import cells, csv, markdown
 from fda.figures.mixer import mixes_bars
-from fda.report.format import plural
+from fda.home import model_roots
+from fda.jobs import lifecycle as jobs
+from fda.report.format import plural, size
+from fda.requests.mixes import mix_spec
 from fda.requests.recipe import Recipe, read_recipe, recipe_text
-from fda.ui import mixer_recipe, notices
+from fda.ui import mixer_recipe, notices, pages
 from fda.ui.mixer_desk import BUDGET, GOALS, TRACE, Desk, Proposal
 from fda.ui.mixer_history import FORMULA, MARK, NUMBER, Mix
 from fda.ui.page import theme
 from fda.ui.plot import plot
+from fda.ui.runs import store
 
 MOST_BESIDE = 4  # mixes side by side
 HISTORY, SEARCH, BLOCKS, RECIPE = TABS = ("History", "Propose λ", "What each block got", "Recipe")
 
 
-def cards(desk: Desk, actions: DeltaGenerator) -> None:
+def cards(desk: Desk, actions: DeltaGenerator, reference: str) -> None:
     """The tabs below the desk, and the desk's buttons in the container `actions` of the bar."""
+    assert desk.answer is not None and desk.about is not None
     with actions:
+        taken, most = size(desk.answer.resident_bytes), size(desk.about.forecast_bytes)
+        st.badge(f"ready, {taken}", icon=":material/memory:", color="green", help=f"The mixer's process takes {taken} of "
+                 f"memory, at most {most}. It ends after ten minutes without a move.")  # fmt: skip
+        keep_box(desk, reference)
         st.button("Reset", icon=":material/restart_alt:", on_click=_take, args=(desk, desk.usual), key="mixer_reset",
                   type="tertiary", help="Back to task arithmetic with its default λ")  # fmt: skip
         st.button("Pin", icon=":material/push_pin:", on_click=_pin, args=(desk, desk.recipe, "pinned mix"), key="mixer_pin",
@@ -46,6 +55,39 @@ def _take(desk: Desk, recipe: Recipe) -> None:
 def _pin(desk: Desk, recipe: Recipe, title: str) -> None:
     """Callback: make this mix the baseline."""
     desk.baseline, desk.baseline_title, desk.answered = recipe, title, None
+
+
+# keep ----------------------------------------------------------------------------------------------------------------
+
+
+def keep_box(desk: Desk, reference: str) -> None:
+    """A popover that starts the run which scores the mix on the test split."""
+    with st.popover(
+        "Keep", icon=":material/save:", key="mixer_keep", help="Score it on the test split, beside other methods"
+    ):
+        st.markdown(
+            "Scores this mix on the **test split** in a run of its own, marked as chosen on validation samples."
+        )
+        name = st.text_input("Name", f"mix-{desk.history.given or 1}", key="mixer_name", max_chars=40)
+        beside = st.multiselect("Beside", mixer_recipe.WEIGHTED, ["ta"], key="mixer_beside")
+        st.button("Keep it", type="primary", icon=":material/play_arrow:", key="mixer_start", on_click=_keep,
+                  args=(desk, reference, name, tuple(beside)))  # fmt: skip
+        if desk.kept is not None:
+            st.page_link(
+                pages.RUN,
+                label="Its run",
+                icon=":material/monitoring:",
+                query_params={"run": desk.kept, "view": "Scores"},
+            )
+
+
+def _keep(desk: Desk, reference: str, name: str, beside: tuple[str, ...]) -> None:
+    """Callback: start the run."""
+    try:
+        spec = mix_spec(reference, desk.recipe, name, methods=beside, roots=model_roots())
+        desk.kept = jobs.start(store(), spec)
+    except UserError as error:
+        notices.keep_problem(str(error))
 
 
 # history -------------------------------------------------------------------------------------------------------------

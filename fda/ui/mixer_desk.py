@@ -65,6 +65,7 @@ class Desk:
     """`usual`: the mix that it begins with. `part`: whose λ the sliders show. `baseline`: the pinned mix, with its title.
 
     `answer`: to the mix `answered`, None until one came. `problem`: what went wrong since the page's script last ran.
+    `kept`: the run that scores the last kept mix on the test split.
     """
 
     zoo: Zoo
@@ -86,6 +87,7 @@ class Desk:
     proposal: Proposal | None = None
     progress: Progress = field(default_factory=lambda: Progress(text=""))
     problem: str | None = None
+    kept: str | None = None
 
     # asking ----------------------------------------------------------------------------------------------------------
 
@@ -253,7 +255,7 @@ class Desk:
         plane = self.about.plane if self.about is not None else None
         if plane is None or not self.trail:
             return None
-        experts = {task: plane.tasks.get(task) for task in self.zoo.task_names}
+        experts = {task: plane.tasks.get(task) if task in self.tasks else None for task in self.zoo.task_names}
         kept = f"{plane.landscape} {self.zoo.name}"
         return to_json(mix_plane(self.trail, experts, plane.sum, self.theme, ground=self.ground, uirevision=kept))
 

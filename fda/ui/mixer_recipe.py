@@ -100,9 +100,9 @@ def _on(part: Part, blocks: tuple[int, ...]) -> Part:
 def group_title(part: Part) -> str:
     """The name of a part's blocks."""
     if isinstance(part.blocks, str):
-        return {"all": "all blocks", REST: "outside blocks"}.get(part.blocks, part.blocks)
-    if len(part.blocks) > 4:
-        return f"{len(part.blocks)} other blocks"
+        return {"all": "all blocks"}.get(part.blocks, part.blocks)
+    if len(part.blocks) > 2:
+        return f"{len(part.blocks)} blocks"
     return f"block{'s' if len(part.blocks) > 1 else ''} {', '.join(map(str, part.blocks))}"
 
 

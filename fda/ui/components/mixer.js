@@ -179,7 +179,18 @@ async function ask(state) {
   state.asking = null;
   if (state.wanted && state.root.isConnected) return ask(state);
   state.root.classList.remove("waiting");
-  state.rest = setTimeout(() => state.trigger("rested", state.root.dataset.shown), REST);
+  rest(state);
+}
+
+// A mix that stands for a second is looked at.
+function rest(state) {
+  const { shown } = state.root.dataset;
+  clearTimeout(state.rest);
+  if (shown === state.rested) return;
+  state.rest = setTimeout(() => {
+    state.rested = shown;
+    state.trigger("rested", shown);
+  }, REST);
 }
 
 // What the engine is at, for a model that does not answer at once.
@@ -209,6 +220,7 @@ export default function ({ data, parentElement, setTriggerValue }) {
     showLambdas(state);
     show(state, data.now);
     if (data.searching) ask(state);
+    else rest(state);
   }
   return () => {
     clearTimeout(state.rest);
