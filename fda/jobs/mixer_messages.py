@@ -78,7 +78,7 @@ class Answer(Message):
     """The scores of a mix. `individual`: each finetuned model on its own task, on the same samples.
 
     `samples`: task → how many were answered; `note`: a sentence, if they are fewer than asked for. `place`: None without a
-    plane. `generation`: of the request, growing. `seconds`: from its arrival in the process to the answer.
+    plane. `generation`: of the request, growing. `seconds`: that the process worked on it.
     """
 
     generation: int

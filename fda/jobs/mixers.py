@@ -22,6 +22,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import IO, Any
 
 import psutil
@@ -55,6 +56,10 @@ class Superseded(Exception):
 
 class MixerEnded(UserError):
     """The process ended while it was asked. The next request starts a new one."""
+
+
+class _EndedIdle(MixerEnded):
+    """It had waited so long that it ended by itself."""
 
 
 class Mixer:
@@ -98,6 +103,12 @@ class Mixer:
             process.end()
 
     def _call(self, kind: str, content: Mapping[str, Any], on_progress: OnProgress) -> Any:
+        try:
+            return self._call_once(kind, content, on_progress)
+        except _EndedIdle:  # a moment before it was asked
+            return self._call_once(kind, content, on_progress)
+
+    def _call_once(self, kind: str, content: Mapping[str, Any], on_progress: OnProgress) -> Any:
         self.asked = time.monotonic()
         with self._lock:
             process = self._process
@@ -164,8 +175,6 @@ def memory_forecast(zoo: Zoo) -> int:
 
 def model_bytes(zoo: Zoo) -> int:
     """Bytes of the base in float32, from its file's header, or for other formats at most, from its size."""
-    from pathlib import Path
-
     place: Path | None = Path(zoo.base.model)
     if is_hub_id(zoo.base.model) and not place.exists():
         place = snapshot_folder(zoo.base.model)
@@ -214,7 +223,7 @@ class _Call:
                 if kind == "problem":
                     raise UserError(str(message["sentence"]))
                 if kind == "ended":
-                    raise MixerEnded(str(message["sentence"]))
+                    raise (_EndedIdle if message["idle"] else MixerEnded)(str(message["sentence"]))
                 if kind == "progress":
                     progress = Progress(text=str(message["text"]), share=message.get("share"))
             on_progress(progress)
@@ -300,7 +309,7 @@ class _Process:
         with self._lock:
             calls, self._calls = self._calls, {}
         for call in calls.values():
-            call.came.put({"kind": "ended", "sentence": sentence})
+            call.came.put({"kind": "ended", "sentence": sentence, "idle": not wished and self._popen.returncode == 0})
         self._connection.close()
         self._errors.close()
 

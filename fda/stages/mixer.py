@@ -14,6 +14,7 @@ from base64 import b64encode
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -54,6 +55,8 @@ from fda.zoos.zoo import Zoo
 SECONDS = 1.0  # within which an answer is to come, on an idle machine
 STEPS = (1000, 500, 200, 100, 50, 20, 10, 5)  # numbers of samples of a task that a large model is given
 SHOWN = 30  # samples that are shown, of all tasks together
+BUSY_SECONDS = 1800.0  # for one answer, while nothing else is asked
+MOST_MEASURED = 100_000  # blocks of mixes whose place and change are kept
 OUTPUTS_SHARE = 0.3  # of the room, for what blocks gave
 
 Report = Callable[..., None]
@@ -97,6 +100,7 @@ class Engine:
         seconds = sum(self.bench.seconds_per_sample(task) for task in self.bench.tasks) / lane_count(self.device)
         self.largest = next((count for count in STEPS if count * seconds <= SECONDS), STEPS[-1])
 
+    @cached_property
     def about(self) -> About:
         too_large = self.largest < SAMPLES
         return About(
@@ -186,6 +190,8 @@ class Engine:
                 yield name, tensor
             self.measured[place, mix.keys[place]] = measured
 
+        if len(self.measured) > MOST_MEASURED:
+            self.measured.clear()
         answers = self.bench.answers(mix.keys, write, samples, cancel)
         for place, key in mix.keys.items():
             if (place, key) not in self.measured:
@@ -268,7 +274,7 @@ class Process:
         self.connection = connection
         self.waiting: deque[dict[str, Any]] = deque()
         self.came, self.sending = threading.Condition(), threading.Lock()
-        self.current: int | None = None  # the generation of the mix at work
+        self.busy = False
         self.newest = 0  # of all mixes that came
         first = json.loads(connection.recv_bytes())
         self.idle_seconds = float(first["idle_seconds"])
@@ -283,12 +289,18 @@ class Process:
                 if not self.came.wait_for(lambda: self.waiting, timeout=self.idle_seconds):
                     return
                 message = self.waiting.popleft()
+            self.busy = True
             self._answer(message)
+            self.busy = False
 
     def _read(self) -> None:
         """Queue what comes; a newer mix takes the place of older ones. The end of the connection ends the process."""
         while True:
             try:
+                while not self.connection.poll(BUSY_SECONDS):
+                    if self.busy:
+                        print(f"one answer took more than {BUSY_SECONDS / 60:.0f} minutes", file=sys.stderr)
+                        leave(1)
                 message = json.loads(self.connection.recv_bytes())
             except (EOFError, OSError, ValueError):
                 leave(0)
@@ -326,7 +338,7 @@ class Process:
 
     def _content(self, kind: str, message: dict[str, Any], generation: int, cancel: Cancel, report: Report) -> Any:
         if kind == "about":
-            return _plain(self.engine.about())
+            return _plain(self.engine.about)
         if kind == "pictures":
             return self.engine.pictures(message["shown"], cancel)
         return _plain(self.engine.answer(MixRequest.model_validate(message["request"]), generation, cancel, report))
