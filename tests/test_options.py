@@ -152,6 +152,11 @@ TABLE: dict[str, dict[str, Asks | Refused | Elsewhere]] = {
         "--push": Elsewhere("stages/test_export.py::test_the_hub_gets_the_folder_as_one_private_repository"),
         "--private": Refused(("--private",), "--private applies to the repository that --push names"),
     },
+    "mix --zoo ZOO --recipe mix.yaml": {
+        name: Elsewhere("stages/test_mix.py::test_a_kept_mix_is_a_row_of_a_comparison_with_its_recipe_and_can_be_taken_home")
+        for name in ("--zoo", "--recipe", "--out", "--keep", "--methods", "--device", "--json")
+    }
+    | {"--fresh": Elsewhere("stages/test_mix.py::test_what_cannot_be_mixed_is_one_sentence")},
     "estimate --zoo ZOO": settings("spec.construction")
     | JSON
     | {
