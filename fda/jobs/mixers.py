@@ -109,6 +109,10 @@ class Mixer:
             return self._call_once(kind, content, on_progress)
 
     def _call_once(self, kind: str, content: Mapping[str, Any], on_progress: OnProgress) -> Any:
+        def waiting(progress: Progress) -> None:
+            self.asked = time.monotonic()  # nobody else takes its place meanwhile
+            on_progress(progress)
+
         self.asked = time.monotonic()
         with self._lock:
             process = self._process
@@ -118,7 +122,7 @@ class Mixer:
                     process = self._process = _Process(self.zoo, self.run_id)
             call = process.send(kind, content)
         try:
-            return call.result(on_progress)
+            return call.result(waiting)
         finally:
             self.asked = time.monotonic()
 
