@@ -119,7 +119,7 @@ class Recipe(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     zoo: str = Field(min_length=1, max_length=LONGEST)
-    tasks: tuple[str, ...] = Field((), max_length=MOST_TASKS)
+    tasks: tuple[str, ...] = Field(default=(), max_length=MOST_TASKS)
     parts: tuple[Part, ...] = Field(min_length=1, max_length=MOST_PARTS)
 
     @model_validator(mode="after")

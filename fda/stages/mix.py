@@ -6,6 +6,7 @@ blocks at once. `mix_to_file` writes a mix tensor by tensor; `fda.stages.mix_par
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor
 
@@ -60,7 +61,7 @@ class Reweighted(Mapping[str, Tensor]):
         return len(self.base)
 
 
-def merged_inputs(part: Part, opened: OpenZoo, recipe: Recipe) -> tuple[list[tuple[str, float]], dict[str, object]]:
+def merged_inputs(part: Part, opened: OpenZoo, recipe: Recipe) -> tuple[list[tuple[str, float]], dict[str, Any]]:
     """([(task, factor on its task vector)], the method's hyperparameters) of a part that merges.
 
     Task arithmetic has a hyperparameter for factors that are not negative, and gets them there.

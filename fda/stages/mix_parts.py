@@ -8,7 +8,7 @@ costs one multiplication and one addition: in the order in which the methods the
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from torch import Tensor
 
@@ -30,12 +30,21 @@ def is_linear(one: Method) -> bool:
     return one.coefficient is not None and dict.__contains__(METHODS, one.name)
 
 
-def part_key(part: Part, recipe: Recipe, opened: OpenZoo) -> Key:
-    """Equal for parts whose models are equal."""
+class PartKey(NamedTuple):
+    """Equal for parts whose models are equal. `value`: of the coefficient in which the update of the model `of` is linear."""
+
+    of: Key
+    value: float | None = None
+
+
+UNCHANGED = PartKey((PRETRAINED,))
+
+
+def part_key(part: Part, recipe: Recipe, opened: OpenZoo) -> PartKey:
     if not _merges(part):
-        return (part.method,)
+        return PartKey((part.method,))
     plan = _plan(part, recipe, opened)
-    return (*plan.key, plan.value)
+    return PartKey(plan.key, plan.value)
 
 
 @dataclass(frozen=True)

@@ -39,6 +39,13 @@ class Measured:
         """‖θ − θ0‖ / ‖θ0‖; 0 for a place without tensors."""
         return math.sqrt(self.squared / self.base) if self.base else 0.0
 
+    def times(self, factor: float) -> "Measured":
+        """Of the place whose θ − θ0 is this one's times `factor`."""
+        square = factor * factor
+        return Measured(
+            self.squared * square, self.base, self.along * factor, self.across * factor, self.inside * square
+        )
+
 
 @dataclass
 class Plane:

@@ -21,6 +21,7 @@ from fda.errors import UserError
 from fda.jobs.lanes import run_lanes
 from fda.jobs.mixer_messages import Prediction, Scores
 from fda.stages.mix import Place
+from fda.stages.mix_parts import UNCHANGED, PartKey
 from fda.stages.scoring import joined
 from fda.tasks.answers import Answers
 from fda.tasks.data import Split, load_split
@@ -30,9 +31,9 @@ from fda.zoos.survey import OpenZoo
 
 MOST_KEPT = 1024  # answers of a mix to a task's sample
 SEED = 0  # of the choice of samples
+FEW, ENOUGH = (2, 4, 32), 0.2  # samples that are timed, after two that warm up; seconds of one timing that are enough
 
-BlockKey = tuple[Any, ...]
-Keys = Mapping[Place, BlockKey]  # place → what its tensors are, equal for equal tensors; of every place
+Keys = Mapping[Place, PartKey]  # of every place
 Write = Callable[[Place], Iterable[tuple[str, Tensor]]]  # place → its (name, tensor)
 
 
@@ -40,7 +41,7 @@ Write = Callable[[Place], Iterable[tuple[str, Tensor]]]  # place → its (name, 
 class _Batch:
     """What the blocks gave for one batch, `outputs[i]` with blocks that had the `chain` of keys (rest, 0, …, i)."""
 
-    chain: tuple[BlockKey, ...] = ()
+    chain: tuple[PartKey, ...] = ()
     outputs: list[Any] = field(default_factory=list)
     known: int = 0  # outputs that the pass at work takes as they are
 
@@ -59,7 +60,7 @@ class Bench:
         opened.model.load(opened.base)
         opened.model.to(device)
         self._tensors = opened.model.module.state_dict()
-        self._loaded: dict[Place, BlockKey] = dict.fromkeys(self.places, ("pretrained",))
+        self._loaded: dict[Place, PartKey | None] = dict.fromkeys(self.places, UNCHANGED)
         self._answers: OrderedDict[tuple, Answers] = OrderedDict()
         self._batches: dict[tuple, _Batch] = {}
         self._full = False
@@ -97,19 +98,22 @@ class Bench:
             self._full = False
         return result
 
-    def seconds_per_sample(self, task: str, count: int = 16) -> float:
-        """Seconds that the pretrained model takes for one sample, on a CPU of one core's time, whatever else runs there."""
-        indices = self.sample(task, count)
-        split, taken = self.part(task, indices), 0.0
+    def seconds_per_sample(self, task: str) -> float:
+        """Seconds that the pretrained model takes for one sample; on a CPU one core's own, whatever else runs there."""
         clock = time.perf_counter if self.device != "cpu" else time.thread_time
-        for _ in range(2):  # the first pass prepares the samples
+        for count in FEW:
+            indices = self.sample(task, count)
+            split = self.part(task, indices)
+            split.images(count)  # prepared before the clock runs
             began = clock()
             evaluate(self.opened.model, self.heads[task], split, self.device, data=self.opened.zoo.task(task).data)
             taken = clock() - began
+            if taken > ENOUGH and count > FEW[0]:
+                break
         return taken / len(indices)
 
     def _lane(
-        self, task: str, indices: tuple[int, ...], chain: tuple[BlockKey, ...], found: dict[str, Answers]
+        self, task: str, indices: tuple[int, ...], chain: tuple[PartKey, ...], found: dict[str, Answers]
     ) -> Callable[[Cancel], None]:
         def lane(cancel: Cancel) -> None:
             found[task] = self._answer(task, indices, chain, cancel)
@@ -117,7 +121,7 @@ class Bench:
         return lane
 
     @torch.no_grad()
-    def _answer(self, task: str, indices: tuple[int, ...], chain: tuple[BlockKey, ...], cancel: Cancel) -> Answers:
+    def _answer(self, task: str, indices: tuple[int, ...], chain: tuple[PartKey, ...], cancel: Cancel) -> Answers:
         split, head, data = self.part(task, indices), self.heads[task], self.opened.zoo.task(task).data
         size = TEXTS if split.transform.kind == "text" else IMAGES
         reuses = self.metric(task) not in WRITTEN  # written texts pass through the blocks token by token
@@ -173,7 +177,7 @@ class Bench:
         for place in self.places:
             if self._loaded[place] == keys[place]:
                 continue
-            self._loaded[place] = ("half written",)
+            self._loaded[place] = None  # half written
             for name, tensor in write(place):
                 self._tensors[name].copy_(tensor)
             self._loaded[place] = keys[place]
@@ -209,7 +213,7 @@ def _validation(opened: OpenZoo, task: str) -> Split:
     return load_split(opened.zoo.task(task), data.validation_split, opened.model.transform)
 
 
-def _shared(one: Sequence[BlockKey], other: Sequence[BlockKey]) -> int:
+def _shared(one: Sequence[PartKey], other: Sequence[PartKey]) -> int:
     """How many entries at the beginning are equal."""
     return next((at for at, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
 

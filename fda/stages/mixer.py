@@ -43,9 +43,9 @@ from fda.requests.recipe import PRETRAINED, REST, Part, Recipe, assigned, read_r
 from fda.stages.examples import small_samples
 from fda.stages.execute import resolve_device
 from fda.stages.mix import Place, block_names, names_by_place
-from fda.stages.mix_parts import Parts, part_key
+from fda.stages.mix_parts import PartKey, Parts, part_key
 from fda.stages.mix_plane import Measured, find_plane, measure
-from fda.stages.mix_scores import Bench, BlockKey, scores_of
+from fda.stages.mix_scores import Bench, scores_of
 from fda.store.store import Store
 from fda.tasks.answers import Answers
 from fda.zoos.finite import require_finite
@@ -68,7 +68,7 @@ class Mix:
 
     recipe: Recipe
     parts: dict[Place, Part]
-    keys: dict[Place, BlockKey]
+    keys: dict[Place, PartKey]
 
 
 @dataclass
@@ -79,7 +79,7 @@ class Engine:
     run_id: str | None
     room: int
     forecast_bytes: int
-    measured: dict[tuple[Place, BlockKey], Measured] = field(default_factory=dict)
+    measured: dict[tuple[Place, PartKey], Measured] = field(default_factory=dict)
 
     def open(self, report: Report) -> None:
         """Read everything that answers need. UserError if the zoo cannot be opened or scored."""
@@ -97,8 +97,9 @@ class Engine:
         report("finding the plane")
         self.plane = find_plane(self.opened, self.store, self.run_id, self.names)
         report("measuring this machine")
-        seconds = sum(self.bench.seconds_per_sample(task) for task in self.bench.tasks) / lane_count(self.device)
-        self.largest = next((count for count in STEPS if count * seconds <= SECONDS), STEPS[-1])
+        lanes = lane_count(self.device)
+        self.seconds = sum(map(self.bench.seconds_per_sample, self.bench.tasks)) / lanes  # for a sample of every task
+        self.largest = next((count for count in STEPS if count * self.seconds <= SECONDS), STEPS[-1])
 
     @cached_property
     def about(self) -> About:
@@ -184,11 +185,17 @@ class Engine:
             report(f"computing {part}")
 
         def write(place: Place) -> Iterator[tuple[str, Tensor]]:
-            measured = Measured()
+            key, unit, measured = mix.keys[place], (place, mix.keys[place]._replace(value=1.0)), Measured()
+            known = key.value is not None and unit in self.measured  # then λ scales what is known of λ 1
             for name, tensor in self.parts.tensors(mix.parts[place], mix.recipe, self.names[place], cancel):
-                measure(measured, name, tensor, self.parts.base, self.plane)
+                if not known:
+                    measure(measured, name, tensor, self.parts.base, self.plane)
                 yield name, tensor
-            self.measured[place, mix.keys[place]] = measured
+            if known and key.value is not None:
+                measured = self.measured[unit].times(key.value)
+            elif key.value:
+                self.measured[unit] = measured.times(1 / key.value)
+            self.measured[place, key] = measured
 
         if len(self.measured) > MOST_MEASURED:
             self.measured.clear()
@@ -247,7 +254,8 @@ class Engine:
             raise UserError(f"task {task!r} shows at most {MOST_SHOWN} samples, with numbers from 0 to {count - 1}.")
 
     def _fewer(self, asked: int) -> str:
-        return f"of each task {self.largest} samples are answered, not {asked}, to take about a second."
+        taken = max(1.0, self.largest * self.seconds)
+        return f"of each task {self.largest} samples are answered, not {asked}, which takes about {taken:.0f} s."
 
 
 def _placed(indices: tuple[int, ...], answers: Answers) -> dict[int, tuple[Answers, int]]:
