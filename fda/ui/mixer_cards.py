@@ -9,7 +9,7 @@ from fda.escape import cells, csv, markdown
 from fda.figures.mixer import mixes_bars
 from fda.home import model_roots
 from fda.jobs import lifecycle as jobs
-from fda.report.format import plural, size
+from fda.report.format import plural
 from fda.requests.mixes import mix_spec
 from fda.requests.recipe import Recipe, read_recipe, recipe_text
 from fda.ui import mixer_recipe, notices, pages
@@ -25,11 +25,7 @@ HISTORY, SEARCH, BLOCKS, RECIPE = TABS = ("History", "Propose λ", "What each bl
 
 def cards(desk: Desk, actions: DeltaGenerator, reference: str) -> None:
     """The tabs below the desk, and the desk's buttons in the container `actions` of the bar."""
-    assert desk.answer is not None and desk.about is not None
     with actions:
-        taken, most = size(desk.answer.resident_bytes), size(desk.about.forecast_bytes)
-        st.badge(f"ready, {taken}", icon=":material/memory:", color="green", help=f"The mixer's process takes {taken} of "
-                 f"memory, at most {most}. It ends after ten minutes without a move.")  # fmt: skip
         keep_box(desk, reference)
         st.button("Reset", icon=":material/restart_alt:", on_click=_take, args=(desk, desk.usual), key="mixer_reset",
                   type="tertiary", help="Back to task arithmetic with its default λ")  # fmt: skip

@@ -17,6 +17,7 @@ from fda.figures.mixer import AVERAGE, Ground, mix_plane, search_trace
 from fda.figures.theme import Theme, series_colour, to_json
 from fda.jobs.mixer_messages import SAMPLES, About, Answer, MixRequest, Pictures, Place, Prediction, Progress, TaskAbout
 from fda.jobs.mixers import Mixer, MixerEnded, OnProgress, Superseded
+from fda.report.format import size
 from fda.requests.recipe import Part, Recipe, formula
 from fda.ui.feed import BEGIN_ANEW
 from fda.ui.mixer_history import History
@@ -219,7 +220,7 @@ class Desk:
             "average": _finite(average(answer, self.tasks)),
             "said": [self._said(task) for task in self.tasks],
             "formula": self.formula,
-            "line": f"{count:,} validation samples, {1000 * answer.seconds:.0f} ms",
+            "line": f"{count:,} validation samples, {1000 * answer.seconds:.0f} ms, {size(answer.resident_bytes)} of memory",
             "note": answer.note or "",
             "figures": {key: figure for key, figure in drawn.items() if figure},
         }

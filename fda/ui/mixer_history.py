@@ -7,7 +7,7 @@ import pandas as pd
 
 from fda.requests.recipe import Recipe
 
-MOST = 500  # mixes kept; the oldest that is not marked goes first
+MOST = 200  # mixes kept; the oldest that is not marked goes first
 MARK, NUMBER, FORMULA, AVERAGE, RECIPE = "marked", "mix", "formula", "average", "recipe"
 
 
