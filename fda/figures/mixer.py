@@ -57,7 +57,13 @@ def mixes_bars(
             name=plotly(name),
             marker={
                 "color": faint(series_colour(index, theme), 0.75),
-                "pattern": {"shape": HATCHES[index % len(HATCHES)], "fgcolor": palette.page, "fgopacity": 0.4},
+                "pattern": {
+                    "shape": HATCHES[index % len(HATCHES)],
+                    "fgcolor": palette.page,
+                    "fgopacity": 0.35,
+                    "fillmode": "overlay",
+                    "size": 6,
+                },
             },
             text=[f"{value:.1f}" for value in level],
             textposition="inside",

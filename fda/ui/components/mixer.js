@@ -127,7 +127,8 @@ function show(state, update) {
     showCards(state.rows[index], update.said[index]);
   });
   showBar(state.average, update.average, data.average, data.baseline);
-  root.querySelector(".formula").textContent = update.formula;
+  const formula = root.querySelector(".formula");
+  formula.textContent = formula.title = update.formula; // a long one is cut
   const key = ["◇ expert", `┊ baseline: ${data.baseline}`, update.line, update.note];
   root.querySelector(".key").replaceChildren(...key.map((text) => element("span", {}, text)));
   root.querySelector(".said").textContent = `average ${percent(update.average)} %`;
