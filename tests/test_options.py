@@ -394,7 +394,20 @@ def run_command(fda_home, tiny_zoo, anchors, monkeypatch, tmp_path):
     for module, name in ((cli_start, "run_request"), (cli_ablate, "run_request"), (cli_import, "run_request")):
         monkeypatch.setattr(module, name, asked)
     monkeypatch.setattr(calibrate, "calibrate", lambda spec: asked(spec, None))
-    for module in (adapt, construct, cost, evaluate, language, merge, methods, mixer, observations, page, presets, starts):
+    for module in (
+        adapt,
+        construct,
+        cost,
+        evaluate,
+        language,
+        merge,
+        methods,
+        mixer,
+        observations,
+        page,
+        presets,
+        starts,
+    ):
         name = f"bench_{module.__name__.rsplit('.', 1)[1]}"
         monkeypatch.setattr(module, name, keywords)
     monkeypatch.setattr(fda.demo, "build", lambda out=None, seed=0, zoo_file=None: keywords(out, seed=seed))

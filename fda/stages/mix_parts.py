@@ -2,7 +2,7 @@
 
 Where a method's update is linear in a coefficient (`Method.coefficient`), the update is kept and every value of the coefficient
 costs one multiplication and one addition: in the order in which the methods themselves do it, so that the bytes are the same
-(`tests/stages/test_mix_parts.py` holds that for each of them).
+(`tests/stages/test_mix.py` holds that for each of them).
 """
 
 from collections import OrderedDict

@@ -83,6 +83,11 @@ def test_a_part_kept_in_memory_is_the_method_bit_for_bit(opened, names, name):
     expected = merge(method, opened.base, list(opened.tasks.values()), in_by_out=opened.model.in_by_out, **few)
     for key, tensor in parts.tensors(read.parts[0], read, names):
         assert torch.equal(tensor, expected[key]), key
+    for held, weights in (
+        (parts.base, opened.base),
+        *((parts._finetuned[task], opened.tasks[task]) for task in opened.tasks),
+    ):
+        assert all(torch.equal(held[key], weights[key]) for key in names), "what is kept was changed in place"
 
 
 def test_the_model_of_task_arithmetic_comes_out_bit_for_bit(opened, tmp_path):
