@@ -38,10 +38,5 @@ with notices.noticed(stop=True):
     if taught:
         lesson_card(desk, known)
     cards(desk, actions, reference)
-command_box(
-    [
-        shlex.join(
-            ["python", "-m", "fda", "mix", "--zoo", reference, "--recipe", "FILE.yaml", "--out", "FILE.safetensors"]
-        )
-    ]
-)
+made = ["python", "-m", "fda", "mix", "--zoo", reference, "--recipe", "FILE.yaml"]
+command_box([shlex.join([*made, *words]) for words in (("--out", "FILE.safetensors"), ("--keep", "NAME"))])

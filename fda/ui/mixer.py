@@ -227,7 +227,7 @@ def show_desk(desk: Desk) -> None:
     figure = desk.plane_figure()
     left, right = st.columns([13, 7], gap="medium") if figure is not None else (st.container(), None)
     palette = PALETTES[desk.theme]
-    names = ("ink", "muted", "grid", "surface", "accent", "low", "high")
+    names = ("ink", "muted", "grid", "accent", "low", "high")
     fixed = mixer_recipe.is_fixed(desk.chosen)
     data = {
         "feed": offer(desk.feed, "mixer"),

@@ -50,7 +50,7 @@ def _take(desk: Desk, recipe: Recipe) -> None:
 
 def _pin(desk: Desk, recipe: Recipe, title: str) -> None:
     """Callback: make this mix the baseline."""
-    desk.baseline, desk.baseline_title, desk.answered = recipe, title, None
+    desk.baseline, desk.baseline_title = recipe, title
 
 
 # keep ----------------------------------------------------------------------------------------------------------------

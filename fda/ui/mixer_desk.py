@@ -65,8 +65,8 @@ class Proposal:
 class Desk:
     """`usual`: the mix that it begins with. `part`: whose λ the sliders show. `baseline`: the pinned mix, with its title.
 
-    `answer`: to the mix `answered`, None until one came. `problem`: what went wrong since the page's script last ran.
-    `kept`: the run that scores the last kept mix on the test split.
+    `answer`: to the mix and baseline `answered`, None until one came. `problem`: what went wrong since the page's
+    script last ran. `kept`: the run that scores the last kept mix on the test split.
     """
 
     zoo: Zoo
@@ -80,7 +80,7 @@ class Desk:
     samples: int = SAMPLES
     about: About | None = None
     answer: Answer | None = None
-    answered: Recipe | None = None
+    answered: tuple[Recipe, Recipe] | None = None
     pictures: dict[str, Pictures] = field(default_factory=dict)
     ground: Ground | None = None
     trail: list[Place] = field(default_factory=list)
@@ -98,18 +98,27 @@ class Desk:
             self.about = self.mixer.about(on_progress)
             self.samples = min(self.samples, self.about.largest)
             self.pictures = self.mixer.pictures(self.shown())
-            self.answered = None
+            self.answer = None  # its place may be on another plane
         return self.about
 
     def ask(self, on_progress: OnProgress) -> Answer:
-        """The scores of `recipe`, by the process only if it is another than the last. UserError, Superseded."""
-        recipe = self.recipe
-        if self.answer is None or self.answered is not recipe:
-            request = MixRequest(
-                recipe=recipe.content(), baseline=self.baseline.content(), samples=self.samples, shown=self.shown()
-            )
-            answer = self.mixer.ask(request, on_progress)
-            self.answer, self.answered = answer, recipe
+        """The scores of the mix and the baseline, by the process only if they are others than the last.
+
+        Superseded if a newer question came. UserError for a mix that cannot be made: the last that could is there again.
+        """
+        asked = self.recipe, self.baseline
+        if self.answer is None or self.answered != asked:
+            recipe, baseline = (one.content() for one in asked)
+            request = MixRequest(recipe=recipe, baseline=baseline, samples=self.samples, shown=self.shown())
+            self.progress = Progress(text="scoring the mix")
+            try:
+                answer = self.mixer.ask(request, on_progress)
+            except MixerEnded:
+                raise
+            except UserError:
+                self.recipe, self.baseline = self.answered or (self.usual, self.usual)
+                raise
+            self.answer, self.answered = answer, asked
             if answer.place is not None:
                 self.trail = [*self.trail[1 - TRAIL :], answer.place]
         return self.answer
@@ -141,10 +150,6 @@ class Desk:
         part = with_lambdas(self.chosen, lambdas, self.recipe, self.zoo)
         return with_part(self.recipe, min(self.part, len(self.recipe.parts) - 1), part)
 
-    @property
-    def formula(self) -> str:
-        return formula(self.recipe, self.zoo)
-
     def goal(self, goal: str, answer: Answer) -> float:
         """The value to raise, 0..1: the average, or the lowest share of its expert's score that a task keeps."""
         if goal == AVERAGE:
@@ -154,9 +159,10 @@ class Desk:
 
     def remember(self) -> None:
         """Put the mix into the history: the reader has looked at it."""
-        if self.answer is not None and self.answered is self.recipe:
-            scores = {task: self.answer.mix.tasks[task] for task in self.tasks}
-            self.history.add(self.recipe, self.formula, scores, sum(self.answer.samples.values()))
+        if self.answer is not None and self.answered is not None:
+            mix, _ = self.answered
+            count = sum(self.answer.samples.values())
+            self.history.add(mix, formula(mix, self.zoo), self.answer.mix.tasks, count)
 
     # the feed --------------------------------------------------------------------------------------------------------
 
@@ -173,6 +179,8 @@ class Desk:
             return {"superseded": True}
         except UserError as error:  # the page's script says it, and starts a new process if this one has ended
             self.problem = str(error)
+            if self.proposal is not None:
+                self.proposal.ended = True
             if isinstance(error, MixerEnded):
                 self.about = None
             return BEGIN_ANEW
@@ -208,7 +216,8 @@ class Desk:
     def update(self, *, figures: bool = True) -> dict[str, Any]:
         """The scores, flips, formula and, if asked for, figures of the answer, as JSON values."""
         answer = self.answer
-        assert answer is not None
+        assert answer is not None and self.answered is not None
+        mix, _ = self.answered
         drawn = {PLANE: self.plane_figure()} if figures else {}
         if figures and self.proposal is not None:
             drawn[TRACE] = to_json(self.trace_figure(self.proposal))
@@ -219,7 +228,7 @@ class Desk:
             "scores": [_finite(answer.mix.tasks[task]) for task in self.tasks],
             "average": _finite(average(answer, self.tasks)),
             "said": [self._said(task) for task in self.tasks],
-            "formula": self.formula,
+            "formula": formula(mix, self.zoo),
             "line": f"{count:,} validation samples, {1000 * answer.seconds:.0f} ms, {size(answer.resident_bytes)} of memory",
             "note": answer.note or "",
             "figures": {key: figure for key, figure in drawn.items() if figure},
@@ -305,7 +314,7 @@ def class_name(about: TaskAbout, label: float) -> str:
 def _sample(about: TaskAbout, pictures: Pictures | None, index: int) -> dict[str, Any]:
     """One shown sample: a picture as data URL with alternative text, or a text."""
     if pictures is None or index not in pictures.content:
-        return {"image": None, "text": f"no. {index}", "alt": ""}
+        return {"image": None, "text": f"no. {index}", "alt": "", "truth": "unknown"}
     truth = class_name(about, pictures.labels[index])
     if pictures.kind == "text":
         return {"image": None, "text": pictures.decoded()[index].decode(errors="replace"), "alt": "", "truth": truth}

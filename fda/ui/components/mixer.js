@@ -33,7 +33,7 @@ function bar(name) {
 function sampleCard(sample) {
   const seen = sample.image ? element("img", { src: sample.image, alt: sample.alt }) : element("p", { tabindex: 0 }, sample.text);
   const says = element("span", { class: "says" });
-  return { root: element("li", {}, seen, says), says };
+  return { root: element("li", {}, seen, says), says, truth: sample.truth };
 }
 
 // A slider with its name; `move` gets the λ that the reader wants.
@@ -116,7 +116,7 @@ function showCards(row, said) {
     const word = right === null ? "" : right ? "right" : "wrong"; // a task whose answers are numbers has none that is right
     card.root.className = word + (flipped ? " flipped" : "");
     card.says.textContent = word ? `${MARKS[word]} ${says}` : says;
-    card.root.title = flipped ? `The baseline says ${flipped}` : "";
+    card.root.title = `true: ${card.truth}` + (flipped ? `, the baseline says ${flipped}` : "");
   });
 }
 
@@ -173,7 +173,7 @@ async function ask(state) {
         }
         show(state, update);
         state.wanted ||= searching && !update.ended;
-      }
+      } else if (update?.superseded) state.wanted ||= searching;
     }
   } catch {} // aborted, or the server is away: the next move asks again
   clearInterval(watch);
