@@ -50,6 +50,8 @@ def test_commands_in_blocks_are_done(document, tiny_zoo, tmp_path, monkeypatch):
         entry["head"] = str(tiny_zoo.parent / entry["head"])
         entry["data"]["path"] = str(tiny_zoo.parent / entry["data"]["path"])
     Path("my-zoo.yaml").write_text(yaml.safe_dump(content))
+    recipe = {"zoo": "tiny", "parts": [{"blocks": [0], "method": "tsv"}]}
+    Path("mix.yaml").write_text(yaml.safe_dump(recipe))
     instead = {"demo": "my-zoo.yaml", "digits,letters": "red,bright", "all": "ta,fda:tsv"}
     for first, *rest in commands(document):
         if first in RUN_ELSEWHERE:

@@ -162,6 +162,11 @@ TABLE: dict[str, dict[str, Asks | Refused | Elsewhere]] = {
         "--push": Elsewhere("stages/test_export.py::test_the_hub_gets_the_folder_as_one_private_repository"),
         "--private": Refused(("--private",), "--private applies to the repository that --push names"),
     },
+    "mix --zoo ZOO --recipe mix.yaml": {
+        name: Elsewhere("stages/test_mix.py::test_a_kept_mix_is_a_row_of_a_comparison_with_its_recipe_and_can_be_taken_home")
+        for name in ("--zoo", "--recipe", "--out", "--keep", "--methods", "--device", "--json")
+    }
+    | {"--fresh": Elsewhere("stages/test_mix.py::test_what_cannot_be_mixed_is_one_sentence")},
     "estimate --zoo ZOO": settings("spec.construction")
     | JSON
     | {
@@ -322,6 +327,11 @@ TABLE: dict[str, dict[str, Asks | Refused | Elsewhere]] = {
     "bench cost": BENCH,
     "bench page": JSON
     | {f"--{name}": Asks((f"--{name}", "21"), name, 21) for name in ("points", "starts", "rounds", "updates")},
+    "bench mixer": JSON
+    | {
+        "--zoo": Asks(("--zoo", "A"), "zoo", "A"),
+        "--moves": Asks(("--moves", "9"), "moves", 9),
+    },
     "bench presets": BENCH | SEEDS,
     "bench language": JSON
     | SEEDS
@@ -374,6 +384,7 @@ def run_command(fda_home, tiny_zoo, anchors, monkeypatch, tmp_path):
         language,
         merge,
         methods,
+        mixer,
         observations,
         page,
         presets,
@@ -393,7 +404,20 @@ def run_command(fda_home, tiny_zoo, anchors, monkeypatch, tmp_path):
     for module, name in ((cli_start, "run_request"), (cli_ablate, "run_request"), (cli_import, "run_request")):
         monkeypatch.setattr(module, name, asked)
     monkeypatch.setattr(calibrate, "calibrate", lambda spec: asked(spec, None))
-    for module in (adapt, construct, cost, evaluate, language, merge, methods, observations, page, presets, starts):
+    for module in (
+        adapt,
+        construct,
+        cost,
+        evaluate,
+        language,
+        merge,
+        methods,
+        mixer,
+        observations,
+        page,
+        presets,
+        starts,
+    ):
         name = f"bench_{module.__name__.rsplit('.', 1)[1]}"
         monkeypatch.setattr(module, name, keywords)
     monkeypatch.setattr(fda.demo, "build", lambda out=None, seed=0, zoo_file=None: keywords(out, seed=seed))

@@ -22,6 +22,7 @@ from fda.cli import export as cli_export
 from fda.cli import finetune as cli_finetune
 from fda.cli import import_anchors as cli_import
 from fda.cli import lm_eval as cli_lm_eval
+from fda.cli import mix as cli_mix
 from fda.cli import record as cli_record
 from fda.cli import start
 from fda.cli.runs import runs_app
@@ -46,6 +47,7 @@ for command in (cli_finetune.finetune, cli_finetune.recipe):
 app.command()(cli_analyse.analyse)
 app.command("lm-eval")(cli_lm_eval.lm_eval)
 app.command()(cli_export.export)
+app.command()(cli_mix.mix)
 app.command()(cli_record.record)
 app.command()(cli_doctor.doctor)
 app.command()(cli_estimate.estimate)

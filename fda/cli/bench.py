@@ -330,6 +330,26 @@ def page(
 
 
 @bench_app.command()
+def mixer(
+    zoo: Annotated[str, typer.Option(help="a shipped zoo's name, or the path of a zoo file")] = "demo",
+    moves: Annotated[int, typer.Option(min=2, help="moves of a slider")] = 200,
+    json_file: JsonOption = None,
+) -> None:
+    """Measure the page Mixer in a real browser: from a slider's move to the new bars."""
+    from fda.bench.mixer import bench_mixer
+
+    require_folder(json_file)
+    result = bench_mixer(zoo, moves=moves)
+    print(f"{moves} moves on zoo {zoo}, each on {result['told']}")
+    for row in result["rows"]:
+        limit = f"limit {row['limit']:g}" + ("" if row["kept"] else ", passed")
+        print(f"{row['name']:<26} {row['typical']:>6.0f} {row['unit']}  {limit}")
+    print(f"least and most: {row['least']:.0f} and {row['most']:.0f} ms")
+    if json_file is not None:
+        write_whole(json_file, json.dumps(result, indent=2))
+
+
+@bench_app.command()
 def presets(
     zoo: Annotated[str, typer.Option(help="a shipped zoo's name, or the path of a zoo file")] = "demo",
     seeds: Annotated[str, typer.Option(help="seeds, separated by commas")] = "0,1,2",

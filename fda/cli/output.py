@@ -45,9 +45,11 @@ def _reads(row: dict[str, Any]) -> str:
         words.append(f"inputs: {settings['inputs']}")
     if one is not None and one.needs == "anchors":
         words.append("anchors")
-    if settings.get("selection") == "validation":
+    if "sweep" in settings:
         name = settings["sweep"]["hyperparameter"]
         words.append(f"validation labels: {name} {settings[name]:g}")
+    elif settings.get("selection") == "validation":
+        words.append("validation labels")
     return ", ".join(words)
 
 

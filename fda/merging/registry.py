@@ -1,7 +1,8 @@
 """All merging methods by name, in the order of tables. A new method is one file in `methods` and one line here.
 
 Names can be put together, read from right to left: `larv:tsv` is the modifier LARV on TSV-M, `fda:larv:tsv` is FDA from there,
-and `larv:tsv:swept` has its coefficient chosen. Such a method is made when it is asked for, so lists do not show it.
+and `larv:tsv:swept` has its coefficient chosen. `mix:NAME` is a mix by hand. Such a method is made when it is asked for, so
+lists do not show it.
 """
 
 import difflib
@@ -29,6 +30,7 @@ from fda.merging.methods.iso_c import iso_c
 from fda.merging.methods.iso_cts import iso_cts
 from fda.merging.methods.larv import larv
 from fda.merging.methods.magmax import magmax
+from fda.merging.methods.mix import is_mix, mix_named
 from fda.merging.methods.model_stock import model_stock
 from fda.merging.methods.optmerge import optmerge
 from fda.merging.methods.polarised import polarised
@@ -121,6 +123,8 @@ METHODS = _by_name(IN_ORDER)
 @lru_cache(maxsize=1024)
 def composed(name: str) -> Method:
     """The method that a name put together means. KeyError for another name; UserError if the parts do not fit."""
+    if is_mix(name):
+        return mix_named(name.partition(":")[2])
     *heads, last = name.removesuffix(SWEPT).split(":")
     if not heads or heads[0] not in (PREFIX, *MODIFIERS):
         raise KeyError(name)

@@ -16,12 +16,14 @@ import yaml
 
 from fda.errors import UserError
 from fda.escape import code, fence, markdown
+from fda.merging.methods.mix import is_mix
 from fda.merging.registry import METHODS
 from fda.report.anchors import known_settings
 from fda.report.command import run_commands
 from fda.report.comparison import Results, results, settings_text
 from fda.report.model_loading import Loading, loading_code
 from fda.requests.exports import export_words
+from fda.requests.recipe import read_recipe, recipe_text
 from fda.store.records import Run
 from fda.store.spec import RunSpec
 from fda.store.store import Store
@@ -127,12 +129,15 @@ def _scores(comparison: Results, method: str) -> str:
 def _settings(store: Store, run: Run, method: str, comparison: Results) -> str:
     entry = METHODS[method]
     lines = [f"- method: `{method}`" + (f" ({entry.paper})" if entry.paper else "")]
-    lines.append(f"- settings: {markdown(settings_text(comparison.settings[method]))}")
+    settings, recipe = comparison.settings[method], ""
+    if is_mix(method):
+        recipe = "\n\nThe recipe:\n\n" + fence("yaml", recipe_text(read_recipe(settings["recipe"])).rstrip())
+    lines.append(f"- settings: {'the recipe below' if recipe else markdown(settings_text(settings))}")
     lines.append(f"- chosen: {markdown(comparison.settings[method].get('selection', 'fixed'))}")
     construction = _construction(store, run) if entry.needs == "anchors" else None
     if construction is not None:
         lines.append(f"- anchors: {markdown(construction)}")
-    return "\n".join(lines)
+    return "\n".join(lines) + recipe
 
 
 def _construction(store: Store, run: Run) -> str | None:

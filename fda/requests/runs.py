@@ -13,9 +13,11 @@ from pydantic import BaseModel, ValidationError
 
 from fda.errors import UserError
 from fda.merging.method import SWEPT, Method
+from fda.merging.methods.mix import is_mix
 from fda.merging.methods.ta import task_weights
 from fda.merging.registry import MAIN_METHODS, METHODS, method
 from fda.requests.hyperparameters import Asked, checked_hyperparameters, read_by, usual_for
+from fda.requests.recipe import kept_recipe
 from fda.settings import (
     ONLY_WITH,
     PAPER_ADAPT,
@@ -110,6 +112,8 @@ def make_spec(
     }
     for given in values["hyperparameters"].values():
         task_weights(given.get("weights", ""), len(chosen))  # said now, not in the row of a finished run
+    for mix in filter(is_mix, names):
+        kept_recipe(values["hyperparameters"].get(mix, {}), mix, loaded, chosen)
     spec = _checked(RunSpec, values, "--")
     lacking = [need for name in asked if (need := missing_need(spec, METHODS[name])) is not None]
     if asked and len(lacking) == len(asked):

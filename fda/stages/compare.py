@@ -18,13 +18,16 @@ from fda.errors import UserError
 from fda.jobs.failures import log_traceback, sentence
 from fda.merging.merge import merge_to_file, storable
 from fda.merging.method import SWEPT, Hyperparameter, Method, TaskMoments
+from fda.merging.methods.mix import is_mix
 from fda.merging.registry import method
 from fda.merging.sweep import Scaled, unit_update_to_file
+from fda.requests.recipe import kept_recipe
 from fda.requests.runs import adapt_settings, changed_hyperparameters, missing_need
 from fda.stages.adapt import Pools, adapt_to_file, anchor_pools, epochs, input_pools
 from fda.stages.anchored import anchors_of
 from fda.stages.examples import keep_examples
 from fda.stages.meter import Meter
+from fda.stages.mix import mix_to_file
 from fda.stages.scored import SampleCounter
 from fda.stages.scoring import EvaluationSet, ModelToScore, answer, stay_in_memory
 from fda.stages.work import Work
@@ -205,6 +208,8 @@ class _Comparison:
             return self._adapt(one)
         if one.swept:
             return self._sweep(one)
+        if is_mix(one.name):
+            return self._mix(one)
         hyperparameters = self._hyperparameters(one)
         merge_to_file(
             one,
@@ -218,6 +223,14 @@ class _Comparison:
             **hyperparameters,
         )
         return hyperparameters | self._reads(one) | {"selection": self._selection(one)}
+
+    def _mix(self, one: Method) -> dict[str, Any]:
+        """Write a mix by hand, which was chosen while its scores on the validation split were looked at."""
+        hyperparameters, work = self._hyperparameters(one), self.work
+        recipe = kept_recipe(hyperparameters, one.name, work.spec.zoo, self.tasks)
+        path = merged_file(work.folder, one.name)
+        mix_to_file(recipe, work.opened, work.store, path, cancel=work.cancel)
+        return hyperparameters | {"selection": "validation"}
 
     def _adapt(self, one: Method) -> dict[str, Any]:
         hyperparameters = self._hyperparameters(one)

@@ -90,11 +90,12 @@ def export_model(
     *,
     progress: Progress = lambda *_: None,
     shard_bytes: int = SHARD_BYTES,
+    metadata: Mapping[str, str] | None = None,
 ) -> None:
     """Write the merged tensors in their frame, with config and processor, into `folder`, which is made.
 
     Memory follows the largest tensor. `merged`: by the architecture's names, in the dtypes that are written. `progress` gets
-    the bytes written and those of the whole after each tensor, and may raise.
+    the bytes written and those of the whole after each tensor, and may raise. `metadata`: of the files, beside their format.
     """
     header = built.weights.header
     twins = _twins(built)
@@ -119,7 +120,8 @@ def export_model(
     for place, names in enumerate(shards, 1):
         file = f"{stem}.safetensors" if len(shards) == 1 else f"{stem}-{place:05}-of-{len(shards):05}.safetensors"
         index |= dict.fromkeys(names, file)
-        write_tensors(folder / file, {name: kinds[name] for name in names}, tensors(names), {"format": "pt"})
+        own, about = {name: kinds[name] for name in names}, {**(metadata or {}), "format": "pt"}
+        write_tensors(folder / file, own, tensors(names), about)
     if len(shards) > 1:
         told = {"metadata": {"total_size": total}, "weight_map": dict(sorted(index.items()))}
         _write(folder / f"{stem}.safetensors.index.json", told)

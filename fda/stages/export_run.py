@@ -9,14 +9,16 @@ from fda.checkpoints.weights import Checkpoint
 from fda.checkpoints.write import kinds_of, write_tensors
 from fda.errors import UserError
 from fda.home import open_to_others
+from fda.merging.methods.mix import is_mix
 from fda.merging.registry import method as known_method
 from fda.report.model_card import model_card
 from fda.report.model_loading import Loading
+from fda.requests.recipe import kept_recipe, recipe_text
 from fda.stages.adapter_frame import frame_of
 from fda.stages.export import Progress, export_model, whole_folder
 from fda.store.files import merged_file
 from fda.store.finished import require_whole
-from fda.store.records import UnitKey
+from fda.store.records import Run, UnitKey
 from fda.store.spec import ExportSettings
 from fda.store.store import Store
 from fda.tasks.heads import Head, task_head
@@ -94,7 +96,7 @@ def export_model_of(
     licence = stated_licence(run.spec.zoo.base.model, base, ask=repository is not None)
     card = model_card(store, run, method, loading, licence=licence)
     with whole_folder(out) as folder:
-        export_model(built, merged, folder, progress=progress)
+        export_model(built, merged, folder, progress=progress, metadata=_recipe(run, known_method(method).name))
         for name in beside:
             head = task_head(opened, name)
             if isinstance(head, Head):
@@ -104,3 +106,11 @@ def export_model_of(
                 )
         (folder / "README.md").write_text(card, encoding="utf-8")
     return out
+
+
+def _recipe(run: Run, method: str) -> dict[str, str]:
+    """The metadata of a mix's files: its recipe."""
+    if not is_mix(method):
+        return {}
+    recipe = kept_recipe(run.spec.hyperparameters.get(method, {}), method, run.spec.zoo, run.spec.tasks)
+    return {"recipe": recipe_text(recipe)}

@@ -54,7 +54,7 @@ def offer(feed: Feed, key: str) -> str:
     assert context is not None, "only a page's script offers a feed"
     secret = st.session_state.setdefault(f"feed-{key}", token_urlsafe())
     with _lock:
-        for ended in [name for name, offered in _feeds.items() if not _is_connected(offered.session)]:
+        for ended in [name for name, offered in _feeds.items() if not is_connected(offered.session)]:
             del _feeds[ended]  # and with it the picture of its run
         _feeds[secret] = _Offered(context.session_id, feed)
         _feeds.move_to_end(secret)
@@ -73,7 +73,7 @@ def answer(request: Request) -> JSONResponse:
     secret = request.path_params["secret"]
     with _lock:
         offered = _feeds.get(secret)
-        if offered is not None and not _is_connected(offered.session):
+        if offered is not None and not is_connected(offered.session):
             offered = None
             del _feeds[secret]  # a session that reconnects offers it again
         if offered is not None:
@@ -85,6 +85,6 @@ def answer(request: Request) -> JSONResponse:
     return JSONResponse(update, headers={"Cache-Control": "no-store"})
 
 
-def _is_connected(session: str) -> bool:
+def is_connected(session: str) -> bool:
     """Whether a browser is connected to the session; always true without a server, as in tests of a page."""
     return not Runtime.exists() or Runtime.instance().is_active_session(session)

@@ -20,14 +20,14 @@ PHONE, SMALL, LARGE = (390, 844), (1280, 720), (1440, 900)
 SHARES = {SMALL: 0.45, LARGE: 0.55}  # window → the figures' share of it at least
 DRAWN = ".fda-figure :is(svg, canvas, li)"
 RUN = "/run?run={run}"
-WITH_FIGURE = ("home.py", "run.py", "runs.py", "checkpoints.py", "playground.py")
+WITH_FIGURE = ("home.py", "run.py", "runs.py", "checkpoints.py", "mixer.py", "playground.py")
 WITHOUT_FIGURE = tuple(f"/{path.removesuffix('.py')}" for path, *_ in pages.PAGES if path not in WITH_FIGURE)
 EXAMPLES = f"{RUN}&view=Examples"
 WHOLE = ("/", RUN, f"{RUN}&tab=Alignment", f"{RUN}&view=Scores", EXAMPLES, f"{RUN}&view=Landscape", f"{RUN}&view=Analyses",
-         "/runs?runs={run},{other}", "/checkpoints", "/playground", *WITHOUT_FIGURE)  # fmt: skip
+         "/runs?runs={run},{other}", "/checkpoints", "/mixer", "/playground", *WITHOUT_FIGURE)  # fmt: skip
 ALIKE = (*(f"{RUN}&tab={tab}" for tab in ("Spectrum", "Across+units", "Real+inputs")), f"{RUN}&view=Scores&figure=Gains",
          "/run?run={plane}&view=Landscape", "/playground?part=1", "/playground?controls=off",
-         "/playground?part=1&controls=off")  # fmt: skip  # axe would find the same as in one of WHOLE
+         "/playground?part=1&controls=off", "/mixer?lesson=True")  # fmt: skip  # axe would find the same as in one of WHOLE
 UNMEASURED = (*WITHOUT_FIGURE, EXAMPLES)  # the number of cards depends on the models
 
 
