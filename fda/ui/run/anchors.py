@@ -208,6 +208,8 @@ def show_figures(choice: Choice, opened: str, now: list[Run]) -> None:
         notices.empty(nothing(choice, opened, now))
     else:
         scrubber(spec, at, key=f"scrubber-{opened}", on_settle=partial(settle, steps))
+        if neighbours is not None:
+            st.caption(anchors_real.yardstick(neighbours))
         if opened == ALIGNMENT and (
             sentence := anchors.finding(records, view.pinned, anchors_figures.chance_of(records))
         ):
