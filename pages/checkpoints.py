@@ -148,7 +148,7 @@ if remark := unlike_norm(dict(zip(names, np.linalg.norm(norms, axis=1).tolist(),
 st.caption(RULE)
 interference = interference_card(zoo_path(reference), zoo)
 if found["description"]:
-    st.markdown(markdown(found["description"]))
+    st.markdown(markdown(found["description"].replace("`", "")))
 
 
 def task_table() -> pd.DataFrame:

@@ -148,8 +148,20 @@ def inputs(names: tuple[str, ...]) -> dict[str, object]:
             field, default = ConstructSettings.model_fields[name], getattr(known["fast"], name)
             other, value = ONLY_WITH.get(name, (name, None))
             unused = value is not None and st.session_state.get(other, getattr(known[preset], other)) != value
-            values[name] = forms.field_input(name, field, default, disabled=unused, width=FIELD_PIXELS)
+            values[name] = forms.field_input(
+                name, field, default, source=preset_values(name), disabled=unused, width=FIELD_PIXELS
+            )
     return values
+
+
+def preset_values(name: str) -> str:
+    """A sentence: what each preset sets the field to."""
+    paper, fast = (getattr(known[preset], name) for preset in ("paper", "fast"))
+    words = [
+        "as the model has" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
+        for value in (paper, fast)
+    ]
+    return f"Paper (arXiv 2510.21223): {words[0]}; fast: {words[1]}."
 
 
 st.header("Anchors", anchor=False)
