@@ -314,13 +314,14 @@ def page(
     starts: Annotated[int, typer.Option(min=1, help="cold starts of the server")] = 3,
     rounds: Annotated[int, typer.Option(min=1, help="rounds through the pages")] = 3,
     updates: Annotated[int, typer.Option(min=1, help="updates of the run page")] = 10,
+    runs: Annotated[int, typer.Option(min=1, help="finished runs in the table on Home")] = 300,
     json_file: JsonOption = None,
 ) -> None:
-    """Measure cold start, page changes and live updates of the dashboard in a real browser, beside their limits."""
+    """Measure cold start, page changes, live updates and Home with many runs in a real browser, beside their limits."""
     from fda.bench.page import bench_page
 
     require_folder(json_file)
-    result = bench_page(points=points, starts=starts, rounds=rounds, updates=updates)
+    result = bench_page(points=points, starts=starts, rounds=rounds, updates=updates, runs=runs)
     print(f"{'':<32} {'median':>8} {'least–most':>17} {'limit':>7}")
     for row in result["rows"]:
         limit = f"{row['limit']:g}" + ("" if row["kept"] else " passed")
