@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict
 
 from fda.architectures.model import Model
 from fda.architectures.transforms import IMAGE_FILES, TOKENIZER_FILES
+from fda.checkpoints.readers.misfits import without_example
 from fda.checkpoints.weights import TensorInfo, Weights
 from fda.errors import Misfit, UserError
 from fda.requests.needs import construction_seconds, memory_bytes, product_rate, run_bytes
@@ -78,11 +79,6 @@ class Preview(BaseModel):
     seconds: float | None = None
 
 
-def _cause(problem: str) -> str:
-    """A problem without the tensor it gives as an example: one cause often shows in the model and in its head."""
-    return problem.partition(" (its ")[0]
-
-
 def preview(zoo: Zoo) -> Preview:
     """Look at every model of a zoo and at its data; what does not fit is among the `problems`. UserError without a base."""
     base = described(look(zoo.base.model))
@@ -106,9 +102,9 @@ def preview(zoo: Zoo) -> Preview:
     if model is not None:
         _compare(model, fitted, seen, data, problems, notes)
         for name in (name for name in data if name in seen):
-            causes = {_cause(problem) for problem in problems}
+            causes = {without_example(problem) for problem in problems}
             of_head = head_problems(zoo.task(name), model, base, seen[name], data[name].classes, notes)
-            problems += [problem for problem in of_head if _cause(problem) not in causes]
+            problems += [problem for problem in of_head if without_example(problem) not in causes]
             with _kept(problems):
                 note = labels_note(data[name].names, head_classes(zoo.task(name)), head_size(zoo.task(name)))
                 notes += [f"task {name!r}: {note}"] if note else []
