@@ -7,7 +7,8 @@ def adapt_table(result: dict[str, Any]) -> None:
     """Milliseconds of an epoch and their ratio to the paper's loop, by start and path."""
     print(
         f"{result['size']} on {result['device']}, {result['threads']} threads: {result['anchors']} anchors of "
-        f"{result['tokens']} tokens, {result['batch']} a step; the products of an epoch take {1e3 * result['floor_seconds']:.0f} ms at best"
+        f"{result['tokens']} tokens, {result['batch']} a step; "
+        f"the products of an epoch take {1e3 * result['floor_seconds']:.0f} ms at best"
     )
     print(
         f"{'start':<12} {'path':<13} {'ms an epoch':>11} {'least–most':>13} {'first s':>8} {'ratio':>6} {'difference':>11}"
