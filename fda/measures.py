@@ -226,6 +226,7 @@ COSINES = Measure(
 ANGLES = Measure(key="angles", title="Principal angles", heading="Principal angles to real data", kind="snapshot")
 PLANE_MAP = Measure(key="map", title="Map", kind="snapshot")
 NEAREST_INPUTS = Measure(key="nearest", title="Nearest", kind="snapshot")
+REAL_NEAREST = Measure(key="real_nearest", title="Nearest among real inputs", kind="snapshot")
 MEMORY = Measure(
     key="memory",
     title="Memory",
@@ -257,6 +258,7 @@ MEASURES = (
     ANGLES,
     PLANE_MAP,
     NEAREST_INPUTS,
+    REAL_NEAREST,
     MEMORY,
 )
 

@@ -85,35 +85,35 @@ try:
     missing = missing_models(zoo)
     if missing or reference not in list_zoos():  # what is shipped and here is known to fit
         with awaited("Reading configs and headers"):
-            told = preview(reference)
-        preview_card(told)
+            previewed = preview(reference)
+        preview_card(previewed)
         if missing:
-            download_card(reference, told["download_bytes"], hindered=bool(told["problems"]))
-        if missing or told["problems"]:
-            stop_with(told["problems"])
+            download_card(reference, previewed["download_bytes"], hindered=bool(previewed["problems"]))
+        if missing or previewed["problems"]:
+            stop_with(previewed["problems"])
     with awaited("Reading the checkpoints"):
-        found = survey(reference)
+        surveyed = survey(reference)
 except UserError as error:
     stop_with([str(error)])
 
-tasks, blocks = found["tasks"], found["blocks"]
+tasks, blocks = surveyed["tasks"], surveyed["blocks"]
 names = [task["name"] for task in tasks]
-total = found["base"]["bytes"] + sum(task["bytes"] for task in tasks)
+total = surveyed["base"]["bytes"] + sum(task["bytes"] for task in tasks)
 inside = sum(len(block["tensors"]) for block in blocks)
 facts = {
     "Tasks": str(len(tasks)),
     "Blocks": str(len(blocks)),
-    "Parameters": number(found["base"]["parameters"]),
+    "Parameters": number(surveyed["base"]["parameters"]),
     "On disk": size(total),
-    "Width × tokens": f"{found['width']} × {found['tokens']}",
-    "Layout": found["layout"],
+    "Width × tokens": f"{surveyed['width']} × {surveyed['tokens']}",
+    "Layout": surveyed["layout"],
 }
 norms = np.array([task["norms"] for task in tasks], float)
 places = [WHOLE, *(f"block {block['index']}" for block in blocks)]
 
 
 def cosines(where: str) -> np.ndarray:
-    chosen = found["cosines"]["all"] if where == WHOLE else found["cosines"]["blocks"][places.index(where) - 1]
+    chosen = surveyed["cosines"]["all"] if where == WHOLE else surveyed["cosines"]["blocks"][places.index(where) - 1]
     return np.array(chosen, float)
 
 
@@ -123,22 +123,22 @@ with st.container(horizontal=True, vertical_alignment="center", key="inline-cont
 left, right = st.columns(2, gap="medium")
 with left:
     plot(
-        cosine_map(cosines(where), theme(), tasks=names, where=where, uirevision=found["path"]),
+        cosine_map(cosines(where), theme(), tasks=names, where=where, uirevision=surveyed["path"]),
         key="cosines",
         alt=f"Cosine between the task vectors of {', '.join(names)}",
         fill=FILL,
     )
 with right:
     plot(
-        norm_map(norms, theme(), tasks=names, uirevision=found["path"]),
+        norm_map(norms, theme(), tasks=names, uirevision=surveyed["path"]),
         key="norms",
         alt="Norm of each task vector in each block",
         fill=FILL,
     )
 
-counts = treatment_counts(found["treatments"])
+counts = treatment_counts(surveyed["treatments"])
 plot(
-    treatment_bars(counts, theme(), uirevision=found["path"]),
+    treatment_bars(counts, theme(), uirevision=surveyed["path"]),
     key="treatments",
     alt="Tensors and parameters by treatment: "
     + ", ".join(f"{kind} {plural(tensors, 'tensor')}" for kind, (tensors, _) in counts.items()),
@@ -147,8 +147,8 @@ if remark := unlike_norm(dict(zip(names, np.linalg.norm(norms, axis=1).tolist(),
     st.markdown(notices.sentence(remark))
 st.caption(RULE)
 interference = interference_card(zoo_path(reference), zoo)
-if found["description"]:
-    st.markdown(markdown(found["description"]))
+if surveyed["description"]:
+    st.markdown(markdown(surveyed["description"].replace("`", "")))
 
 
 def task_table() -> pd.DataFrame:
@@ -172,7 +172,7 @@ def task_table() -> pd.DataFrame:
 
 def _beside(path: str | None) -> str | None:
     """A path as the zoo file may name it."""
-    folder = f"{Path(found['path']).parent}/"
+    folder = f"{Path(surveyed['path']).parent}/"
     return path and path.removeprefix(folder)
 
 
@@ -194,7 +194,7 @@ def tensor_table() -> pd.DataFrame:
             "dtype": tensor["dtype"],
             "treatment": treatment_of(tensor),
         }
-        for tensor in found["treatments"]
+        for tensor in surveyed["treatments"]
     ]
     return pd.DataFrame(rows)
 
@@ -220,7 +220,7 @@ st.dataframe(
     },
 )
 
-every = plural(len(found["treatments"]), "tensor")
+every = plural(len(surveyed["treatments"]), "tensor")
 with st.expander(f"{every}, {inside} of them in blocks", icon=":material/view_list:"):
     st.dataframe(
         cells(tensor_table()), hide_index=True, alt="Every tensor of the base with its block, shape and treatment"
@@ -232,7 +232,7 @@ with st.container(horizontal=True, vertical_alignment="center"):
         delete_box(reference)
     st.page_link(pages.CONSTRUCT, label="Construct anchors", icon=":material/tune:", query_params={"zoo": reference})
     export_menu(
-        f"fda-{found['name']}",
+        f"fda-{surveyed['name']}",
         tables={
             "Tasks": task_table,
             "Tensors": tensor_table,

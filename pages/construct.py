@@ -148,8 +148,20 @@ def inputs(names: tuple[str, ...]) -> dict[str, object]:
             field, default = ConstructSettings.model_fields[name], getattr(known["fast"], name)
             other, value = ONLY_WITH.get(name, (name, None))
             unused = value is not None and st.session_state.get(other, getattr(known[preset], other)) != value
-            values[name] = forms.field_input(name, field, default, disabled=unused, width=FIELD_PIXELS)
+            values[name] = forms.field_input(
+                name, field, default, source=preset_values(name), disabled=unused, width=FIELD_PIXELS
+            )
     return values
+
+
+def preset_values(name: str) -> str:
+    """A sentence: what each preset sets the field to."""
+    paper, fast = (getattr(known[preset], name) for preset in ("paper", "fast"))
+    words = [
+        "as the model has" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
+        for value in (paper, fast)
+    ]
+    return f"Paper (arXiv 2510.21223): {words[0]}; fast: {words[1]}."
 
 
 st.header("Anchors", anchor=False)
@@ -204,32 +216,32 @@ chosen = with_swept(methods) if sweep else tuple(methods)
 
 def method_inputs() -> dict[str, dict[str, Any]]:
     """The widgets of what the chosen methods read, a row a method; what was cleared is left out."""
-    found: dict[str, dict[str, Any]] = {}
-    for own, hypers in read_by(chosen).items():
+    given: dict[str, dict[str, Any]] = {}
+    for method, hypers in read_by(chosen).items():
         name, fields = st.columns([1, 5], vertical_alignment="center", gap="small")
-        name.markdown(f"**{METHODS[own].title}**")
+        name.markdown(f"**{METHODS[method].title}**")
         with fields, st.container(horizontal=True):
             for hyper in hypers:
-                default = usual_for(own, zoo.family).get(hyper.name, hyper.default)
-                value = forms.hyperparameter_input(own, hyper, default, width=FIELD_PIXELS)
+                default = usual_for(method, zoo.family).get(hyper.name, hyper.default)
+                value = forms.hyperparameter_input(method, hyper, default, width=FIELD_PIXELS)
                 if value is not None:
-                    found.setdefault(own, {})[hyper.name] = value
-    return found
+                    given.setdefault(method, {})[hyper.name] = value
+    return given
 
 
 def adapt_inputs() -> dict[str, Any]:
-    found = {}
+    values = {}
     with st.container(horizontal=True):
         for name in adaptation_read_by(chosen):
             field = AdaptSettings.model_fields[name]
             default = getattr(usual_adapt, name)
-            found[name] = forms.field_input(name, field, default, key=ADAPT + name, width=FIELD_PIXELS)
-    own = ", ".join(name.replace("_", " ") for name in both_epochs(zoo.adapt))
+            values[name] = forms.field_input(name, field, default, key=ADAPT + name, width=FIELD_PIXELS)
+    in_zoo_file = ", ".join(name.replace("_", " ") for name in both_epochs(zoo.adapt))
     st.caption(
-        (f"From the zoo file: {own}. The others: " if own else "All values: ")
+        (f"From the zoo file: {in_zoo_file}. The others: " if in_zoo_file else "All values: ")
         + f"the paper's for {in_paper(zoo.family)} (arXiv 2510.21223, adaptation)."
     )
-    return {name: value for name, value in found.items() if value is not None}
+    return {name: value for name, value in values.items() if value is not None}
 
 
 hyperparameters: Mapping[str, Mapping[str, Any]] = {}
@@ -281,17 +293,19 @@ with notices.noticed(stop=True):
     queued = [run for run in store().runs(states=ACTIVE, kinds=KINDS) if run.device == queue_device(device)]
     waiting = [run for run in queued if run.kind in ANALYSES]
 what = f"{plural(len(spec.tasks), 'task')}, {plural(len(spec.blocks), 'block') if spec.blocks else 'all blocks'}"
-told = [what, f"{settings.steps} steps a unit"]
+summary = [what, f"{settings.steps} steps a unit"]
 if spec.methods:
-    told.append(f"then {plural(len(spec.methods), 'method')}")
+    summary.append(f"then {plural(len(spec.methods), 'method')}")
 if differing := changes(settings, zoo.family):
-    told.append(f"differs from {preset} in {', '.join(name.replace('_', ' ') for name in differing)}")
+    summary.append(f"differs from {preset} in {', '.join(name.replace('_', ' ') for name in differing)}")
 by_hand = {
-    f"{own}.{name}": value for own, given in changed_hyperparameters(spec).items() for name, value in given.items()
+    f"{method}.{name}": value
+    for method, given in changed_hyperparameters(spec).items()
+    for name, value in given.items()
 }
 by_hand |= {f"{ADAPT}{name}": value for name, value in changed_adaptation(spec).items()}
 if by_hand:
-    told.append("set by hand: " + ", ".join(f"{name} = {value}" for name, value in by_hand.items()))
+    summary.append("set by hand: " + ", ".join(f"{name} = {value}" for name, value in by_hand.items()))
 with st.container(horizontal=True, vertical_alignment="center"):
     st.button(
         "Start",
@@ -303,7 +317,7 @@ with st.container(horizontal=True, vertical_alignment="center"):
         disabled=no_block is not None,
     )
     if no_block is None:
-        st.caption(markdown("; ".join(told)), width="stretch")
+        st.caption(markdown("; ".join(summary)), width="stretch")
     else:
         notices.problem(no_block)
 show_estimate(spec, busy=bool(waiting))

@@ -326,7 +326,7 @@ TABLE: dict[str, dict[str, Asks | Refused | Elsewhere]] = {
     },
     "bench cost": BENCH,
     "bench page": JSON
-    | {f"--{name}": Asks((f"--{name}", "21"), name, 21) for name in ("points", "starts", "rounds", "updates")},
+    | {f"--{name}": Asks((f"--{name}", "21"), name, 21) for name in ("points", "starts", "rounds", "updates", "runs")},
     "bench mixer": JSON
     | {
         "--zoo": Asks(("--zoo", "A"), "zoo", "A"),

@@ -29,6 +29,11 @@ def nearest(anchors: Tensor, real: Tensor, count: int = 5) -> tuple[Tensor, Tens
     return indices, cosines
 
 
+def nearest_others(real: Tensor) -> Tensor:
+    """(m,): the cosine of each real input to the nearest other one. `real` (m, d) are unit vectors, m at least 2."""
+    return (real @ real.T).fill_diagonal_(-1).amax(dim=1)
+
+
 def plane_map(anchors: Tensor, real: Tensor) -> Tensor:
     """(n + m, 2): the anchors, then the real inputs, in the first two principal components of both together.
 

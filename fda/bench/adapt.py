@@ -17,7 +17,7 @@ from fda.anchors.adapt import Adapted, Epoch, adapt_coefficients, adapt_weights,
 from fda.anchors.gradients import CompiledGradients, MakeGradient, plain_gradient
 from fda.anchors.reference import reference_adaptation
 from fda.bench.construct import ceiling
-from fda.bench.units import UNITS, Unit
+from fda.bench.units import UNITS, Unit, threads_of_torch
 from fda.settings import PAPER_ADAPT, AdaptSettings, in_paper
 
 REFERENCE = "paper's loop"
@@ -43,12 +43,8 @@ def bench_adapt(
     the outputs of the adapted block are from those by the paper's loop, over how far that one moved them. `floor_seconds`: the
     matrix products of an epoch at the rate of a large product. A task has half the paper's anchors, as in preset `fast`.
     """
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads or before)
-    try:
+    with threads_of_torch(threads):
         return _measure(UNITS[size](device), size, tasks, batch, epochs, device, paths)
-    finally:
-        torch.set_num_threads(before)
 
 
 def _measure(

@@ -30,7 +30,7 @@ from fda.anchors.step import CompiledSteps, MakeStep, StepFunction, plain_step
 from fda.architectures.precision import has_fast_bfloat16
 from fda.atomic import write_text
 from fda.bench.forward import forward_step
-from fda.bench.units import UNITS, Unit
+from fda.bench.units import UNITS, Unit, threads_of_torch
 from fda.settings import ConstructSettings, presets
 from fda.stages.meter import Meter
 from fda.store.bench_results import results_folder
@@ -79,12 +79,8 @@ def bench_construct(
 
     `together`: compiled paths are measured with one unit and with this many in a batch.
     """
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads or before)
-    try:
+    with threads_of_torch(threads):
         return _measure(UNITS[size](device), size, device, budget, steps, paths, together)
-    finally:
-        torch.set_num_threads(before)
 
 
 def _measure(

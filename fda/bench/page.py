@@ -1,4 +1,4 @@
-"""Measure the dashboard's cold start, page changes and live updates of a running run.
+"""Measure the dashboard's cold start, page changes, live updates of a running run, and Home with many runs.
 
 Uses its own server and FDA_HOME, one synthetic construct run, and a real Chromium.
 """
@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fda.bench.dashboard import STANDS, Server, browser
+from fda.bench.home import HomeTimes, fill, measure_home
 from fda.jobs.beats import Beats
 from fda.jobs.heart import Heart
 from fda.measures import ANGLE_LOSS, PROJECTION_ENERGY, SHARES, SIMILARITY, SIMILARITY_BY_SHARE, SPECTRUM, TAIL_ENERGY
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser, CDPSession, Page
 
 POINTS = 12_000  # of all loss curves together
+RUNS = 300  # in the table on Home
 GROWTH = 5  # points added to each curve before an update
 WAIT = 60_000  # ms before giving up
 DRAWING = 250  # ms in which figures are drawn after an answer arrives
@@ -58,9 +60,16 @@ class Measured:
 
 
 def bench_page(
-    *, points: int = POINTS, starts: int = 3, rounds: int = 3, updates: int = 10, pages: Sequence[str] = SWITCHES
+    *,
+    points: int = POINTS,
+    starts: int = 3,
+    rounds: int = 3,
+    updates: int = 10,
+    runs: int = RUNS,
+    pages: Sequence[str] = SWITCHES,
 ) -> dict[str, Any]:
-    """Measure and return plain data. `starts`: cold starts; `rounds`: through `pages`; `updates`: of a run at work.
+    """Measure and return plain data. `starts`: cold starts; `rounds`: through `pages`, and of Home with `runs` runs;
+    `updates`: of a run at work.
 
     UserError without Playwright or a Chromium.
     """
@@ -78,14 +87,29 @@ def bench_page(
                 seen = _updates(server, opened, store, run_id, updates)
             finally:
                 server.stop()
+        home = _home_with(Path(name) / "many", opened, runs, rounds)
     rows = [
         _measured("cold start to the first page", "s", cold, 2.0),
         *(_measured(f"switch to {page}", "s", took, 0.5) for page, took in switches.items()),
         _measured("live update, server", "ms", [one.server_ms for one in seen], 100.0),
         _measured("live update, browser", "ms", [one.browser_ms for one in seen], 100.0),
         _measured("live update, sent", "KB", [one.bytes / 1e3 for one in seen], 100.0),
+        _measured("motion after Home's first paint", "s", home.motion, 1.0),
+        _measured(f"switch to Home with {runs} runs", "s", home.opened, 1.0),
+        _measured(f"search among {runs} runs", "ms", home.filtered, 200.0),
     ]
     return {"points": points, "rows": [asdict(row) | {"kept": row.kept} for row in rows]}
+
+
+def _home_with(home: Path, opened: "Browser", runs: int, rounds: int) -> HomeTimes:
+    home.mkdir()
+    fill(Store(home), runs)
+    server = Server(home)
+    server.start()
+    try:
+        return measure_home(server, opened, runs, rounds)
+    finally:
+        server.stop()
 
 
 def make_run(store: Store, points: int) -> str:

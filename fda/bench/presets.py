@@ -6,15 +6,12 @@ Its runs are ordinary runs of the store, so the pages show them.
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
-from fda.analysis.intervals import interval, resampled_accuracies
+from fda.bench.paired import paired
 from fda.errors import UserError
 from fda.merging.methods.fda import STARTS
 from fda.requests.runs import construct_settings, make_spec
 from fda.settings import Arithmetic, Preset
 from fda.stages.worker import run_here
-from fda.store.predictions import correctness
 from fda.store.store import Store
 from fda.zoos.zoo import load_zoo
 
@@ -47,24 +44,22 @@ def bench_presets(
 def summary(store: Store, runs: Mapping[str, Sequence[str]]) -> dict[str, Any]:
     """For each start the averages of both presets, one a seed, and fast − paper with its paired 95 % interval.
 
-    The interval comes from resampling the test samples within each task, alike for both presets and all seeds; the averages
-    show the spread over seeds. `unit_seconds`: seconds of construction in each run, summed over units.
+    `unit_seconds`: seconds of construction in each run, summed over units.
     """
     paper, fast = (runs[preset] for preset in PRESETS)
     tasks = store.run(paper[0]).spec.tasks
     rows = []
     for start in STARTS:
-        pairs = [_correct(store, pair, f"fda:{start}", tasks) for pair in zip(paper, fast, strict=True)]
-        averages = np.array([[correct.mean(axis=1) for correct in pair] for pair in pairs]).mean(axis=1)  # seeds × 2
-        draws = np.mean([np.diff(resampled_accuracies(pair), axis=0)[0].mean(axis=0) for pair in pairs], axis=0)
-        low, high = interval(draws)
+        method = f"fda:{start}"
+        seeds = [((one, method), (other, method)) for one, other in zip(paper, fast, strict=True)]
+        difference = paired(store, seeds, tasks)
         rows.append(
             {
                 "start": start,
-                "paper": averages[:, 0].tolist(),
-                "fast": averages[:, 1].tolist(),
-                "difference": float((averages[:, 1] - averages[:, 0]).mean()),
-                "interval": [float(low), float(high)],
+                "paper": difference.first,
+                "fast": difference.second,
+                "difference": difference.difference,
+                "interval": difference.interval,
             }
         )
     return {
@@ -79,17 +74,3 @@ def summary(store: Store, runs: Mapping[str, Sequence[str]]) -> dict[str, Any]:
 def _unit_seconds(store: Store, run: str) -> float:
     """Seconds of all units of a run, summed."""
     return float(sum(unit.seconds or 0.0 for unit in store.units(run, "construct")))
-
-
-def _correct(store: Store, runs: Sequence[str], method: str, tasks: Sequence[str]) -> list[np.ndarray]:
-    """For each task a bool (runs, n): which samples the method's model of each run gets right."""
-    by_task = []
-    for task in tasks:
-        of_task = []
-        for run in runs:
-            correct = correctness(store.run_dir(run), (method,), task)
-            if correct is None:
-                raise UserError(f"run {run} has no answers of {method}: `python -m fda runs show {run}` says why.")
-            of_task.append(correct)
-        by_task.append(np.concatenate(of_task))
-    return by_task

@@ -4,7 +4,8 @@ The demo's weights are those of a trained model. The other units are library blo
 steps on random targets, so that their task vectors, too, are sums of gradients.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +16,17 @@ from fda.architectures.blocks import Block
 from fda.settings import Family
 
 TRAINING_STEPS = 20
+
+
+@contextmanager
+def threads_of_torch(count: int | None) -> Iterator[None]:
+    """Give torch `count` threads of the CPU, by default as many as it has, and the former number back afterwards."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 @dataclass(frozen=True)

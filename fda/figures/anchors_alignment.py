@@ -83,7 +83,7 @@ def similarity_over_steps(
         scrubbed.move_trace(SHARE, f"over-{record.run}", y=list(record.values.T))
     _add_chance(scrubbed, scene, chance)
     add_cursor(scrubbed, scene)
-    shown = [f"{SIMILARITY.heading}, top {share:.0%} of d" for share in shares]
+    shown = [f"{SIMILARITY.heading}, top {100 * share:.0f} % of d" for share in shares]
     scrubbed.move_layout(SHARE, "title.text", shown)
     highest = np.nanmax(np.concatenate([chance[None], *(record.values for record in records)]), axis=0)
     scrubbed.move_layout(SHARE, "yaxis.range", [[0, axis_top(high, 1.02)] for high in highest])

@@ -60,6 +60,7 @@ def method_bars(
         x=level,
         y=names,
         orientation="h",
+        alignmentgroup="averages",
         marker={
             "color": [faint(kind_colour(kinds[method], theme), FILL) for method in methods],
             "pattern": {
@@ -255,10 +256,15 @@ def _headed(figure: go.Figure, rows: list[str]) -> None:
 
 
 def _add_tasks(figure: go.Figure, scores: Scores, methods: list[str], names: list[str], theme: Theme) -> None:
+    """A marker a task on each bar, a little below the last task's, so that equal scores do not hide each other."""
+    figure.update_layout(scattermode="group", scattergap=0.45)
     for index, task in enumerate(scores.tasks):
         figure.add_scatter(
             x=[100 * scores.of(method, task) for method in methods],
             y=names,
+            orientation="h",
+            alignmentgroup="tasks",
+            offsetgroup=task,
             mode="markers",
             marker={
                 "symbol": SYMBOLS[index % len(SYMBOLS)],

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import numpy as np
+import plotly.graph_objects as go
 
 from fda.escape import plotly
 from fda.figures.scrub import Scrubbed
@@ -11,6 +12,8 @@ from fda.figures.theme import PALETTES, Theme, blank, series_colour
 ANCHOR = "anchor"  # name of the dial
 ANCHORS, REAL = "anchors", "real-inputs"  # uids of the traces that react to the pointer
 TEXT_LETTERS = 60  # of a text in a hover
+MOST_CLASSES = 12  # that get a colour and a symbol each; more are drawn alike
+SYMBOLS = ("circle-open", "square-open", "triangle-up-open", "cross-open", "x-open", "star-open", "hexagon-open")
 
 
 def neighbour_map(
@@ -21,10 +24,12 @@ def neighbour_map(
     theme: Theme,
     *,
     title: str,
+    classes: Sequence[str] = (),
     uirevision: str | None = None,
 ) -> Scrubbed:
     """`anchors` (n, 2) and `real` (m, 2) in the first two principal components of both together. `nearest` (n, k) holds
-    indices into `real`, nearest first; `names` (m,) describe the real inputs. Follows the dial `anchor`.
+    indices into `real`, nearest first; `names` (m,) describe the real inputs, `classes` (m,) are
+    their classes, as far as they are known. Follows the dial `anchor`.
 
     Rays lead to the nearest inputs in the full space, which need not be near on the map.
     """
@@ -41,13 +46,15 @@ def neighbour_map(
         showlegend=False,
         uid="rays",
     )
+    colours, symbols = _marks(classes, figure, theme) or (series_colour(1, theme), SYMBOLS[0])
     figure.add_scatter(
         x=real[:, 0].astype(np.float32),
         y=real[:, 1].astype(np.float32),
         text=[plotly(name if len(name) <= TEXT_LETTERS else name[: TEXT_LETTERS - 1] + "…") for name in names],
         mode="markers",
-        marker={"symbol": "circle-open", "size": 8, "color": series_colour(1, theme), "line": {"width": 1.5}},
+        marker={"symbol": symbols, "size": 8, "color": colours, "line": {"width": 1.5}},
         name="real inputs",
+        showlegend=isinstance(colours, str),
         hovertemplate="real input: %{text}<extra></extra>",
         uid=REAL,
     )
@@ -84,6 +91,20 @@ def neighbour_map(
     figure.update_xaxes(title="first principal component")
     figure.update_yaxes(title="second principal component")
     return scrubbed
+
+
+def _marks(classes: Sequence[str], figure: go.Figure, theme: Theme) -> tuple[list[str], list[str]] | None:
+    """(colour, symbol) of each real input by its class, with the legend's entries; None where classes are not told apart."""
+    known = sorted(set(classes))
+    if not 1 < len(known) <= MOST_CLASSES or "" in known:
+        return None
+    marks = {}
+    for index, name in enumerate(known):
+        round_, place = divmod(index, len(SYMBOLS))  # series 0 is the anchors'; a second round has other pairs
+        marks[name] = series_colour(1 + place, theme), SYMBOLS[(place + round_) % len(SYMBOLS)]
+        marker = {"symbol": marks[name][1], "size": 8, "color": marks[name][0], "line": {"width": 1.5}}
+        figure.add_scatter(x=[None], y=[None], mode="markers", marker=marker, name=plotly(name), hoverinfo="skip")
+    return [marks[name][0] for name in classes], [marks[name][1] for name in classes]
 
 
 def _rays(start: np.ndarray, ends: np.ndarray) -> tuple[list, list]:

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict
 
 from fda.architectures.model import Model
 from fda.architectures.transforms import IMAGE_FILES, TOKENIZER_FILES
+from fda.checkpoints.readers.misfits import without_example
 from fda.checkpoints.weights import TensorInfo, Weights
 from fda.errors import Misfit, UserError
 from fda.requests.needs import construction_seconds, memory_bytes, product_rate, run_bytes
@@ -78,11 +79,6 @@ class Preview(BaseModel):
     seconds: float | None = None
 
 
-def _cause(problem: str) -> str:
-    """A problem without the tensor it gives as an example: one cause often shows in the model and in its head."""
-    return problem.partition(" (its ")[0]
-
-
 def preview(zoo: Zoo) -> Preview:
     """Look at every model of a zoo and at its data; what does not fit is among the `problems`. UserError without a base."""
     base = described(look(zoo.base.model))
@@ -93,9 +89,9 @@ def preview(zoo: Zoo) -> Preview:
             task.name: pool.submit(look, task.model, base.weights, role=task.name, rename=rename) for task in zoo.tasks
         }
         data = _data(zoo, problems, notes)  # in this thread: what `datasets` shows of its progress knows but one
-    for name, found in looks.items():
+    for name, look_of_task in looks.items():
         with _kept(problems):
-            seen[name] = described(found.result())
+            seen[name] = described(look_of_task.result())
     model, fitted = None, None
     with _kept(problems):
         base.bring(IMAGE_FILES)  # it decides how many tokens an image has
@@ -106,15 +102,19 @@ def preview(zoo: Zoo) -> Preview:
     if model is not None:
         _compare(model, fitted, seen, data, problems, notes)
         for name in (name for name in data if name in seen):
-            causes = {_cause(problem) for problem in problems}
+            causes = {without_example(problem) for problem in problems}
             of_head = head_problems(zoo.task(name), model, base, seen[name], data[name].classes, notes)
-            problems += [problem for problem in of_head if _cause(problem) not in causes]
+            problems += [problem for problem in of_head if without_example(problem) not in causes]
             with _kept(problems):
                 note = labels_note(data[name].names, head_classes(zoo.task(name)), head_size(zoo.task(name)))
                 notes += [f"task {name!r}: {note}"] if note else []
     notes += _notes(zoo, seen)
     download = sum({one.model: one.to_download for one in seen.values()}.values())
-    sets = {(own.path, own.name): one.bytes for name, one in data.items() if (own := zoo.task(name).data) is not None}
+    sets = {
+        (data_set.path, data_set.name): one.bytes
+        for name, one in data.items()
+        if (data_set := zoo.task(name).data) is not None
+    }
     free = shutil.disk_usage(_existing(hub_cache())).free
     disk = download + sum(sets.values()) + (0 if model is None else run_bytes(zoo, model, fitted))
     if disk > free:
@@ -160,8 +160,8 @@ def _where_seen(zoo: Zoo, seen: Mapping[str, Seen]) -> Zoo:
         task.model_copy(update={"model": str(seen[task.name].folder)}) if task.name in seen else task
         for task in zoo.tasks
     )
-    own = zoo.base.model_copy(update={"model": str(base.folder), "kind": kind})
-    return zoo.model_copy(update={"base": own, "tasks": tasks})
+    base_here = zoo.base.model_copy(update={"model": str(base.folder), "kind": kind})
+    return zoo.model_copy(update={"base": base_here, "tasks": tasks})
 
 
 def _data(zoo: Zoo, problems: list[str], notes: list[str]) -> dict[str, SeenData]:
@@ -181,12 +181,12 @@ def _bring_preparation(model: Model, seen: Mapping[str, Seen]) -> None:
     All of the tasks', where the base has none.
     """
     base = seen["base"]
-    own, held = (IMAGE_FILES, IMAGE_FILES) if model.images else (SMALL_FILES, VOCABULARIES)
-    base.bring(own)
+    files, held = (IMAGE_FILES, IMAGE_FILES) if model.images else (SMALL_FILES, VOCABULARIES)
+    base.bring(files)
     bare = not any((base.folder / name).is_file() for name in (IMAGE_FILES if model.images else TOKENIZER_FILES))
 
     def bring(one: Seen) -> None:
-        one.bring(own) if bare else one.bring(one.first_of(held), unlike=base)
+        one.bring(files) if bare else one.bring(one.first_of(held), unlike=base)
 
     with ThreadPoolExecutor(CONNECTIONS) as pool:
         list(pool.map(bring, (one for name, one in seen.items() if name != "base")))
@@ -210,12 +210,12 @@ def _compare(
         if name == "base":
             continue
         with _kept(problems):
-            found = compared(model, base, config_place(one.folder), name)
-            notes += found.notes
+            comparison = compared(model, base, config_place(one.folder), name)
+            notes += comparison.notes
             if fitted is not None and one.weights is not None:
-                fit_task(model, fitted, name, one.weights, found.problems)
+                fit_task(model, fitted, name, one.weights, comparison.problems)
             else:
-                problems += found.problems
+                problems += comparison.problems
 
 
 def _notes(zoo: Zoo, seen: Mapping[str, Seen]) -> Iterator[str]:
@@ -232,8 +232,8 @@ def _notes(zoo: Zoo, seen: Mapping[str, Seen]) -> Iterator[str]:
 
 
 def _usual_dtype(weights: Weights) -> str | None:
-    found = Counter(info.dtype for info in weights.header.values()).most_common(1)
-    return found[0][0] if found else None
+    commonest = Counter(info.dtype for info in weights.header.values()).most_common(1)
+    return commonest[0][0] if commonest else None
 
 
 def _row(role: str, one: Seen, model: Model | None) -> ModelPreview:
@@ -274,9 +274,9 @@ def repeated(header: Mapping[str, TensorInfo]) -> tuple[int | None, int | None, 
     groups: dict[str, dict[int, list[TensorInfo]]] = {}
     for name, info in header.items():
         parts = name.split(".")
-        place = next((at for at, part in enumerate(parts) if part.isdigit()), None)
-        if place is not None:
-            groups.setdefault(".".join(parts[:place]), {}).setdefault(int(parts[place]), []).append(info)
+        number_at = next((at for at, part in enumerate(parts) if part.isdigit()), None)
+        if number_at is not None:
+            groups.setdefault(".".join(parts[:number_at]), {}).setdefault(int(parts[number_at]), []).append(info)
     if not groups:
         return None, None, None
     blocks = max(groups.values(), key=lambda group: sum(info.count for block in group.values() for info in block))

@@ -117,14 +117,14 @@ def export_model(
             progress(written, total)
 
     index: dict[str, str] = {}
-    for place, names in enumerate(shards, 1):
-        file = f"{stem}.safetensors" if len(shards) == 1 else f"{stem}-{place:05}-of-{len(shards):05}.safetensors"
+    for number, names in enumerate(shards, 1):
+        file = f"{stem}.safetensors" if len(shards) == 1 else f"{stem}-{number:05}-of-{len(shards):05}.safetensors"
         index |= dict.fromkeys(names, file)
         own, about = {name: kinds[name] for name in names}, {**(metadata or {}), "format": "pt"}
         write_tensors(folder / file, own, tensors(names), about)
     if len(shards) > 1:
-        told = {"metadata": {"total_size": total}, "weight_map": dict(sorted(index.items()))}
-        _write(folder / f"{stem}.safetensors.index.json", told)
+        listing = {"metadata": {"total_size": total}, "weight_map": dict(sorted(index.items()))}
+        _write(folder / f"{stem}.safetensors.index.json", listing)
 
 
 @contextmanager
@@ -155,17 +155,17 @@ def whole_folder(folder: Path) -> Iterator[Path]:
         shutil.rmtree(part, ignore_errors=True)
 
 
-def _rows(tensor: torch.Tensor, own: Weights, name: str) -> torch.Tensor:
+def _rows(tensor: torch.Tensor, stored: Weights, name: str) -> torch.Tensor:
     """The merged tensor with as many rows as the frame has.
 
     Rows that only the frame has, of tokens that were added to its vocabulary, come behind it; rows that were cut from its
     vocabulary are left out.
     """
-    if tensor.ndim == 0 or own.header[name].shape[0] == len(tensor):
+    if tensor.ndim == 0 or stored.header[name].shape[0] == len(tensor):
         return tensor
-    if own.header[name].shape[0] < len(tensor):
-        return tensor[: own.header[name].shape[0]]
-    return torch.cat([tensor, own[name][len(tensor) :].to(tensor.dtype)])
+    if stored.header[name].shape[0] < len(tensor):
+        return tensor[: stored.header[name].shape[0]]
+    return torch.cat([tensor, stored[name][len(tensor) :].to(tensor.dtype)])
 
 
 def _twins(built: Frame) -> dict[str, str]:
@@ -196,10 +196,10 @@ def _write_small_files(built: Frame, merged: Weights, folder: Path) -> None:
         if (first / GENERATION_CONFIG).is_file():
             shutil.copyfile(first / GENERATION_CONFIG, folder / GENERATION_CONFIG)
     for source in built.folders:
-        found = [name for name in sorted(PREPARATION) if (source / name).is_file()]
-        for name in found:
+        present = [name for name in sorted(PREPARATION) if (source / name).is_file()]
+        for name in present:
             shutil.copyfile(source / name, folder / name)
-        if found:
+        if present:
             return
 
 

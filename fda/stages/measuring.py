@@ -4,7 +4,7 @@
   with real inputs  snapshots `similarity_by_share` (at 2, 4 … 100 % of d) and `angles` (at 20 %)
                     scalars `similarity` (at 20 %); at every fourth snapshot `projection_energy` and
                     `projection_energy_merged`; once, both for a held-out batch of real inputs, ending in `_real`
-  at the last step  snapshots `map` (n + m, 2) and `nearest` (n, 5, 2: index, cosine), flattened
+  at the last step  snapshots `map` (n + m, 2), `nearest` (n, 5, 2: index, cosine) and `real_nearest` (m,), flattened
 
 Measuring does not change the anchors. `fda.analysis` computes the measures.
 """
@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from fda.analysis.neighbours import centre_of, directions, nearest, plane_map
+from fda.analysis.neighbours import centre_of, directions, nearest, nearest_others, plane_map
 from fda.analysis.projection import induced_cone, induced_update, projection_energy
 from fda.analysis.spectrum import decomposed, effective_rank, tail_energy, top_count
 from fda.analysis.subspace import principal_angles, similarity_by_count
@@ -31,6 +31,7 @@ from fda.measures import (
     PLANE_MAP,
     PROJECTION_ENERGY,
     PROJECTION_ENERGY_MERGED,
+    REAL_NEAREST,
     SHARES,
     SIMILARITY,
     SIMILARITY_BY_SHARE,
@@ -126,6 +127,7 @@ class Measures:
         indices, cosines = nearest(points, real_points, NEAREST)
         self._snapshot(step, PLANE_MAP.key, plane_map(points, real_points))
         self._snapshot(step, NEAREST_INPUTS.key, torch.stack([indices.to(cosines.dtype), cosines], dim=-1))
+        self._snapshot(step, REAL_NEAREST.key, nearest_others(real_points))
 
     def _snapshot(self, step: int, kind: str, values: Tensor) -> None:
         self.store.add_snapshot(self.run_id, self.key, step, kind, values.cpu().numpy())

@@ -14,22 +14,45 @@ from pydantic.fields import FieldInfo
 
 from fda.merging.method import Hyperparameter
 
+# Words for names and choices that are short in code.
+LABELS = {
+    "init": "Initialisation",
+    "lr": "Learning rate",
+    "weights_lr": "Rate on weights",
+    "coefficients_lr": "Rate on coefficients",
+}
+CHOICES = {"ta_fda": "task arithmetic and FDA"}
+
 
 def field_input(
-    name: str, field: FieldInfo, default: Any, *, key: str | None = None, disabled: bool = False, width: Any = "stretch"
+    name: str,
+    field: FieldInfo,
+    default: Any,
+    *,
+    source: str = "",
+    key: str | None = None,
+    disabled: bool = False,
+    width: Any = "stretch",
 ) -> Any:
-    """The widget of one field, with its description as help and its limits. `key`: by default the name."""
+    """The widget of one field, with its limits; its help is the field's description and `source`, a sentence on where values
+    come from. `key`: by default the name."""
     kinds = [kind for kind in get_args(field.annotation) if kind is not NoneType] or [field.annotation]
     shared = {
         "key": key or name,
-        "help": field.description,
+        "help": f"{field.description}. {source}" if source else field.description,
         "disabled": disabled,
         "bind": "query-params",
         "width": width,
     }
     if get_origin(field.annotation) is Literal:
         options = get_args(field.annotation)
-        return st.selectbox(_label(name), options, index=options.index(default), **shared)
+        return st.selectbox(
+            _label(name),
+            options,
+            index=options.index(default),
+            format_func=lambda choice: CHOICES.get(choice, choice),
+            **shared,
+        )
     low, high = limits(field)
     if NoneType in get_args(field.annotation):
         shared["placeholder"] = "the model's"
@@ -65,7 +88,7 @@ def fill(values: BaseModel, names: tuple[str, ...], *, prefix: str = "", keep: M
 
 
 def _label(name: str) -> str:
-    return name.replace("_", " ").capitalize()
+    return LABELS.get(name) or name.replace("_", " ").capitalize()
 
 
 def _number(label: str, kind: type, low: Any, high: Any, default: Any, **shared: Any) -> Any:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from fda.analysis.neighbours import centre_of, directions, nearest, plane_map
+from fda.analysis.neighbours import centre_of, directions, nearest, nearest_others, plane_map
 
 
 def test_directions_are_of_the_mean_token_and_forget_length_and_the_common_part():
@@ -23,6 +23,7 @@ def test_the_nearest_are_those_of_the_largest_cosine_nearest_first():
     assert places.tolist() == [[0, 3, 1], [3, 1, 0]] and cosines[1].tolist() == pytest.approx([1, 0.8, 0.6], abs=1e-6)
     with pytest.raises(ValueError, match="5 neighbours of 4"):
         nearest(real, real, 5)
+    assert nearest_others(real).tolist() == pytest.approx([0.6, 0.8, 0.0, 0.8]), "none is its own neighbour"
 
 
 def test_the_map_is_that_of_numpys_svd_whatever_the_order_of_the_points():

@@ -40,5 +40,5 @@ def test_the_difference_is_the_mean_over_runs_with_an_interval_around_it(runs):
 def test_a_run_without_answers_is_named(runs):
     store, known = runs
     other = store.create_run(spec(seed=2))
-    with pytest.raises(UserError, match=f"run {other} has no answers of pretrained and fda:pretrained"):
+    with pytest.raises(UserError, match=f"run {other} has no answers of pretrained:"):
         summary(store, [*known, other])

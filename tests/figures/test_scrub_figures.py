@@ -136,6 +136,21 @@ def test_rays_lead_from_the_chosen_anchor_to_its_nearest():
     assert list(trace(figure, "chosen").text) == ["anchor 1"] and list(trace(figure, "chosen").y) == [5]
 
 
+def test_real_inputs_of_few_classes_have_a_colour_and_a_symbol_each():
+    points, nearest = np.zeros((30, 2)), np.array([[0, 1]])
+    for count, told_apart in ((1, False), (2, True), (12, True), (13, False)):
+        classes = [f"class {index % count}" for index in range(30)]
+        figure = neighbour_map(points[:1], points, nearest, classes, "dark", title="t", classes=classes).figure
+        marker = trace(figure, "real-inputs").marker
+        if not told_apart:
+            assert isinstance(marker.color, str)
+            continue
+        marks = list(zip(marker.color, marker.symbol, strict=True))
+        assert len(set(marks)) == count and marks[0] == marks[count]
+        legend = {one.name: (one.marker.color, one.marker.symbol) for one in figure.data if one.name in classes}
+        assert [legend[name] for name in classes] == marks
+
+
 def test_no_path_follows_two_dials_and_a_drawing_leaves_its_figure_as_it_was():
     shares = np.array([0.2, 1.0])
     drawn = similarity_over_steps([record("a", [[0.3, 1]] * 3)], scene("a"), shares=shares, chance=shares)

@@ -70,6 +70,34 @@ def fda(hub, cache, *words: object) -> subprocess.CompletedProcess:
     return done
 
 
+EACH = """import contextlib, io, json, sys
+from fda.cli.app import main
+ends = []
+for words in json.loads(sys.argv[1]):
+    sys.argv[1:] = words
+    errors = io.StringIO()
+    with contextlib.redirect_stderr(errors):
+        try:
+            main()
+        except SystemExit as end:
+            ends.append((end.code, errors.getvalue()))
+print(json.dumps(ends))"""
+
+
+def fda_each(hub, cache, *commands: tuple[object, ...]) -> list[tuple[int, str]]:
+    """(exit code, stderr) of each command, one after the other in one process, whose imports take ten seconds."""
+    words = json.dumps([[str(word) for word in command] for command in commands])
+    done = subprocess.run(
+        [sys.executable, "-c", EACH, words],
+        env=os.environ | client_environment(hub.address, cache) | {"OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=200,
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
+
+
 def with_changes(path, tmp_path, *, head=None, **models: str):
     """The zoo with other models for some of its roles, beside the original's data; `head`: of every task."""
     content = yaml.safe_load(path.read_text())
@@ -114,22 +142,24 @@ def test_a_zoo_of_ids_is_seen_from_headers_then_downloaded_then_run(hub, reposit
     assert not hub.asked, "what is here is not asked for again"
 
 
-@pytest.mark.parametrize(
-    ("models", "says"),
-    [
-        ({"second": "org/none"}, "org/none is not on the hub"),
-        ({"second": "org/many:third"}, "org/many has no folder third"),
-        ({"first": "org/gated"}, "org/gated is gated"),
-        ({"second": "org/distil"}, "is a distilbert model, but the base is a bert model"),
-    ],
-)
-def test_what_is_wrong_is_one_sentence_before_any_weight_is_downloaded(hub, repositories, tmp_path, models, says):
+WRONG = {
+    "org/none is not on the hub": {"second": "org/none"},
+    "org/many has no folder third": {"second": "org/many:third"},
+    "org/gated is gated": {"first": "org/gated"},
+    "is a distilbert model, but the base is a bert model": {"second": "org/distil"},
+}
+
+
+def test_what_is_wrong_is_one_sentence_before_any_weight_is_downloaded(hub, repositories, tmp_path):
     hub.gated = {"org/gated"}
     (hub.root / "org" / "gated").mkdir(exist_ok=True)
-    done = fda(hub, tmp_path, "zoo", "check", with_changes(repositories[1], tmp_path, **models))
-    assert done.returncode == 2
-    told = [line for line in done.stderr.splitlines() if line.startswith("fda: ")]
-    assert len(told) == 1 and says in told[0]
+    commands = []
+    for number, models in enumerate(WRONG.values()):
+        (folder := tmp_path / str(number)).mkdir()
+        commands.append(("zoo", "check", with_changes(repositories[1], folder, **models)))
+    for (code, stderr), says in zip(fda_each(hub, tmp_path, *commands), WRONG, strict=True):
+        sentences = [line for line in stderr.splitlines() if line.startswith("fda: ")]
+        assert code == 2 and len(sentences) == 1 and says in sentences[0]
     assert all(asked for verb, _, asked, _ in hub.asked.of_weights() if verb == "GET")
 
 

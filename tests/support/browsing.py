@@ -125,8 +125,9 @@ class Visit:
         return self.page.evaluate("window.messages")
 
     def check(self) -> None:
-        """Nothing went wrong on this page, and no traceback shows."""
+        """Nothing went wrong on this page, no script of it ended early, and no traceback shows."""
         assert self.errors == [] and self.outside == []
+        assert not self.page.locator("[data-testid=stException]").count(), "a script of the page ended in an error"
         text = self.page.inner_text("body")
         assert "Traceback" not in text and "Error:" not in text, text
 

@@ -79,6 +79,7 @@ def made_run(
             near = np.stack([_nearest(place, real) for place in range(anchors)])
             store.add_snapshot(run_id, key, at[-1], "map", random.normal(size=(anchors + real, 2)))
             store.add_snapshot(run_id, key, at[-1], "nearest", near)
+            store.add_snapshot(run_id, key, at[-1], "real_nearest", np.full(real, 0.7))
         store.add_scalars(run_id, key, rows)
         store.update_unit(
             run_id, key, state="done", step=steps, loss=1.0 / (1 + steps), seconds=2.0, best_step=steps - 1

@@ -13,6 +13,7 @@ from fda.checkpoints.weights import Weights
 Shape = tuple[int, ...]
 MOST_COMPARED = 1000  # names; a comparison takes about 50 microseconds
 MOST_PROBLEMS = 5  # reported for one checkpoint: one cause often shows in every tensor
+EXAMPLE = " (its "  # begins the example of a sentence
 # Suffixes of tensors that only quantised checkpoints have: GPTQ and AWQ, bitsandbytes, compressed-tensors, FP8, MXFP4.
 QUANTISED = (
     ".qweight",
@@ -53,6 +54,11 @@ def misfits(
         return [cause]
     problems = [_misfit(weights, name, expected[name], names, renamed, vocabulary) for name in wrong[:MOST_PROBLEMS]]
     return with_count(problems, len(wrong), weights)
+
+
+def without_example(problem: str) -> str:
+    """A sentence of `misfits` without the tensor that it gives as an example: one cause may show in a model and its head."""
+    return problem.partition(EXAMPLE)[0]
 
 
 def with_count(problems: list[str], count: int, weights: Weights) -> list[str]:
@@ -184,6 +190,6 @@ def _width(
         return None
     stored, usual = pairs.most_common(1)[0][0]
     return (
-        f"{weights.path} is {stored} wide where {usual} is expected (its {names[reshaped[0]]} is the first such tensor): give "
-        "a checkpoint of a model of the same size, with its own config."
+        f"{weights.path} is {stored} wide where {usual} is expected{EXAMPLE}{names[reshaped[0]]} is the first such tensor): "
+        "give a checkpoint of a model of the same size, with its own config."
     )

@@ -160,14 +160,16 @@ def show_tab(choice: Choice, opened: str) -> None:
 def show_figures(choice: Choice, opened: str, now: list[Run]) -> None:
     known, names, pinned = choice.known, choice.names, choice.pinned
     task, block = choice.task, choice.block
-    controls = st.container(horizontal=True, vertical_alignment="center", gap="small", key="anchors-tools")
+    # A fragment's widgets stay inside it: frame.css moves these into the row of the tabs, beside "Overlay runs".
+    tools = st.container(horizontal=True, vertical_alignment="center", gap="small", key="anchors-tools")
     log, over, shape = True, "steps", SHAPES[0]
-    with controls:
-        if opened == ACROSS:
-            chosen = {"required": True, "bind": "query-params"}
+    if opened == ACROSS:
+        chosen = {"required": True, "bind": "query-params"}
+        with st.container(horizontal=True, vertical_alignment="center", gap="small", key="inline-controls"):
             over = st.segmented_control("Over", anchors_figures.OVERS, default="steps", key="over", **chosen)
             shape = st.segmented_control("As", SHAPES, default=SHAPES[0], key="shape", **chosen)
-        if opened in (SPECTRUM, ACROSS):
+    if opened in (SPECTRUM, ACROSS):
+        with tools:
             log = st.toggle("Log", True, key="anchors_log", bind="query-params", help="Logarithmic values or colours")
     view = anchors_figures.AnchorsView(
         tuple(names[one.run_id] for one in now), names[pinned], task, block, log, theme()
@@ -206,13 +208,15 @@ def show_figures(choice: Choice, opened: str, now: list[Run]) -> None:
         notices.empty(nothing(choice, opened, now))
     else:
         scrubber(spec, at, key=f"scrubber-{opened}", on_settle=partial(settle, steps))
+        if neighbours is not None:
+            st.caption(anchors_real.yardstick(neighbours))
         if opened == ALIGNMENT and (
             sentence := anchors.finding(records, view.pinned, anchors_figures.chance_of(records))
         ):
             st.markdown(sentence)
     if opened in (SPECTRUM, ALIGNMENT) and (sentence := anchors.lacking(records)):
         st.caption(sentence)
-    with controls:
+    with tools:
         export(choice, records, neighbours, figures, at, over)
 
 

@@ -19,7 +19,7 @@ from fda.errors import UserError
 from fda.figures.neighbours import ANCHOR, ANCHORS, REAL, neighbour_map
 from fda.figures.scrub import Scrubbed
 from fda.figures.theme import Theme
-from fda.measures import NEAREST, NEAREST_INPUTS, PLANE_MAP
+from fda.measures import NEAREST, NEAREST_INPUTS, PLANE_MAP, REAL_NEAREST
 from fda.store.records import UnitKey
 from fda.store.store import Store
 from fda.ui.scrubber import Cards, Dial, Points, Sheet
@@ -49,6 +49,7 @@ class Neighbours:
     """One unit at its last step.
 
     `anchors` (n, 2) and `real` (m, 2) are map coordinates; `nearest` (n, 5) indexes `real`, with `cosines` (n, 5).
+    `real_cosine`: of a real input to the nearest other one, the mean; None in older runs.
     """
 
     step: int
@@ -57,6 +58,7 @@ class Neighbours:
     nearest: np.ndarray
     cosines: np.ndarray
     samples: RealSamples
+    real_cosine: float | None = None
 
 
 def read_samples(folder: Path, task: str) -> RealSamples | None:
@@ -89,7 +91,9 @@ def _labels(labels: list[int] | None, classes: list[str] | None, count: int) -> 
 def read_neighbours(store: Store, run_id: str, task: str, block: int) -> Neighbours | None:
     """The unit's map and neighbours; None for unfinished and older runs, and for tasks without data. UserError if damaged."""
     key, chosen = UnitKey("construct", task, block), {"names": [task], "blocks": [block]}
-    plane, near = (store.snapshots(run_id, kind, **chosen).get(key) for kind in (PLANE_MAP.key, NEAREST_INPUTS.key))
+    plane, near, among_real = (
+        store.snapshots(run_id, measure.key, **chosen).get(key) for measure in (PLANE_MAP, NEAREST_INPUTS, REAL_NEAREST)
+    )
     samples = read_samples(store.run_dir(run_id), task)
     if plane is None or near is None or samples is None:
         return None
@@ -100,13 +104,38 @@ def read_neighbours(store: Store, run_id: str, task: str, block: int) -> Neighbo
         raise UserError(
             f"the map of {task}, block {block}, in run {run_id} does not fit its real samples: construct again."
         )
-    return Neighbours(int(near[0][-1]), points[: len(pairs)], points[len(pairs) :], nearest, pairs[:, :, 1], samples)
+    return Neighbours(
+        int(near[0][-1]),
+        points[: len(pairs)],
+        points[len(pairs) :],
+        nearest,
+        pairs[:, :, 1],
+        samples,
+        None if among_real is None else float(among_real[1][-1].mean()),
+    )
+
+
+def yardstick(near: Neighbours) -> str:
+    """A sentence: the mean cosine of anchors to their nearest real input, and the same of real inputs among themselves."""
+    sentence = f"An anchor's cosine to its nearest real input is {near.cosines[:, 0].mean():.2f} on average"
+    if near.real_cosine is None:
+        return f"{sentence}."
+    return f"{sentence}; that of a real input to the nearest other one is {near.real_cosine:.2f}."
 
 
 def map_figure(near: Neighbours, theme: Theme, *, unit: str, uirevision: str | None = None) -> Scrubbed:
     title = f"Anchors among real inputs: {unit}, step {near.step}"
     names = list(near.samples.texts or near.samples.names)
-    return neighbour_map(near.anchors, near.real, near.nearest, names, theme, title=title, uirevision=uirevision)
+    return neighbour_map(
+        near.anchors,
+        near.real,
+        near.nearest,
+        names,
+        theme,
+        classes=near.samples.labels,
+        title=title,
+        uirevision=uirevision,
+    )
 
 
 def parts(neighbours: Neighbours) -> tuple[dict[str, Dial], Cards, list[Points]]:
