@@ -48,6 +48,7 @@ def test_a_page_shows_its_text_even_when_there_is_nothing_else_to_show(page, que
         raise UserError("nothing")
 
     monkeypatch.setattr(survey, "answer", refuse)
+    monkeypatch.setenv("FDA_MIXER_GB", "0")  # no process of the Mixer is small enough
     app = AppTest.from_file(str(REPO / "pages" / f"{page}.py"), default_timeout=30)
     for name, value in query.items():
         app.query_params[name] = value
