@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 NAMED = 5  # every so many runs have this name, for which the table is searched
 NAME = "baseline"
 LOSSES = (0.07, 0.11)  # of the first unit and of the last
-WINDOW = {"width": 1400, "height": 1000}
+WIDTH, HEIGHT = 1400, 1000  # pixels of the window
 PAUSE = 1_000  # ms in which a page finishes drawing
 WAIT = 60_000  # ms before giving up
 
@@ -74,7 +74,8 @@ def measure_home(server: Server, chromium: "Browser", count: int, rounds: int) -
     The table is measured while the recording stands still, as it does for readers who want no motion and once it has ended.
     """
     moving, still = (
-        chromium.new_context(viewport=WINDOW, reduced_motion=motion) for motion in ("no-preference", "reduce")
+        chromium.new_context(viewport={"width": WIDTH, "height": HEIGHT}, reduced_motion=motion)
+        for motion in ("no-preference", "reduce")
     )
     home, table = moving.new_page(), still.new_page()
     home.add_init_script(WATCH_MOTION)

@@ -50,7 +50,7 @@ def field_input(
             _label(name),
             options,
             index=options.index(default),
-            format_func=lambda choice: CHOICES.get(choice, choice),
+            format_func=lambda choice: CHOICES.get(choice, str(choice)),
             **shared,
         )
     low, high = limits(field)
