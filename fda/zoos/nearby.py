@@ -18,6 +18,7 @@ from fda.zoos.hub import HUB_CONFIGS, cached_folder, hub_cache, is_hub_id
 
 DEPTH = 5  # below a root
 MOST_FOLDERS = 4000  # that are scanned: about a tenth of a second on a local disk
+MODEL = "model"  # a folder inside the one that bears the task's name
 BASES = ("base", "pretrained", "zeroshot", "zero_shot", "pretrain")
 DATA_FILES = (".parquet", ".csv", ".jsonl", ".json", ".arrow")
 LONGEST_LINE = 1 << 20
@@ -68,29 +69,47 @@ def look_around(roots: Iterable[Path] | None = None) -> Nearby:
             if depth < DEPTH:
                 inside = [folder / name for name in folders if not name.startswith(".") and name not in _SKIPPED]
                 queue += [(path, depth + 1) for path in inside if path not in excluded]
-    parents = [model.parent for model in models]
+    parents = [_home(model).parent for model in models]
     families = [parent for parent in dict.fromkeys(parents) if parents.count(parent) > 1]
     return Nearby(tuple(models), tuple(data), tuple(_cached_ids(cache)), tuple(families))
 
 
 def family(parent: Path) -> tuple[Path | None, list[Member]]:
-    """Return the base among a folder's models, by its name (None without one), and the other models.
+    """Return the base among a folder's models or beside it, by its name (None without one), and the other models.
 
-    Searches for heads as `heads/NAME.safetensors` and data as `data/NAME`, in the folder or beside it.
+    A model NAME is in `NAME` or, as `zoo finetune` writes it, in `NAME/model`. Its head is `NAME/head.safetensors` or
+    `heads/NAME.safetensors`, its data `NAME/data` or `data/NAME`, in the folder or beside it.
     """
-    folders, _ = _entries(parent)
-    models = [parent / name for name in folders if HUB_CONFIGS & set(_entries(parent / name)[1])]
-    base = next((model for word in BASES for model in models if model.name.lower().startswith(word)), None)
+    models = _models(parent)
+    bases = models | {name: model for name, model in _models(parent.parent).items() if name not in models}
+    base = next((model for word in BASES for name, model in bases.items() if name.lower().startswith(word)), None)
 
-    def beside(*parts: str) -> Path | None:
-        return next((path for folder in (parent, parent.parent) if (path := folder.joinpath(*parts)).exists()), None)
+    def existing(*places: str) -> Path | None:
+        paths = (folder / place for place in places for folder in (parent, parent.parent))
+        return next((path for path in paths if path.exists()), None)
 
     members = [
-        Member(model.name, model, beside("heads", f"{model.name}.safetensors"), beside("data", model.name))
-        for model in models
+        Member(
+            name,
+            model,
+            existing(f"{name}/head.safetensors", f"heads/{name}.safetensors"),
+            existing(f"{name}/data", f"data/{name}"),
+        )
+        for name, model in models.items()
         if model != base
     ]
     return base, members
+
+
+def _models(parent: Path) -> dict[str, Path]:
+    """Name → folder of each checkpoint in a folder."""
+    places = [(name, path) for name in _entries(parent)[0] for path in (parent / name / MODEL, parent / name)]
+    return {name: path for name, path in places if HUB_CONFIGS & set(_entries(path)[1])}
+
+
+def _home(model: Path) -> Path:
+    """The folder that bears a checkpoint's name."""
+    return model.parent if model.name == MODEL else model
 
 
 def splits(data: Path) -> list[str]:

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-import huggingface_hub
+import huggingface_hub.constants
 import pandas
 import pytest
 
@@ -100,6 +100,22 @@ def test_heads_and_data_are_found_in_the_family_or_beside_it_the_nearer_first(ro
     assert base is None
     assert (one.head, two.head) == (root / "models/heads/one.safetensors", root / "heads/two.safetensors")
     assert (one.data, two.data) == (None, root / "data" / "two")
+
+
+def test_a_folder_for_each_task_is_a_family_with_its_base_beside_it(root):
+    """As `zoo finetune` writes it, also with the tasks in a folder of their own."""
+    for place in ("flat", "deep/models"):
+        files(root / place, *(f"{task}/{name}" for task in ("cars", "pets") for name in ("model/config.json",)))
+        files(root / place, "cars/head.safetensors", "cars/data/test.csv")
+    files(root, "flat/base/config.json", "deep/base/config.json", "deep/data/pets/test.csv")
+    assert set(look_around([root]).families) == {root / "flat", root / "deep/models"}
+    for place in (root / "flat", root / "deep/models"):
+        base, (cars, pets) = family(place)
+        assert base == root / place.relative_to(root).parts[0] / "base"
+        assert (cars.name, cars.model) == ("cars", place / "cars" / "model")
+        assert (cars.head, cars.data) == (place / "cars" / "head.safetensors", place / "cars" / "data")
+        assert (pets.name, pets.head) == ("pets", None)
+    assert pets.data == root / "deep/data/pets"
 
 
 @pytest.mark.parametrize(
