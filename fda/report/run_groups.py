@@ -46,7 +46,10 @@ class RunGroup:
     def name(self) -> str:
         """What of its settings the other groups do not share, in words; the name of a run where it has no settings."""
         words = ", ".join(f"{name} {value}" for name, value in self.differing.items()) or self.runs[0].title
-        return words if len(self.runs) == 1 else f"{words} ({len(self.runs)} seeds)"
+        if len(self.runs) == 1:
+            return words
+        seeds = len({run.spec.seed for run in self.runs})  # a run of anchors and its comparison share one
+        return f"{words} ({seeds} seeds)" if seeds == len(self.runs) else f"{words} ({len(self.runs)} runs)"
 
 
 def run_groups(store: Store, runs: Sequence[Run]) -> list[RunGroup]:

@@ -38,6 +38,15 @@ def run(store: Store, zoo, *, steps: int, seed: int, losses, average: float) -> 
     return run_id
 
 
+def test_runs_of_one_seed_are_not_called_seeds(store, tmp_path):
+    zoo = made_zoo(tmp_path, ("digits", "faces"))
+    ids = [run(store, zoo, steps=steps, seed=0, losses=([0.8], [0.6]), average=0.5) for steps in (5, 5, 9)]
+    assert [group.name for group in run_groups(store, [store.run(one) for one in ids])] == [
+        "steps 5 (2 runs)",
+        "steps 9",
+    ]
+
+
 def test_seeds_are_one_group_with_mean_and_range(store, tmp_path):
     zoo = made_zoo(tmp_path, ("digits", "faces"))
     ids = [
