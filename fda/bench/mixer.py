@@ -1,7 +1,7 @@
 """Measure the Mixer as a reader feels it: from a slider's move in a real Chromium to the new bars on its screen.
 
-Uses its own server and FDA_HOME. Every move is by an arrow key, so that it has one beginning, and leads to a mix that was never
-scored before.
+Uses its own server and FDA_HOME. The zoo `large` is written for the measurement (`fda.bench.large_zoo`). Every move is by an
+arrow key, so that it has one beginning, and leads to a mix that was never scored before.
 """
 
 import random
@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fda.bench.dashboard import Server, browser
+from fda.bench.large_zoo import NAME as LARGE
+from fda.bench.large_zoo import write_large_zoo
 from fda.bench.page import Measured
 
 if TYPE_CHECKING:
@@ -39,7 +41,10 @@ CLOCK = """() => {
 def bench_mixer(zoo: str = "demo", *, moves: int = MOVES, seed: int = 0) -> dict[str, Any]:
     """Measure `moves` moves on the page and return plain data. UserError without Playwright or a Chromium."""
     with tempfile.TemporaryDirectory() as name, browser() as opened:
-        server = Server(Path(name))
+        home = Path(name)
+        if zoo == LARGE:
+            write_large_zoo(home / "zoos")
+        server = Server(home)
         server.start()
         try:
             page = opened.new_context(viewport={"width": 1400, "height": 1000}).new_page()

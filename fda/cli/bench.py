@@ -275,7 +275,7 @@ def page(
 
 @bench_app.command()
 def mixer(
-    zoo: Annotated[str, typer.Option(help="a shipped zoo's name, or the path of a zoo file")] = "demo",
+    zoo: Annotated[str, typer.Option(help="a zoo's name; large: one of ViT-B/32's size with random weights")] = "demo",
     moves: Annotated[int, typer.Option(min=2, help="moves of a slider")] = 200,
     json_file: JsonOption = None,
 ) -> None:
