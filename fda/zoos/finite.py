@@ -7,6 +7,7 @@ of the files changes. `fda.merging.merge` and `fda.tasks.evaluate` check the val
 import contextlib
 import hashlib
 import json
+import math
 import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
@@ -98,7 +99,7 @@ def not_finite(weights: Weights, cancel: Cancel = NEVER) -> tuple[NotFinite, ...
 def looked_at(name: str, tensor: Tensor) -> NotFinite | None:
     """Count the values of a floating-point tensor that are not finite; None if all are. Does not copy a finite tensor."""
     values = tensor if tensor.dtype in PLAIN else tensor.float()
-    if not values.numel() or torch.stack(values.aminmax()).isfinite().all():  # `aminmax` propagates NaN
+    if not values.numel() or all(map(math.isfinite, values.aminmax())):  # `aminmax` propagates NaN
         return None
     return NotFinite(name, int(values.isnan().sum()), int(values.isinf().sum()), values.numel())
 
