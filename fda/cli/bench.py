@@ -286,8 +286,8 @@ def mixer(
     result = bench_mixer(zoo, moves=moves)
     print(f"{moves} moves on zoo {zoo}, each on {result['told']}")
     for row in result["rows"]:
-        limit = f"limit {row['limit']:g}" + ("" if row["kept"] else ", passed")
-        print(f"{row['name']:<26} {row['typical']:>6.0f} {row['unit']}  {limit}")
+        limit = "" if row["limit"] is None else f"  limit {row['limit']:g}"
+        print(f"{row['name']:<26} {row['typical']:>6.0f} {row['unit']}{limit}{'' if row['kept'] else ', passed'}")
     print(f"least and most: {row['least']:.0f} and {row['most']:.0f} ms")
     if json_file is not None:
         write_whole(json_file, json.dumps(result, indent=2))

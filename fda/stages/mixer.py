@@ -112,7 +112,7 @@ class Engine:
             plane=None if self.plane is None else self.plane.about(self.opened),
             largest=self.largest,
             forecast_bytes=self.forecast_bytes,
-            note=f"this model is large for this machine: {self._fewer(SAMPLES)}" if too_large else None,
+            note=f"{self._fewer(SAMPLES)}." if too_large else None,
         )
 
     def answer(self, request: MixRequest, generation: int, cancel: Cancel, report: Report) -> Answer:
@@ -134,6 +134,7 @@ class Engine:
         scores = self._scores(mix, samples, shown, cancel, report)
         rows = self._rows(mix)
         measured = [self.measured[block, mix.keys[block]] for block in self.names if block is not None]
+        taken = time.perf_counter() - began
         return Answer(
             generation=generation,
             mix=scores,
@@ -142,10 +143,10 @@ class Engine:
             place=None if self.plane is None else self.plane.at(measured),
             blocks=rows,
             samples={task: len(indices) for task, indices in samples.items()},
-            note=f"this model is large for this machine: {self._fewer(request.samples)}"
-            if count < request.samples
-            else None,
-            seconds=time.perf_counter() - began,
+            note=None
+            if count == request.samples
+            else f"{self._fewer(request.samples)}; this answer took {taken:.0f} s.",
+            seconds=taken,
             resident_bytes=psutil.Process().memory_info().rss,
         )
 
@@ -254,8 +255,7 @@ class Engine:
             raise UserError(f"task {task!r} shows at most {MOST_SHOWN} samples, with numbers from 0 to {count - 1}.")
 
     def _fewer(self, asked: int) -> str:
-        taken = max(1.0, self.largest * self.seconds)
-        return f"of each task {self.largest} samples are answered, not {asked}, which takes about {taken:.0f} s."
+        return f"this model is large for this machine: of each task {self.largest} samples are answered, not {asked}"
 
 
 def _placed(indices: tuple[int, ...], answers: Answers) -> dict[int, tuple[Answers, int]]:
