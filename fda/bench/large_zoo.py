@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,15 +15,17 @@ TASKS, CLASSES, PICTURES = 3, 10, 20  # PICTURES: of each split
 STEP = 2e-3  # size of a task vector's entries, about that of CLIP's finetuned checkpoints
 
 
-def write_large_zoo(folder: Path, **sizes: int) -> Path:
-    """Write base, tasks, heads and data; returns the zoo's file. `sizes`: of transformers' ViTConfig, where not a ViT-B's."""
+def write_large_zoo(folder: Path, *, side: int = SIDE, patch: int = PATCH, **sizes: Any) -> Path:
+    """Write base, tasks, heads and data; returns the zoo's file.
+
+    `side`, `patch`: pixels of a picture and of what becomes a token; `sizes`: of transformers' ViTConfig, where not a ViT-B's.
+    """
     import transformers
 
-    config = transformers.ViTConfig(**{"image_size": SIDE, "patch_size": PATCH, "num_labels": CLASSES} | sizes)
+    config = transformers.ViTConfig(image_size=side, patch_size=patch, **{"num_labels": CLASSES, **sizes})
     torch.manual_seed(0)
     model = transformers.ViTForImageClassification(config)
     model.vit.save_pretrained(folder / "base")
-    side = config.image_size
     transformers.ViTImageProcessor(size={"height": side, "width": side}).save_pretrained(folder / "base")
     start = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     tasks = []

@@ -61,7 +61,8 @@ def harness_scores(
         manager = TaskManager(include_path=str(task_files) if task_files else None)
     if unknown := [task for task in tasks if task not in manager.all_tasks]:
         raise UserError(f"the harness has no task {unknown[0]!r}: `lm-eval ls tasks` lists them.")
-    model = HFLM(pretrained=str(folder), device=device, batch_size=batch, trust_remote_code=False)
+    # pyright does not see the parameters through the class's decorators
+    model = HFLM(pretrained=str(folder), device=device, batch_size=batch, trust_remote_code=False)  # pyright: ignore[reportCallIssue]
     with nullcontext() if allow_code else patch.object(evaluate, "load", _refuse_module):
         try:
             found: Any = evaluator.simple_evaluate(

@@ -9,7 +9,7 @@ from fda.zoos.zoo import load_zoo
 
 SMALL = {
     "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32,
-    "image_size": 8, "patch_size": 4,
+    "side": 8, "patch": 4,
 }  # fmt: skip
 
 
