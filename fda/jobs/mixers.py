@@ -115,14 +115,15 @@ class Mixer:
 
         self.asked = time.monotonic()
         with self._lock:
-            process = self._process
+            process, first = self._process, "starting the mixer"
             if process is None or not process.alive:
+                first = first if process is None else "the mixer's process had ended: starting a new one"
                 with _starting:
                     _make_room(self)
                     process = self._process = _Process(self.zoo, self.run_id)
             call = process.send(kind, content)
         try:
-            return call.result(waiting)
+            return call.result(waiting, Progress(text=first))
         finally:
             self.asked = time.monotonic()
 
@@ -214,8 +215,8 @@ class _Call:
     def __init__(self) -> None:
         self.came: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
 
-    def result(self, on_progress: OnProgress) -> Any:
-        progress = Progress(text="starting the mixer")
+    def result(self, on_progress: OnProgress, progress: Progress) -> Any:
+        """What it answers. `progress`: what is said until the process says something."""
         while True:
             with contextlib.suppress(queue.Empty):
                 message = self.came.get(timeout=TICK_SECONDS)

@@ -49,7 +49,7 @@ def show_kept() -> None:
 
 
 def sentence(text: str) -> str:
-    """`text` with a capital and a full stop, and with Markdown escaped except for `code` in backticks.
+    """`text` with a capital and an end (a full stop, unless there is another), Markdown escaped but for `code` in backticks.
 
     Only a pair of backticks with text between is code: a lone one, from a stranger's name, would turn the rest into markup.
     A hub id or path at the beginning keeps its case.
@@ -57,7 +57,7 @@ def sentence(text: str) -> str:
     text = " ".join(text.split())
     if "/" not in text.split(" ")[0]:
         text = text[:1].upper() + text[1:]
-    text = text if text.endswith((".", "?", "!")) else f"{text}."
+    text = text if text.endswith((".", "?", "!", "…")) else f"{text}."
     parts = re.split(r"(`[^`]+`)", text)
     parts[::2] = [within_line(part) for part in parts[::2]]
     return line_start("".join(parts))

@@ -13,7 +13,7 @@ import pytest
 from fda.errors import UserError
 from fda.home import REPO
 from fda.jobs import mixers
-from fda.jobs.mixer_messages import MixRequest
+from fda.jobs.mixer_messages import MixRequest, Progress
 from fda.jobs.mixers import MixerEnded, Superseded, end_mixer, mixer_for
 from fda.zoos.zoo import load_zoo
 from tests.support.runs import wait_for
@@ -79,7 +79,9 @@ def test_a_process_answers_is_superseded_is_killed_comes_again_and_ends_when_idl
     process.suspend()
     with pytest.raises(MixerEnded, match="was ended by SIGKILL"):
         mixer.ask(request(0.7))
-    assert mixer.ask(request()).mix == first.mix  # a new one answers as the old one did
+    again: list[Progress] = []
+    assert mixer.ask(request(), again.append).mix == first.mix  # a new one answers as the old one did
+    assert again[0].text == "the mixer's process had ended: starting a new one"
     wait_for(lambda: not mixer.running, SECONDS)  # nobody asks it any more
     assert mixer.pid is None
 
