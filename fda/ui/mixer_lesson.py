@@ -98,7 +98,7 @@ def _without_data(desk: Desk, known: Store) -> None:
     st.markdown(lesson().without_data)
     run = fda_run(known)
     if run is None:
-        st.caption("There is no finished run of FDA on these three tasks yet. It takes a minute or two on two cores:")
+        st.caption("There is no finished run of FDA on these three tasks yet. It takes a few minutes on two cores:")
         st.button("Run FDA on the three tasks", icon=":material/play_arrow:", on_click=_start, key="lesson_run")
         st.code(
             f"python -m fda construct --zoo {ZOO} --tasks {','.join(lesson().tasks)}\n"
