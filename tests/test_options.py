@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -105,6 +106,10 @@ BENCH = {
 } | JSON
 SEEDS = {"--seeds": Asks(("--seeds", "3,4"), "seeds", [3, 4])}
 
+BENCHES = (
+    "adapt", "construct", "cost", "evaluate", "language", "merge", "methods", "mixer", "observations", "page", "presets",
+    "starts",
+)  # fmt: skip
 TABLE: dict[str, dict[str, Asks | Refused | Elsewhere]] = {
     "construct --zoo ZOO": CHOICE
     | settings("spec.construction")
@@ -376,20 +381,6 @@ def anchors(tmp_path_factory) -> Path:
 def run_command(fda_home, tiny_zoo, anchors, monkeypatch, tmp_path):
     """(words) → what the command asks for, in place of the work itself. UserError as the command's."""
     import fda.demo
-    from fda.bench import (
-        adapt,
-        construct,
-        cost,
-        evaluate,
-        language,
-        merge,
-        methods,
-        mixer,
-        observations,
-        page,
-        presets,
-        starts,
-    )
     from fda.requests import landscape as landscape_request
     from fda.stages import calibrate
 
@@ -404,22 +395,8 @@ def run_command(fda_home, tiny_zoo, anchors, monkeypatch, tmp_path):
     for module, name in ((cli_start, "run_request"), (cli_ablate, "run_request"), (cli_import, "run_request")):
         monkeypatch.setattr(module, name, asked)
     monkeypatch.setattr(calibrate, "calibrate", lambda spec: asked(spec, None))
-    for module in (
-        adapt,
-        construct,
-        cost,
-        evaluate,
-        language,
-        merge,
-        methods,
-        mixer,
-        observations,
-        page,
-        presets,
-        starts,
-    ):
-        name = f"bench_{module.__name__.rsplit('.', 1)[1]}"
-        monkeypatch.setattr(module, name, keywords)
+    for bench in BENCHES:
+        monkeypatch.setattr(import_module(f"fda.bench.{bench}"), f"bench_{bench}", keywords)
     monkeypatch.setattr(fda.demo, "build", lambda out=None, seed=0, zoo_file=None: keywords(out, seed=seed))
 
     def run(command: str, words: tuple[str, ...]) -> Mapping[str, Any]:

@@ -3,15 +3,16 @@
 ξ(α₁, α₂) = ½ Σ_t E_x∼t [f(x; θ0 + α_t τ_t) ≠ f(x; θ0 + α₁ τ₁ + α₂ τ₂)]: the disentanglement error, here halved to be a share.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from torch import Tensor
 
 from fda.merging.method import Weights
+from fda.merging.views import View
 
 
-class Moved(Mapping[str, Tensor]):
+class Moved(View):
     """θ0 + Σ α_t (θt − θ0), read tensor by tensor, in the base's dtypes. A tensor that is not floating point is the base's."""
 
     def __init__(self, base: Weights, finetuned: Sequence[Weights], coefficients: Sequence[float]) -> None:
@@ -27,15 +28,6 @@ class Moved(Mapping[str, Tensor]):
             if alpha:
                 moved.add_(weights[name].float() - theta0, alpha=alpha)
         return moved.to(stored.dtype)
-
-    def __contains__(self, name: object) -> bool:  # Mapping's own would compute the tensor
-        return name in self.base
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.base)
-
-    def __len__(self) -> int:
-        return len(self.base)
 
 
 def disentanglement_error(alone: Sequence[np.ndarray], together: Sequence[np.ndarray]) -> float:

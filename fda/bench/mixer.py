@@ -51,7 +51,7 @@ def bench_mixer(zoo: str = "demo", *, moves: int = MOVES, seed: int = 0) -> dict
             page.goto(f"{server.url}/mixer?zoo={zoo}")
             page.wait_for_selector(".fda-mixer[data-shown]", timeout=WAIT)
             took = _moves(page, moves, random.Random(seed))
-            told = page.locator(".fda-mixer .key").inner_text().split("\n")
+            lines = page.locator(".fda-mixer .key").inner_text().split("\n")
         finally:
             server.stop()
     late = statistics.quantiles(took, n=20)[-1]
@@ -60,8 +60,8 @@ def bench_mixer(zoo: str = "demo", *, moves: int = MOVES, seed: int = 0) -> dict
         Measured("a move, median", "ms", statistics.median(took), min(took), max(took), median),
         Measured("a move, 95th percentile", "ms", late, min(took), max(took), late_limit),
     ]
-    samples = next((one for one in told if "samples" in one), "")
-    return {"zoo": zoo, "moves": moves, "told": samples, "rows": [asdict(row) | {"kept": row.kept} for row in rows]}
+    samples = next((one for one in lines if "samples" in one), "")
+    return {"zoo": zoo, "moves": moves, "samples": samples, "rows": [asdict(row) | {"kept": row.kept} for row in rows]}
 
 
 def _moves(page: "Page", moves: int, chance: random.Random) -> list[float]:

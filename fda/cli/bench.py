@@ -284,7 +284,7 @@ def mixer(
 
     require_folder(json_file)
     result = bench_mixer(zoo, moves=moves)
-    print(f"{moves} moves on zoo {zoo}, each on {result['told']}")
+    print(f"{moves} moves on zoo {zoo}, each on {result['samples']}")
     for row in result["rows"]:
         limit = "" if row["limit"] is None else f"  limit {row['limit']:g}"
         print(f"{row['name']:<26} {row['typical']:>6.0f} {row['unit']}{limit}{'' if row['kept'] else ', passed'}")

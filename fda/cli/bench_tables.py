@@ -1,5 +1,6 @@
 """What `python -m fda bench …` prints: a table for each kind of measurement, from its plain data."""
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 
@@ -24,13 +25,17 @@ def adapt_table(result: dict[str, Any]) -> None:
 
 def starts_table(result: dict[str, Any]) -> None:
     """Averages of each start and of FDA from it."""
-    print(f"{'start':<11} {'start %':>16} {'FDA %':>16} {'difference':>10}  95 % interval")
-    for row in result["rows"]:
-        start, fda = (" ".join(f"{value:.1%}"[:-1] for value in row[key]) for key in ("averages", "fda"))
+    _compared(result["rows"], {"start %": "averages", "FDA %": "fda"})
+
+
+def _compared(rows: Sequence[dict[str, Any]], columns: Mapping[str, str]) -> None:
+    """Two averages over seeds of each start, and their difference with its interval. `columns`: heading → key."""
+    headings = " ".join(f"{heading:>16}" for heading in columns)
+    print(f"{'start':<11} {headings} {'difference':>10}  95 % interval")
+    for row in rows:
+        averages = " ".join(f"{' '.join(f'{value:.1%}'[:-1] for value in row[key]):>16}" for key in columns.values())
         low, high = row["interval"]
-        print(
-            f"{row['start']:<11} {start:>16} {fda:>16} {100 * row['difference']:>+10.1f}  {100 * low:+.1f} to {100 * high:+.1f}"
-        )
+        print(f"{row['start']:<11} {averages} {100 * row['difference']:>+10.1f}  {100 * low:+.1f} to {100 * high:+.1f}")
 
 
 def observations_table(result: dict[str, Any]) -> None:
@@ -102,14 +107,7 @@ def page_table(result: dict[str, Any]) -> None:
 
 def presets_table(result: dict[str, Any]) -> None:
     """Averages of FDA from each start by each preset."""
-    print(f"{'start':<11} {'paper %':>16} {'fast %':>16} {'difference':>10}  95 % interval")
-    for row in result["rows"]:
-        paper, fast = (" ".join(f"{value:.1%}"[:-1] for value in row[key]) for key in ("paper", "fast"))
-        low, high = row["interval"]
-        print(
-            f"{row['start']:<11} {paper:>16} {fast:>16} {100 * row['difference']:>+10.1f}  "
-            f"{100 * low:+.1f} to {100 * high:+.1f}"
-        )
+    _compared(result["rows"], {"paper %": "paper", "fast %": "fast"})
     for preset, seconds in result["unit_seconds"].items():
         print(f"{preset}: construction {', '.join(f'{total:.0f}' for total in seconds)} s, summed over units")
 

@@ -31,8 +31,7 @@ def disentanglement_maps(
     )
     figure.update_annotations(font={"size": 12, "color": palette.muted})
     for index, ((first, second), (across, up, error)) in enumerate(maps.items()):
-        row, column = divmod(index, columns)
-        place = {"row": row + 1, "col": column + 1}
+        row, column = index // columns + 1, index % columns + 1
         figure.add_heatmap(
             x=list(across),
             y=list(up),
@@ -41,11 +40,14 @@ def disentanglement_maps(
             hovertemplate=f"α of {first} %{{x}}, of {second} %{{y}}<br>%{{z:.1%}} of answers change<extra></extra>",
             hoverongaps=False,
             uid=f"{first} {second}",
-            **place,
+            row=row,
+            col=column,
         )
-        figure.add_shape(type="rect", x0=0, x1=1, y0=0, y1=1, line={"color": palette.accent, "width": 2}, **place)
-        figure.update_xaxes(title=f"α of {first}", showgrid=False, row=row + 1, col=column + 1)
-        figure.update_yaxes(title=f"α of {second}", showgrid=False, title_standoff=4, row=row + 1, col=column + 1)
+        figure.add_shape(
+            type="rect", x0=0, x1=1, y0=0, y1=1, line={"color": palette.accent, "width": 2}, row=row, col=column
+        )
+        figure.update_xaxes(title=f"α of {first}", showgrid=False, row=row, col=column)
+        figure.update_yaxes(title=f"α of {second}", showgrid=False, title_standoff=4, row=row, col=column)
     figure.update_layout(
         coloraxis={
             "colorscale": sequential(),

@@ -3,7 +3,7 @@
 The caller chooses the best value on the validation split.
 """
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from fda.cancel import NEVER, Cancel
 from fda.checkpoints.write import kinds_of, write_tensors
 from fda.merging.merge import merged_floats
 from fda.merging.method import Method, Weights
+from fda.merging.views import View
 
 
 def unit_update_to_file(
@@ -44,7 +45,7 @@ def unit_update_to_file(
     )
 
 
-class Scaled(Mapping[str, Tensor]):
+class Scaled(View):
     """θ0 + value · update, read tensor by tensor, in the base's dtypes. Tensors without an update stay the base's."""
 
     def __init__(self, base: Weights, update: Weights, value: float) -> None:
@@ -55,12 +56,3 @@ class Scaled(Mapping[str, Tensor]):
         if name not in self.update:
             return theta0
         return (theta0.float() + self.value * self.update[name]).to(theta0.dtype)
-
-    def __contains__(self, name: object) -> bool:  # Mapping's own would compute the tensor
-        return name in self.base
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.base)
-
-    def __len__(self) -> int:
-        return len(self.base)

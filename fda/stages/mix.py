@@ -4,7 +4,7 @@ So a part on one block holds exactly what the method gives that block in a whole
 blocks at once. `mix_to_file` writes a mix tensor by tensor; `fda.stages.mix_parts` keeps parts in memory for the mixer.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from fda.errors import UserError
 from fda.merging.merge import merged_floats, storable, with_rest
 from fda.merging.method import Weights
 from fda.merging.registry import method
+from fda.merging.views import View
 from fda.requests.recipe import PRETRAINED, Part, Recipe, assigned, recipe_text, settings_of
 from fda.store.files import merged_file
 from fda.store.finished import require_whole
@@ -42,7 +43,7 @@ def names_by_place(opened: OpenZoo) -> dict[Place, list[str]]:
     return found
 
 
-class Reweighted(Mapping[str, Tensor]):
+class Reweighted(View):
     """θ0 + factor · (θ − θ0) in float32, read tensor by tensor."""
 
     def __init__(self, base: Weights, finetuned: Weights, factor: float) -> None:
@@ -53,12 +54,6 @@ class Reweighted(Mapping[str, Tensor]):
         if not theta0.is_floating_point():
             return theta0
         return (self.finetuned[name].float() - theta0.float()).mul_(self.factor).add_(theta0.float())
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.base)
-
-    def __len__(self) -> int:
-        return len(self.base)
 
 
 def merged_inputs(part: Part, opened: OpenZoo, recipe: Recipe) -> tuple[list[tuple[str, float]], dict[str, Any]]:

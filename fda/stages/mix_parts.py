@@ -17,6 +17,7 @@ from fda.checkpoints.write import kinds_of
 from fda.merging.merge import merged_floats, storable
 from fda.merging.method import Method, Weights
 from fda.merging.registry import METHODS, method
+from fda.merging.views import View
 from fda.requests.recipe import PRETRAINED, Part, Recipe
 from fda.stages.mix import Reweighted, finished_model, merged_inputs
 from fda.store.store import Store
@@ -73,29 +74,23 @@ def _plan(part: Part, recipe: Recipe, opened: OpenZoo) -> _Plan:
     return _Plan(one, factors, settings, value)
 
 
-class Held(Mapping[str, Tensor]):
+class Held(View):
     """Weights whose tensors stay in memory once they are read, as long as there is room: `take` asks for bytes of it."""
 
     def __init__(self, weights: Weights, take: Callable[[int], bool]) -> None:
-        self._weights, self._take = weights, take
+        self.base, self._take = weights, take
         self._held: dict[str, Tensor] = {}
 
     def __getitem__(self, name: str) -> Tensor:
         tensor = self._held.get(name)
         if tensor is None:
-            tensor = self._weights[name]
+            tensor = self.base[name]
             if self._take(tensor.nbytes):
                 self._held[name] = tensor = tensor.clone()  # not the mapped file
         return tensor
 
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._weights)
 
-    def __len__(self) -> int:
-        return len(self._weights)
-
-
-class Updates(Mapping[str, Tensor]):
+class Updates(View):
     """θ − θ0 in float32 under the names of θ0; with θ = θ0, zeros."""
 
     def __init__(self, base: Weights, finetuned: Weights) -> None:
@@ -104,12 +99,6 @@ class Updates(Mapping[str, Tensor]):
     def __getitem__(self, name: str) -> Tensor:
         theta0 = self.base[name]
         return self.finetuned[name].float() - theta0.float() if theta0.is_floating_point() else theta0
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.base)
-
-    def __len__(self) -> int:
-        return len(self.base)
 
 
 class Parts:

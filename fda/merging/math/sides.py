@@ -3,30 +3,25 @@
 So for every method the rows of a linear weight are its outputs. `Model.in_by_out` names the weights to transpose.
 """
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
 from fda.merging.method import TaskMoments, Weights
+from fda.merging.views import View
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
-class Transposed(Mapping[str, "Tensor"]):
+class Transposed(View):
     """A view of weights with the tensors called `names` transposed."""
 
     def __init__(self, weights: Weights, names: Collection[str]) -> None:
-        self.weights, self.names = weights, names
+        self.base, self.names = weights, names
         self.path = getattr(weights, "path", "a model")
 
     def __getitem__(self, name: str) -> "Tensor":
-        return transposed(name, self.weights[name], self.names)
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.weights)
-
-    def __len__(self) -> int:
-        return len(self.weights)
+        return transposed(name, self.base[name], self.names)
 
 
 class TransposedInputs:
