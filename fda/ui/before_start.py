@@ -79,6 +79,8 @@ def model_table(found: Mapping[str, Any]) -> pd.DataFrame:
 def download_card(reference: str, total: int, *, hindered: bool) -> None:
     """Bring what is still on the hub. `hindered`: what was seen does not fit together, so nothing is started."""
     state = _state(reference).state
+    if state == "done":  # since the page asked what is missing
+        st.rerun()
     pace = TICK if state == "running" else None
     st.fragment(_download, run_every=pace)(reference, total, state, hindered=hindered)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 import transformers
-from playwright.sync_api import expect
+from playwright.sync_api import TimeoutError, expect
 from safetensors.torch import load_file
 
 from fda.bench.dashboard import CHROMIUM, Server
@@ -75,7 +75,11 @@ def write(visit, label: str, value: str, place: int = 0) -> None:
 
 
 def wait_for_text(visit, text: str, seconds: float = 60) -> None:
-    visit.page.locator("[data-testid=stMain]").get_by_text(text).first.wait_for(timeout=seconds * 1000)
+    main = visit.page.locator("[data-testid=stMain]")
+    try:
+        main.get_by_text(text).first.wait_for(timeout=seconds * 1000)
+    except TimeoutError:
+        pytest.fail(f"{text!r} did not come; the page says: {main.inner_text()}")
     visit.settle()
 
 

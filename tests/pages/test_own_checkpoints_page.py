@@ -12,6 +12,7 @@ from fda.requests import downloads
 from fda.requests.downloads import Download
 from fda.store.spec import RunSpec
 from fda.ui import before_start, own_zoo, survey
+from fda.zoos import hub
 from fda.zoos.own_zoo import Draft, TaskDraft
 from fda.zoos.zoo import own_folder
 
@@ -213,6 +214,21 @@ def test_each_state_of_a_download_is_told(told, monkeypatch, state, button, says
     assert at.button(key=button) is not None
     said = [one.value for one in at.error] + [str(one.proto) for one in at.get("progress")]
     assert any(says in one for one in said)
+
+
+def test_a_download_that_ends_while_the_page_is_made_is_not_offered_again(told, monkeypatch):
+    """The page asked what is missing; by the time it asks how far the download is, everything has come."""
+    hub_zoo()
+
+    def all_here(*_: object) -> Download:
+        monkeypatch.setattr(hub, "missing_models", lambda _: [])
+        monkeypatch.setattr(survey, "missing_models", lambda _: [])
+        return Download("done", 1.0)
+
+    monkeypatch.setattr(before_start, "download_of", all_here)
+    at = page(zoo="far")
+    assert not [one for one in at.button if one.key == "download_start"]
+    assert [one.value for one in at.error] == ["No tensor is here."], "the checkpoints are read now"
 
 
 def test_what_does_not_fit_is_not_downloaded(told):
