@@ -107,8 +107,8 @@ BENCH = {
 SEEDS = {"--seeds": Asks(("--seeds", "3,4"), "seeds", [3, 4])}
 
 BENCHES = (
-    "adapt", "construct", "cost", "evaluate", "language", "merge", "methods", "mixer", "observations", "page", "presets",
-    "starts",
+    "adapt", "construct", "cost", "evaluate", "language", "load", "merge", "methods", "mixer", "observations", "page",
+    "presets", "starts",
 )  # fmt: skip
 TABLE: dict[str, dict[str, Asks | Refused | Elsewhere]] = {
     "construct --zoo ZOO": CHOICE
@@ -332,6 +332,12 @@ TABLE: dict[str, dict[str, Asks | Refused | Elsewhere]] = {
     "bench cost": BENCH,
     "bench page": JSON
     | {f"--{name}": Asks((f"--{name}", "21"), name, 21) for name in ("points", "starts", "rounds", "updates", "runs")},
+    "bench load": JSON
+    | {
+        "--sessions": Asks(("--sessions", "9"), "sessions", 9),
+        "--updates": Asks(("--updates", "19"), "updates", 19),
+        "--pause": Asks(("--pause", "0.5"), "pause", 0.5),
+    },
     "bench mixer": JSON
     | {
         "--zoo": Asks(("--zoo", "A"), "zoo", "A"),

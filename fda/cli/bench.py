@@ -274,6 +274,25 @@ def page(
 
 
 @bench_app.command()
+def load(
+    sessions: Annotated[int, typer.Option(min=1, max=256, help="visitors of one run")] = 20,
+    updates: Annotated[int, typer.Option(min=10, help="updates that each of them asks for")] = 100,
+    pause: Annotated[
+        float, typer.Option(min=0, help="seconds between an answer and the next question; 1 is what pages wait")
+    ] = 1.0,
+    json_file: JsonOption = None,
+) -> None:
+    """Measure the server while many visitors watch a run at work: times of updates, and its memory."""
+    from fda.bench.load import bench_load
+
+    require_folder(json_file)
+    result = bench_load(sessions=sessions, updates=updates, pause=pause)
+    tables.load_table(result)
+    if json_file is not None:
+        write_whole(json_file, json.dumps(result, indent=2))
+
+
+@bench_app.command()
 def mixer(
     zoo: Annotated[str, typer.Option(help="a zoo's name; large: one of ViT-B/32's size with random weights")] = "demo",
     moves: Annotated[int, typer.Option(min=2, help="moves of a slider")] = 200,

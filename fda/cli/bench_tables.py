@@ -105,6 +105,17 @@ def page_table(result: dict[str, Any]) -> None:
         print(f"{row['name']:<32} {row['typical']:>8.3g} {spread:>17} {row['unit']:<2} {limit}".rstrip())
 
 
+def load_table(result: dict[str, Any]) -> None:
+    """Values beside their limits."""
+    print(
+        f"{result['sessions']} visitors of a run at work, {result['updates']} updates each, "
+        f"{result['pause']:g} s between them; {result['begun_anew']} had the page begin anew"
+    )
+    for row in result["rows"]:
+        limit = "" if row["limit"] is None else f"limit {row['limit']:g}" + ("" if row["kept"] else ", passed")
+        print(f"{row['name']:<32} {row['value']:>8.3g} {row['unit']:<3} {limit}".rstrip())
+
+
 def presets_table(result: dict[str, Any]) -> None:
     """Averages of FDA from each start by each preset."""
     _compared(result["rows"], {"paper %": "paper", "fast %": "fast"})
