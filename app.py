@@ -3,8 +3,14 @@
 import streamlit as st
 from starlette.middleware import Middleware
 
-from fda.ui import feed
+from fda.ui import feed, health
 from fda.ui.guard import Guard
+from fda.ui.logs import RequestLog
 from fda.ui.preload import preload
 
-app = st.App("pages/frame.py", lifespan=preload, routes=[feed.route()], middleware=[Middleware(Guard)])
+app = st.App(
+    "pages/frame.py",
+    lifespan=preload,
+    routes=[feed.route(), health.route()],
+    middleware=[Middleware(RequestLog), Middleware(Guard)],
+)

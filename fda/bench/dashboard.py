@@ -33,19 +33,23 @@ STANDS = (
 
 
 class Server:
-    """The dashboard on a loopback port, with `home` as FDA_HOME. It can be stopped and started again."""
+    """The dashboard on a loopback port, with `home` as FDA_HOME and below the path `base`, if given. It can be stopped and
+    started again."""
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, base: str = "") -> None:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port = probe.getsockname()[1]
         self.home = home
-        self.url = f"http://127.0.0.1:{self.port}"
+        self.base = base
+        self.url = f"http://127.0.0.1:{self.port}{base}"
         self.process: subprocess.Popen | None = None
 
     def start(self) -> None:
         """Start it and wait until it answers. UserError if it does not."""
         command = [sys.executable, "-m", "streamlit", "run", "app.py", "--server.port", str(self.port)]
+        if self.base:
+            command += ["--server.baseUrlPath", self.base]
         environment = os.environ | {"FDA_HOME": str(self.home)}
         with (self.home / "server.log").open("ab") as log:
             self.process = subprocess.Popen(

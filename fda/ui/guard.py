@@ -7,6 +7,7 @@ Behind a proxy, name the outer host in `server.allowedHosts` and let the proxy p
 address (`https://fda.example.org`) in `server.corsAllowedOrigins`.
 """
 
+import os
 from urllib.parse import SplitResult, urlsplit
 
 import streamlit as st
@@ -19,7 +20,8 @@ from fda.ui.feed import address
 
 PORTS = {"http": 80, "https": 443}
 UPLOADS = "/_stcore/upload_file"
-# An image from another server would reveal who reads what; another site's frame could trick a visitor into our buttons.
+# An image from another server would reveal who reads what; another site's frame could trick a visitor into our buttons, so only
+# sites that FDA_FRAMED_BY names (a hub that shows the demo in its own page) may frame the dashboard.
 POLICY = "img-src 'self' data: blob:; media-src 'self' data: blob:; frame-ancestors 'self'"
 
 OTHER_HOST = (
@@ -34,7 +36,7 @@ NO_UPLOADS = "The dashboard accepts no uploads."
 
 
 class Guard:
-    """ASGI middleware: refuses forbidden requests with a sentence and adds `POLICY` to every response."""
+    """ASGI middleware: refuses forbidden requests with a sentence and adds `policy` to every response."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -49,10 +51,16 @@ class Guard:
 
         async def send_with_policy(message: Message) -> None:
             if message["type"] == "http.response.start":
-                MutableHeaders(scope=message)["Content-Security-Policy"] = POLICY
+                MutableHeaders(scope=message)["Content-Security-Policy"] = policy()
             await send(message)
 
         await self.app(scope, receive, send_with_policy)
+
+
+def policy() -> str:
+    """`POLICY`, with the origins that FDA_FRAMED_BY lists, separated by spaces; what is no origin is left out."""
+    others = [site for site in os.environ.get("FDA_FRAMED_BY", "").split() if _parse_origin(site)]
+    return " ".join([POLICY, *others])
 
 
 def refusal(headers: Headers, path: str) -> PlainTextResponse | None:

@@ -10,12 +10,15 @@ from threading import Thread
 import streamlit as st
 
 from fda.home import write_privately
+from fda.ui import logs
 
 
 @asynccontextmanager
 async def preload(_: st.App) -> AsyncIterator[None]:
     """The server's lifespan: set file permissions, start the imports and the removal of deleted runs in threads, then serve."""
     write_privately()
+    if logs.is_wanted():
+        logs.write_json_lines()
     Thread(target=_import, daemon=True).start()
     Thread(target=_purge, daemon=True).start()
     yield

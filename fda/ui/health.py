@@ -1,0 +1,43 @@
+"""`/health`: whether this server can serve, for a load balancer, a container or systemd. It shows nothing of any run.
+
+Streamlit's own `/_stcore/health` answers as soon as the server listens, whatever becomes of FDA_HOME.
+"""
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+from starlette.routing import Route
+
+from fda.errors import UserError
+from fda.store.refusals import free_bytes
+from fda.store.store import Store
+from fda.ui.feed import address
+
+PATH = "/health"
+LEAST_FREE = 200 << 20  # bytes on the disk of FDA_HOME: with less, runs fail soon
+
+
+def route() -> Route:
+    """The server's route to its health."""
+    return Route(address(PATH), answer)
+
+
+def answer(_: Request) -> JSONResponse:
+    """`{"ready": true, "problems": []}` with status 200; with a problem 503."""
+    found = problems()
+    return JSONResponse(
+        {"ready": not found, "problems": found},
+        status_code=503 if found else 200,
+        headers={"Cache-Control": "no-store"},
+    )
+
+
+def problems() -> list[str]:
+    """What keeps the server from serving; the path of FDA_HOME is not told to strangers."""
+    store, found = Store(), []
+    try:
+        store.runs(limit=1)
+    except UserError:
+        found.append("the store cannot be read: `python -m fda doctor` says why.")
+    if store.home.is_dir() and free_bytes(store.home) < LEAST_FREE:
+        found.append("the disk of FDA_HOME is full: delete runs or give it room.")
+    return found
