@@ -20,6 +20,7 @@ DEPTH = 5  # below a root
 MOST_FOLDERS = 4000  # that are scanned: about a tenth of a second on a local disk
 MODEL = "model"  # a folder inside the one that bears the task's name
 BASES = ("base", "pretrained", "zeroshot", "zero_shot", "pretrain")
+WEIGHTS = (".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".pkl", ".index.json")
 DATA_FILES = (".parquet", ".csv", ".jsonl", ".json", ".arrow")
 LONGEST_LINE = 1 << 20
 LONGEST_FOOTER = 16 * 2**20  # bytes; a table of 1,000 columns and row groups has a footer of 10 MB
@@ -105,6 +106,12 @@ def _models(parent: Path) -> dict[str, Path]:
     """Name → folder of each checkpoint in a folder."""
     places = [(name, path) for name in _entries(parent)[0] for path in (parent / name / MODEL, parent / name)]
     return {name: path for name, path in places if HUB_CONFIGS & set(_entries(path)[1])}
+
+
+def is_model(folder: Path) -> bool:
+    """Whether a folder holds weights, or a config that a library writes beside them."""
+    files = _entries(folder)[1]
+    return bool(HUB_CONFIGS & set(files)) or any(name.endswith(WEIGHTS) for name in files)
 
 
 def _home(model: Path) -> Path:

@@ -16,7 +16,7 @@ from fda.errors import UserError
 from fda.home import absolute, is_readable, model_roots, outside
 from fda.settings import Family
 from fda.zoos.hub_ids import is_hub_id
-from fda.zoos.nearby import architecture, columns, family, splits
+from fda.zoos.nearby import architecture, columns, family, is_model, splits
 from fda.zoos.zoo import NAME, TaskData, Zoo, ZooTask, list_zoos, own_folder, own_zoos, resolved, validated
 
 HeadFrom = Literal["checkpoint", "file", "zero_shot"]
@@ -159,7 +159,7 @@ def content_of(draft: Draft) -> dict[str, Any]:
     _require_name(draft.name, "the zoo's name")
     if draft.name in list_zoos():
         raise UserError(f"{draft.name} is the name of a shipped zoo: choose another.")
-    base = {"model": _model(draft.model, "the base model")}
+    base = {"model": _one_model(draft.model, "the base model")}
     if draft.kind != "auto":
         base["kind"] = draft.kind
     if draft.kind == "open_clip" and draft.architecture.strip():
@@ -179,7 +179,7 @@ def content_of(draft: Draft) -> dict[str, Any]:
 
 def _task(task: TaskDraft) -> dict[str, Any]:
     name = task.name.strip()
-    content: dict[str, Any] = {"name": name, "model": _model(task.model, f"the model of {name}")}
+    content: dict[str, Any] = {"name": name, "model": _one_model(task.model, f"the model of {name}")}
     if task.head == "file":
         content["head"] = _file(task.head_file, f"the head of {name}")
     elif task.head == "zero_shot":
@@ -293,11 +293,27 @@ def _model(text: str, what: str) -> str:
     if _resolved(text) is None and is_hub_id(text):
         return text
     try:
-        return _file(text, what)
+        found = _file(text, what)
     except UserError as error:
         if "is not there" in str(error):
             raise UserError(f"{what}, {text}, is neither there nor a hub id (org/name): {_where()}.") from None
         raise
+    return found
+
+
+def _one_model(text: str, what: str) -> str:
+    """As `_model`; UserError for a folder that holds no model, or several."""
+    found = _model(text, what)
+    if (folder := Path(found)).is_dir() and not is_model(folder):
+        base, members = family(folder)
+        names = [one.name for one in members] + ([base.name] if base is not None and base.parent == folder else [])
+        if names:
+            raise UserError(
+                f"{what}, {text}, is a folder of models ({', '.join(sorted(names))}): give one of them, or choose the folder "
+                "under Folders of checkpoints nearby, which fills the form in."
+            )
+        raise UserError(f"{what}, {text}, is a folder without weights: give the folder or the file that holds them.")
+    return found
 
 
 def _where() -> str:

@@ -91,6 +91,13 @@ def still_to_do(at: AppTest) -> str:
     return next((one.value for one in at.caption if one.value.startswith("Still to do")), "")
 
 
+def test_a_folder_that_is_no_model_is_told_as_it_is_typed(tmp_path):
+    assert "a folder of models (base, first)" in still_to_do(typed(model="models"))
+    assert "a folder without weights" in still_to_do(typed(model="models/data"))
+    (tmp_path / "models" / "first" / "config.json").rename(tmp_path / "models" / "first" / "weights.pt")
+    assert still_to_do(typed()) == ""
+
+
 def test_a_folder_of_models_fills_the_form_in_and_becomes_a_zoo_file(tmp_path):
     at = form()
     assert still_to_do(at) == "" and not at.error
