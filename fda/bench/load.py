@@ -127,7 +127,9 @@ async def _visit(server: Server, process: psutil.Process, run_id: str, updates: 
         stream = server.url.replace("http", "ws") + "/_stcore/stream"
         began = time.perf_counter()
         async with client.ws_connect(stream, protocols=("streamlit",), max_msg_size=0) as socket:
-            feed, told = await _opened(socket, run_id), ""
+            messages: asyncio.Queue[bytes | None] = asyncio.Queue()
+            reading = asyncio.create_task(_read(socket, messages))
+            feed, told = await _opened(socket, messages, run_id), ""
             seen.opened.append(time.perf_counter() - began)
             for _ in range(updates):
                 await asyncio.sleep(pause)
@@ -140,12 +142,20 @@ async def _visit(server: Server, process: psutil.Process, run_id: str, updates: 
                 update = orjson.loads(body)
                 if update.get("again"):
                     seen.begun_anew += 1
-                    feed = await _opened(socket, run_id)
+                    feed = await _opened(socket, messages, run_id)
                 else:
                     told = update["seen"]
+            reading.cancel()
 
 
-async def _opened(socket: Any, run_id: str) -> str:
+async def _read(socket: Any, messages: asyncio.Queue[bytes | None]) -> None:
+    """Put what the server sends into a queue, None at the end. Reading also answers its pings, without which it hangs up."""
+    async for message in socket:
+        messages.put_nowait(message.data)
+    messages.put_nowait(None)
+
+
+async def _opened(socket: Any, messages: asyncio.Queue[bytes | None], run_id: str) -> str:
     """Have the run page's script run, and return the path of the updates that it offers. UserError if it offers none."""
     from streamlit.proto.BackMsg_pb2 import BackMsg
     from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
@@ -156,7 +166,9 @@ async def _opened(socket: Any, run_id: str) -> str:
     await socket.send_bytes(asked.SerializeToString())
     feed = None
     while True:
-        message = await socket.receive_bytes(timeout=WAIT)
+        message = await asyncio.wait_for(messages.get(), WAIT)
+        if message is None:
+            raise UserError("the server hung up on a visitor: its log says why, or try fewer visitors.")
         if offered := FEED.search(message):
             feed = offered.group().decode()
         if ForwardMsg.FromString(message).WhichOneof("type") == "script_finished":
