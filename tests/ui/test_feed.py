@@ -7,8 +7,10 @@ from starlette.requests import Request
 from streamlit.testing.v1 import AppTest
 
 from fda.errors import UserError
+from fda.report import live
 from fda.store.store import Store
 from fda.ui import feed
+from fda.ui.run import live as run_live
 from tests.pages.test_pages import at_work, page, status
 
 
@@ -19,6 +21,8 @@ def store(fda_home) -> Store:
 
 @pytest.fixture(autouse=True)
 def no_feeds(monkeypatch):
+    """No feeds of other tests; a question at once after another is answered with what is new."""
+    monkeypatch.setattr(run_live, "FRESH", 0.0)
     monkeypatch.setattr(feed, "_feeds", type(feed._feeds)())
 
 
@@ -73,6 +77,22 @@ def test_the_feed_not_asked_for_longest_goes_first(monkeypatch):
 def test_the_address_is_below_the_path_that_the_server_is_at(monkeypatch):
     monkeypatch.setattr(feed.st, "get_option", lambda name: {"server.baseUrlPath": "/below/it/"}[name])
     assert feed.route().path == "/below/it/updates/{secret}"
+
+
+def test_visitors_who_look_at_the_same_share_a_picture(store, tiny_zoo, monkeypatch):
+    """Each is told what is new to them, by a picture that is made once while it is fresh."""
+    run_id = at_work(store, tiny_zoo)
+    first, second = status(page("watch", run=run_id)), status(page("watch", run=run_id))
+    made = []
+    draw = live.picture
+    monkeypatch.setattr(run_live.live, "picture", lambda *given: made.append(1) or draw(*given))
+    (unit,) = [unit for unit in store.units(run_id, "construct") if unit.state == "running"]
+    store.add_scalars(run_id, unit.key, [("angle_loss", unit.step + 1, 0.125)])
+    store.update_unit(run_id, unit.key, step=unit.step + 2)
+    news = ask(first["feed"], first["seen"])["figures"]
+    monkeypatch.setattr(run_live, "FRESH", 60.0)
+    store.update_unit(run_id, unit.key, step=unit.step + 3)
+    assert ask(second["feed"], second["seen"])["figures"] == news != {} and len(made) == 1
 
 
 def test_watch_is_told_what_is_new_since_what_it_saw(store, tiny_zoo):
