@@ -32,6 +32,15 @@ def construct_units(work: Work) -> None:
     if todo and model.token_source and settings.tokens is None:
         tell_on_stderr(f"anchors have {model.tokens} tokens: {model.token_source}")
     real = all_real_inputs(work, dict.fromkeys(key.name for key in todo))
+    if work.spec.engine == "ray":
+        _construct_on_cluster(work, todo, real)
+    else:
+        _construct_here(work, todo, real)
+    work.phases.finish("start", "compile", "construct")
+
+
+def _construct_here(work: Work, todo: Sequence[UnitKey], real: Mapping[str, RealBlockInputs | None]) -> None:
+    """Construct the units side by side in this process."""
     steps = steps_of(work)
 
     def piece(keys: Sequence[UnitKey]) -> Callable[[Cancel], None]:
@@ -42,7 +51,16 @@ def construct_units(work: Work) -> None:
     with work.phases.during("construct"), sdpa_kernel(SDPBackend.MATH):  # process-wide: set before the lanes start
         pieces = [piece(keys) for keys in batches(todo, steps.together)]
         run_lanes(pieces, work.device, work.cancel, lanes=steps.lanes)
-    work.phases.finish("start", "compile", "construct")
+
+
+def _construct_on_cluster(work: Work, todo: Sequence[UnitKey], real: Mapping[str, RealBlockInputs | None]) -> None:
+    """Construct the units on a Ray cluster. This process computes nothing meanwhile."""
+    from fda.stages.ray_engine import construct_on_ray  # Ray is an extra
+
+    work.phases.finish("start")
+    if todo:
+        with work.phases.during("construct"):
+            construct_on_ray(work, todo, real)
 
 
 def unfinished_units(work: Work, keys: Sequence[UnitKey]) -> list[UnitKey]:
