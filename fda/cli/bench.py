@@ -256,6 +256,24 @@ def cost(
 
 
 @bench_app.command()
+def engines(
+    zoo: Annotated[str, typer.Option(help="a shipped zoo's name, or the path of a zoo file")] = "demo",
+    cores: Annotated[int, typer.Option(min=1, help="cores that each engine may use")] = 1,
+    steps: Annotated[int | None, typer.Option(min=1, help="steps of each unit; default: the preset fast's")] = None,
+    repeats: Annotated[int, typer.Option(min=1, help="measurements of each engine, in turn")] = 3,
+    json_file: JsonOption = None,
+) -> None:
+    """Measure what the engine ray adds to a unit, beside the local engine on the same cores."""
+    from fda.bench.engines import bench_engines
+
+    require_folder(json_file)
+    result = bench_engines(zoo, cores=cores, steps=steps, repeats=repeats)
+    tables.engines_table(result)
+    if json_file is not None:
+        write_whole(json_file, json.dumps(result, indent=2))
+
+
+@bench_app.command()
 def page(
     points: Annotated[int, typer.Option(min=20, help="points of the loss curves of the watched run")] = 12_000,
     starts: Annotated[int, typer.Option(min=1, help="cold starts of the server")] = 3,

@@ -93,7 +93,9 @@ def make_spec(
     if engine == "ray":
         require_ray()
         if device not in ("auto", "cpu", "cuda", "cuda:0"):
-            raise UserError(f"with the engine ray, Ray chooses among GPUs: give --device auto, cpu or cuda, not {device}.")
+            raise UserError(
+                f"with the engine ray, Ray chooses among GPUs: give --device auto, cpu or cuda, not {device}."
+            )
     elif address is not None:
         raise UserError("--address is read only with --engine ray: add that, or leave --address out.")
     if names:

@@ -27,14 +27,16 @@ from fda.store.records import UnitKey
 WAIT_SECONDS = 0.2  # for news of any unit, before a look at whether the run should stop
 MOST_TRIES = 4  # of a unit, after which the fault is probably the unit's
 ADVANCE = 2  # tasks handed to Ray for each place, so that a place which becomes free has the next one at once
-STORE_BYTES = 2**30  # Ray's store of objects, where this process starts Ray: room for the inputs of the tasks handed over
+STORE_BYTES = (
+    2**30
+)  # Ray's store of objects, where this process starts Ray: room for the inputs of the tasks handed over
 
 
 def construct_on_ray(work: Work, keys: Sequence[UnitKey], real: Mapping[str, RealBlockInputs | None]) -> None:
     """Construct these units on the cluster that the spec names. `real`: task → its real block inputs.
 
-    Cancelled soon after `work.cancel` asks for it. UserError if there is no such cluster, if it has no such device, or if a
-    unit was lost MOST_TRIES times.
+    Waits while no node has a place. Cancelled soon after `work.cancel` asks for it. UserError if there is no such cluster, for
+    what a user can mend on a node, and if a unit was lost MOST_TRIES times.
     """
     with _connected(work.spec.address) as ray:
         _Cluster(work, real, ray).construct(keys)
@@ -57,7 +59,11 @@ class _Cluster:
 
     def construct(self, keys: Sequence[UnitKey]) -> None:
         if self._places(self.resource) == 0:
-            raise UserError(f"no node of the Ray cluster has a {self.resource} to give: start nodes that have one.")
+            print(
+                f"fda: no node of the Ray cluster has a {self.resource}: the run waits for one.",
+                file=sys.stderr,
+                flush=True,
+            )
         waiting, running, tries = deque(keys), {}, Counter[UnitKey]()
         try:
             while waiting or running:
@@ -76,7 +82,9 @@ class _Cluster:
                         self._forget(key)
                         tries[key] += 1
                         if tries[key] == MOST_TRIES:
-                            raise UserError(f"{_name(key)} was lost {MOST_TRIES} times, at last because {lost}.") from None
+                            raise UserError(
+                                f"{_name(key)} was lost {MOST_TRIES} times, at last because {lost}."
+                            ) from None
                         print(f"fda: {_name(key)} begins anew: {lost}.", file=sys.stderr, flush=True)
                         waiting.appendleft(key)
         finally:
@@ -113,9 +121,11 @@ class _Cluster:
                 raise UserError(str(error.cause)) from None
             raise
         except errors.RuntimeEnvSetupError as error:
-            raise UserError(f"the nodes could not be prepared as FDA_RAY_RUNTIME_ENV says ({first_line(error)}).") from None
+            raise UserError(
+                f"the nodes could not be prepared as FDA_RAY_RUNTIME_ENV says ({first_line(error)})."
+            ) from None
         except errors.RayError as error:
-            raise _Lost(first_line(error).rstrip(".")) from None
+            raise _Lost(first_line(error).split(". ")[0].rstrip(".")) from None
         for update in updates:
             if update.anew:
                 update.columns["node"] = self._node_name(node)

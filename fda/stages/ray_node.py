@@ -61,7 +61,9 @@ def compute_unit(unit: NodeUnit, real: np.ndarray | None) -> Iterator[list[UnitU
 
 def _updates(unit: NodeUnit, real: np.ndarray | None) -> Iterator[UnitUpdate]:
     if unit.version != __version__:
-        raise UserError(f"it has fda {__version__}, the run's worker {unit.version}: install the same version on all nodes.")
+        raise UserError(
+            f"it has fda {__version__}, the run's worker {unit.version}: install the same version on all nodes."
+        )
     torch.set_num_threads(1)  # as in a lane: other threads give other bytes
     material, arithmetic, make_step = _opened(unit.spec, unit.device, unit.brought)
     key, finetuned = unit.key, material.opened.tasks[unit.key.name]
