@@ -30,7 +30,7 @@ from fda.settings import (
     is_read,
     presets,
 )
-from fda.store.spec import RunSpec
+from fda.store.spec import ADDRESS, RunSpec
 from fda.zoos.zoo import Zoo, brings_head, load_zoo, zoo_path
 
 GROUPS = ("main", "data-free", "all")
@@ -96,6 +96,8 @@ def make_spec(
             raise UserError(
                 f"with the engine ray, Ray chooses among GPUs: give --device auto, cpu or cuda, not {device}."
             )
+        if address is not None and not ADDRESS.fullmatch(address):
+            raise UserError(f"--address {address}: give auto, local or HOST:PORT, such as 10.0.0.5:6379.")
     elif address is not None:
         raise UserError("--address is read only with --engine ray: add that, or leave --address out.")
     if names:

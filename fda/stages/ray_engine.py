@@ -27,9 +27,7 @@ from fda.store.records import UnitKey
 WAIT_SECONDS = 0.2  # for news of any unit, before a look at whether the run should stop
 MOST_TRIES = 4  # of a unit, after which the fault is probably the unit's
 ADVANCE = 2  # tasks handed to Ray for each place, so that a place which becomes free has the next one at once
-STORE_BYTES = (
-    2**30
-)  # Ray's store of objects, where this process starts Ray: room for the inputs of the tasks handed over
+STORE_BYTES = 2**30  # Ray's store of objects where this process starts Ray: inputs of the tasks handed over, updates
 
 
 def construct_on_ray(work: Work, keys: Sequence[UnitKey], real: Mapping[str, RealBlockInputs | None]) -> None:
@@ -59,11 +57,7 @@ class _Cluster:
 
     def construct(self, keys: Sequence[UnitKey]) -> None:
         if self._places(self.resource) == 0:
-            print(
-                f"fda: no node of the Ray cluster has a {self.resource}: the run waits for one.",
-                file=sys.stderr,
-                flush=True,
-            )
+            _tell(f"no node of the Ray cluster has a {self.resource}: the run waits for one.")
         waiting, running, tries = deque(keys), {}, Counter[UnitKey]()
         try:
             while waiting or running:
@@ -75,18 +69,20 @@ class _Cluster:
                 for task in ready:
                     key = running[task]
                     try:
-                        if not self._receive(task, key):
-                            del running[task]
+                        over = not self._receive(task, key)
                     except _Lost as lost:
+                        over = True
+                        if key not in self.done:
+                            waiting.appendleft(key)
+                            self._forget(key)
+                            tries[key] += 1
+                            if tries[key] == MOST_TRIES:
+                                raise UserError(
+                                    f"{_name(key)} was lost {MOST_TRIES} times, lastly as {lost}."
+                                ) from None
+                            _tell(f"{_name(key)} begins anew: {lost}.")
+                    if over:
                         del running[task]
-                        self._forget(key)
-                        tries[key] += 1
-                        if tries[key] == MOST_TRIES:
-                            raise UserError(
-                                f"{_name(key)} was lost {MOST_TRIES} times, at last because {lost}."
-                            ) from None
-                        print(f"fda: {_name(key)} begins anew: {lost}.", file=sys.stderr, flush=True)
-                        waiting.appendleft(key)
         finally:
             for task, key in running.items():
                 with suppress(Exception):  # the cluster may be gone
@@ -121,8 +117,9 @@ class _Cluster:
                 raise UserError(str(error.cause)) from None
             raise
         except errors.RuntimeEnvSetupError as error:
+            why = first_line(error)
             raise UserError(
-                f"the nodes could not be prepared as FDA_RAY_RUNTIME_ENV says ({first_line(error)})."
+                f"the nodes could not be prepared as FDA_RAY_RUNTIME_ENV says ({why}): correct it."
             ) from None
         except errors.RayError as error:
             raise _Lost(first_line(error).split(". ")[0].rstrip(".")) from None
@@ -159,6 +156,10 @@ def _unit_task(unit: NodeUnit, real: Any) -> Iterator[tuple[str, list[UnitUpdate
     node = ray.get_runtime_context().get_node_id()
     for updates in compute_unit(unit, real):
         yield node, updates
+
+
+def _tell(sentence: str) -> None:
+    print(f"fda: {sentence}", file=sys.stderr, flush=True)
 
 
 def _name(key: UnitKey) -> str:

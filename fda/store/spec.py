@@ -1,5 +1,6 @@
 """The specification of a run. `spec.json` in the run's folder holds it and is enough to repeat the run."""
 
+import re
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -7,6 +8,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from fda.settings import AdaptSettings, ConstructSettings, LandscapeSettings
 from fda.store.analyses import Panel
 from fda.zoos.zoo import Zoo
+
+ADDRESS = re.compile(r"^(auto|local|[A-Za-z0-9.:\[\]_-]{1,255}:[0-9]{1,5})$")  # of a Ray cluster
 
 
 class _Helper(BaseModel):
@@ -111,7 +114,7 @@ class RunSpec(BaseModel):
     helper: Annotated[Helper, Field(discriminator="kind")] | None = None
     device: str = "cpu"
     engine: Literal["local", "ray"] = "local"
-    address: str | None = Field(default=None, max_length=255, pattern=r"^(auto|local|[A-Za-z0-9._\[\]:-]+:[0-9]{1,5})$")
+    address: str | None = Field(default=None, pattern=ADDRESS.pattern)
     seed: int = 0
 
     @property
