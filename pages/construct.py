@@ -57,7 +57,6 @@ FIRST = ("init", "sigma", "anchors", "steps", "seed")  # the others wait in an e
 ADAPT_FIELDS = tuple(AdaptSettings.model_fields)
 ADAPT = "adapt."  # begins the keys of adaptation settings: construction has a distance too
 PLAIN_METHODS = [name for name, one in METHODS.items() if not one.swept]
-ENGINES = {"local": "this machine", "ray": "Ray cluster"}
 QUICK = dict(zip(("Main eight", "All data-free", "All"), GROUPS, strict=True))
 
 
@@ -91,9 +90,9 @@ def choose_engine() -> str:
         st.caption("To construct on several machines or GPUs, install Ray beside fda: `pip install 'fda[ray]'`.")
         return "local"
     return st.selectbox(
-        "Engine", ENGINES, key="engine", bind="query-params", format_func=lambda name: ENGINES[name],
-        help="Ray: each unit takes a core or a GPU of any node of the cluster that RAY_ADDRESS names in the server's "
-        "environment; without it, every core or GPU of this machine.",
+        "Engine", ["local", "ray"], key="engine", bind="query-params",
+        help="local: on this machine; ray: each unit on a core or a GPU of any node of the Ray cluster that RAY_ADDRESS names "
+        "in the server's environment, without it of this machine",
     )  # fmt: skip
 
 

@@ -335,6 +335,7 @@ TABLE: dict[str, dict[str, Asks | Refused | Elsewhere]] = {
     "bench engines": JSON
     | {
         "--zoo": Asks(("--zoo", "other"), "zoo", "other"),
+        "--tasks": Asks(("--tasks", "red"), "tasks", ("red",)),
         "--cores": Asks(("--cores", "2"), "cores", 2),
         "--steps": Asks(("--steps", "9"), "steps", 9),
         "--repeats": Asks(("--repeats", "5"), "repeats", 5),

@@ -4,6 +4,7 @@ import os
 import statistics
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,9 @@ from fda.zoos.zoo import load_zoo
 ENGINES = ("local", "ray")
 
 
-def bench_engines(zoo: str, *, cores: int, steps: int | None, repeats: int) -> dict[str, Any]:
+def bench_engines(
+    zoo: str, *, tasks: Sequence[str] = (), cores: int, steps: int | None, repeats: int
+) -> dict[str, Any]:
     """Seconds a unit by each engine, by the clock and of all processes' work, with plain steps on a CPU.
 
     From the moment when every core has a unit until the last unit's end, so without the start of Ray and of its processes.
@@ -30,7 +33,7 @@ def bench_engines(zoo: str, *, cores: int, steps: int | None, repeats: int) -> d
     if cores > len(own):
         raise UserError(f"there are {len(own)} cores here: give --cores {len(own)} or fewer.")
     settings = construct_settings("fast", family=load_zoo(zoo).family, steps=steps, tolerance=0.0, arithmetic="plain")
-    specs = {name: make_spec(zoo, construct=settings, device="cpu", engine=name) for name in ENGINES}
+    specs = {name: make_spec(zoo, tasks=tasks, construct=settings, device="cpu", engine=name) for name in ENGINES}
     os.environ.pop("RAY_ADDRESS", None)  # a cluster of these cores alone
     os.sched_setaffinity(0, own[:cores])
     try:
