@@ -34,7 +34,7 @@ NEAREST = 5  # real inputs recorded for each anchor
 TOP_SHARE = 0.2  # the share of d that single numbers are taken at (paper, figure 4)
 
 Kind = Literal["scalar", "scalar by tensor", "snapshot", "whole run"]
-Reads = Literal["units", "series", "similarity", "tensors", "snapshots", "memory"]
+Reads = Literal["units", "nodes", "series", "similarity", "tensors", "snapshots", "memory"]
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,8 @@ class Figure:
 
     `name` is short and unique: the page's keys begin with it. `draw` is a function of `fda.figures`, as `module:function`.
     `reads` says which numbers it is called with (see `fda/report/run_numbers.py`). `alt` is the alternative text.
-    Figures of one `row` stand side by side. `smoothed`: it is called with the reader's `smoothing` too.
+    Figures of one `row` stand side by side, those of row 0 one below the other beside them.
+    `smoothed`: it is called with the reader's `smoothing` too.
     """
 
     name: str
@@ -116,6 +117,21 @@ METHODS = Measure(
         reads="units",
         row=0,
         alt="Map of progress of the merging methods",
+    ),
+)
+NODES = Measure(
+    key="nodes",
+    title="Nodes",
+    heading="Units by node of the cluster",
+    unit="units",
+    sentence="Units that each node of the cluster has computed, and those that it has at work.",
+    kind="whole run",
+    figure=Figure(
+        name="nodes",
+        draw="nodes:node_bars",
+        reads="nodes",
+        row=0,
+        alt="Finished units and units at work of each node of the cluster",
     ),
 )
 ANGLE_LOSS = Measure(
@@ -246,6 +262,7 @@ MEMORY = Measure(
 MEASURES = (
     PROGRESS,
     METHODS,
+    NODES,
     ANGLE_LOSS,
     SIMILARITY,
     SIMILARITY_BY_SHARE,

@@ -24,6 +24,7 @@ from fda.requests.runs import (
     changed_hyperparameters,
     choose_methods,
     construct_settings,
+    has_ray,
     make_spec,
     missing_need,
     split_blocks,
@@ -81,6 +82,18 @@ def devices() -> list[str]:
     cards = sorted(Path("/dev").glob("nvidia[0-9]*"))
     apple = (platform.system(), platform.machine()) == ("Darwin", "arm64")
     return ["auto", "cpu", *(f"cuda:{index}" for index in range(len(cards))), *(["mps"] if apple else [])]
+
+
+def choose_engine() -> str:
+    """Where units are computed. The cluster is the one that RAY_ADDRESS names: no visitor connects the server to another."""
+    if not has_ray():
+        st.caption("To construct on several machines or GPUs, install Ray beside fda: `pip install 'fda[ray]'`.")
+        return "local"
+    return st.selectbox(
+        "Engine", ["local", "ray"], key="engine", bind="query-params",
+        help="local: on this machine; ray: each unit on a core or a GPU of any node of the Ray cluster that RAY_ADDRESS names "
+        "in the server's environment, without it of this machine",
+    )  # fmt: skip
 
 
 def missing_block(spec: RunSpec) -> str | None:
@@ -187,6 +200,7 @@ with middle:
     )
 with right:
     device = st.selectbox("Device", devices(), key="device", bind="query-params")
+    engine = choose_engine()
 
 st.header("Compare afterwards", anchor=False)
 with st.container(horizontal=True, gap="small"):
@@ -272,6 +286,7 @@ try:
         hyperparameters=hyperparameters,
         adaptation=adaptation,
         device=device,
+        engine=engine,
         seed=settings.seed,
         coarse_landscape=landscape_too,
         roots=model_roots(),
@@ -320,7 +335,8 @@ with st.container(horizontal=True, vertical_alignment="center"):
         st.caption(markdown("; ".join(summary)), width="stretch")
     else:
         notices.problem(no_block)
-show_estimate(spec, busy=bool(waiting))
+if spec.engine == "local":  # the nodes of a cluster have speeds of their own
+    show_estimate(spec, busy=bool(waiting))
 lacking = [lack for name in spec.methods if (lack := missing_need(spec, METHODS[name]))]
 if lacking:
     st.caption(

@@ -15,7 +15,6 @@ import numpy as np
 import pytest
 import typer
 
-from fda.cancel import NEVER
 from fda.cli import ablate as cli_ablate
 from fda.cli import app as cli
 from fda.cli import import_anchors as cli_import
@@ -23,7 +22,7 @@ from fda.cli import start as cli_start
 from fda.errors import UserError
 from fda.figures.theme import PALETTES
 from fda.requests.runs import construct_settings, make_spec
-from fda.stages.execute import execute, resolve_device
+from fda.stages.execute import resolve_device
 from fda.store.spec import DownloadSettings
 from fda.store.store import Store
 from tests.support.tiny_zoo import TASKS
@@ -107,13 +106,16 @@ BENCH = {
 SEEDS = {"--seeds": Asks(("--seeds", "3,4"), "seeds", [3, 4])}
 
 BENCHES = (
-    "adapt", "construct", "cost", "evaluate", "language", "load", "merge", "methods", "mixer", "observations", "page",
-    "presets", "starts",
+    "adapt", "construct", "cost", "engines", "evaluate", "language", "load", "merge", "methods", "mixer",
+    "observations", "page", "presets", "starts",
 )  # fmt: skip
 TABLE: dict[str, dict[str, Asks | Refused | Elsewhere]] = {
     "construct --zoo ZOO": CHOICE
     | settings("spec.construction")
-    | {"--engine": Refused(("--engine", "ray"), "the engine ray does not work yet: leave --engine out")},
+    | {
+        "--engine": Elsewhere("runs/test_ray_engine.py::test_the_command_constructs_on_the_cores_of_this_machine"),
+        "--address": Refused(("--address", "auto"), "--address is read only with --engine ray"),
+    },
     "compare --zoo ZOO": CHOICE
     | METHODS
     | SEED
@@ -330,6 +332,14 @@ TABLE: dict[str, dict[str, Asks | Refused | Elsewhere]] = {
         "--limit": Asks(("--limit", "3"), "limit", 3 * 2**20),
     },
     "bench cost": BENCH,
+    "bench engines": JSON
+    | {
+        "--zoo": Asks(("--zoo", "other"), "zoo", "other"),
+        "--tasks": Asks(("--tasks", "red"), "tasks", ("red",)),
+        "--cores": Asks(("--cores", "2"), "cores", 2),
+        "--steps": Asks(("--steps", "9"), "steps", 9),
+        "--repeats": Asks(("--repeats", "5"), "repeats", 5),
+    },
     "bench page": JSON
     | {f"--{name}": Asks((f"--{name}", "21"), name, 21) for name in ("points", "starts", "rounds", "updates", "runs")},
     "bench load": JSON
@@ -548,13 +558,3 @@ def test_what_this_run_would_not_read_is_refused(run_command, words, sentence):
 def test_epochs_are_read_by_either_kind_of_adaptation(tiny_zoo):
     spec = make_spec(tiny_zoo, methods=("fda:ta",), anchors_run="x", adaptation={"epochs": "77"})
     assert (spec.adaptation.weights_epochs, spec.adaptation.coefficients_epochs) == (77, 77)
-
-
-def test_a_stored_run_that_asked_for_ray_is_listed_and_not_carried_out(fda_home, tiny_zoo, capsys):
-    store = Store(fda_home)
-    spec = make_spec(tiny_zoo, methods=("ta",), device="cpu").model_copy(update={"engine": "ray"})
-    run_id = store.create_run(spec)
-    cli.app(["runs", "list"], standalone_mode=False)
-    assert run_id in capsys.readouterr().out
-    with pytest.raises(UserError, match="the run asks for the engine ray, which does not work yet"):
-        execute(store, run_id, NEVER)

@@ -8,7 +8,7 @@ import typer
 
 from fda.cli import bench_tables as tables
 from fda.cli.output import require_folder, write_whole
-from fda.cli.start import AdaptOption, DeviceOption, JsonOption
+from fda.cli.start import AdaptOption, DeviceOption, JsonOption, TasksOption
 from fda.errors import UserError
 
 if TYPE_CHECKING:
@@ -251,6 +251,26 @@ def cost(
     require_folder(json_file)
     result = bench_cost(zoo, device=device)
     tables.cost_table(result)
+    if json_file is not None:
+        write_whole(json_file, json.dumps(result, indent=2))
+
+
+@bench_app.command()
+def engines(
+    zoo: Annotated[str, typer.Option(help="a shipped zoo's name, or the path of a zoo file")] = "demo",
+    tasks: TasksOption = None,
+    cores: Annotated[int, typer.Option(min=1, help="cores that each engine may use")] = 1,
+    steps: Annotated[int | None, typer.Option(min=1, help="steps of each unit; default: the preset fast's")] = None,
+    repeats: Annotated[int, typer.Option(min=1, help="measurements of each engine, in turn")] = 3,
+    json_file: JsonOption = None,
+) -> None:
+    """Measure what the engine ray adds to a unit, beside the local engine on the same cores."""
+    from fda.bench.engines import bench_engines
+    from fda.requests.runs import split_list
+
+    require_folder(json_file)
+    result = bench_engines(zoo, tasks=split_list(tasks), cores=cores, steps=steps, repeats=repeats)
+    tables.engines_table(result)
     if json_file is not None:
         write_whole(json_file, json.dumps(result, indent=2))
 

@@ -23,6 +23,24 @@ def adapt_table(result: dict[str, Any]) -> None:
         )
 
 
+def engines_table(result: dict[str, Any]) -> None:
+    """Seconds of a unit by each engine, and what the second adds to the first."""
+    print(
+        f"zoo {result['zoo']}, {result['steps']} plain steps a unit, {result['cores']} cores, {result['repeats']} times each, "
+        "in turn"
+    )
+    print(
+        f"{'engine':<8} {'s a unit':>8} {'least–most':>13} {'added':>7} {'CPU s a unit':>13} {'least–most':>13} {'added':>7}"
+    )
+    first = result["rows"][0]
+    for row in result["rows"]:
+        parts = []
+        for key, width in (("seconds", 8), ("work", 13)):
+            typical, low, high = row[key]
+            parts.append(f"{typical:>{width}.2f} {low:>6.2f}–{high:<6.2f} {typical / first[key][0] - 1:>+7.1%}")
+        print(f"{row['engine']:<8} {' '.join(parts)}")
+
+
 def starts_table(result: dict[str, Any]) -> None:
     """Averages of each start and of FDA from it."""
     _compared(result["rows"], {"start %": "averages", "FDA %": "fda"})

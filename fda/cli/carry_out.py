@@ -32,7 +32,8 @@ def run_request(spec: Any, fresh: bool) -> str:
     from fda.zoos.survey import open_zoo
 
     store = open_store()
-    spec = spec.model_copy(update={"device": resolve_device(spec.device)})
+    if spec.engine == "local":  # else the cluster's nodes have the device
+        spec = spec.model_copy(update={"device": resolve_device(spec.device)})
     check_spec(spec, open_zoo(spec.zoo, spec.tasks))
     unfinished = None if fresh else _unfinished(store, spec)
     if unfinished is None:

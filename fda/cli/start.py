@@ -74,7 +74,11 @@ def construct(
     preset: Annotated[str, typer.Option(help="paper or fast")] = "fast",
     seed: SeedOption = 0,
     device: DeviceOption = "auto",
-    engine: Annotated[str, typer.Option(help="local; ray does not work yet")] = "local",
+    engine: Annotated[str, typer.Option(help="local: on this machine; ray: on the nodes of a Ray cluster")] = "local",
+    address: Annotated[
+        str | None,
+        typer.Option(help="of the Ray cluster, as auto or HOST:PORT; default: RAY_ADDRESS, else this machine alone"),
+    ] = None,
     fresh: FreshOption = False,
     **settings: Any,
 ) -> None:
@@ -90,6 +94,7 @@ def construct(
         construct=chosen,
         device=device,
         engine=engine,
+        address=address,
         seed=seed,
     )
     run_id = run_request(spec, fresh)

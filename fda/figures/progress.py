@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import plotly.graph_objects as go
 
+from fda.escape import plotly
 from fda.figures.theme import PALETTES, Theme, add_cell_text, blank, progress_scale, sequential
 from fda.measures import PROGRESS
 from fda.store.records import Unit, UnitKey
@@ -107,6 +108,8 @@ def _hover(unit: Unit, name: str, loss: str | None) -> str:
         lines.append(f"{loss} {unit.loss:.4f}" + (f" at step {unit.best_step}" if unit.best_step is not None else ""))
     if unit.seconds is not None:
         lines.append(f"{unit.seconds:.1f} s")
+    if unit.node is not None:
+        lines.append(f"on node {plotly(unit.node)}")
     if unit.message:
         lines.append(unit.message)
     return "<br>".join(lines)

@@ -37,6 +37,7 @@ def _construct_and_compare(spec: RunSpec, run_id: str) -> list[str]:
         changed = changes(spec.construction, spec.zoo.family)
         options = [part for name, value in changed.items() for part in (f"--{name.replace('_', '-')}", str(value))]
         engine = ["--engine", spec.engine] if spec.engine != "local" else []
+        engine += ["--address", spec.address] if spec.address is not None else []
         whole = _shared(spec, with_tasks=with_tasks)
         lines.append(_line("construct", *whole, "--preset", spec.construction.preset, *options, *engine))
     if spec.methods:

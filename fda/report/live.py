@@ -147,6 +147,7 @@ def units_table(units: Sequence[Unit]) -> pd.DataFrame:
             "loss": unit.loss,
             "best_step": unit.best_step,
             "seconds": unit.seconds,
+            "node": unit.node,
         }
         for unit in units
     ]

@@ -66,6 +66,11 @@ class RunNumbers:
         words["chosen"] = self.view.unit if "construct" in measure.stages else None
         return ((units,), words | self._run_words) if units else None
 
+    def of_nodes(self, measure: Measure, figure: Figure) -> Arguments | None:
+        """The units that a node of a cluster has or had."""
+        units = [unit for unit in self.units if unit.node is not None]
+        return ((units,), self._run_words) if units else None
+
     def of_series(self, measure: Measure, figure: Figure) -> Arguments | None:
         """`series` of the units shown; `tasks`, `chosen`, `means`, `title`, `y_title`, and, if declared, `smoothing` and `line`
         (real data)."""
@@ -162,6 +167,7 @@ class RunNumbers:
 
 READERS: Mapping[Reads, Callable[[RunNumbers, Measure, Figure], Arguments | None]] = {
     "units": RunNumbers.of_units,
+    "nodes": RunNumbers.of_nodes,
     "series": RunNumbers.of_series,
     "similarity": RunNumbers.of_similarity,
     "tensors": RunNumbers.of_tensors,

@@ -40,7 +40,7 @@ class Expected:
 def expected(store: Store, spec: RunSpec) -> Expected:
     """What the phases of a run of `spec` are expected to take."""
     known, here = _known_costs(store, spec)
-    if known is None or spec.published is not None:
+    if known is None or spec.published is not None or spec.engine == "ray":  # nodes have speeds of their own
         return Expected(dict.fromkeys(_phases(spec, compiles=True)), here)
     prediction = cost.predict(spec, known)
     found: dict[str, float | None] = {**prediction.stages}

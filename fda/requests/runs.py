@@ -6,6 +6,7 @@ checked in `hyperparameters.py`.
 
 import difflib
 from collections.abc import Iterable, Mapping, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -29,7 +30,7 @@ from fda.settings import (
     is_read,
     presets,
 )
-from fda.store.spec import RunSpec
+from fda.store.spec import ADDRESS, RunSpec
 from fda.zoos.zoo import Zoo, brings_head, load_zoo, zoo_path
 
 GROUPS = ("main", "data-free", "all")
@@ -74,6 +75,7 @@ def make_spec(
     anchors_run: str | None = None,
     device: str = "auto",
     engine: str = "local",
+    address: str | None = None,
     seed: int = 0,
     coarse_landscape: bool = False,
     roots: list[Path] | None = None,
@@ -81,15 +83,23 @@ def make_spec(
     """A checked spec. `roots` as in `load_zoo`: given by pages, left out by the command line.
 
     `hyperparameters` and `adaptation` are what is asked for beside the defaults; values may be text. A method that lacks
-    what it needs is left to the run, which says so in its row; UserError if none of the methods could run, and for an engine
-    that does not work.
+    what it needs is left to the run, which says so in its row; UserError if none of the methods could run, and for the engine
+    ray where it is not installed.
     """
     loaded = load_zoo(zoo, roots=roots)
     chosen = known_tasks(loaded, tasks)
     asked = tuple(method(name).name for name in dict.fromkeys(methods))
     names = tuple(dict.fromkeys(("pretrained", "individual", *asked))) if asked else ()
     if engine == "ray":
-        raise UserError("the engine ray does not work yet: leave --engine out, and the run goes on this machine.")
+        require_ray()
+        if device not in ("auto", "cpu", "cuda", "cuda:0"):
+            raise UserError(
+                f"with the engine ray, Ray chooses among GPUs: give --device auto, cpu or cuda, not {device}."
+            )
+        if address is not None and not ADDRESS.fullmatch(address):
+            raise UserError(f"--address {address}: give auto, local or HOST:PORT, such as 10.0.0.5:6379.")
+    elif address is not None:
+        raise UserError("--address is read only with --engine ray: add that, or leave --address out.")
     if names:
         need_data(loaded, chosen)
     negative = [block for block in blocks if block < 0]
@@ -107,6 +117,7 @@ def make_spec(
         "anchors_run": anchors_run,
         "device": device,
         "engine": engine,
+        "address": address,
         "seed": seed,
         "coarse_landscape": coarse_landscape,
     }
@@ -119,6 +130,17 @@ def make_spec(
     if asked and len(lacking) == len(asked):
         raise UserError(lacking[0])
     return spec
+
+
+def has_ray() -> bool:
+    """Whether the package ray is installed, which the engine ray needs. Does not import it."""
+    return find_spec("ray") is not None
+
+
+def require_ray() -> None:
+    """UserError if the package ray is not installed."""
+    if not has_ray():
+        raise UserError("the engine ray needs the package ray: `pip install 'fda[ray]'`, or leave --engine out.")
 
 
 def missing_need(spec: RunSpec, one: Method) -> str | None:

@@ -2,6 +2,8 @@
 
 import os
 import shutil
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Literal
 
@@ -18,7 +20,7 @@ from fda.requests.cost import PAYS_FROM
 from fda.settings import AdaptSettings
 from fda.stages.compiling import noticed
 from fda.stages.meter import Meter
-from fda.stages.work import Work
+from fda.stages.work import Material, Work
 
 Resolved = Literal["plain", "compiled", "bfloat16"]
 
@@ -42,11 +44,20 @@ class Steps:
 def steps_of(work: Work) -> Steps:
     """The steps for a construct run's settings and device."""
     arithmetic = _resolved(work)
+    make = _make_step(arithmetic, lambda: noticed(work.phases, work.spec, arithmetic))
+    return Steps(arithmetic, make, *((1, lane_count(work.device)) if arithmetic == "plain" else _parallelism(work)))
+
+
+def node_steps(material: Material) -> tuple[Resolved, MakeStep]:
+    """The steps of units that are computed one at a time in a process of a cluster."""
+    arithmetic = _resolved(material)
+    return arithmetic, _make_step(arithmetic, nullcontext)
+
+
+def _make_step(arithmetic: Resolved, compiling: Callable[[], AbstractContextManager[None]]) -> MakeStep:
     if arithmetic == "plain":
-        return Steps(arithmetic, plain_step, 1, lane_count(work.device))
-    products = torch.bfloat16 if arithmetic == "bfloat16" else torch.float32
-    steps = CompiledSteps(products, lambda: noticed(work.phases, work.spec, arithmetic))
-    return Steps(arithmetic, steps.step, *_parallelism(work))
+        return plain_step
+    return CompiledSteps(torch.bfloat16 if arithmetic == "bfloat16" else torch.float32, compiling).step
 
 
 def gradients_of(work: Work, settings: AdaptSettings) -> MakeGradient:
@@ -84,7 +95,7 @@ def _size(block: Block) -> int:
     return sum(torch.Size(shape).numel() for shape in block.shapes.values())
 
 
-def _resolved(work: Work) -> Resolved:
+def _resolved(work: Material) -> Resolved:
     """Resolve `auto` for this run and device. Depends on the whole spec only, so a resumed run resolves it alike."""
     settings = work.construction
     if settings.arithmetic != "auto":
@@ -100,7 +111,7 @@ def long_arithmetic(device: str) -> Resolved:
     return "bfloat16" if has_fast_bfloat16(device) else "compiled"
 
 
-def operations(work: Work) -> float:
+def operations(work: Material) -> float:
     """Rough number of floating-point operations of one step of one unit, averaged over the blocks."""
     settings = work.construction
     weights = sum(map(_size, work.blocks))

@@ -32,9 +32,11 @@ from fda.requests import cost
 from fda.requests.cost import Calibration, ScoreCost, StepCost
 from fda.requests.runs import adapt_settings
 from fda.stages.arithmetic import gradients_of, long_arithmetic, operations, steps_of
-from fda.stages.construct import batches, measures_of, real_inputs
+from fda.stages.construct import batches, real_inputs
 from fda.stages.execute import check_spec, resolve_device
 from fda.stages.meter import Meter
+from fda.stages.unit import measures_of
+from fda.stages.unit_update import write_update
 from fda.stages.work import Work
 from fda.store.spec import RunSpec
 from fda.store.store import Store, UnitKey
@@ -122,7 +124,7 @@ def _recording(work: Work) -> tuple[float, float]:
             x = initial_anchors(block, finetuned, work.construction, 0).to(work.device)
             began = time.perf_counter()
             for step in measures.steps:
-                measures.at(Snapshot(step, x, ()))
+                write_update(work, measures.at(Snapshot(step, x, ())))
             _wait(work.device)
             took.append(time.perf_counter() - began)
 

@@ -1,36 +1,18 @@
 """Construct the units of a run: write each step's numbers to the store and the anchors to files."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
 
-import torch
-from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from fda.anchors.construct import (
-    Constructed,
-    Event,
-    Snapshot,
-    Step,
-    checked_live_tensors,
-    construct_together,
-    spaced_steps,
-)
-from fda.anchors.init import unit_seed
-from fda.anchors.loss import Parameters
-from fda.architectures.blocks import Block
-from fda.cancel import Cancel, Cancelled
+from fda.cancel import Cancel
 from fda.jobs.lanes import run_lanes
-from fda.measures import ANGLE_LOSS
-from fda.merging.registry import METHODS
-from fda.requests.runs import adapt_settings
 from fda.stages.arithmetic import Steps, steps_of
-from fda.stages.measuring import Measures
 from fda.stages.real_inputs import RealBlockInputs, real_block_inputs
 from fda.stages.real_samples import write_real_samples
+from fda.stages.unit import unit_updates
+from fda.stages.unit_update import write_update
 from fda.stages.work import Work
-from fda.store.files import anchors_file, save_tensors
-from fda.store.records import UNCHANGED
+from fda.store.files import anchors_file
 from fda.store.store import UnitKey
 from fda.zoos.hub import tell_on_stderr
 
@@ -50,6 +32,15 @@ def construct_units(work: Work) -> None:
     if todo and model.token_source and settings.tokens is None:
         tell_on_stderr(f"anchors have {model.tokens} tokens: {model.token_source}")
     real = all_real_inputs(work, dict.fromkeys(key.name for key in todo))
+    if work.spec.engine == "ray":
+        _construct_on_cluster(work, todo, real)
+    else:
+        _construct_here(work, todo, real)
+    work.phases.finish("start", "compile", "construct")
+
+
+def _construct_here(work: Work, todo: Sequence[UnitKey], real: Mapping[str, RealBlockInputs | None]) -> None:
+    """Construct the units side by side in this process."""
     steps = steps_of(work)
 
     def piece(keys: Sequence[UnitKey]) -> Callable[[Cancel], None]:
@@ -60,7 +51,16 @@ def construct_units(work: Work) -> None:
     with work.phases.during("construct"), sdpa_kernel(SDPBackend.MATH):  # process-wide: set before the lanes start
         pieces = [piece(keys) for keys in batches(todo, steps.together)]
         run_lanes(pieces, work.device, work.cancel, lanes=steps.lanes)
-    work.phases.finish("start", "compile", "construct")
+
+
+def _construct_on_cluster(work: Work, todo: Sequence[UnitKey], real: Mapping[str, RealBlockInputs | None]) -> None:
+    """Construct the units on a Ray cluster. This process computes nothing meanwhile."""
+    from fda.stages.ray_engine import construct_on_ray  # Ray is an extra
+
+    work.phases.finish("start")
+    if todo:
+        with work.phases.during("construct"):
+            construct_on_ray(work, todo, real)
 
 
 def unfinished_units(work: Work, keys: Sequence[UnitKey]) -> list[UnitKey]:
@@ -71,14 +71,6 @@ def unfinished_units(work: Work, keys: Sequence[UnitKey]) -> list[UnitKey]:
         for key in keys
         if key not in done or not (done[key].unchanged or work.is_whole(anchors_file(work.folder, key.name, key.block)))
     ]
-
-
-def skip_unchanged(work: Work, key: UnitKey, base: Parameters, finetuned: Parameters) -> None:
-    """Mark a unit without live tensors as done without anchors; adaptation then skips the task in this block."""
-    moved = any(not torch.equal(tensor, finetuned[name]) for name, tensor in base.items())
-    why = "moved only tensors that its output does not depend on" if moved else "left it as it is in the base"
-    message = f"{UNCHANGED}: task {key.name!r} {why}, so block {key.block} has no anchors of it."
-    work.store.reset_unit(work.run_id, key, state="done", step=0, seconds=0.0, message=message)
 
 
 def batches(units: Sequence[UnitKey], most: int) -> list[list[UnitKey]]:
@@ -120,90 +112,6 @@ def real_inputs(work: Work, task: str) -> RealBlockInputs | None:
     return real_block_inputs(work, task, split, REAL_SAMPLES)
 
 
-def measures_of(
-    work: Work,
-    key: UnitKey,
-    block: Block,
-    base: Parameters,
-    finetuned: Parameters,
-    real: RealBlockInputs | None,
-    steps: tuple[int, ...],
-) -> Measures:
-    """The unit's recorder at these steps. With real inputs it also needs a merged model: task arithmetic at the default λ."""
-    merged: dict[str, Tensor] = {}
-    if real is not None:
-        scale = METHODS["ta"].defaults["scale"]
-        merged = {name: (1 - scale * len(work.finetuned)) * tensor for name, tensor in base.items()}
-        for weights in work.finetuned:
-            for name, tensor in block.of(weights, work.device).items():
-                merged[name] += scale * tensor
-    return Measures(
-        work.store,
-        work.run_id,
-        key,
-        block,
-        base,
-        finetuned,
-        merged,
-        None if real is None else real[key.block].to(work.device),
-        steps,
-        adapt_settings(work.spec.zoo, work.spec.adaptation),
-    )
-
-
-@dataclass
-class _Record:
-    """Writes one unit's progress to the store and its anchors to a file."""
-
-    work: Work
-    key: UnitKey
-    measures: Measures
-    live: tuple[str, ...]
-    metadata: dict[str, object]  # of its file, beside the settings
-    rows: list[tuple[str, int, float]] = field(default_factory=list)
-    step: int = 0  # number of finished steps
-    seconds: float = 0.0
-    done: bool = False
-
-    def begin(self) -> None:
-        self.reset(state="running", steps=self.work.construction.steps)
-
-    def reset(self, **columns: object) -> None:
-        """Make the unit pending, without numbers, unless it is finished."""
-        if not self.done:
-            self.work.store.reset_unit(self.work.run_id, self.key, **columns)
-
-    def take(self, event: Event) -> None:
-        if isinstance(event, Snapshot):
-            self.measures.at(event)
-        elif isinstance(event, Step):
-            self._step(event)
-        else:
-            self._finish(event)
-
-    def _step(self, event: Step) -> None:
-        self.step, self.seconds = event.step + 1, event.seconds
-        self.rows += [
-            (ANGLE_LOSS.key, event.step, event.angle_loss),
-            ("learning_rate", event.step, event.learning_rate),
-        ]
-        if event.step in self.measures.steps:
-            self.rows += self.measures.cosines(event.step, self.live, event.cosines)
-        if len(self.rows) >= 20:
-            self._write(step=self.step, loss=event.angle_loss, seconds=self.seconds)
-
-    def _finish(self, event: Constructed) -> None:
-        self.rows += self.measures.cosines(self.work.construction.steps, event.live, event.cosines)
-        save_anchors(self.work, self.key, event, **self.metadata)  # first: the unit is done once its file is whole
-        loss, best = event.angle_loss, event.step
-        self._write(state="done", step=self.step, seconds=self.seconds, loss=loss, best_step=best)
-        self.done = True
-
-    def _write(self, **columns: object) -> None:
-        self.work.store.add_scalars(self.work.run_id, self.key, self.rows, **columns)
-        self.rows = []
-
-
 def _construct_batch(
     work: Work,
     keys: Sequence[UnitKey],
@@ -211,63 +119,6 @@ def _construct_batch(
     steps: Steps,
     cancel: Cancel,
 ) -> None:
-    """Construct units of one block; those with the same live tensors together."""
-    settings, opened, device = work.construction, work.opened, work.device
-    block = opened.model.blocks[keys[0].block].copy()
-    base = block.of(opened.base, device)
-
-    def seed_of(key: UnitKey) -> int:
-        return unit_seed(settings.seed, key.name, key.block)
-
-    same_live: dict[tuple[str, ...], list[tuple[_Record, Parameters]]] = {}
-    for key in keys:
-        finetuned = block.of(opened.tasks[key.name], device)
-        live = checked_live_tensors(block, base, finetuned)
-        if not live:
-            skip_unchanged(work, key, base, finetuned)
-            continue
-        measures = measures_of(work, key, block, base, finetuned, real[key.name], spaced_steps(settings.steps))
-        metadata = {"arithmetic": steps.arithmetic, "seed": settings.seed, "unit_seed": seed_of(key)}
-        same_live.setdefault(live, []).append((_Record(work, key, measures, live, metadata), finetuned))
-    for live, batch in same_live.items():
-        records = [record for record, _ in batch]
-        for record in records:
-            record.begin()
-        for index, event in construct_together(
-            block,
-            base,
-            [finetuned for _, finetuned in batch],
-            settings,
-            live=live,
-            seeds=[seed_of(record.key) for record in records],
-            snapshot_steps=spaced_steps(settings.steps),
-            make_step=steps.make,
-        ):
-            if cancel.requested():
-                for record in records:
-                    record.reset()
-                raise Cancelled
-            records[index].take(event)
-
-
-def save_anchors(work: Work, key: UnitKey, result: Constructed, **metadata: object) -> None:
-    """Write a unit's anchors; the file's metadata names their checkpoints and settings and includes `metadata`."""
-    settings, opened = work.construction, work.opened
-    path = anchors_file(work.folder, key.name, key.block)
-    save_tensors(
-        path,
-        {"anchors": result.anchors},
-        {
-            "angle_loss": repr(result.angle_loss),
-            "step": result.step,
-            "init": "unknown" if "init" in work.spec.unknown else settings.init,
-            "preset": settings.preset,
-            "distance": settings.distance,
-            "layout": opened.model.layout,
-            "live_tensors": ",".join(result.live),
-            "base_fingerprint": opened.base.fingerprint,
-            "checkpoint_fingerprint": opened.tasks[key.name].fingerprint,
-            **metadata,
-        },
-    )
-    work.keep(path)
+    """Construct units of one block in this thread."""
+    for update in unit_updates(work, keys, real, steps.arithmetic, steps.make, cancel):
+        write_update(work, update)

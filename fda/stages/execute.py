@@ -24,7 +24,7 @@ def execute(store: Store, run_id: str, cancel: Cancel) -> None:
     Raises Cancelled soon after `cancel` asks for it, and UserError for a request that cannot be carried out.
     """
     spec = store.run(run_id).spec
-    device = resolve_device(spec.device)
+    device = worker_device(spec)
     opened = counted_on_data(open_zoo(spec.zoo, spec.tasks))
     check_spec(spec, opened)
     work = Work(store, run_id, spec, opened, device, cancel)
@@ -40,14 +40,17 @@ def execute(store: Store, run_id: str, cancel: Cancel) -> None:
 
 
 def check_spec(spec: RunSpec, opened: OpenZoo) -> None:
-    """UserError if the spec names a missing block or the engine ray, or if a checkpoint holds NaN or infinity."""
-    if spec.engine == "ray":  # only in runs stored before requests refused it
-        raise UserError("the run asks for the engine ray, which does not work yet: start it again without --engine.")
+    """UserError if the spec names a missing block, or if a checkpoint holds NaN or infinity."""
     count = len(opened.model.blocks)
     missing = [block for block in spec.blocks if not 0 <= block < count]
     if missing:
         raise UserError(f"there is no block {missing[0]}: this model has blocks 0 to {count - 1}.")
     require_finite(opened)
+
+
+def worker_device(spec: RunSpec) -> str:
+    """The device of the run's own process: with the engine ray, units may be on GPUs of other machines and this has none."""
+    return resolve_device("auto" if spec.engine == "ray" and spec.device != "cpu" else spec.device)
 
 
 def resolve_device(name: str) -> str:

@@ -39,24 +39,21 @@ from fda.measures import (
     TAIL_ENERGY,
 )
 from fda.settings import AdaptSettings
-from fda.store.store import Store, UnitKey
+from fda.stages.unit_update import Scalars, UnitUpdate
+from fda.store.store import UnitKey
 
 CONE = 6  # batches of real inputs whose updates span the cone; one more is held out
 PROJECTED = 4  # projection energy at every fourth snapshot only, since each costs two passes through the block
 MOST_CONE_BYTES = 2**29  # no cone for larger blocks, such as the MLP of a 13-billion-parameter model
 
-Scalars = list[tuple[str, int, float]]
-
 
 @dataclass
 class Measures:
-    """Records one unit. `real`: real block inputs (m, tokens, d) on the unit's device, or None.
+    """Measures one unit. `real`: real block inputs (m, tokens, d) on the unit's device, or None.
 
     `merged`: the merged model's tensors of the block, for `projection_energy_merged`; unused without real inputs.
     """
 
-    store: Store
-    run_id: str
     key: UnitKey
     block: Block
     base: Parameters
@@ -68,37 +65,40 @@ class Measures:
     _real_directions: Tensor | None = field(default=None, repr=False)
     _cones: dict[str, Tensor] = field(default_factory=dict, repr=False)
 
-    def at(self, event: Snapshot) -> None:
-        """Measure a snapshot's anchors and write the numbers."""
+    def at(self, event: Snapshot) -> UnitUpdate:
+        """The numbers of a snapshot's anchors."""
         step, anchors = event.step, event.anchors
         spectrum, axes = decomposed(anchors)
         width = anchors.shape[-1]
-        rows: Scalars = [
-            (EFFECTIVE_RANK.key, step, effective_rank(spectrum)),
-            (TAIL_ENERGY.key, step, tail_energy(spectrum, width)),
-        ]
-        self._snapshot(step, SPECTRUM.key, spectrum)
+        update = UnitUpdate(
+            self.key,
+            rows=[
+                (EFFECTIVE_RANK.key, step, effective_rank(spectrum)),
+                (TAIL_ENERGY.key, step, tail_energy(spectrum, width)),
+            ],
+        )
+        _snapshot(update, step, SPECTRUM.key, spectrum)
         if self.real is not None:
-            rows += self._alignment(step, axes, self.real)
-            rows += self._projection(step, anchors, self.real)
+            self._alignment(update, step, axes, self.real)
+            update.rows += self._projection(step, anchors, self.real)
             if step == self.steps[-1] and len(self.real) >= NEAREST:
-                self._neighbours(step, anchors, self.real)
-        self.store.add_scalars(self.run_id, self.key, rows)
+                _neighbours(update, step, anchors, self.real)
+        return update
 
     def cosines(self, step: int, live: Iterable[str], cosines: Iterable[float]) -> Scalars:
         """Rows of the cosine between induced gradient and task vector, one a tensor."""
         return [(f"{COSINES.key}{name}", step, value) for name, value in zip(live, cosines, strict=True)]
 
-    def _alignment(self, step: int, axes: Tensor, real: Tensor) -> Scalars:
+    def _alignment(self, update: UnitUpdate, step: int, axes: Tensor, real: Tensor) -> None:
         if self._real_directions is None:
             self._real_directions = decomposed(real)[1]
         real_axes, width = self._real_directions, len(axes)
         by_count = similarity_by_count(axes, real_axes)
         counts = torch.tensor([top_count(width, share) for share in SHARES])
-        self._snapshot(step, SIMILARITY_BY_SHARE.key, by_count.cpu()[counts - 1])
+        _snapshot(update, step, SIMILARITY_BY_SHARE.key, by_count.cpu()[counts - 1])
         k = top_count(width)
-        self._snapshot(step, ANGLES.key, principal_angles(axes[:, -k:], real_axes[:, -k:]))
-        return [(SIMILARITY.key, step, float(by_count[k - 1]))]
+        _snapshot(update, step, ANGLES.key, principal_angles(axes[:, -k:], real_axes[:, -k:]))
+        update.rows.append((SIMILARITY.key, step, float(by_count[k - 1])))
 
     def _projection(self, step: int, anchors: Tensor, real: Tensor) -> Scalars:
         entries = sum(tensor.numel() for tensor in self.base.values())
@@ -121,13 +121,15 @@ class Measures:
             return []
         return [(name, step, projection_energy(self._cones[cone], update))]
 
-    def _neighbours(self, step: int, anchors: Tensor, real: Tensor) -> None:
-        centre = centre_of(real)
-        points, real_points = directions(anchors, centre), directions(real, centre)
-        indices, cosines = nearest(points, real_points, NEAREST)
-        self._snapshot(step, PLANE_MAP.key, plane_map(points, real_points))
-        self._snapshot(step, NEAREST_INPUTS.key, torch.stack([indices.to(cosines.dtype), cosines], dim=-1))
-        self._snapshot(step, REAL_NEAREST.key, nearest_others(real_points))
 
-    def _snapshot(self, step: int, kind: str, values: Tensor) -> None:
-        self.store.add_snapshot(self.run_id, self.key, step, kind, values.cpu().numpy())
+def _neighbours(update: UnitUpdate, step: int, anchors: Tensor, real: Tensor) -> None:
+    centre = centre_of(real)
+    points, real_points = directions(anchors, centre), directions(real, centre)
+    indices, cosines = nearest(points, real_points, NEAREST)
+    _snapshot(update, step, PLANE_MAP.key, plane_map(points, real_points))
+    _snapshot(update, step, NEAREST_INPUTS.key, torch.stack([indices.to(cosines.dtype), cosines], dim=-1))
+    _snapshot(update, step, REAL_NEAREST.key, nearest_others(real_points))
+
+
+def _snapshot(update: UnitUpdate, step: int, kind: str, values: Tensor) -> None:
+    update.snapshots.append((step, kind, values.cpu().numpy()))

@@ -21,8 +21,10 @@ from fda.jobs.lanes import run_lanes
 from fda.measures import ANGLE_LOSS
 from fda.requests.published import layer_file, task_folders
 from fda.settings import Distance
-from fda.stages.construct import all_real_inputs, measures_of, save_anchors, skip_unchanged, unfinished_units
+from fda.stages.construct import all_real_inputs, unfinished_units
 from fda.stages.real_inputs import RealBlockInputs
+from fda.stages.unit import finished_anchors, measures_of, unchanged
+from fda.stages.unit_update import UnitUpdate, write_update
 from fda.stages.work import Work
 from fda.store.store import UnitKey
 
@@ -64,13 +66,13 @@ def _import_unit(work: Work, key: UnitKey, file: Path, real: RealBlockInputs | N
     require_fitting(x, file, block, (settings.anchors, settings.tokens), images=work.opened.model.images)
     result = measured(block, base, finetuned, x.to(work.device), settings.distance, steps)
     if result is None:
-        skip_unchanged(work, key, base, finetuned)
+        write_update(work, unchanged(key, base, finetuned))
         return
     measures = measures_of(work, key, block, base, finetuned, real, (steps,))
-    measures.at(Snapshot(steps, x.to(work.device), result.live))
-    save_anchors(work, key, result, source=file)
+    write_update(work, measures.at(Snapshot(steps, x.to(work.device), result.live)))
     rows = [(ANGLE_LOSS.key, steps, result.angle_loss), *measures.cosines(steps, result.live, result.cosines)]
-    store.add_scalars(run_id, key, rows, state="done", step=steps, loss=result.angle_loss, best_step=steps)
+    columns = {"state": "done", "step": steps, "loss": result.angle_loss, "best_step": steps}
+    write_update(work, UnitUpdate(key, columns, rows, anchors=finished_anchors(work, key, result, source=file)))
 
 
 def require_fitting(x: Tensor, file: Path, block: Block, first: tuple[int, int | None], *, images: bool) -> None:

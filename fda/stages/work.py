@@ -17,24 +17,12 @@ from fda.zoos.survey import OpenZoo
 from fda.zoos.zoo import TaskData
 
 
-@dataclass(frozen=True)
-class Work:
-    """One run at work. `cancel` is checked at every step, batch and tensor."""
+class Material:
+    """What units are computed from, on any machine: a run's spec, its open checkpoints, a device."""
 
-    store: Store
-    run_id: str
     spec: RunSpec
     opened: OpenZoo
     device: str
-    cancel: Cancel
-    phases: PhaseTracker = field(init=False, compare=False)
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "phases", PhaseTracker(self.store, self.run_id))
-
-    @property
-    def folder(self) -> Path:
-        return self.store.run_dir(self.run_id)
 
     @property
     def blocks(self) -> list[Block]:
@@ -53,6 +41,35 @@ class Work:
         if self.spec.construction is None:
             raise ValueError("the run constructs no anchors")
         return self.spec.construction
+
+
+@dataclass(frozen=True)
+class NodeMaterial(Material):
+    """The material of a process that is no run's worker."""
+
+    spec: RunSpec
+    opened: OpenZoo
+    device: str
+
+
+@dataclass(frozen=True)
+class Work(Material):
+    """One run at work. `cancel` is checked at every step, batch and tensor."""
+
+    store: Store
+    run_id: str
+    spec: RunSpec
+    opened: OpenZoo
+    device: str
+    cancel: Cancel
+    phases: PhaseTracker = field(init=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "phases", PhaseTracker(self.store, self.run_id))
+
+    @property
+    def folder(self) -> Path:
+        return self.store.run_dir(self.run_id)
 
     @property
     def landscape(self) -> LandscapeSettings:

@@ -38,7 +38,12 @@ def _from_3(connection: sqlite3.Connection) -> None:
     )
 
 
-STEPS: Mapping[int, Callable[[sqlite3.Connection], None]] = {1: _from_1, 2: _from_2, 3: _from_3}
+def _from_4(connection: sqlite3.Connection) -> None:
+    """Add the node of a cluster that computes a unit."""
+    connection.execute("ALTER TABLE units ADD COLUMN node TEXT")
+
+
+STEPS: Mapping[int, Callable[[sqlite3.Connection], None]] = {1: _from_1, 2: _from_2, 3: _from_3, 4: _from_4}
 
 
 def migrate(connection: sqlite3.Connection, path: Path) -> None:

@@ -24,6 +24,7 @@ _UNIT_COLUMNS = {
     "best_step": int,
     "seconds": float,
     "message": str,
+    "node": str,
 }
 
 
@@ -44,7 +45,7 @@ class Numbers(Database):
         """The run's units in the order they were added."""
         with self._reading() as connection:
             rows = connection.execute(
-                "SELECT stage, name, block, state, step, steps, loss, best_step, seconds, message FROM units "
+                "SELECT stage, name, block, state, step, steps, loss, best_step, seconds, message, node FROM units "
                 "WHERE run = ? AND (?2 IS NULL OR stage = ?2) ORDER BY id",
                 (self._run_row(connection, run_id), stage),
             ).fetchall()
@@ -59,13 +60,13 @@ class Numbers(Database):
             connection.execute("DELETE FROM snapshots WHERE unit = ?", (unit,))
             connection.execute(
                 "UPDATE units SET state = 'pending', step = 0, loss = NULL, best_step = NULL, seconds = NULL, "
-                "message = NULL WHERE id = ?",
+                "message = NULL, node = NULL WHERE id = ?",
                 (unit,),
             )
             _set_columns(connection, unit, changes)
 
     def update_unit(self, run_id: str, key: UnitKey, **changes: Any) -> None:
-        """Set any of state, step, steps, loss, best_step, seconds, message; a NaN reads as None."""
+        """Set any of state, step, steps, loss, best_step, seconds, message, node; a NaN reads as None."""
         changes = _unit_columns(changes)
         with self._writing(run_id) as (connection, run):
             _set_columns(connection, _unit_row(connection, run, key), changes)

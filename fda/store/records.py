@@ -46,6 +46,7 @@ class Unit:
     best_step: int | None
     seconds: float | None
     message: str | None
+    node: str | None = None  # of the cluster that computes it; None: the run's own machine
 
     @property
     def unchanged(self) -> bool:

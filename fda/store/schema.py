@@ -1,6 +1,6 @@
 """The store's tables in this version. `store.py` describes their meaning; `migrations.py` converts earlier versions."""
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 
 # `scalars` holds millions of rows. WITHOUT ROWID and integer ids keep a row at about 20 bytes and make a series one
 # contiguous range. `keys` maps the integers in scalars.key to names.
@@ -15,7 +15,9 @@ CREATE INDEX runs_by_state ON runs (state, device);
 CREATE TABLE units (
     id INTEGER PRIMARY KEY, run INTEGER NOT NULL, stage TEXT NOT NULL, name TEXT NOT NULL, block INTEGER NOT NULL,
     state TEXT NOT NULL DEFAULT 'pending', step INTEGER NOT NULL DEFAULT 0, steps INTEGER NOT NULL, loss REAL,
-    best_step INTEGER, seconds REAL, message TEXT, UNIQUE (run, stage, name, block)
+    best_step INTEGER, seconds REAL, message TEXT,
+    node TEXT,
+    UNIQUE (run, stage, name, block)
 );
 CREATE INDEX units_by_state ON units (run, state);
 CREATE TABLE phases (

@@ -1,5 +1,6 @@
 """The specification of a run. `spec.json` in the run's folder holds it and is enough to repeat the run."""
 
+import re
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -7,6 +8,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from fda.settings import AdaptSettings, ConstructSettings, LandscapeSettings
 from fda.store.analyses import Panel
 from fda.zoos.zoo import Zoo
+
+ADDRESS = re.compile(r"^(auto|local|[A-Za-z0-9.:\[\]_-]{1,255}:[0-9]{1,5})$")  # of a Ray cluster
 
 
 class _Helper(BaseModel):
@@ -88,7 +91,8 @@ class RunSpec(BaseModel):
     `construction` reads anchors, if a method needs them, from `anchors_run`. `hyperparameters`: method → name → value, where
     they differ from the registry's defaults. `adaptation`: None means the zoo's settings. `published`: a folder of published
     anchors to import; `construction` then describes how their authors made them, with the paper's values for the settings
-    listed in `unknown`. `coarse_landscape`: once the run is done, its worker starts a run of its landscape on a coarse grid.
+    listed in `unknown`. `engine`: where units are computed; `address`: of the Ray cluster, by default RAY_ADDRESS, else one of
+    this machine alone. `coarse_landscape`: once the run is done, its worker starts a run of its landscape on a coarse grid.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -110,6 +114,7 @@ class RunSpec(BaseModel):
     helper: Annotated[Helper, Field(discriminator="kind")] | None = None
     device: str = "cpu"
     engine: Literal["local", "ray"] = "local"
+    address: str | None = Field(default=None, pattern=ADDRESS.pattern)
     seed: int = 0
 
     @property

@@ -36,5 +36,6 @@ def fill_form(spec: RunSpec) -> str:
     st.session_state["with_methods"] = [name for name in spec.methods if name in METHODS and not METHODS[name].swept]
     st.session_state["sweep"] = any(name in METHODS and METHODS[name].swept for name in spec.methods)
     st.session_state["device"] = spec.device
+    st.session_state["engine"] = spec.engine
     st.session_state["coarse_landscape"] = spec.coarse_landscape
     return reference

@@ -16,6 +16,7 @@ from fda.requests.runs import adapt_settings, construct_settings, make_spec
 from fda.stages import measuring as measures
 from fda.stages import real_samples
 from fda.stages.execute import execute
+from fda.stages.unit_update import UnitUpdate
 from fda.store.files import anchors_file
 from fda.store.store import Store, UnitKey
 from fda.tasks.data import load_split
@@ -115,7 +116,7 @@ def test_pages_find_the_neighbours_and_the_samples_themselves(made, tiny_zoo):
 
 def test_recording_changes_no_anchor(made, tiny_zoo, monkeypatch, fda_home):
     store, run_id, *_ = made
-    monkeypatch.setattr(measures.Measures, "at", lambda *_: None)
+    monkeypatch.setattr(measures.Measures, "at", lambda unit, _: UnitUpdate(unit.key))
     bare = Store(fda_home)
     spec = make_spec(tiny_zoo, construct=store.run(run_id).spec.construction, device="cpu")
     other = bare.create_run(spec)

@@ -89,7 +89,7 @@ def rows(picture: live.Picture) -> list[list[Figure]]:
     """The figures beside the map by row. A figure without numbers keeps its column."""
     grouped: dict[int, list[Figure]] = {}
     for _, figure in FIGURES.values():
-        if figure.reads != "units":
+        if figure.row:
             grouped.setdefault(figure.row, []).append(figure)
     return [row for row in grouped.values() if any(figure.name in picture.figures for figure in row)]
 

@@ -24,7 +24,7 @@ MAP_FILL = 0.4  # share of the window's height that the map takes
 MANY_BLOCKS = 6  # with more the map gets a wider column
 AT_WORK, WORST = "the unit at work", "the unit with the highest loss"
 CURVES = "Curves"
-MAPS = ("progress", "methods")  # the figures of the left column
+MAPS = ("progress", "nodes", "methods")  # the figures of the left column
 
 
 def units_view(known: Store, run: Run, runs: list[Run], into: DeltaGenerator) -> None:
@@ -48,6 +48,7 @@ def units_view(known: Store, run: Run, runs: list[Run], into: DeltaGenerator) ->
                 notices.empty(no_figures(known, run))
     with left:
         show_map("progress", picture, partial(pick_cell, run, construct))
+        show_map("nodes", picture)
         with notices.noticed():
             verdict_box(run, known)
         show_map("methods", picture)
