@@ -38,7 +38,16 @@ def _from_3(connection: sqlite3.Connection) -> None:
     )
 
 
-STEPS: Mapping[int, Callable[[sqlite3.Connection], None]] = {1: _from_1, 2: _from_2, 3: _from_3}
+def _from_4(connection: sqlite3.Connection) -> None:
+    """Add who started a run, and the audit trail. Earlier runs were started by nobody known."""
+    connection.execute("ALTER TABLE runs ADD COLUMN started_by TEXT")
+    connection.execute(
+        "CREATE TABLE audit (id INTEGER PRIMARY KEY, time REAL NOT NULL, who TEXT NOT NULL, action TEXT NOT NULL, "
+        "run_id TEXT, detail TEXT)"
+    )
+
+
+STEPS: Mapping[int, Callable[[sqlite3.Connection], None]] = {1: _from_1, 2: _from_2, 3: _from_3, 4: _from_4}
 
 
 def migrate(connection: sqlite3.Connection, path: Path) -> None:

@@ -17,7 +17,7 @@ from fda.store.schema import SCHEMA, SCHEMA_VERSION
 from fda.store.store import MethodResult, Score, Store, UnitKey
 from tests.support.runs import spec
 
-EARLIER = {number: (Path(__file__).parent / f"schema_v{number}.sql").read_text() for number in (1, 2, 3)}
+EARLIER = {number: (Path(__file__).parent / f"schema_v{number}.sql").read_text() for number in (1, 2, 3, 4)}
 RUN = "20261123-041500-ab12"
 KEY = UnitKey("construct", "red", 0)
 
@@ -76,6 +76,7 @@ def test_a_store_of_an_earlier_schema_keeps_everything(store):
     assert store.files(RUN) == {}
     assert store.phases(RUN) == []
     assert (run.name, run.note, run.tags) == (None, None, ())
+    assert run.started_by is None
     store.describe(RUN, name="short steps")
     assert store.run(RUN).name == "short steps"
     assert version(store) == SCHEMA_VERSION
