@@ -6,5 +6,6 @@ from starlette.middleware import Middleware
 from fda.ui import feed
 from fda.ui.guard import Guard
 from fda.ui.preload import preload
+from fda.ui.sign_in import SignIn
 
-app = st.App("pages/frame.py", lifespan=preload, routes=[feed.route()], middleware=[Middleware(Guard)])
+app = st.App("pages/frame.py", lifespan=preload, routes=[feed.route()], middleware=[Middleware(Guard), Middleware(SignIn)])

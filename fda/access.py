@@ -15,6 +15,7 @@
 Without the file nobody signs in and nothing is limited. Knows no browser and no store.
 """
 
+import os
 import tomllib
 from functools import lru_cache
 from ipaddress import ip_address, ip_network
@@ -102,13 +103,18 @@ class Access(_Section):
         return any(getattr(self.roles, role) for role in RANKED)
 
 
-def access_file(home: Path | None = None) -> Path:
-    return (fda_home() if home is None else home) / "access.toml"
+def access_file() -> Path:
+    return _access_file(os.environ.get("FDA_HOME"))
 
 
-def read_access(home: Path | None = None) -> Access:
+@lru_cache(maxsize=4)  # each request to the server asks
+def _access_file(_: str | None) -> Path:
+    return fda_home() / "access.toml"
+
+
+def read_access() -> Access:
     """The file as it is now. UserError, which says where, if it cannot be read: then nobody may do anything."""
-    path = access_file(home)
+    path = access_file()
     try:
         stat = path.stat()
     except FileNotFoundError:
