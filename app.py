@@ -8,4 +8,6 @@ from fda.ui.guard import Guard
 from fda.ui.preload import preload
 from fda.ui.sign_in import SignIn
 
-app = st.App("pages/frame.py", lifespan=preload, routes=[feed.route()], middleware=[Middleware(Guard), Middleware(SignIn)])
+app = st.App(
+    "pages/frame.py", lifespan=preload, routes=[feed.route()], middleware=[Middleware(Guard), Middleware(SignIn)]
+)

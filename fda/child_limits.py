@@ -1,11 +1,11 @@
-"""Memory and CPU that each child process may take, for a machine that others use too. Off unless an environment variable is set.
+"""Memory and CPU that each child process may take, on a machine that others use too. Off unless a variable is set.
 
     FDA_CHILD_GB    GB (10⁹ bytes) of data: heap and private mappings (RLIMIT_DATA)
     FDA_CHILD_CPUS  cores it may run on: the first ones, which all children share
     FDA_CHILD_NICE  how much it gives way to others, 1 to 19
 
-The parent sets them right after the start, while the child still has one thread; the child's own children inherit them. Linux only:
-elsewhere they are ignored. For the server and all its children together use the limits of systemd (docs/deploy.md).
+The parent sets them right after the start, while the child still has one thread; the child's own children inherit them. Linux
+only: elsewhere they are ignored. For the server and all its children together use the limits of systemd (docs/deploy.md).
 """
 
 import contextlib

@@ -53,7 +53,11 @@ class Server:
         environment = os.environ | {"FDA_HOME": str(self.home)} | self.environment
         with (self.home / "server.log").open("ab") as log:
             self.process = subprocess.Popen(
-                [*command, "--server.headless", "true", *self.options], cwd=REPO, env=environment, stdout=log, stderr=log
+                [*command, "--server.headless", "true", *self.options],
+                cwd=REPO,
+                env=environment,
+                stdout=log,
+                stderr=log,
             )
         deadline = time.monotonic() + START_SECONDS
         while not self._answers():

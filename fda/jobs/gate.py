@@ -6,7 +6,7 @@ forged state asked for it. The command line acts for the owner of FDA_HOME and p
 
 from typing import Literal
 
-from fda.access import access_file, read_access
+from fda.access import read_access
 from fda.actor import Actor, actor
 from fda.errors import UserError
 from fda.jobs.liveness import LiveStore
@@ -20,8 +20,8 @@ WORDS: dict[Action, str] = {
     "stop": "stop runs",
     "resume": "resume runs",
     "delete": "delete runs",
-    "undelete": "bring back runs",
-    "move": "change the order of a queue",
+    "undelete": "bring back deleted runs",
+    "move": "move runs",
     "describe": "name or tag runs",
     "mix": "use the mixer",
     "change zoos": "save or delete zoo files",
@@ -47,15 +47,12 @@ def permit(action: Action, run: StoredRun | None = None) -> None:
     """NotAllowed, which says why, unless the present actor may do this, to `run` if it is about one."""
     who = actor()
     if who.role is None:
-        raise NotAllowed(f"{who.name or 'a visitor who has not signed in'} has no role here and may not {WORDS[action]}.")
+        raise NotAllowed(f"you have no role here and may not {WORDS[action]}: ask an administrator for one.")
     if who.role == "viewer":
-        raise NotAllowed(
-            f"{who.name} is a viewer, who may not {WORDS[action]}: an administrator gives the role operator in {access_file()}."
-        )
+        raise NotAllowed(f"you are a viewer and may not {WORDS[action]}: ask an administrator for the role operator.")
     if who.role == "operator" and run is not None and run.started_by != who.name:
         raise NotAllowed(
-            f"run {run.run_id} was started by {run.started_by or 'somebody unknown'}: only they and administrators may "
-            f"{action} it."
+            f"you may not {WORDS[action]} of others: run {run.run_id} was started by {run.started_by or 'somebody unknown'}."
         )
 
 
@@ -73,7 +70,8 @@ def require_room(store: Store, kind: str) -> None:
         taken = sum(bytes_below(store.run_dir(run.run_id), at_work=run.active) for run in mine)
         if taken >= limits.disk_gb * 1e9:
             raise UserError(
-                f"the runs of {who.name} take {taken / 1e9:.1f} GB of the {limits.disk_gb:g} GB they may take: delete some first."
+                f"the runs of {who.name} take {taken / 1e9:.1f} GB on the disk, and {limits.disk_gb:g} GB are allowed: delete "
+                "some first."
             )
 
 

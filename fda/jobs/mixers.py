@@ -210,7 +210,9 @@ def _make_room(mixer: Mixer) -> None:
     others = [one for one in list(_mixers.values()) if one is not mixer]
     mine = [one for one in others if one.owner.name == mixer.owner.name]
     if mixer.owner.limited and (most := read_access().limits.mixers) is not None:
-        _end_until_fewer(mine, most, f"{mixer.owner.name} has {{}} mixers in use, and {most} are allowed: wait a minute.")
+        _end_until_fewer(
+            mine, most, f"{mixer.owner.name} has {{}} mixers in use, and {most} are allowed: wait a minute."
+        )
     more = "{} mixers are in use, and no more run at once here: wait a minute, or set FDA_MIXERS to a larger number."
     _end_until_fewer(others, most_mixers(), more)
 

@@ -40,9 +40,8 @@ def read_run(row: tuple) -> Run | UnreadableRun:
         )
     numbers = {name: values[name] for name in _NUMBERS if _is_number(values[name])}
     texts = {name: str(values[name]) for name in ("run_id", "kind", "state", "device")}
-    empty = (
-        dict.fromkeys(_NUMBERS) | dict.fromkeys(_NEEDED, 0) | dict.fromkeys(("message", "name", "note", "started_by")) | {"tags": ()}
-    )
+    said = dict.fromkeys(("message", "name", "note", "started_by"))
+    empty = dict.fromkeys(_NUMBERS) | dict.fromkeys(_NEEDED, 0) | said | {"tags": ()}
     known: dict[str, Any] = values | empty | numbers | texts
     return UnreadableRun(**known, problem=readable(problem))
 

@@ -103,7 +103,7 @@ class Store(Deletion, Numbers, Phases):
 
     # runs ------------------------------------------------------------------------------------------------------------
     def create_run(self, spec: RunSpec) -> str:
-        """Queue a new run of the present actor and return its id. Row, folder and spec.json are created together or not at all."""
+        """Queue a new run of the present actor; its id. Row, folder and spec.json are created together or not at all."""
         now = time.time()
         folder = None
         try:

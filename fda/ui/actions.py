@@ -14,7 +14,13 @@ from fda.store.records import StoredRun
 
 
 def action_button(
-    label: str, action: Action, run: StoredRun | None = None, *, disabled: bool = False, help: str | None = None, **named: Any
+    label: str,
+    action: Action,
+    run: StoredRun | None = None,
+    *,
+    disabled: bool = False,
+    help: str | None = None,
+    **named: Any,
 ) -> bool:
     """`st.button` of an action on `run`, or on none."""
     why_not = refusal(action, run)
@@ -27,7 +33,7 @@ def download_button(
     """`st.download_button`. Whoever may not download is offered nothing that a request could fetch."""
     why_not = refusal("download")
     if why_not is not None:
-        return st.download_button(label, b"", disabled=True, help=why_not, **named)
+        return st.download_button(label, b"", help=why_not, **(named | {"disabled": True}))
     if callable(data):
         data = _checked(data)
     return st.download_button(label, data, help=help, **named)

@@ -1,4 +1,4 @@
-"""Who sends a request: by the cookie of Streamlit's `st.login`, or by the header of a trusted proxy; and whether anybody must say.
+"""Who sends a request: by the cookie of Streamlit's `st.login` or the header of a trusted proxy; and whether anybody must say.
 
 `fda.ui.sign_in` asks this of every request, and passes the name on to the page's script in a header that nobody outside this
 process can know.
@@ -25,7 +25,9 @@ from fda.actor import Role
 from fda.errors import UserError
 
 PASSED_ON = f"x-fda-visitor-{token_hex(16)}"  # name of the header; it ends with this process
-FORWARDED = "FORWARDED_ALLOW_IPS"  # with it the server believes proxies what their client's address is, and forgets their own
+FORWARDED = (
+    "FORWARDED_ALLOW_IPS"  # with it the server believes proxies what their client's address is, and forgets their own
+)
 
 
 @dataclass(frozen=True)
@@ -57,11 +59,11 @@ def door() -> Door:
     access, sign_in = read_access(), _has_auth()
     if access.gives_roles and not sign_in and access.proxy is None:
         raise UserError(
-            f"{access_file()} gives roles, but nobody can sign in: add [auth] to .streamlit/secrets.toml, or [proxy] to the file."
+            f"{access_file()} gives roles, but nobody can sign in: add [auth] to Streamlit's secrets, or [proxy] to the file."
         )
     if access.proxy is not None and os.environ.get(FORWARDED) != "":
         raise UserError(
-            f"behind a proxy that names visitors the server must see the proxy's own address: start it with {FORWARDED}= (empty)."
+            f"behind a proxy that names visitors, the server must see the proxy's own address: start it with {FORWARDED}= ."
         )
     return Door(access, sign_in)
 

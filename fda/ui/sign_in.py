@@ -25,7 +25,6 @@ OPEN = ("/_stcore/health", "/auth/login", "/auth/logout", "/oauth2callback")
 WANTED = "fda_wanted"  # cookie: the page that a visitor asked for before signing in
 WANTED_SECONDS = 600
 MOST_PATH = 1500  # characters
-REFUSED = "websocket.close"
 
 
 class SignIn:
@@ -62,10 +61,13 @@ class SignIn:
             if name is None:
                 return _sign_in(now, request)
             if now.role(name) is None:
-                return _told(request, 403, f"{name} has no role here: ask an administrator of this dashboard for one.", out=now.sign_in)
+                stranger = f"{name} has no role here: ask an administrator of this dashboard for one."
+                return _told(request, 403, stranger, out=now.sign_in)
         most = now.access.limits.sessions
         if most is not None and self.pages >= most and (request.scope["type"] == "websocket" or _is_visit(request)):
-            return _told(request, 503, f"{self.pages} pages are open, and {most} are allowed: close one, or come back later.")
+            return _told(
+                request, 503, f"{self.pages} pages are open, and {most} are allowed: close one, or come back later."
+            )
         if path == address("/") and WANTED in request.cookies and _is_visit(request):
             return _back_to(unquote(request.cookies[WANTED]))
         return None

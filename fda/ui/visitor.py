@@ -8,6 +8,7 @@ import streamlit as st
 from fda.actor import Actor, actor, identify_by, system_user
 from fda.errors import UserError
 from fda.escape import markdown
+from fda.store.records import Run
 from fda.ui import notices
 from fda.ui.identity import PASSED_ON, door
 
@@ -38,6 +39,12 @@ def admit() -> None:
     with notices.noticed(stop=True):
         if who().role is None:
             raise UserError("you have no role here: sign in, or ask an administrator of this dashboard for one.")
+
+
+def show_starter(run: Run) -> None:
+    """Who started the run; nothing where nobody signs in."""
+    if run.started_by is not None and door().guarded:
+        st.caption(f"Started by {markdown(run.started_by)}")
 
 
 def show_visitor() -> None:

@@ -1,4 +1,4 @@
-"""An OpenID provider on this machine: discovery, authorisation, tokens signed with a key of its own. Whoever comes is `person`."""
+"""An OpenID provider on this machine: discovery, authorisation, signed tokens. Whoever comes is `person`."""
 
 import base64
 import hashlib
@@ -57,7 +57,9 @@ class _Handler(BaseHTTPRequestHandler):
             code = token_urlsafe()
             self.server.codes[code] = asked
             self.send_response(302)
-            self.send_header("Location", f"{asked['redirect_uri']}?{urlencode({'code': code, 'state': asked['state']})}")
+            self.send_header(
+                "Location", f"{asked['redirect_uri']}?{urlencode({'code': code, 'state': asked['state']})}"
+            )
             self.end_headers()
         else:
             self.send_error(404)
