@@ -161,10 +161,9 @@ def test_a_file_that_is_wrong_says_where_and_lets_nobody_act(store, text, says):
 
 def test_the_highest_rule_that_fits_gives_the_role(fda_home):
     write('[roles]\nadmin = ["Ada@lab.org"]\noperator = ["*@lab.org"]\nviewer = ["carl"]\n')
-    roles = {name: read_access().role_of(name) for name in
-             ("ada@lab.org", "bob@lab.org", "x@y@lab.org", "bob@sub.lab.org", "bob@evil-lab.org", "carl", "", "lab.org")}  # fmt: skip
-    assert roles == {"ada@lab.org": "admin", "bob@lab.org": "operator", "x@y@lab.org": None, "bob@sub.lab.org": None,
-                     "bob@evil-lab.org": None, "carl": "viewer", "": None, "lab.org": None}  # fmt: skip
+    roles = {"ada@lab.org": "admin", "bob@lab.org": "operator", "x@y@lab.org": None, "bob@sub.lab.org": None,
+             "bob@evil-lab.org": None, "carl": "viewer", "": None, "lab.org": None}  # fmt: skip
+    assert {name: read_access().role_of(name) for name in roles} == roles
     write('[roles]\nviewer = ["ada@lab.org"]\n')
     assert read_access().role_of("ada@lab.org") == "viewer", "read anew"
 
