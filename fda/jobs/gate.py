@@ -82,5 +82,5 @@ def _require_fewer(store: Store, who: Actor, kinds: tuple[str, ...], most: int |
     mine = sum(run.started_by == who.name for run in active)
     if mine >= most:
         raise UserError(
-            f"{who.name} has {mine} {what} waiting or at work, and {most} are allowed: wait for one, or stop one first."
+            f"{who.name} has as many {what} waiting or at work as are allowed ({most}): wait for one, or stop one first."
         )

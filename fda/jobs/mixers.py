@@ -210,11 +210,13 @@ def _make_room(mixer: Mixer) -> None:
     others = [one for one in list(_mixers.values()) if one is not mixer]
     mine = [one for one in others if one.owner.name == mixer.owner.name]
     if mixer.owner.limited and (most := read_access().limits.mixers) is not None:
-        _end_until_fewer(
-            mine, most, f"{mixer.owner.name} has {{}} mixers in use, and {most} are allowed: wait a minute."
-        )
-    more = "{} mixers are in use, and no more run at once here: wait a minute, or set FDA_MIXERS to a larger number."
-    _end_until_fewer(others, most_mixers(), more)
+        told = f"{mixer.owner.name} has as many mixers in use as are allowed ({most}): wait a minute."
+        _end_until_fewer(mine, most, told)
+    most = most_mixers()
+    told = (
+        f"{most} mixers are in use, and no more run at once here: wait a minute, or set FDA_MIXERS to a larger number."
+    )
+    _end_until_fewer(others, most, told)
 
 
 def _end_until_fewer(mixers: Sequence[Mixer], most: int, otherwise: str) -> None:
@@ -222,7 +224,7 @@ def _end_until_fewer(mixers: Sequence[Mixer], most: int, otherwise: str) -> None
     while len(running := [one for one in mixers if one.running]) >= most:
         oldest = min(running, key=lambda one: one.asked)
         if time.monotonic() - oldest.asked < YIELD_SECONDS:
-            raise UserError(otherwise.format(len(running)))
+            raise UserError(otherwise)
         oldest.end()
 
 

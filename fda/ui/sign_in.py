@@ -39,9 +39,11 @@ class SignIn:
             await self.app(scope, receive, send)
             return
         request = HTTPConnection(scope)
+        name = None
         try:
             now = door()
-            refused = self._refusal(now, request)
+            name = now.name(request) if now.guarded else None
+            refused = self._refusal(now, name, request)
         except UserError as error:
             refused = _told(request, 503, str(error))
         if refused is not None:
@@ -49,15 +51,14 @@ class SignIn:
         elif scope["type"] == "http":
             await self.app(scope, receive, send)
         else:
-            await self._stream(request, receive, send)
+            await self._stream(request, name, receive, send)
 
-    def _refusal(self, now: Door, request: HTTPConnection) -> Response | None:
+    def _refusal(self, now: Door, name: str | None, request: HTTPConnection) -> Response | None:
         """What answers instead of the dashboard; None for a request that may pass."""
         path = request.scope["path"]
         if path in map(address, OPEN):
             return None
         if now.guarded:
-            name = now.name(request)
             if name is None:
                 return _sign_in(now, request)
             if now.role(name) is None:
@@ -66,17 +67,16 @@ class SignIn:
         most = now.access.limits.sessions
         if most is not None and self.pages >= most and (request.scope["type"] == "websocket" or _is_visit(request)):
             return _told(
-                request, 503, f"{self.pages} pages are open, and {most} are allowed: close one, or come back later."
+                request, 503, f"as many pages are open as are allowed ({most}): close one, or come back later."
             )
         if path == address("/") and WANTED in request.cookies and _is_visit(request):
             return _back_to(unquote(request.cookies[WANTED]))
         return None
 
-    async def _stream(self, request: HTTPConnection, receive: Receive, send: Send) -> None:
+    async def _stream(self, request: HTTPConnection, name: str | None, receive: Receive, send: Send) -> None:
         """Pass a WebSocket on, with the visitor's name, as long as they may come in: each message is checked."""
         scope = request.scope
-        now = door()
-        if now.guarded and (name := now.name(request)) is not None:
+        if name is not None:
             scope = scope | {"headers": [*scope["headers"], (PASSED_ON.encode(), quote(name).encode())]}
 
         async def receive_if_allowed() -> Message:

@@ -249,7 +249,7 @@ def test_more_pages_than_allowed_are_refused_in_a_sentence(proxied):
     with connect(f"ws://127.0.0.1:{proxied.port}/_stcore/stream", sock=raw, subprotocols=["streamlit"], proxy=None,
                  additional_headers={"X-Forwarded-User": "ada"}):  # fmt: skip
         code, text = from_peer(proxied, "127.0.0.2", {"X-Forwarded-User": "bob"})
-        assert code == 503 and "1 pages are open, and 1 are allowed" in text
+        assert code == 503 and "As many pages are open as are allowed (1)" in text
 
 
 def test_a_proxy_whose_address_the_server_cannot_see_is_refused(tmp_path: Path, monkeypatch):

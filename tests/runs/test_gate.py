@@ -125,12 +125,12 @@ def downloading(name: str) -> RunSpec:
 def test_each_limit_ends_in_a_sentence_and_holds_for_one_person(store):
     first = made(store, ADA)
     write("[limits]\nruns = 1\ntransfers = 1\ndisk_gb = 0.000001\n")
-    with acting_as(ADA), pytest.raises(UserError, match="ada has 1 runs waiting or at work, and 1 are allowed"):
+    with acting_as(ADA), pytest.raises(UserError, match="ada has as many runs waiting or at work as are allowed .1."):
         jobs.start(store, spec(seed=1))
     made(store, BOB, 1)
     with acting_as(ADA):
         jobs.start(store, downloading("one"))
-        with pytest.raises(UserError, match="ada has 1 exports and downloads waiting or at work, and 1 are allowed"):
+        with pytest.raises(UserError, match="ada has as many exports and downloads waiting or at work as are"):
             jobs.start(store, downloading("two"))
         jobs.stop(store, first)
         (store.run_dir(first) / "merged").write_bytes(bytes(2000))
@@ -139,6 +139,16 @@ def test_each_limit_ends_in_a_sentence_and_holds_for_one_person(store):
         ):
             jobs.resume(store, first)
     assert jobs.start(store, spec(seed=2)), "the command line has no limits"
+
+
+def test_one_person_has_only_so_many_mixers(store, monkeypatch):
+    write("[limits]\nmixers = 1\n")
+    monkeypatch.setattr(mixers, "_mixers", {})
+    monkeypatch.setattr(mixers.Mixer, "running", property(lambda one: one.owner == ADA))
+    with acting_as(ADA):
+        mixers.mixer_for("first tab", spec().zoo)
+        with pytest.raises(UserError, match="ada has as many mixers in use as are allowed .1.: wait a minute"):
+            mixers.mixer_for("second tab", spec().zoo).about()
 
 
 @pytest.mark.parametrize(
