@@ -18,7 +18,7 @@ Without the file nobody signs in and nothing is limited. Knows no browser and no
 import os
 import tomllib
 from functools import lru_cache
-from ipaddress import ip_address, ip_network
+from ipaddress import IPv6Address, ip_address, ip_network
 from pathlib import Path
 from typing import Annotated
 
@@ -69,9 +69,11 @@ class Proxy(_Section):
     def trusts(self, peer: str) -> bool:
         """Whether a request from this address may name its visitor."""
         try:
-            return any(ip_address(peer) in ip_network(address) for address in self.addresses)
+            own = ip_address(peer)
         except ValueError:
             return False
+        own = (own.ipv4_mapped or own) if isinstance(own, IPv6Address) else own  # IPv4 on a socket for both
+        return any(own in ip_network(address) for address in self.addresses)
 
 
 class Limits(_Section):

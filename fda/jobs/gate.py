@@ -45,12 +45,14 @@ def refusal(action: Action, run: StoredRun | None = None) -> str | None:
 
 def permit(action: Action, run: StoredRun | None = None) -> None:
     """NotAllowed, which says why, unless the present actor may do this, to `run` if it is about one."""
-    who = actor()
-    if who.role is None:
+    who, access = actor(), read_access()
+    # A thread may go on with what a person began when they had another role.
+    role = access.role_of(who.name) if who.limited and access.gives_roles else who.role
+    if role is None:
         raise NotAllowed(f"you have no role here and may not {WORDS[action]}: ask an administrator for one.")
-    if who.role == "viewer":
+    if role == "viewer":
         raise NotAllowed(f"you are a viewer and may not {WORDS[action]}: ask an administrator for the role operator.")
-    if who.role == "operator" and run is not None and run.started_by != who.name:
+    if role == "operator" and run is not None and run.started_by != who.name:
         raise NotAllowed(
             f"you may not {WORDS[action]} of others: run {run.run_id} was started by {run.started_by or 'somebody unknown'}."
         )

@@ -14,6 +14,7 @@ from fda.cli import app as cli
 from fda.errors import UserError
 from fda.jobs import lifecycle as jobs
 from fda.jobs import mixers
+from fda.jobs.gate import refusal
 from fda.requests import exports
 from fda.requests.helper_runs import start_helper, survey_spec
 from fda.store.spec import DownloadSettings, RunSpec
@@ -68,6 +69,14 @@ def test_whoever_only_looks_can_start_and_change_nothing(store, monkeypatch):
             with acting_as(who), pytest.raises(UserError, match=says):
                 action()
     assert (store.audit(), store.versions()) == before
+
+
+def test_a_thread_that_goes_on_for_a_person_has_their_role_of_now(store):
+    write('[roles]\noperator = ["ada"]\n')
+    with acting_as(ADA):
+        assert refusal("download") is None
+        write('[roles]\nviewer = ["ada"]\n')
+        assert "you are a viewer and may not download" in refusal("download")
 
 
 def test_an_operator_changes_only_runs_of_their_own(store):
