@@ -11,6 +11,7 @@ import streamlit as st
 from fda.actor import acting_as, actor
 from fda.jobs.gate import Action, permit, refusal
 from fda.store.records import StoredRun
+from fda.ui import notices
 
 
 def action_button(
@@ -24,7 +25,9 @@ def action_button(
 ) -> bool:
     """`st.button` of an action on `run`, or on none."""
     why_not = refusal(action, run)
-    return st.button(label, disabled=disabled or why_not is not None, help=why_not or help, **named)
+    if why_not is not None:
+        disabled, help = True, notices.sentence(why_not)
+    return st.button(label, disabled=disabled, help=help, **named)
 
 
 def download_button(
@@ -33,7 +36,7 @@ def download_button(
     """`st.download_button`. Whoever may not download is offered nothing that a request could fetch."""
     why_not = refusal("download")
     if why_not is not None:
-        return st.download_button(label, b"", help=why_not, **(named | {"disabled": True}))
+        return st.download_button(label, b"", help=notices.sentence(why_not), **(named | {"disabled": True}))
     if callable(data):
         data = _checked(data)
     return st.download_button(label, data, help=help, **named)

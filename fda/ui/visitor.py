@@ -54,6 +54,6 @@ def show_visitor() -> None:
         return
     one = actor()
     with st.sidebar.container(key="visitor"):
-        st.caption(f":material/person: {markdown(one.name)} · {one.role}")
+        st.caption(f":material/person: {one.role} · {markdown(one.name)}")
         if now.sign_in:
             st.button("Sign out", icon=":material/logout:", type="tertiary", on_click=st.logout, key="sign-out")

@@ -38,8 +38,8 @@ def test_a_link_leads_through_signing_in_to_its_page(guarded, openid, window: Pa
     expect(link).to_be_visible()
     assert "Preset" not in window.content() and window.title() == "Functional dual anchors"
     link.click()
-    expect(window.get_by_label("Steps")).to_have_value("77", timeout=1000 * PATIENCE)
-    assert window.url == f"{guarded.url}/construct?steps=77"
+    expect(window.get_by_role("spinbutton", name="Steps")).to_have_value("77", timeout=1000 * PATIENCE)
+    assert "steps=77" in window.url
     start = window.get_by_role("button", name="Start", exact=True)
     expect(start).to_be_disabled()
     start.hover(force=True)
@@ -47,7 +47,7 @@ def test_a_link_leads_through_signing_in_to_its_page(guarded, openid, window: Pa
         window.get_by_text(re.compile("You are a viewer and may not start runs", re.IGNORECASE)).first
     ).to_be_visible()
     window.locator("[data-testid=stSidebarContent]").hover()
-    expect(window.get_by_text("eve@guest.example · viewer")).to_be_visible()
+    expect(window.get_by_text("eve@guest.example")).to_be_visible()
     window.get_by_role("button", name="Sign out").click()
     expect(link).to_be_visible()
     window.goto(f"{guarded.url}/construct")
