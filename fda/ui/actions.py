@@ -36,7 +36,8 @@ def download_button(
     """`st.download_button`. Whoever may not download is offered nothing that a request could fetch."""
     why_not = refusal("download")
     if why_not is not None:
-        return st.download_button(label, b"", help=notices.sentence(why_not), **(named | {"disabled": True}))
+        offered: dict[str, Any] = named | {"disabled": True}
+        return st.download_button(label, b"", help=notices.sentence(why_not), **offered)
     if callable(data):
         data = _checked(data)
     return st.download_button(label, data, help=help, **named)

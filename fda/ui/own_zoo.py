@@ -247,7 +247,12 @@ def _ending(draft: Draft) -> None:
     with st.expander("The zoo file", icon=":material/description:"):
         st.code(text, language="yaml", wrap_lines=True)
         download_button(
-            "Download", text, f"{draft.name}.yaml", "application/yaml", on_click="ignore", icon=":material/download:"
+            "Download",
+            text,
+            file_name=f"{draft.name}.yaml",
+            mime="application/yaml",
+            on_click="ignore",
+            icon=":material/download:",
         )
 
 

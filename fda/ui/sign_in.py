@@ -75,9 +75,9 @@ class SignIn:
 
     async def _stream(self, request: HTTPConnection, name: str | None, receive: Receive, send: Send) -> None:
         """Pass a WebSocket on, with the visitor's name, as long as they may come in: each message is checked."""
-        scope = request.scope
+        scope = dict(request.scope)
         if name is not None:
-            scope = scope | {"headers": [*scope["headers"], (PASSED_ON.encode(), quote(name).encode())]}
+            scope["headers"] = [*scope["headers"], (PASSED_ON.encode(), quote(name).encode())]
 
         async def receive_if_allowed() -> Message:
             message = await receive()
