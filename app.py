@@ -7,10 +7,11 @@ from fda.ui import feed, health
 from fda.ui.guard import Guard
 from fda.ui.logs import RequestLog
 from fda.ui.preload import preload
+from fda.ui.sign_in import SignIn
 
 app = st.App(
     "pages/frame.py",
     lifespan=preload,
     routes=[feed.route(), health.route()],
-    middleware=[Middleware(RequestLog), Middleware(Guard)],
+    middleware=[Middleware(RequestLog), Middleware(Guard), Middleware(SignIn)],
 )

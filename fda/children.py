@@ -16,6 +16,7 @@ from typing import BinaryIO
 import psutil
 
 from fda.cancel import NEVER, Cancel
+from fda.child_limits import child_limits
 from fda.errors import UserError
 from fda.home import REPO
 
@@ -52,6 +53,7 @@ def run_child(
     Cancelled, and the child is ended, if `cancel` asks for it.
     `Passed` if it exceeds a limit; the message names `what` was read and what to do `instead`.
     """
+    limit = child_limits()
     with (
         tempfile.TemporaryFile() as stdin,
         tempfile.TemporaryFile() as stdout,
@@ -64,6 +66,7 @@ def run_child(
         ) as child:
             try:
                 _limit_cpu(child.pid, limits.seconds)
+                limit(child.pid)
                 exceeded = _wait(child, limits, cancel)
             finally:
                 child.kill()  # does nothing if the child has ended

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import psutil
 
+from fda.child_limits import child_limits
 from fda.home import REPO
 
 _SUSPENDED = (psutil.STATUS_STOPPED, psutil.STATUS_TRACING_STOP)
@@ -21,11 +22,13 @@ _SUSPENDED = (psutil.STATUS_STOPPED, psutil.STATUS_TRACING_STOP)
 def detached(command: Sequence[str], log: Path, home: Path) -> subprocess.Popen:
     """Start a command in a new session: it shares no terminal, pipe or open file with this process.
 
-    Its output is appended to `log`; `home` is its FDA_HOME. OSError if it cannot be started.
+    Its output is appended to `log`; `home` is its FDA_HOME. OSError if it cannot be started, UserError as
+    `child_limits`.
     """
     environment = os.environ | {"FDA_HOME": str(home), "PYTHONUNBUFFERED": "1"}
+    limit = child_limits()
     with log.open("ab") as file:
-        return subprocess.Popen(
+        child = subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
             stdout=file,
@@ -35,6 +38,8 @@ def detached(command: Sequence[str], log: Path, home: Path) -> subprocess.Popen:
             cwd=REPO,  # `python -m fda…` finds the package here even where it is not installed
             env=environment,
         )
+    limit(child.pid)
+    return child
 
 
 def start_time(pid: int) -> float:

@@ -45,6 +45,7 @@ from fda.store.records import ACTIVE, ANALYSES, KINDS
 from fda.store.spec import RunSpec
 from fda.store.store import queue_device
 from fda.ui import forms, notices, pages
+from fda.ui.actions import action_button
 from fda.ui.estimate import show_estimate
 from fda.ui.page import bar, command_box
 from fda.ui.runs import store
@@ -322,8 +323,9 @@ by_hand |= {f"{ADAPT}{name}": value for name, value in changed_adaptation(spec).
 if by_hand:
     summary.append("set by hand: " + ", ".join(f"{name} = {value}" for name, value in by_hand.items()))
 with st.container(horizontal=True, vertical_alignment="center"):
-    st.button(
+    action_button(
         "Start",
+        "start",
         type="primary",
         icon=":material/play_arrow:",
         on_click=start,

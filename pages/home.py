@@ -12,6 +12,7 @@ from fda.store.records import ACTIVE, Run
 from fda.store.spec import RunSpec
 from fda.store.store import ALL
 from fda.ui import clock, notices, pages
+from fda.ui.actions import action_button
 from fda.ui.explain import picture
 from fda.ui.page import bar, command_box
 from fda.ui.recording import demo, play
@@ -53,7 +54,7 @@ with notices.noticed(stop=True):
 active_demo = next((run for run in runs if run.active and run.kind == "demo" and run.spec.zoo.name == "demo"), None)
 with st.container(horizontal=True, vertical_alignment="center"):
     if active_demo is None:
-        st.button("Run it here", type="primary", icon=":material/play_arrow:", on_click=start_demo)
+        action_button("Run it here", "start", type="primary", icon=":material/play_arrow:", on_click=start_demo)
         takes = clock.told_before(known, demo_spec()) or "some minutes"
         st.caption(f"Takes {takes}, without network or GPU.", width="content")
     else:

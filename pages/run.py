@@ -6,6 +6,7 @@ from fda.report.command import run_commands
 from fda.store.records import Run
 from fda.store.store import Store
 from fda.ui import notices, pages
+from fda.ui.actions import action_button
 from fda.ui.page import bar, command_box
 from fda.ui.recording import play, recording_of
 from fda.ui.run import more_methods
@@ -17,6 +18,7 @@ from fda.ui.run.live import show_ticker
 from fda.ui.run.scores import scores_view
 from fda.ui.run.units import units_view
 from fda.ui.runs import RESUMABLE, damage_note, pick_run, published_note, resume, stop, store
+from fda.ui.visitor import show_starter
 
 UNITS, SCORES, EXAMPLES, LANDSCAPE, ANALYSES = VIEWS = ("Units", "Scores", "Examples", "Landscape", "Analyses")
 ABOUT = {
@@ -88,11 +90,20 @@ with top:
     )
     progress = st.container(key="live")
     if run.state in ("queued", "running"):
-        st.button("Stop", icon=":material/stop_circle:", on_click=stop, args=(run.run_id,), key="stop")
+        action_button("Stop", "stop", run, icon=":material/stop_circle:", on_click=stop, args=(run.run_id,), key="stop")
     elif run.state == "stopping":
         st.button("Stopping…", icon=":material/pending:", disabled=True, key="stop")
     elif run.state in RESUMABLE:
-        st.button("Resume", type="primary", icon=":material/resume:", on_click=resume, args=(run.run_id,), key="resume")
+        action_button(
+            "Resume",
+            "resume",
+            run,
+            type="primary",
+            icon=":material/resume:",
+            on_click=resume,
+            args=(run.run_id,),
+            key="resume",
+        )
     if run.state == "done" and run.kind in ("demo", "construct", "compare"):
         st.button("Replay", icon=":material/replay:", type="tertiary", on_click=ask_replay, key="replay")
 if st.session_state.pop(REPLAY, False):
@@ -115,5 +126,6 @@ else:
         analyses_view(known, run)
     else:
         landscape_view(known, run, runs)
+show_starter(run)
 shown = f"python -m fda analyse {run.run_id}" if view == ANALYSES else f"python -m fda runs show {run.run_id} --json"
 command_box([*run_commands(run.spec, run.run_id), shown])

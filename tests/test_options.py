@@ -204,6 +204,10 @@ TABLE: dict[str, dict[str, Asks | Refused | Elsewhere]] = {
             "hostile/test_store_from_outside.py::test_a_store_that_cannot_be_used_is_a_sentence_on_a_page_and_doctor_repairs_it"
         )
     },
+    "audit": dict.fromkeys(
+        ("--run", "--who", "--limit", "--json"),
+        Elsewhere("runs/test_gate.py::test_the_command_line_acts_for_the_system_user_and_prints_the_trail"),
+    ),
     "record RUN": {
         "RUN_ID": Refused((), "There is no run 'RUN'"),
         "--out": Refused(("--out", "/no/such/folder/a.json"), "/no/such/folder/a.json"),

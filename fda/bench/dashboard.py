@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -34,26 +34,33 @@ STANDS = (
 
 class Server:
     """The dashboard on a loopback port, with `home` as FDA_HOME and below the path `base`, if given. It can be stopped and
-    started again."""
+    started again.
 
-    def __init__(self, home: Path, base: str = "") -> None:
+    `options`: of Streamlit, such as `--secrets.files PATH`; `environment`: variables beside this process's own.
+    """
+
+    def __init__(
+        self, home: Path, options: Sequence[str] = (), environment: Mapping[str, str] | None = None, base: str = ""
+    ) -> None:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port = probe.getsockname()[1]
         self.home = home
-        self.base = base
+        self.options, self.environment = [*options, "--server.baseUrlPath", base], {**(environment or {})}
         self.url = f"http://127.0.0.1:{self.port}{base}"
         self.process: subprocess.Popen | None = None
 
     def start(self) -> None:
         """Start it and wait until it answers. UserError if it does not."""
         command = [sys.executable, "-m", "streamlit", "run", "app.py", "--server.port", str(self.port)]
-        if self.base:
-            command += ["--server.baseUrlPath", self.base]
-        environment = os.environ | {"FDA_HOME": str(self.home)}
+        environment = os.environ | {"FDA_HOME": str(self.home)} | self.environment
         with (self.home / "server.log").open("ab") as log:
             self.process = subprocess.Popen(
-                [*command, "--server.headless", "true"], cwd=REPO, env=environment, stdout=log, stderr=log
+                [*command, "--server.headless", "true", *self.options],
+                cwd=REPO,
+                env=environment,
+                stdout=log,
+                stderr=log,
             )
         deadline = time.monotonic() + START_SECONDS
         while not self._answers():

@@ -15,6 +15,7 @@ import typer
 
 from fda.cli import ablate as cli_ablate
 from fda.cli import analyse as cli_analyse
+from fda.cli import audit as cli_audit
 from fda.cli import bench as cli_bench
 from fda.cli import doctor as cli_doctor
 from fda.cli import estimate as cli_estimate
@@ -45,6 +46,7 @@ app.command()(cli_ablate.ablate)
 for command in (cli_finetune.finetune, cli_finetune.recipe):
     zoo_app.command()(command)
 app.command()(cli_analyse.analyse)
+app.command()(cli_audit.audit)
 app.command("lm-eval")(cli_lm_eval.lm_eval)
 app.command()(cli_export.export)
 app.command()(cli_mix.mix)

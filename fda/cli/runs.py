@@ -65,7 +65,12 @@ def runs_show(run_id: str, as_json: Annotated[bool, typer.Option("--json")] = Fa
         print(json.dumps(run_data(store, run) | {"verdict": sentences}))
         return
     print(f"{run.run_id}  {run.kind} on {run.device}: {run.state}" + (f" ({run.message})" if run.message else ""))
-    for word, text in (("name", run.name), ("tags", ", ".join(run.tags)), ("note", run.note)):
+    for word, text in (
+        ("started by", run.started_by),
+        ("name", run.name),
+        ("tags", ", ".join(run.tags)),
+        ("note", run.note),
+    ):
         if text:
             print(f"{word}: {readable(text)}")
     for sentence in sentences:

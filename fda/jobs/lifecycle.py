@@ -13,9 +13,11 @@ import subprocess
 import sys
 import threading
 import time
-from typing import Literal
+from typing import Any, Literal
 
+from fda.actor import acting_as, actor
 from fda.errors import UserError
+from fda.jobs.gate import permit, require_room
 from fda.jobs.liveness import LiveStore, go_on, verdict
 from fda.processes import detached, is_alive, send_signal
 from fda.store.deletion import UNDO_SECONDS
@@ -27,6 +29,7 @@ from fda.store.store import Store
 
 __all__ = [
     "delete",
+    "describe",
     "is_alive",
     "may_resume",
     "move",
@@ -60,14 +63,16 @@ _workers: dict[str, subprocess.Popen] = {}  # children of this process, polled s
 def start(store: Store, spec: RunSpec) -> str:
     """Queue a run and start its worker; the run's id. A worker that cannot be started leaves a failed run.
 
-    AtWork if an active run has the very same spec: a second click on Start.
+    AtWork if an active run has the very same spec: a second click on Start. UserError as `gate.permit`, `gate.require_room`.
     """
+    permit("start")
     settle(store)
     with store.open_lock("start") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         for run in LiveStore(store.home).runs(states=ACTIVE, kinds=KINDS):
             if run.spec == spec:
                 raise AtWork(run)
+        require_room(store, spec.kind)
         run_id = store.create_run(spec)
     _spawn(store, run_id)
     return run_id
@@ -79,7 +84,13 @@ def stop(store: Store, run_id: str) -> None:
     UserError if it ended already.
     """
     _ask_to_stop(store, run_id)
-    threading.Thread(target=_see_through, args=(store, run_id), name=f"stop {run_id}", daemon=True).start()
+    who = actor()
+
+    def see_through() -> None:
+        with acting_as(who):
+            _see_through(store, run_id)
+
+    threading.Thread(target=see_through, name=f"stop {run_id}", daemon=True).start()
 
 
 def stop_and_wait(store: Store, run_id: str, timeout: float = 20.0) -> State:
@@ -104,8 +115,10 @@ def reopen(store: Store, run_id: str) -> None:
     A worker that counts as crashed but still exists (hung, suspended) is killed first: it would hold the device, and perhaps
     the store.
     """
-    may_resume(store, run_id)
     run = store.run(run_id)
+    permit("resume", run)
+    may_resume(store, run_id)
+    require_room(store, run.kind)
     if run.pid not in (None, os.getpid()):
         send_signal(run.pid, run.pid_started, signal.SIGKILL)
         _wait_until_gone(run)
@@ -126,6 +139,7 @@ def delete(store: Store, run_id: str, *, now: bool = False) -> None:
     `undelete` brings it back for UNDO_SECONDS; then a thread of this process removes its files, or if that has ended, the next
     action does. `now`: remove them at once.
     """
+    permit("delete", store.stored(run_id))
     settle(store)
     if now:
         store.delete_run(run_id)
@@ -138,6 +152,7 @@ def delete(store: Store, run_id: str, *, now: bool = False) -> None:
 
 def undelete(store: Store, run_id: str) -> None:
     """Bring back a deleted run. UserError if its files are gone."""
+    permit("undelete", store.deleted(run_id))
     store.undelete(run_id)
 
 
@@ -147,8 +162,15 @@ def purge(store: Store) -> None:
         Store(store.home, patience=LOCK_SECONDS).purge()
 
 
+def describe(store: Store, run_id: str, **changes: Any) -> None:
+    """Change a run's name, note and tags: `changes` as of `Store.describe`."""
+    permit("describe", store.stored(run_id))
+    store.describe(run_id, **changes)
+
+
 def move(store: Store, run_id: str, places: Literal[-1, 1]) -> None:
     """Move a queued run one place forward (-1) or back (1) in its queue. UserError if it is not queued or already there."""
+    permit("move", store.stored(run_id))
     settle(store)
     if not store.move_in_queue(run_id, places):
         run = LiveStore(store.home).stored(run_id)
@@ -201,6 +223,7 @@ def press_on(store: Store, since: dict[tuple[str, int], float]) -> None:
 def _ask_to_stop(store: Store, run_id: str) -> None:
     """Set the run's stop flag; if the store is busy, send the worker SIGTERM, which means the same."""
     run = LiveStore(store.home).stored(run_id)
+    permit("stop", run)
     if run.state not in ACTIVE and not _hangs(run):
         raise UserError(f"Run {run_id} is {run.state}: there is nothing to stop.")
     try:
@@ -255,6 +278,7 @@ def _spawn(store: Store, run_id: str) -> None:
     """Start a worker that outlives this process."""
     try:
         _workers[run_id] = detached(_command(run_id), store.run_dir(run_id) / "log.txt", store.home)
-    except OSError as error:
-        message = f"the worker process could not be started ({error.strerror}): mend that and resume."
+    except (OSError, UserError) as error:
+        why = error.strerror if isinstance(error, OSError) else str(error).rstrip(".")
+        message = f"the worker process could not be started ({why}): mend that and resume."
         store.set_state(run_id, "failed", message, only_from=("queued",))

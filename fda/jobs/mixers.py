@@ -27,9 +27,13 @@ from typing import IO, Any
 
 import psutil
 
+from fda.access import read_access
+from fda.actor import acting_as, actor
 from fda.checkpoints.weights import Checkpoint
+from fda.child_limits import child_limits
 from fda.errors import UserError
 from fda.home import REPO
+from fda.jobs.gate import permit
 from fda.jobs.mixer_messages import About, Answer, MixRequest, Pictures, Progress
 from fda.zoos.hub import snapshot_folder
 from fda.zoos.hub_ids import is_hub_id
@@ -67,6 +71,7 @@ class Mixer:
 
     def __init__(self, zoo: Zoo, run_id: str | None = None) -> None:
         self.zoo, self.run_id = zoo, run_id
+        self.owner = actor()  # whoever asks in a thread of the server goes on with what this person began
         self.asked = time.monotonic()
         self._process: _Process | None = None
         self._lock = threading.Lock()
@@ -113,6 +118,8 @@ class Mixer:
             self.asked = time.monotonic()  # nobody else takes its place meanwhile
             on_progress(progress)
 
+        with acting_as(self.owner):
+            permit("mix")  # also where a process runs already: a tab takes over that of one that has closed
         self.asked = time.monotonic()
         with self._lock:
             process, first = self._process, "starting the mixer"
@@ -143,6 +150,7 @@ def mixer_for(visitor: str, zoo: Zoo, run_id: str | None = None) -> Mixer:
             if known is not None:
                 known.end()
             known = _mixers[visitor] = Mixer(zoo, run_id)
+        known.owner = actor()
         for other, one in list(_mixers.items()):
             if one is not known and not one.running and time.monotonic() - one.asked > IDLE_SECONDS:
                 del _mixers[other]
@@ -195,17 +203,28 @@ def model_bytes(zoo: Zoo) -> int:
 
 
 def _make_room(mixer: Mixer) -> None:
-    """End the process that has waited longest, if there are too many. UserError if all of them are in use."""
-    while True:
-        running = [one for one in list(_mixers.values()) if one is not mixer and one.running]
-        if len(running) < most_mixers():
-            return
+    """End the process that has waited longest, if there are too many: of all, and of those of this mixer's owner.
+
+    UserError if all of them are in use.
+    """
+    others = [one for one in list(_mixers.values()) if one is not mixer]
+    mine = [one for one in others if one.owner.name == mixer.owner.name]
+    if mixer.owner.limited and (most := read_access().limits.mixers) is not None:
+        told = f"{mixer.owner.name} has as many mixers in use as are allowed ({most}): wait a minute."
+        _end_until_fewer(mine, most, told)
+    most = most_mixers()
+    told = (
+        f"{most} mixers are in use, and no more run at once here: wait a minute, or set FDA_MIXERS to a larger number."
+    )
+    _end_until_fewer(others, most, told)
+
+
+def _end_until_fewer(mixers: Sequence[Mixer], most: int, otherwise: str) -> None:
+    """End those that have waited longest until fewer than `most` run. UserError, `otherwise`, if that one is in use."""
+    while len(running := [one for one in mixers if one.running]) >= most:
         oldest = min(running, key=lambda one: one.asked)
         if time.monotonic() - oldest.asked < YIELD_SECONDS:
-            raise UserError(
-                f"{len(running)} mixers are in use, and no more run at once here: wait a minute, or set FDA_MIXERS to a larger "
-                "number."
-            )
+            raise UserError(otherwise)
         oldest.end()
 
 
@@ -244,6 +263,7 @@ class _Process:
                 f"a mixer of zoo {zoo.name} needs {needed / 1e9:.1f} GB of memory, and {limit / 1e9:.1f} GB are allowed: free "
                 "some, or set FDA_MIXER_GB to a larger number."
             )
+        limit_child = child_limits()
         room = min(limit - needed, KEPT_COPIES * model_bytes(zoo))
         ours, theirs = socket.socketpair()
         self._errors: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - open as long as the process
@@ -258,6 +278,7 @@ class _Process:
                 cwd=REPO,
                 env=os.environ | {"PYTHONUNBUFFERED": "1"},
             )
+        limit_child(self._popen.pid)
         self._connection = Connection(ours.detach())
         self._calls: dict[int, _Call] = {}
         self._numbers = itertools.count(1)

@@ -199,6 +199,7 @@ GROUPS: Mapping[str, Callable[[Run], str]] = {
     "learning rate": lambda run: _setting(run, "learning_rate"),
     "distance": lambda run: _setting(run, "distance"),
     "seed": lambda run: str(run.spec.seed),
+    "started by": lambda run: run.started_by or "",
 }
 
 
@@ -226,6 +227,7 @@ COLUMNS: Mapping[str, Callable[[RunRow], Any]] = {
     "individual": lambda row: None if row.individual is None else 100 * row.individual,
     "duration": lambda row: row.seconds,
     "when": lambda row: row.run.finished or row.run.created,
+    "started by": lambda row: row.run.started_by or "",
     "owner": lambda row: row.owner,
     "disk": lambda row: row.bytes,
     "id": lambda row: row.run.run_id,
@@ -302,6 +304,7 @@ def _text(row: RunRow) -> str:
         kind_in_words(run.spec),
         run.state,
         row.differs,
+        run.started_by,
     )
     return "\n".join(part for part in parts if part).lower()
 

@@ -12,6 +12,7 @@ from typing import Literal
 
 from fda.errors import UserError
 from fda.jobs import lifecycle as jobs
+from fda.jobs.gate import permit
 from fda.requests.helper_runs import newest, share_done, start_helper
 from fda.store.files import merged_file
 from fda.store.records import Run
@@ -74,9 +75,11 @@ def stop_export(store: Store, run_id: str, method: str, task: str | None = None)
 def remove_export(store: Store, run_id: str, method: str, task: str | None = None) -> None:
     """Remove a finished folder. UserError if that cannot be."""
     folder = export_folder(store, run_id, method, task)
+    permit("delete", _newest(store, folder) or store.run(run_id))
     try:
         if folder.is_dir():
             shutil.rmtree(folder)
+            store.record("remove the export", run_id=run_id, detail=folder.name)
     except OSError as error:
         raise UserError(f"{folder} could not be removed ({error.strerror}): remove it by hand.") from None
 

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from fda.actor import Actor, acting_as
 from fda.errors import UserError
 from fda.jobs import lifecycle as jobs
 from fda.jobs.liveness import LiveStore
@@ -30,6 +31,7 @@ from fda.zoos.stamps import stamps
 from fda.zoos.zoo import Zoo
 
 KEPT = 30  # helper runs that have ended
+HOUSEKEEPING = Actor("housekeeping", "admin")  # whoever starts a helper run does not delete those of others
 
 
 def helper_spec(path: Path, zoo: Zoo, helper: Helper) -> RunSpec:
@@ -76,11 +78,12 @@ def newest_of(store: Store, spec: RunSpec) -> Run | None:
 
 def start_helper(store: Store, spec: RunSpec) -> str:
     """Start a run of this spec; the run that is at work on it already, if there is one. The run's id."""
-    _delete_old(store)
     try:
-        return jobs.start(store, spec)
+        run_id = jobs.start(store, spec)
     except jobs.AtWork as at_work:
         return at_work.run_id
+    _delete_old(store)
+    return run_id
 
 
 def share_done(store: Store, run: Run) -> float:
@@ -108,7 +111,7 @@ def _delete_old(store: Store) -> None:
     ended = [run for run in LiveStore(store.home).all_stored(kinds=HELPERS, limit=ALL) if not run.active]
     for run in ended[KEPT:]:
         if run.kind in HELPERS:
-            with contextlib.suppress(UserError):  # another server was faster
+            with contextlib.suppress(UserError), acting_as(HOUSEKEEPING):  # another server was faster
                 store.delete_run(run.run_id)
 
 

@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 
+from fda.actor import Actor, acting_as, system_user
 from fda.cancel import Cancel, Cancelled
 from fda.errors import UserError
 from fda.interpreter import begin, leave
@@ -56,12 +57,14 @@ def main(run_id: str, *, execute: Execute | None = None) -> int:
 
 def _start_landscape(store: Store, run_id: str) -> None:
     """Queue the coarse landscape that the run asked for, unless it is there already. What prevents it is in the log."""
-    if not store.run(run_id).spec.coarse_landscape:
+    run = store.run(run_id)
+    if not run.spec.coarse_landscape:
         return
     try:
         spec = coarse_landscape_spec(store, run_id)
-        if all(run.spec != spec for run in store.runs(kinds=("landscape",))):
-            start(store, spec)
+        if all(other.spec != spec for other in store.runs(kinds=("landscape",))):
+            with acting_as(Actor(run.started_by or system_user().name, "admin")):  # it is their landscape
+                start(store, spec)
     except UserError as error:
         print(f"fda: no landscape: {error}", file=sys.stderr)
 

@@ -11,13 +11,15 @@ from pathlib import Path
 
 from fda.clock import seconds_since, stamp
 from fda.errors import UserError
-from fda.store.database import LISTED, RUN_ID, Database
-from fda.store.records import ACTIVE
+from fda.store.audit import Audit, note
+from fda.store.database import LISTED, RUN_ID
+from fda.store.records import ACTIVE, Run, UnreadableRun
+from fda.store.rows import RUN_QUERY, read_run
 
 UNDO_SECONDS = 60.0  # a deleted run is kept at least this long
 
 
-class Deletion(Database):
+class Deletion(Audit):
     """Marks, brings back and removes runs."""
 
     def mark_deleted(self, run_id: str) -> None:
@@ -30,6 +32,18 @@ class Deletion(Database):
         with self._writing(run_id) as (connection, run):
             _require_inactive(connection, run, run_id)
             connection.execute("UPDATE runs SET deleted = ? WHERE id = ?", (stamp(), run))
+            note(connection, "delete", run_id)
+
+    def deleted(self, run_id: str) -> Run | UnreadableRun:
+        """A run that is deleted and can still be brought back. UserError if it is not deleted, or if there is none."""
+        with self._reading() as connection:
+            row = connection.execute(
+                f"{RUN_QUERY} WHERE run_id = ? AND deleted IS NOT NULL", (self._checked(run_id),)
+            ).fetchone()
+            if row is None:
+                self._run_row(connection, run_id)
+                raise UserError(f"Run {run_id} is not deleted: there is nothing to bring back.")
+        return read_run(row)
 
     def undelete(self, run_id: str) -> None:
         """Bring back a deleted run. UserError if its files are removed already, or if it is not deleted."""
@@ -41,6 +55,7 @@ class Deletion(Database):
             if not changed:
                 self._run_row(connection, run_id)
                 raise UserError(f"Run {run_id} is not deleted: there is nothing to bring back.")
+            note(connection, "undelete", run_id)
 
     def delete_run(self, run_id: str) -> None:
         """Remove the rows and the folder of a run that is not active, at once."""
@@ -50,6 +65,7 @@ class Deletion(Database):
             run = self._run_row(connection, run_id)
             _require_inactive(connection, run, run_id)
             aside = self._remove(connection, run, run_id)
+            note(connection, "delete", run_id, "at once")
         _remove_folder(aside, run_id)
 
     def purge(self, seconds: float = UNDO_SECONDS) -> None:
@@ -95,6 +111,7 @@ class Deletion(Database):
             if row is None:
                 raise self._no_such_run(run_id)
             _delete_rows(connection, row[0])
+            note(connection, "delete", None, f"a damaged row, {run_id}")
 
     def _has_row(self, run_id: str) -> bool:
         with self._reading() as connection:

@@ -39,8 +39,15 @@ def _from_3(connection: sqlite3.Connection) -> None:
 
 
 def _from_4(connection: sqlite3.Connection) -> None:
-    """Add the node of a cluster that computes a unit."""
+    """Add the node of a cluster that computes a unit, who started a run, and the audit trail. Nobody knows who started earlier
+    runs.
+    """
     connection.execute("ALTER TABLE units ADD COLUMN node TEXT")
+    connection.execute("ALTER TABLE runs ADD COLUMN started_by TEXT")
+    connection.execute(
+        "CREATE TABLE audit (id INTEGER PRIMARY KEY, time REAL NOT NULL, who TEXT NOT NULL, action TEXT NOT NULL, "
+        "run_id TEXT, detail TEXT)"
+    )
 
 
 STEPS: Mapping[int, Callable[[sqlite3.Connection], None]] = {1: _from_1, 2: _from_2, 3: _from_3, 4: _from_4}

@@ -102,6 +102,7 @@ class StoredRun:
     name: str | None = None  # name, note and tags are given by people: see `description.py`
     note: str | None = None
     tags: tuple[str, ...] = ()
+    started_by: str | None = None  # None: not known, as of runs from before it was recorded
 
     @property
     def active(self) -> bool:

@@ -12,7 +12,8 @@ from fda.store.spec import RunSpec
 
 _COLUMNS = (
     "run_id, kind, state, device, message, created, started, finished, heartbeat, pid, pid_started, attempt, "
-    "stop_requested, queued, queued_clock, name, note, tags"
+    "stop_requested, queued, queued_clock, name, note, tags, "
+    "started_by"
 )
 RUN_QUERY = f"""
 SELECT {_COLUMNS}, (SELECT count(*) FROM units WHERE run = runs.id AND state = 'done'),
@@ -39,9 +40,8 @@ def read_run(row: tuple) -> Run | UnreadableRun:
         )
     numbers = {name: values[name] for name in _NUMBERS if _is_number(values[name])}
     texts = {name: str(values[name]) for name in ("run_id", "kind", "state", "device")}
-    empty = (
-        dict.fromkeys(_NUMBERS) | dict.fromkeys(_NEEDED, 0) | dict.fromkeys(("message", "name", "note")) | {"tags": ()}
-    )
+    said = dict.fromkeys(("message", "name", "note", "started_by"))
+    empty = dict.fromkeys(_NUMBERS) | dict.fromkeys(_NEEDED, 0) | said | {"tags": ()}
     known: dict[str, Any] = values | empty | numbers | texts
     return UnreadableRun(**known, problem=readable(problem))
 
@@ -59,7 +59,7 @@ def _check(values: dict[str, Any]) -> None:
             raise ValueError(f"its {name} is {values[name]!r}, which is no such number")
     if not isinstance(values["device"], str) or not isinstance(values["message"], str | None):
         raise ValueError("its device or its message is no text")
-    for name in ("name", "note", "tags"):
+    for name in ("name", "note", "tags", "started_by"):
         if not isinstance(values[name], str | None):
             raise ValueError(f"its {name} is no text")
 

@@ -9,7 +9,8 @@ CREATE TABLE runs (
     id INTEGER PRIMARY KEY, run_id TEXT NOT NULL UNIQUE, kind TEXT NOT NULL, state TEXT NOT NULL, spec TEXT NOT NULL,
     device TEXT NOT NULL, message TEXT, created REAL NOT NULL, queued REAL NOT NULL, started REAL, finished REAL,
     heartbeat REAL, pid INTEGER, pid_started REAL, attempt INTEGER NOT NULL DEFAULT 1, stop_requested REAL,
-    version INTEGER NOT NULL DEFAULT 1, queued_clock TEXT, name TEXT, note TEXT, tags TEXT, deleted TEXT
+    version INTEGER NOT NULL DEFAULT 1, queued_clock TEXT, name TEXT, note TEXT, tags TEXT, deleted TEXT,
+    started_by TEXT
 );
 CREATE INDEX runs_by_state ON runs (state, device);
 CREATE TABLE units (
@@ -48,4 +49,7 @@ CREATE TABLE files (
     run INTEGER NOT NULL, path TEXT NOT NULL, bytes INTEGER NOT NULL, modified INTEGER NOT NULL, sha256 TEXT NOT NULL,
     PRIMARY KEY (run, path)
 ) WITHOUT ROWID;
+CREATE TABLE audit (
+    id INTEGER PRIMARY KEY, time REAL NOT NULL, who TEXT NOT NULL, action TEXT NOT NULL, run_id TEXT, detail TEXT
+);
 """

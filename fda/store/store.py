@@ -6,7 +6,7 @@ themselves, `deletion.py` their deletion, `phases.py` their phases,
 `records.py` the returned records.
 
 Tables (also readable by other tools):
-  runs       one row a run: state, spec, device, process, heartbeat, name, note, tags (words), time of deletion
+  runs       one row a run: state, spec, device, process, heartbeat, name, note, tags (words), time of deletion, starter
   units      one row a unit of progress: (run, stage, name, block)
                stage `construct`: name = task,   block = number      (the unit of resuming)
                stage `adapt`:     name = method, block = number      (adaptation of a block inside fda:… methods)
@@ -24,6 +24,7 @@ Tables (also readable by other tools):
   scores     one row a (run, method, task, split, metric)
   system     (run, time, key) -> value          device memory, utilisation
   files      (run, path) -> size, mtime, SHA-256 of a finished file, `path` below the run's folder
+  audit      one row an action: when, who, what, to which run (see `audit.py`)
 """
 
 import platform
@@ -35,9 +36,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
+from fda.actor import actor
 from fda.atomic import write_text
 from fda.clock import stamp
 from fda.errors import UserError
+from fda.store.audit import note as note_action
 from fda.store.database import LISTED
 from fda.store.deletion import Deletion
 from fda.store.description import checked_name, checked_note, checked_tags
@@ -100,17 +103,18 @@ class Store(Deletion, Numbers, Phases):
 
     # runs ------------------------------------------------------------------------------------------------------------
     def create_run(self, spec: RunSpec) -> str:
-        """Queue a new run and return its id. Its row, folder and spec.json are created together or not at all."""
+        """Queue a new run of the present actor; its id. Row, folder and spec.json are created together or not at all."""
         now = time.time()
         folder = None
         try:
             with self._transaction() as connection:
                 run_id = self._free_run_id(connection, now)
                 connection.execute(
-                    "INSERT INTO runs (run_id, kind, state, spec, device, created, queued, queued_clock) "
-                    f"VALUES (?, ?, 'queued', ?, ?, ?, {_LAST_IN_QUEUE}, ?)",
-                    (run_id, spec.kind, spec.model_dump_json(), queue_of(spec), now, now, stamp()),
+                    "INSERT INTO runs (run_id, kind, state, spec, device, created, queued, queued_clock, started_by) "
+                    f"VALUES (?, ?, 'queued', ?, ?, ?, {_LAST_IN_QUEUE}, ?, ?)",
+                    (run_id, spec.kind, spec.model_dump_json(), queue_of(spec), now, now, stamp(), actor().name),
                 )
+                note_action(connection, "start", run_id, f"{spec.kind} on zoo {spec.zoo.name}")
                 folder = self.run_dir(run_id)
                 folder.parent.mkdir(mode=0o700, exist_ok=True)
                 folder.mkdir(mode=0o700)
@@ -215,6 +219,8 @@ class Store(Deletion, Numbers, Phases):
                 changes["tags"] = " ".join(checked_tags([*kept, *add_tags])) or None
             for column, value in changes.items():
                 connection.execute(f"UPDATE runs SET {column} = ? WHERE id = ?", (value, run))
+            said = "; ".join(f"{column}: {value or 'none'}" for column, value in changes.items())
+            note_action(connection, "describe", run_id, said)
 
     def queue_position(self, run_id: str) -> int | None:
         """Position in its device's queue, counting from 1; None if the run is not queued."""
@@ -303,9 +309,9 @@ class Store(Deletion, Numbers, Phases):
         with self._writing(run_id) as (connection, run):
             state = _state(connection, run)
             if state in ACTIVE:
-                connection.execute(
-                    "UPDATE runs SET stop_requested = coalesce(stop_requested, ?) WHERE id = ?", (now, run)
-                )
+                first = "UPDATE runs SET stop_requested = ? WHERE id = ? AND stop_requested IS NULL"
+                if connection.execute(first, (now, run)).rowcount:
+                    note_action(connection, "stop", run_id)
                 _enter(connection, run, "cancelled" if state == "queued" else "stopping", None, now)
 
     def stop_requested(self, run_id: str) -> bool:
@@ -333,6 +339,7 @@ class Store(Deletion, Numbers, Phases):
             other, its_time, time_of_run = row
             for one, queued in ((run, its_time), (other, time_of_run)):
                 connection.execute("UPDATE runs SET queued = ?, version = version + 1 WHERE id = ?", (queued, one))
+            note_action(connection, "move", run_id, "up" if places < 0 else "down")
         return True
 
     def requeue(self, run_id: str, *, ended: Sequence[State] = ("failed", "cancelled", "crashed")) -> bool:
@@ -349,6 +356,7 @@ class Store(Deletion, Numbers, Phases):
                 "queued_clock = ? WHERE id = ?",
                 (time.time(), stamp(), run),
             )
+            note_action(connection, "resume", run_id)
         return True
 
 

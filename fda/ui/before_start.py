@@ -18,6 +18,7 @@ from fda.requests import downloads
 from fda.requests.downloads import download_of
 from fda.store.store import Store
 from fda.ui import notices
+from fda.ui.actions import action_button
 from fda.ui.runs import store
 from fda.zoos.own_zoo import shown
 from fda.zoos.zoo import load_zoo, zoo_path
@@ -95,11 +96,14 @@ def _download(reference: str, total: int, before: str, *, hindered: bool) -> Non
         notices.problem(f"the download ended: {found.message}")
     if found.state == "running":
         st.progress(found.share, f"{found.share:.0%}, {markdown(found.file)}" if found.file else "asking the hub")
-        st.button("Stop", icon=":material/stop:", on_click=_noting, args=(_stop, reference), key="download_stop")
+        action_button(
+            "Stop", "stop", icon=":material/stop:", on_click=_noting, args=(_stop, reference), key="download_stop"
+        )
         st.caption("It goes on when this page is closed.")
     elif not hindered:
-        st.button(
+        action_button(
             f"Download {size(total)}" if found.state == "none" else "Try again",
+            "start",
             type="primary",
             icon=":material/cloud_download:",
             on_click=_noting,

@@ -15,6 +15,7 @@ from fda.requests.helper_runs import estimate_spec, newest_of, start_helper
 from fda.store.spec import RunSpec
 from fda.store.store import Store
 from fda.ui import notices
+from fda.ui.actions import action_button
 from fda.ui.runs import stop, store
 
 TICK = 1.0
@@ -33,8 +34,9 @@ def show_estimate(spec: RunSpec, *, busy: bool) -> None:
         return
     if run is not None and run.state in ("failed", "crashed"):
         notices.problem(f"measuring failed: {run.message}")
-    st.button(
+    action_button(
         "Measure what it will take",
+        "start",
         icon=":material/timer:",
         key="measure",
         disabled=busy,
@@ -55,9 +57,10 @@ def _measuring(run_id: str) -> None:
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
         took = duration(time.time() - run.created)
         st.markdown(f":material/hourglass_top: {doing}, for {took} …", width="content")
-        st.button(
-            "Stop", type="tertiary", on_click=stop, args=(run_id,), disabled=run.state == "stopping", key="measure_stop"
-        )
+        action_button(
+            "Stop", "stop", run, type="tertiary", on_click=stop, args=(run_id,), disabled=run.state == "stopping",
+            key="measure_stop",
+        )  # fmt: skip
 
 
 def measure(asked: RunSpec) -> None:

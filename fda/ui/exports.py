@@ -12,6 +12,7 @@ from fda.escape import csv
 from fda.figures.theme import Theme
 from fda.report.html import standalone_html
 from fda.report.run_report import run_report
+from fda.ui.actions import download_button
 from fda.ui.paper import paper_export
 from fda.ui.runs import store
 
@@ -77,7 +78,7 @@ def _flowing() -> DeltaGenerator:
 
 
 def _download(label: str, make: Callable[[], bytes], file_name: str, mime: str) -> None:
-    st.download_button(
+    download_button(
         label, make, file_name=file_name, mime=mime, key=f"export-{label}", on_click="ignore", type="tertiary"
     )
 

@@ -13,6 +13,7 @@ from fda.report.format import plural
 from fda.requests.mixes import mix_spec
 from fda.requests.recipe import Recipe, read_recipe, recipe_text
 from fda.ui import mixer_recipe, notices, pages
+from fda.ui.actions import action_button, download_button
 from fda.ui.mixer_desk import BUDGET, GOALS, TRACE, Desk, Proposal
 from fda.ui.mixer_history import FORMULA, MARK, NUMBER, Mix
 from fda.ui.page import theme
@@ -66,7 +67,7 @@ def keep_box(desk: Desk, reference: str) -> None:
         )
         name = st.text_input("Name", f"mix-{desk.history.given or 1}", key="mixer_name", max_chars=40)
         beside = st.multiselect("Beside", mixer_recipe.WEIGHTED, ["ta"], key="mixer_beside")
-        st.button("Keep it", type="primary", icon=":material/play_arrow:", key="mixer_start", on_click=_keep,
+        action_button("Keep it", "start", type="primary", icon=":material/play_arrow:", key="mixer_start", on_click=_keep,
                   args=(desk, reference, name, tuple(beside)))  # fmt: skip
         if desk.kept is not None:
             st.page_link(
@@ -100,7 +101,7 @@ def history_card(desk: Desk) -> None:
         only_marked = st.toggle("Marked only", key="mixer_marked")
         found = history.found(words or "", only_marked=only_marked)
         table = history.table(found)
-        st.download_button(
+        download_button(
             "CSV", lambda: csv(history.table(found)), file_name=f"fda-{desk.zoo.name}-mixes.csv", mime="text/csv",
             icon=":material/table:", type="tertiary", on_click="ignore", key="mixer_csv", disabled=not found,
         )  # fmt: skip
@@ -229,7 +230,7 @@ def recipe_card(desk: Desk) -> None:
     text = recipe_text(desk.recipe)
     with left:
         st.code(text, language="yaml", wrap_lines=True)
-        st.download_button("Download the recipe", text, file_name=f"{desk.zoo.name}-mix.yaml", mime="application/yaml",
+        download_button("Download the recipe", text, file_name=f"{desk.zoo.name}-mix.yaml", mime="application/yaml",
                            icon=":material/download:", on_click="ignore", key="mixer_recipe")  # fmt: skip
     with right, st.form("mixer_load", border=False):
         given = st.text_area("A recipe to load", key="mixer_given", height=160, max_chars=20_000, placeholder=text)

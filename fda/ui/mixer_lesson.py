@@ -16,6 +16,7 @@ from fda.requests.runs import construct_settings, make_spec
 from fda.store.records import Run
 from fda.store.store import Store
 from fda.ui import notices, pages
+from fda.ui.actions import action_button
 from fda.ui.mixer_desk import Desk, average
 from fda.ui.page import TEXTS
 from fda.ui.playground import SetUp
@@ -99,7 +100,9 @@ def _without_data(desk: Desk, known: Store) -> None:
     run = fda_run(known)
     if run is None:
         st.caption("There is no finished run of FDA on these three tasks yet. It takes a few minutes on two cores:")
-        st.button("Run FDA on the three tasks", icon=":material/play_arrow:", on_click=_start, key="lesson_run")
+        action_button(
+            "Run FDA on the three tasks", "start", icon=":material/play_arrow:", on_click=_start, key="lesson_run"
+        )
         st.code(
             f"python -m fda construct --zoo {ZOO} --tasks {','.join(lesson().tasks)}\n"
             f"python -m fda compare --zoo {ZOO} --tasks {','.join(lesson().tasks)} --anchors RUN_ID --methods ta,{FDA}",

@@ -14,8 +14,11 @@ from streamlit.delta_generator import DeltaGenerator
 
 from fda.errors import UserError
 from fda.escape import markdown
+from fda.jobs.gate import permit
 from fda.settings import FAMILIES
+from fda.store.store import Store
 from fda.ui import notices
+from fda.ui.actions import action_button, download_button
 from fda.ui.zoos import look_at
 from fda.zoos.nearby import Nearby, look_around
 from fda.zoos.own_zoo import (
@@ -78,7 +81,9 @@ def delete_box(name: str) -> None:
     """A button that asks, then deletes the file of a zoo of mine."""
     with st.popover("Delete…", icon=":material/delete:", key="own_delete"):
         st.markdown(f"Delete the zoo file **{markdown(name)}**? Its models, its data and its runs stay.")
-        st.button("Delete the zoo file", type="primary", key="own_sure_delete", on_click=_delete, args=(name,))
+        action_button(
+            "Delete the zoo file", "change zoos", type="primary", key="own_sure_delete", on_click=_delete, args=(name,)
+        )
 
 
 def _delete(name: str) -> None:
@@ -86,9 +91,14 @@ def _delete(name: str) -> None:
     path = own_zoos().get(name)
     if path is not None:
         try:
+            permit("change zoos")
             path.unlink(missing_ok=True)
+            Store().record("delete the zoo", detail=name)
         except OSError as error:
             notices.keep_problem(f"{path} could not be deleted ({error.strerror}): delete it by hand.")
+            return
+        except UserError as error:
+            notices.keep_problem(str(error))
             return
     look_at("demo")
 
@@ -225,7 +235,9 @@ def _ending(draft: Draft) -> None:
     if (problem := st.session_state.pop(_PROBLEM, None)) is not None:
         notices.problem(problem)
     with st.container(horizontal=True, vertical_alignment="center"):
-        st.button("Save and look", type="primary", icon=":material/save:", on_click=_save, key="own_save")
+        action_button(
+            "Save and look", "change zoos", type="primary", icon=":material/save:", on_click=_save, key="own_save"
+        )
         st.button("Start anew", type="tertiary", on_click=_fill, args=(None,), key="own_anew")
     try:
         text = zoo_text(content_of(draft))
@@ -234,8 +246,13 @@ def _ending(draft: Draft) -> None:
         return
     with st.expander("The zoo file", icon=":material/description:"):
         st.code(text, language="yaml", wrap_lines=True)
-        st.download_button(
-            "Download", text, f"{draft.name}.yaml", "application/yaml", on_click="ignore", icon=":material/download:"
+        download_button(
+            "Download",
+            text,
+            file_name=f"{draft.name}.yaml",
+            mime="application/yaml",
+            on_click="ignore",
+            icon=":material/download:",
         )
 
 
@@ -297,7 +314,9 @@ def _suggest(folder: Path) -> None:
 def _save() -> None:
     """Callback: write the file and look at it; the form stays open with what is wrong."""
     try:
+        permit("change zoos")
         saved = save(_read())
+        Store().record("save the zoo", detail=saved.name)
     except UserError as error:
         st.session_state[_PROBLEM] = str(error)
         return

@@ -12,6 +12,7 @@ from fda.store.analyses import Panel
 from fda.store.records import Run
 from fda.store.spec import RunSpec
 from fda.ui import notices
+from fda.ui.actions import action_button
 from fda.ui.page import TEXTS
 from fda.ui.runs import stop, store
 
@@ -34,8 +35,9 @@ def ask(panel: Panel, spec: RunSpec, newest: Run | None, *, there: bool) -> None
         return
     if newest is not None and newest.state in ("failed", "crashed"):
         notices.problem(f"this panel could not be computed: {newest.message}")
-    st.button(
+    action_button(
         "Compute again" if there else "Compute",
+        "start",
         icon=":material/calculate:",
         type="tertiary" if there else "secondary",
         key=f"compute_{panel}",
@@ -51,7 +53,7 @@ def _computing(run_id: str) -> None:
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
         doing = "Waiting for the device" if run.state == "queued" else "Computing"
         st.markdown(f":material/hourglass_top: {doing}, for {duration(time.time() - run.created)} …", width="content")
-        st.button("Stop", type="tertiary", key="compute_stop", on_click=stop, args=(run_id,))
+        action_button("Stop", "stop", run, type="tertiary", key="compute_stop", on_click=stop, args=(run_id,))
 
 
 def _start(spec: RunSpec) -> None:

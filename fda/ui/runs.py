@@ -18,6 +18,7 @@ from fda.store.finished import damaged_files
 from fda.store.records import Run, UnreadableRun
 from fda.store.store import Store
 from fda.ui import clock, notices, pages
+from fda.ui.actions import action_button
 
 BADGES: dict[str, tuple[str, Literal["gray", "blue", "orange", "green", "red"]]] = {  # state → icon, colour
     "queued": ("hourglass_empty", "gray"),
@@ -167,8 +168,10 @@ def _buttons(run: Run, position: int | None, *, last: bool) -> None:
             ("Move up", "arrow_upward", -1, position == 1),
             ("Move down", "arrow_downward", 1, last),
         ):
-            st.button(
+            action_button(
                 word,
+                "move",
+                run,
                 icon=f":material/{icon}:",
                 key=f"{word.lower().replace(' ', '-')}-{run.run_id}",
                 on_click=move,
@@ -179,7 +182,9 @@ def _buttons(run: Run, position: int | None, *, last: bool) -> None:
     word = {"queued": "Cancel", "running": "Stop", "stopping": "Stopping…"}[run.state]
     stopping = run.state == "stopping"
     icon = ":material/pending:" if stopping else ":material/stop_circle:"
-    st.button(word, icon=icon, key=f"stop-{run.run_id}", on_click=stop, args=(run.run_id,), disabled=stopping)
+    action_button(
+        word, "stop", run, icon=icon, key=f"stop-{run.run_id}", on_click=stop, args=(run.run_id,), disabled=stopping
+    )
 
 
 def unreadable_lines(known: Store) -> None:
@@ -203,10 +208,12 @@ def damage_note(run: Run, known: Store) -> None:
     more = f" (and {len(damaged) - 1} more)" if len(damaged) > 1 else ""
     notices.problem(f"{path} {damage}{more}: Resume makes it again, from the same settings to the same bytes.")
     if run.state not in RESUMABLE:
-        st.button("Resume", icon=":material/resume:", on_click=resume, args=(run.run_id,), key="resume-damaged")
+        action_button(
+            "Resume", "resume", run, icon=":material/resume:", on_click=resume, args=(run.run_id,), key="resume-damaged"
+        )
 
 
 def _delete_button(run: UnreadableRun) -> None:
     with st.popover("Delete", type="tertiary", key=f"delete-{run.run_id}"):
         st.write("Deletes its anchors, merged models and numbers too.")
-        st.button("Delete for good", key=f"sure-{run.run_id}", on_click=delete, args=(run.run_id,))
+        action_button("Delete for good", "delete", run, key=f"sure-{run.run_id}", on_click=delete, args=(run.run_id,))

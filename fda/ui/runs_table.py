@@ -14,15 +14,18 @@ import streamlit as st
 from fda.errors import UserError
 from fda.escape import cells, markdown
 from fda.jobs import lifecycle as jobs
+from fda.jobs.gate import refusal
 from fda.report.format import plural, size
 from fda.report.runs_table import COLUMNS, GROUPS, RunRow, group_table, grouped, matching, run_rows, table
 from fda.store.description import MOST_NAME, MOST_NOTE
 from fda.store.records import ACTIVE, FINAL, Run
 from fda.store.store import Store
 from fda.ui import notices, pages, run_again
+from fda.ui.actions import action_button
+from fda.ui.identity import door
 from fda.ui.runs import RESUMABLE, resume, stop, store
 
-SHOWN = [name for name in COLUMNS if name not in ("kind", "owner", "id")]
+_HIDDEN = ("kind", "owner", "id")  # unless the visitor chooses them
 UNDO_SHOWN = 10.0  # seconds that the line with Undo stays
 # keys in the session
 _DIALOG, _DELETED, _ROWS, _TABLE = "runs_dialog", "runs_deleted", "runs_rows", "runs_table"
@@ -109,7 +112,7 @@ def _controls(rows: Sequence[RunRow]) -> tuple[list[RunRow], str | None, list[st
                 "Columns",
                 list(COLUMNS),
                 selection_mode="multi",
-                default=SHOWN,
+                default=[name for name in COLUMNS if name not in _HIDDEN and (name != "started by" or door().guarded)],
                 key="columns",
                 bind="query-params",
                 wrap=True,
@@ -181,8 +184,15 @@ def _actions(chosen: Sequence[Run], shown: int, known: int) -> None:
         ended = tuple(run.run_id for run in chosen if not run.active)
         if ended:
             word = "Delete…" if len(ended) == len(chosen) == 1 else f"Delete {len(ended)}…"
-            if st.button(word, icon=":material/delete:", key="delete-selected", type="tertiary"):
+            if action_button(
+                word, "delete", _theirs(chosen), icon=":material/delete:", key="delete-selected", type="tertiary"
+            ):
                 _open("delete", ended)
+
+
+def _theirs(chosen: Sequence[Run]) -> Run | None:
+    """The first of them that the visitor may not delete; None if there is none."""
+    return next((run for run in chosen if refusal("delete", run)), None)
 
 
 def _one(run: Run) -> None:
@@ -191,11 +201,13 @@ def _one(run: Run) -> None:
     if run.spec.methods:
         _link("Scores", ":material/leaderboard:", run, "Scores")
     if run.state in RESUMABLE:
-        st.button("Resume", key="resume-selected", on_click=resume, args=(run.run_id,), type="tertiary")
+        action_button(
+            "Resume", "resume", run, key="resume-selected", on_click=resume, args=(run.run_id,), type="tertiary"
+        )
     if run.state in ("queued", "running"):
         word = "Cancel" if run.state == "queued" else "Stop"
-        st.button(word, key="stop-selected", on_click=stop, args=(run.run_id,), type="tertiary")
-    if st.button("Edit…", icon=":material/edit:", key="edit-selected", type="tertiary"):
+        action_button(word, "stop", run, key="stop-selected", on_click=stop, args=(run.run_id,), type="tertiary")
+    if action_button("Edit…", "describe", run, icon=":material/edit:", key="edit-selected", type="tertiary"):
         _open("edit", (run.run_id,))
     why_not = run_again.refusal(run.spec)
     if st.button(
@@ -262,10 +274,10 @@ def _edit(run_ids: Sequence[str]) -> None:
         tags = st.text_input(
             "Tags", " ".join(run.tags), key=f"tags-{run_id}", help="short words, separated by blanks or commas"
         )
-        if st.button("Save", type="primary", key="save-description"):
+        if action_button("Save", "describe", run, type="primary", key="save-description"):
             words = tags.replace(",", " ").split()
             removed = [tag for tag in run.tags if tag not in words]
-            Store().describe(run_id, name=name, note=note, add_tags=words, remove_tags=removed)
+            jobs.describe(Store(), run_id, name=name, note=note, add_tags=words, remove_tags=removed)
             _close()
             st.rerun()
 
@@ -294,7 +306,7 @@ def _undo_line() -> None:
     names = ", ".join(title for _, title in deleted[:5]) + (" …" if deleted[5:] else "")
     with st.container(horizontal=True, vertical_alignment="center", key="deleted-runs"):
         st.markdown(f"Deleted {plural(len(deleted), 'run')}: {markdown(names)}", width="content")
-        if st.button("Undo", icon=":material/undo:", key="undo", help="brings them back whole"):
+        if action_button("Undo", "undelete", icon=":material/undo:", key="undo", help="brings them back whole"):
             _undo([run_id for run_id, _ in deleted])
             st.rerun()
         st.caption(f"{left:.0f} s", width="content")

@@ -12,11 +12,13 @@ import streamlit as st
 
 from fda.errors import UserError
 from fda.home import model_roots
+from fda.jobs.gate import refusal
 from fda.report.format import duration
 from fda.requests.helper_runs import newest_of, preview_spec, result, start_helper, survey_spec
 from fda.store.records import Run
 from fda.store.spec import RunSpec
 from fda.ui import notices
+from fda.ui.actions import action_button
 from fda.ui.runs import stop, store
 from fda.zoos.hub import missing_models
 from fda.zoos.zoo import Zoo, load_zoo, zoo_path
@@ -82,7 +84,9 @@ def awaited(doing: str) -> Iterator[None]:
         st.stop()
     except ReadingStopped as stopped:
         notices.empty(str(stopped))
-        st.button("Read them", icon=":material/refresh:", on_click=_again, args=(stopped.spec,), key="read_again")
+        action_button(
+            "Read them", "start", icon=":material/refresh:", on_click=_again, args=(stopped.spec,), key="read_again"
+        )
         st.stop()
 
 
@@ -97,8 +101,15 @@ def _show(run_id: str, doing: str) -> None:
         st.markdown(
             f":material/hourglass_top: {doing}, for {duration(time.time() - run.created)}{queued} …", width="content"
         )
-        st.button(
-            "Stop", type="tertiary", on_click=stop, args=(run_id,), disabled=run.state == "stopping", key="read_stop"
+        action_button(
+            "Stop",
+            "stop",
+            run,
+            type="tertiary",
+            on_click=stop,
+            args=(run_id,),
+            disabled=run.state == "stopping",
+            key="read_stop",
         )
 
 
@@ -130,6 +141,8 @@ def answer(spec: RunSpec, *, kept: float = float("inf")) -> dict[str, Any]:
     if run is not None and run.active:
         raise Reading(run.run_id)
     if run is None or _is_outdated(run, kept):
+        if why_not := refusal("start"):
+            raise UserError(f"nobody has read these checkpoints yet, and {why_not}")
         raise Reading(start_helper(known, spec))
     if run.state == "cancelled":
         raise ReadingStopped(spec)

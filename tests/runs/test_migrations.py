@@ -76,6 +76,7 @@ def test_a_store_of_an_earlier_schema_keeps_everything(store):
     assert store.files(RUN) == {}
     assert store.phases(RUN) == []
     assert (run.name, run.note, run.tags) == (None, None, ())
+    assert run.started_by is None
     store.describe(RUN, name="short steps")
     assert store.run(RUN).name == "short steps"
     assert version(store) == SCHEMA_VERSION

@@ -53,7 +53,7 @@ def test_a_new_run_is_queued_and_its_spec_lies_whole_in_its_folder(store):
 def test_run_ids_are_distinct_sortable_file_names(store, monkeypatch):
     suffixes = iter(["aaaa", "aaaa", "bbbb", "aaaa"])
     monkeypatch.setattr("fda.store.store.secrets.token_hex", lambda _: next(suffixes))
-    moments = iter([1.8e9, 1.8e9, 1.8e9 + 1])
+    moments = iter([1.8e9] * 4 + [1.8e9 + 1] * 2)  # each run is created and recorded
     monkeypatch.setattr("fda.store.store.time.time", lambda: next(moments))
     made = [store.create_run(spec())]
     shutil.rmtree(store.run_dir(made[0]))  # by hand: its id is still taken
@@ -134,7 +134,7 @@ def test_a_damaged_or_newer_file_is_one_sentence(store):
     store.path.unlink()
     store.create_run(spec())
     sql(store, "PRAGMA user_version = 99")
-    with pytest.raises(UserError, match="schema 99, this one reads 4"):
+    with pytest.raises(UserError, match="schema 99, this one reads 5"):
         store.runs()
 
 

@@ -13,6 +13,7 @@ from fda.store.records import ACTIVE, Run
 from fda.store.spec import RunSpec
 from fda.store.store import Store
 from fda.ui import notices
+from fda.ui.actions import action_button
 from fda.ui.page import command_box
 from fda.ui.survey import read_zoo
 from fda.ui.zoos import choose_zoo
@@ -47,8 +48,9 @@ def ablation_form(store: Store, runs: list[Run], like: Run | None = None) -> Non
         existing = [run for spec in specs if (run := run_of(runs, spec)) is not None]
         ready = sum(run.state == "done" or run.state in ACTIVE for run in existing)
         with st.container(horizontal=True, vertical_alignment="center"):
-            st.button(
+            action_button(
                 "Compare initialisations",
+                "start",
                 type="primary",
                 icon=":material/compare_arrows:",
                 on_click=_start,

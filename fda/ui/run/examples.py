@@ -32,6 +32,7 @@ from fda.store.examples import load_samples
 from fda.store.records import Run
 from fda.store.store import Store
 from fda.ui import notices
+from fda.ui.actions import action_button, download_button
 from fda.ui.components import source
 from fda.ui.page import theme
 from fda.ui.plot import plot
@@ -127,7 +128,7 @@ def _gallery(known: Store, run: Run, pair: Pair, indices: np.ndarray) -> None:
     indices = np.concatenate([indices[kept], indices[~kept]])
     with st.container(horizontal=True, vertical_alignment="center", gap="small", key="ex-pager"):
         page = _choose_page(len(indices))
-        st.download_button(
+        download_button(
             "CSV",
             lambda: csv(examples_table(pair, indices)),
             file_name=f"fda-{run.run_id}-examples-{pair.task}.csv",
@@ -238,7 +239,9 @@ def _without_samples(known: Store, run: Run) -> None:
         notices.problem(f"the samples could not be read: {helper.message}")
     else:
         st.caption("This run keeps no samples to show: they can be read from its data once.")
-    st.button("Read the samples", icon=":material/image_search:", key="ex_read", on_click=_read, args=(run,))
+    action_button(
+        "Read the samples", "start", icon=":material/image_search:", key="ex_read", on_click=_read, args=(run,)
+    )
 
 
 def _reading(helper: str) -> None:
@@ -246,7 +249,7 @@ def _reading(helper: str) -> None:
         st.rerun()
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
         st.markdown(":material/hourglass_top: Reading the samples …", width="content")
-        st.button("Stop", type="tertiary", key="ex_stop", on_click=stop, args=(helper,))
+        action_button("Stop", "stop", type="tertiary", key="ex_stop", on_click=stop, args=(helper,))
 
 
 def _read(run: Run) -> None:

@@ -18,6 +18,7 @@ from fda.store.records import Run
 from fda.store.spec import RunSpec
 from fda.store.store import Store
 from fda.ui import clock, forms, notices
+from fda.ui.actions import action_button
 from fda.ui.exports import export_menu, run_report_file
 from fda.ui.page import theme
 from fda.ui.plot import plot
@@ -68,13 +69,15 @@ def show_plane(known: Store, run: Run, planes: list[Run]) -> None:
         if plane_run.run_id != run.run_id and plane_run.state != "done":
             badge(plane_run)
             if plane_run.state in ("queued", "running"):
-                st.button(
-                    "Stop", icon=":material/stop_circle:", on_click=stop, args=(plane_run.run_id,), key="stop-plane"
-                )
+                action_button(
+                    "Stop", "stop", plane_run, icon=":material/stop_circle:", on_click=stop, args=(plane_run.run_id,),
+                    key="stop-plane",
+                )  # fmt: skip
             elif plane_run.state in RESUMABLE:
-                st.button(
-                    "Resume", icon=":material/resume:", on_click=resume, args=(plane_run.run_id,), key="resume-plane"
-                )
+                action_button(
+                    "Resume", "resume", plane_run, icon=":material/resume:", on_click=resume, args=(plane_run.run_id,),
+                    key="resume-plane",
+                )  # fmt: skip
     st.fragment(show, run_every=TICK if plane_run.active else None)(known, plane_run)
 
 
@@ -99,8 +102,9 @@ def form(known: Store, run: Run) -> None:
         spec = landscape_spec(known, run.run_id, **values)
     grid = f"{values['points']} × {values['points']} points" if values["points"] else "a grid of points"
     with st.container(horizontal=True, vertical_alignment="center"):
-        st.button(
+        action_button(
             "Compute the landscape",
+            "start",
             type="primary",
             icon=":material/play_arrow:",
             on_click=start,

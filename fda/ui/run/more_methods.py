@@ -17,6 +17,7 @@ from fda.store.records import Run
 from fda.store.spec import RunSpec
 from fda.store.store import Store
 from fda.ui import notices, pages
+from fda.ui.actions import action_button
 
 _GO = "go_more"
 
@@ -93,8 +94,9 @@ def more_card(run: Run) -> None:
             key="more_again",
             help="Without this the new run has only the pretrained and individual models beside them",
         )
-        st.button(
+        action_button(
             "Start",
+            "start",
             type="primary",
             icon=":material/play_arrow:",
             on_click=_start,

@@ -17,6 +17,7 @@ from fda.requests.exports import Export, export_at, export_folder, export_words,
 from fda.store.records import Run
 from fda.store.store import Store
 from fda.ui import notices
+from fda.ui.actions import action_button, download_button
 from fda.ui.runs import store
 
 TICK = 1.0
@@ -102,8 +103,9 @@ def show(choice: Choice, before: str) -> None:
         notices.problem(f"the export failed: {export.message}")
     if export.state in ("none", "failed"):
         label = "Write the folder" if export.state == "none" else "Try again"
-        st.button(
+        action_button(
             label,
+            "start",
             type="primary",
             icon=":material/save:",
             on_click=_noting,
@@ -113,7 +115,14 @@ def show(choice: Choice, before: str) -> None:
     elif export.state == "running":
         said = f"writing, {export.share:.0%}" if export.share else "opening the checkpoints"
         st.progress(export.share, said)
-        st.button("Stop", icon=":material/stop:", on_click=_noting, args=(exports.stop_export, choice), key="take_stop")
+        action_button(
+            "Stop",
+            "stop",
+            icon=":material/stop:",
+            on_click=_noting,
+            args=(exports.stop_export, choice),
+            key="take_stop",
+        )
     else:
         show_done(choice, export)
 
@@ -125,7 +134,7 @@ def show_done(choice: Choice, export: Export) -> None:
     st.code(str(export.folder), language=None, wrap_lines=True)
     with st.container(horizontal=True, gap="small", vertical_alignment="center"):
         if export.bytes <= MOST_ZIPPED:
-            st.download_button(
+            download_button(
                 "Download as zip",
                 lambda: exports.zipped(export.folder),
                 file_name=f"{export.folder.name}.zip",
@@ -136,7 +145,9 @@ def show_done(choice: Choice, export: Export) -> None:
             )
         with st.popover("Remove", type="tertiary", key="take_remove"):
             st.write("The folder goes; it can be written again while the run is there.")
-            st.button("Remove the folder", on_click=_noting, args=(exports.remove_export, choice), key="take_sure")
+            action_button(
+                "Remove the folder", "delete", on_click=_noting, args=(exports.remove_export, choice), key="take_sure"
+            )
     if export.bytes > MOST_ZIPPED:
         st.caption(f"Larger than {size(MOST_ZIPPED)}: copy it from there, or push it to the hub.")
 
