@@ -2,7 +2,7 @@
 
 Workers write it; pages and the command line read it. Knows nothing of torch, processes or figures. This file handles the runs
 themselves, `deletion.py` their deletion, `phases.py` their phases,
-`numbers.py` what they produce, `database.py` connections and transactions,
+`numbers.py` what they produce, `upkeep.py` the file over months, `database.py` connections and transactions,
 `records.py` the returned records.
 
 Tables (also readable by other tools):
