@@ -6,7 +6,6 @@ a resumed run. Runs at work are left alone.
 
 import fcntl
 import os
-import re
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from pathlib import Path
 import psutil
 from pydantic import ValidationError
 
-from fda.atomic import write_text
+from fda.atomic import unfinished_files, write_text
 from fda.errors import UserError, readable
 from fda.jobs.lifecycle import resume, settle
 from fda.jobs.liveness import LiveStore, verdict
@@ -26,7 +25,6 @@ from fda.store.records import ACTIVE, Run, StoredRun, UnreadableRun
 from fda.store.spec import RunSpec
 from fda.store.store import ALL, Store
 
-PART = re.compile(r"\..+\.([0-9]+)-[0-9]+\.part")  # of `fda.atomic.whole_file`: the process is named
 OF_WORKERS = ("heartbeat", ".reserve")  # what a worker leaves in its run's folder if it is killed
 
 
@@ -88,16 +86,23 @@ def _half_deleted(store: Store) -> Iterator[Finding]:
 
 def _ownerless(store: Store) -> Iterator[Finding]:
     """Folders in runs/ without a row, out of which no run can be listed."""
-    with store.write_locked():
-        known = {run.run_id for run in store.all_stored(limit=ALL)} | set(store.marked_deleted())
-        folders = [path for path in (store.home / "runs").glob("*") if path.is_dir() and path.name not in known]
-    for folder in sorted(folders):
-        if not folder.name.startswith(".") and (not RUN_ID.fullmatch(folder.name) or _spec_in(folder) is None):
-            yield Finding(
-                False,
-                f"{folder} belongs to no run: --repair moves it to {store.home / 'lost'}.",
-                lambda folder=folder: f"{folder} is kept as {_aside(store, folder)}.",
-            )
+    for folder in sorted((store.home / "runs").glob("[!.]*")):
+        if not _is_ownerless(store, folder):
+            continue
+
+        def mend(folder: Path = folder) -> str:
+            with store.write_locked():  # a run that is being created has its folder a moment before its row
+                if not _is_ownerless(store, folder):
+                    return f"{folder} belongs to a run now."
+                return f"{folder} is kept as {_aside(store, folder)}."
+
+        yield Finding(False, f"{folder} belongs to no run: --repair moves it to {store.home / 'lost'}.", mend)
+
+
+def _is_ownerless(store: Store, folder: Path) -> bool:
+    if not folder.is_dir() or (RUN_ID.fullmatch(folder.name) and _spec_in(folder) is not None):
+        return False
+    return not store.has_row(folder.name)
 
 
 def _run(store: Store, run: Run | UnreadableRun) -> Iterator[Finding]:
@@ -182,7 +187,7 @@ def _spec_in(folder: Path) -> RunSpec | None:
 
 def _leftovers(store: Store) -> Iterator[Finding]:
     """Unfinished files of processes that were killed, and what their workers kept in their folders."""
-    for path in leftovers(store.home):
+    for path in unfinished_files(store.home):
         yield Finding(
             False,
             f"{path} was left by a process that was killed: --repair removes it.",
@@ -197,23 +202,6 @@ def _leftovers(store: Store) -> Iterator[Finding]:
                     f"{path} was left by a worker that was killed: --repair removes it.",
                     lambda path=path: _removed(path),
                 )
-
-
-def leftovers(folder: Path) -> Iterator[Path]:
-    """Unfinished files below a folder whose process has ended: `fda.atomic` would have renamed or removed them."""
-    for place, _, names in os.walk(folder):
-        for name in names:
-            path = Path(place, name)
-            if (match := PART.fullmatch(name)) and not _may_write(int(match[1]), path):
-                yield path
-
-
-def _may_write(pid: int, path: Path) -> bool:
-    """Whether the process exists and is older than the file: numbers of processes are used again."""
-    try:
-        return psutil.Process(pid).create_time() <= path.stat().st_mtime + 1
-    except (psutil.Error, OSError):
-        return False
 
 
 def _removed(path: Path) -> str:

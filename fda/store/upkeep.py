@@ -49,15 +49,20 @@ class Upkeep(Database):
                 lost = list(_lost(connection, table))
                 connection.executemany(f"DELETE FROM {table} WHERE {column} = ?", [(owner,) for owner in lost])
 
-    def marked_deleted(self) -> list[str]:
-        """Ids of the runs that are deleted and can still be brought back."""
+    def has_row(self, run_id: str) -> bool:
+        """Whether the store knows the run, though it may be deleted and wait to be brought back or removed."""
         with self._reading() as connection:
-            return [run_id for (run_id,) in connection.execute("SELECT run_id FROM runs WHERE deleted IS NOT NULL")]
+            return connection.execute("SELECT 1 FROM runs WHERE run_id = ?", (run_id,)).fetchone() is not None
 
     def set_spec(self, run_id: str, spec: RunSpec) -> None:
         """Replace a spec that cannot be read."""
         with self._writing(run_id) as (connection, run):
             connection.execute("UPDATE runs SET spec = ? WHERE id = ?", (spec.model_dump_json(), run))
+
+    def forget_processes(self) -> None:
+        """Forget which process works, or worked, at each run."""
+        with self._transaction() as connection:
+            connection.execute("UPDATE runs SET pid = NULL, pid_started = NULL")
 
     # space -----------------------------------------------------------------------------------------------------------
 

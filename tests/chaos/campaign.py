@@ -1,4 +1,4 @@
-"""Ends workers, starters and the server at random moments until so many have died, and compares every run with an undisturbed one.
+"""Ends workers, starters and the server at random moments, and compares every run with one that was left alone.
 
 After each death the store is repaired by the doctor, checked against the files, and the run is resumed: no finished unit may
 be lost, and the finished run must have the bytes and scores of the undisturbed one.
@@ -58,16 +58,24 @@ class Campaign:
         while self.deaths.total() < kills:
             run_id = lifecycle.start(self.store, self.spec())
             self._until_done(run_id, kills)
-            assert result_of(self.store, run_id) == self.expected, f"run {run_id} differs from the undisturbed one"
+            self.require_equal(self.store, run_id)
             self.compared += 1
             lifecycle.delete(self.store, run_id, now=True)
 
     def _undisturbed(self) -> tuple[float, int, Result]:
-        began = time.monotonic()
+        """(seconds of its worker, writes to the store, result) of a run that is left alone."""
         run_id = lifecycle.start(self.store, self.spec())
         start_worker(self.store, run_id).join(PATIENCE)
-        assert self.store.run(run_id).state == "done", self.store.run(run_id).message
-        return time.monotonic() - began, self.store.version(run_id), result_of(self.store, run_id)
+        run = self.store.run(run_id)
+        assert run.state == "done" and run.finished and run.started, run.message
+        return run.finished - run.started, self.store.version(run_id), result_of(self.store, run_id)
+
+    def require_equal(self, store: Store, run_id: str) -> None:
+        """AssertionError unless the run is done, equals the undisturbed one, and the store has no fault."""
+        run = store.run(run_id)
+        assert run.state == "done", run.message
+        assert result_of(store, run_id) == self.expected, f"run {run_id} differs from the undisturbed one"
+        assert (found := faults(store)) == [], found
 
     def _until_done(self, run_id: str, kills: int) -> None:
         finished = set()
@@ -82,7 +90,7 @@ class Campaign:
             elif which < STARTER:
                 self._kill_starter()
             else:
-                self._kill_server()
+                self._kill_server(run_id)
             finished = self.check(run_id, finished)
             if self.store.run(run_id).state != "done" and LiveStore(self.home).run(run_id).state not in ("queued",):
                 lifecycle.resume(self.store, run_id)
@@ -99,19 +107,19 @@ class Campaign:
     # deaths ----------------------------------------------------------------------------------------------------------
 
     def _kill_worker(self, run_id: str) -> None:
-        place = self.random.choice(("moment", *PLACES))
+        place = self.random.choice(("moment", "moment", *PLACES))
         death = None
         if place != "moment":
-            death = Death(place, self.random.randint(1, self.writes if "commit" in place else 12))
+            death = Death(place, self.random.randint(1, self.writes // 2 if "commit" in place else 9))
         process = start_worker(self.store, run_id, death)
-        process.join(self.random.uniform(0, self.seconds) if death is None else PATIENCE)
+        process.join(self.random.uniform(0, 0.8 * self.seconds) if death is None else PATIENCE)
         self._count("worker", place, process)
         if LiveStore(self.home).run(run_id).state == "queued":  # it died before it claimed the run
             self._age(run_id)
 
     def _kill_starter(self) -> None:
         action = self.random.choice(("start", "delete", "resume"))
-        place = self.random.choice(PLACES[:3])
+        place = self.random.choice(PLACES[:2] if action == "resume" else PLACES[:3])
         other = self.store.create_run(self.spec().model_copy(update={"seed": 7})) if action != "start" else None
         if other is not None:
             self.store.set_state(other, "cancelled")
@@ -120,7 +128,7 @@ class Campaign:
         process.join(PATIENCE)
         self._count(f"starter ({action})", place, process)
         for one in self.store.all_stored():
-            if one.kind == "demo" and one.attempt and self._is_other(one.run_id):
+            if one.state == "queued" and self._is_other(one.run_id):
                 self._age(one.run_id)
         for line in repair(self.store):
             self.tell(f"  doctor: {line}")
@@ -132,15 +140,17 @@ class Campaign:
     def _is_other(self, run_id: str) -> bool:
         return self.store.run(run_id).spec.seed in (7, 8)
 
-    def _kill_server(self) -> None:
-        """The server dies while a run works: the run goes on."""
-        server = Server(self.home)
+    def _kill_server(self, run_id: str) -> None:
+        """The server dies while a run works: the run goes on to its end."""
+        worker, server = start_worker(self.store, run_id), Server(self.home)
         server.start()
         assert server.process is not None
         os.kill(server.process.pid, signal.SIGKILL)
         server.process.wait()
         self.deaths["server"] += 1
         self.tell(f"{self.deaths.total():>4} server")
+        worker.join(PATIENCE)
+        assert self.store.run(run_id).state == "done", self.store.run(run_id).message
 
     def _count(self, who: str, place: str, process: Process) -> None:
         if process.is_alive():

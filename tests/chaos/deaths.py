@@ -6,7 +6,6 @@ would be seen.
 
 import os
 import signal
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -28,7 +27,7 @@ class Death:
 
 
 def install(death: Death | None, writers: Path) -> None:
-    """From now on this process dies as `death` says and notes each write in `writers`: RUN_ID PID MOMENT, a line each."""
+    """From now on this process dies as `death` says and notes each write in `writers`: RUN_ID PID, a line each."""
     counts = {"commit": 0, "rename": 0}
     transaction, writing, replace = Database._transaction, Database._writing, os.replace
 
@@ -47,11 +46,10 @@ def install(death: Death | None, writers: Path) -> None:
     @contextmanager
     def noted_writing(self: Database, run_id: str) -> Iterator:
         with writing(self, run_id) as pair:
-            note = f"{run_id} {os.getpid()} {time.monotonic()}\n".encode()
-            descriptor = os.open(writers, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
-            os.write(descriptor, note)
-            os.close(descriptor)
             yield pair
+            descriptor = os.open(writers, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+            os.write(descriptor, f"{run_id} {os.getpid()}\n".encode())  # in the order of the commits
+            os.close(descriptor)
 
     def counted_replace(*arguments: object, **named: object) -> None:
         counts["rename"] += 1

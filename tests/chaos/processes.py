@@ -4,8 +4,10 @@ A worker of the kit is that of `python -m fda.stages.worker` but for its import,
 """
 
 import multiprocessing
+import multiprocessing.forkserver
 import os
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -23,13 +25,15 @@ Process = multiprocessing.context.ForkServerProcess
 
 
 def start_fork_server() -> None:
-    """Start it in the folder that holds `fda` and `tests`; the first process would else do it wherever it is."""
-    before = Path.cwd()
+    """Start it in the folder that holds `fda` and `tests`, with its socket where pytest does not clear up before it ends."""
+    folder, temporary = Path.cwd(), tempfile.tempdir
     os.chdir(REPO)
+    tempfile.tempdir = "/tmp"
     try:
         multiprocessing.forkserver.ensure_running()
     finally:
-        os.chdir(before)
+        os.chdir(folder)
+        tempfile.tempdir = temporary
 
 
 def start_worker(store: Store, run_id: str, death: Death | None = None, clock: float = 0.0) -> Process:

@@ -49,7 +49,11 @@ def faults(store: Store) -> list[str]:
             record = files.get(path.relative_to(store.run_dir(run.run_id)).as_posix())
             if unit.state == "done" and not (record and path.is_file() and checksum(path) == record.sha256):
                 found.append(f"{unit.key} of {run.run_id} is done without its file")
-    return found + _two_writers(store) + [one.text for one in examine(store) if not one.good]
+    return (
+        found
+        + _two_writers(store)
+        + [one.text for one in examine(store) if not one.good and "MiB free" not in one.text]
+    )
 
 
 def _two_writers(store: Store) -> list[str]:
@@ -57,7 +61,7 @@ def _two_writers(store: Store) -> list[str]:
     found, last, gone = [], {}, set()
     path = store.home / "writers"
     for line in path.read_text().splitlines() if path.exists() else ():
-        run_id, pid, _ = line.split()
+        run_id, pid = line.split()
         if (run_id, pid) in gone:
             found.append(f"process {pid} wrote to run {run_id} after process {last[run_id]}")
         if last.get(run_id, pid) != pid:
