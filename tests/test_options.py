@@ -108,7 +108,7 @@ SEEDS = {"--seeds": Asks(("--seeds", "3,4"), "seeds", [3, 4])}
 
 BENCHES = (
     "adapt", "construct", "cost", "evaluate", "language", "merge", "methods", "mixer", "observations", "page", "presets",
-    "starts",
+    "starts", "store",
 )  # fmt: skip
 TABLE: dict[str, dict[str, Asks | Refused | Elsewhere]] = {
     "construct --zoo ZOO": CHOICE
@@ -202,6 +202,9 @@ TABLE: dict[str, dict[str, Asks | Refused | Elsewhere]] = {
             "hostile/test_store_from_outside.py::test_a_store_that_cannot_be_used_is_a_sentence_on_a_page_and_doctor_repairs_it"
         )
     },
+    "backup /no/such/folder": {
+        "FOLDER": Refused((), "has no runs yet: there is nothing to back up"),
+    },
     "record RUN": {
         "RUN_ID": Refused((), "There is no run 'RUN'"),
         "--out": Refused(("--out", "/no/such/folder/a.json"), "/no/such/folder/a.json"),
@@ -258,6 +261,14 @@ TABLE: dict[str, dict[str, Asks | Refused | Elsewhere]] = {
     "runs delete RUN": {
         "RUN_IDS": Refused((), "There is no run 'RUN'"),
         "--now": Elsewhere("test_cli.py::test_construct_compare_show_and_delete"),
+    },
+    "runs prune": {
+        "--older-than": Refused(("--older-than", "old"), "--older-than old: give a whole number of days"),
+        "--keep-best": Elsewhere("runs/test_backup.py::test_prune_keeps_the_young_the_best_the_named_and_what_they_read"),
+        "--keep-named": Elsewhere("runs/test_backup.py::test_prune_keeps_the_young_the_best_the_named_and_what_they_read"),
+        "--also-named": Elsewhere("runs/test_backup.py::test_prune_keeps_the_young_the_best_the_named_and_what_they_read"),
+        "--dry-run": Elsewhere("runs/test_backup.py::test_prune_keeps_the_young_the_best_the_named_and_what_they_read"),
+        "--delete": Elsewhere("runs/test_backup.py::test_prune_keeps_the_young_the_best_the_named_and_what_they_read"),
     },
     "runs undelete RUN": {"RUN_IDS": Refused((), "There is no run 'RUN'")},
     "runs name RUN short": {
@@ -336,6 +347,12 @@ TABLE: dict[str, dict[str, Asks | Refused | Elsewhere]] = {
     | {
         "--zoo": Asks(("--zoo", "A"), "zoo", "A"),
         "--moves": Asks(("--moves", "9"), "moves", 9),
+    },
+    "bench store": JSON
+    | {
+        "--runs": Asks(("--runs", "9"), "runs", 9),
+        "--scalars": Asks(("--scalars", "99999"), "scalars", 99_999),
+        "--repeats": Asks(("--repeats", "9"), "repeats", 9),
     },
     "bench presets": BENCH | SEEDS,
     "bench language": JSON

@@ -7,7 +7,6 @@ be lost, and the finished run must have the bytes and scores of the undisturbed 
 import os
 import random
 import signal
-import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""A backup made while runs work is whole, is an FDA_HOME itself, and resumes; old runs are pruned, and their space is given back."""
+"""A backup made while runs work is an FDA_HOME itself, and resumes; old runs are pruned, and their space is given back."""
 
 import json
 import os
