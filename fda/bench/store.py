@@ -61,17 +61,17 @@ def _add_numbers(store: Store, steps: int) -> None:
     """Scalars and spectra of every unit."""
     data = np.linspace(1, 0, SPECTRUM_VALUES, dtype="<f4").tobytes()
     names = [ANGLE_LOSS.key, SIMILARITY.key, *(f"cosine/tensor {number}" for number in range(SERIES - 2))]
+    counting = "WITH RECURSIVE step(n) AS (SELECT 0 UNION ALL SELECT n + 1 FROM step WHERE n + 1 < ?)"
     with closing(store._connect()) as connection:
         connection.execute("BEGIN IMMEDIATE")
         connection.executemany("INSERT INTO keys (name) VALUES (?)", [(name,) for name in names])
         connection.execute(
-            "WITH RECURSIVE step(number) AS (SELECT 0 UNION ALL SELECT number + 1 FROM step WHERE number + 1 < ?) "
-            "INSERT INTO scalars SELECT units.id, keys.id, step.number, 1.0 / (1 + step.number) FROM units CROSS JOIN keys CROSS JOIN step",
+            f"{counting} INSERT INTO scalars SELECT units.id, keys.id, n, 1.0 / (1 + n) "
+            "FROM units CROSS JOIN keys CROSS JOIN step",  # in the order of the table's key
             (steps,),
         )
         connection.execute(
-            "WITH RECURSIVE step(number) AS (SELECT 0 UNION ALL SELECT number + 1 FROM step WHERE number + 1 < ?) "
-            "INSERT INTO snapshots SELECT units.id, ?, step.number, ? FROM units, step",
+            f"{counting} INSERT INTO snapshots SELECT units.id, ?, n, ? FROM units, step",
             (SPECTRA, SPECTRUM.key, data),
         )
         connection.execute("COMMIT")

@@ -1,14 +1,16 @@
 """The store against the files of FDA_HOME: every difference as a finding, most with the function that mends it.
 
-Nothing that a run owns is deleted: what nobody owns is moved to FDA_HOME/lost, and files that resuming makes again are made by
-a resumed run. Runs at work are left alone.
+Nothing that a run owns is deleted: what is damaged or nobody's is moved to FDA_HOME/lost, and a finished run is resumed to make
+lost files again. Runs at work are left alone.
 """
 
 import fcntl
-import os
 import shutil
+import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -16,15 +18,18 @@ from pydantic import ValidationError
 
 from fda.atomic import unfinished_files, write_text
 from fda.errors import UserError, readable
+from fda.jobs.beats import last_beat
 from fda.jobs.lifecycle import resume, settle
 from fda.jobs.liveness import LiveStore, verdict
-from fda.processes import is_suspended
+from fda.processes import is_alive, is_suspended
 from fda.store.database import RUN_ID
+from fda.store.files import anchors_file
 from fda.store.finished import MADE_BY_RESUME, damaged_files
 from fda.store.records import ACTIVE, Run, StoredRun, UnreadableRun
 from fda.store.spec import RunSpec
 from fda.store.store import ALL, Store
 
+WAIT_SECONDS = 1.0  # in which a worker that ends has released its device
 OF_WORKERS = ("heartbeat", ".reserve")  # what a worker leaves in its run's folder if it is killed
 
 
@@ -76,6 +81,8 @@ def _orphaned_rows(store: Store) -> Iterator[Finding]:
 
 def _half_deleted(store: Store) -> Iterator[Finding]:
     for folder in sorted((store.home / "runs").glob(".*.deleted")):
+        if not RUN_ID.fullmatch(folder.name[1 : -len(".deleted")]):
+            continue
 
         def mend(folder: Path = folder) -> str:
             store.purge()
@@ -100,7 +107,11 @@ def _ownerless(store: Store) -> Iterator[Finding]:
 
 
 def _is_ownerless(store: Store, folder: Path) -> bool:
-    if not folder.is_dir() or (RUN_ID.fullmatch(folder.name) and _spec_in(folder) is not None):
+    if (
+        folder.name == "lost+found"
+        or not folder.is_dir()
+        or (RUN_ID.fullmatch(folder.name) and _spec_in(folder) is not None)
+    ):
         return False
     return not store.has_row(folder.name)
 
@@ -129,21 +140,16 @@ def _run(store: Store, run: Run | UnreadableRun) -> Iterator[Finding]:
 
 
 def _files(store: Store, run: Run) -> Iterator[Finding]:
-    """Damaged files of a run that is not at work. One resume makes all those again that it can make."""
+    """Damaged files of a run that is not at work. One resume makes all those of a finished run again that it can make."""
     folder, resumed = store.run_dir(run.run_id), False
     for path, fault in damaged_files(store, run.run_id, "content").items():
-        if path.partition("/")[0] not in MADE_BY_RESUME:
-
-            def mend(path: str = path) -> str:
-                kept = _aside(store, folder / path) if (folder / path).exists() else "nothing"
-                store.forget_file(run.run_id, path)
-                return f"{folder / path} is kept as {kept}."
-
-            yield Finding(False, f"{folder / path} {fault}: --repair moves it to {store.home / 'lost'}.", mend)
-            continue
-        again = f"`python -m fda runs resume {run.run_id}`, or --repair, makes it again."
-        yield Finding(False, f"{folder / path} {fault}: {again}", None if resumed else lambda: _resumed(store, run))
-        resumed = True
+        if run.state == "done" and path.partition("/")[0] in MADE_BY_RESUME:
+            again = f"`python -m fda runs resume {run.run_id}`, or --repair, makes it again."
+            yield Finding(False, f"{folder / path} {fault}: {again}", None if resumed else lambda: _resumed(store, run))
+            resumed = True
+        else:  # nobody waits for it: a run that was stopped makes it again when it is resumed
+            mend = partial(_forgotten, store, run.run_id, path)
+            yield Finding(False, f"{folder / path} {fault}: --repair takes it out of the run.", mend)
 
 
 def _resumed(store: Store, run: Run) -> str:
@@ -154,6 +160,17 @@ def _resumed(store: Store, run: Run) -> str:
     return f"run {run.run_id} is in the queue of {run.device} again: its worker makes the damaged files again."
 
 
+def _forgotten(store: Store, run_id: str, path: str) -> str:
+    """Move a damaged file away and forget its record; the unit whose anchors it holds is to be done again."""
+    file = store.run_dir(run_id) / path
+    kept = f"is kept as {_aside(store, file)}" if file.exists() else "is forgotten"
+    store.forget_file(run_id, path)
+    for unit in store.units(run_id, "construct"):
+        if unit.state == "done" and anchors_file(Path(), unit.key.name, unit.key.block) == Path(path):
+            store.reset_unit(run_id, unit.key)
+    return f"{file} {kept}."
+
+
 def _spec_fault(folder: Path, spec: RunSpec) -> str | None:
     """What is wrong with a run's folder or its spec.json; None if it says what the store says."""
     if not folder.is_dir():
@@ -162,9 +179,9 @@ def _spec_fault(folder: Path, spec: RunSpec) -> str | None:
 
 
 def _spec_from_file(store: Store, run_id: str) -> Callable[[], str] | None:
-    """What gives a row the spec of its folder, if that one is whole."""
+    """What gives a row the spec of its folder, if that one is whole and the row's is not."""
     spec = _spec_in(store.run_dir(run_id)) if RUN_ID.fullmatch(run_id) else None
-    if spec is None:
+    if spec is None or _parsed(store.spec_text(run_id)) is not None:
         return None
 
     def mend() -> str:
@@ -177,8 +194,15 @@ def _spec_from_file(store: Store, run_id: str) -> Callable[[], str] | None:
 def _spec_in(folder: Path) -> RunSpec | None:
     """The spec in a run's folder, if it can be read."""
     try:
-        return RunSpec.model_validate_json((folder / "spec.json").read_bytes())
-    except (OSError, ValidationError, ValueError, RecursionError):
+        return _parsed((folder / "spec.json").read_bytes())
+    except OSError:
+        return None
+
+
+def _parsed(text: str | bytes) -> RunSpec | None:
+    try:
+        return RunSpec.model_validate_json(text)
+    except (ValidationError, ValueError, RecursionError):
         return None
 
 
@@ -195,8 +219,11 @@ def _leftovers(store: Store) -> Iterator[Finding]:
         )
     at_work = {run.run_id for run in LiveStore(store.home).all_stored(states=ACTIVE, limit=ALL)}
     for folder in sorted((store.home / "runs").glob("*")):
+        beat = last_beat(folder)
+        if folder.name in at_work or (beat is not None and is_alive(beat.pid, beat.pid_started)):
+            continue  # also where a worker is only silent
         for path in (folder / name for name in OF_WORKERS):
-            if folder.name not in at_work and path.exists():
+            if path.exists():
                 yield Finding(
                     False,
                     f"{path} was left by a worker that was killed: --repair removes it.",
@@ -222,18 +249,27 @@ def _aside(store: Store, path: Path) -> Path:
 
 def _held_locks(store: Store) -> Iterator[Finding]:
     """Locks of devices that a process holds which works at no run: no run of that device begins."""
-    workers = {run.pid for run in store.all_stored(states=ACTIVE, limit=ALL)}
     for path in sorted((store.home / "locks").glob("device-*.lock")):
+        pid = _idle_holder(store, path)
+        if pid is not None and _idle_holder(store, path, after=WAIT_SECONDS) == pid:  # not one that is just ending
+            with suppress(psutil.Error):
+                told = readable(" ".join(psutil.Process(pid).cmdline())[:80])
+                yield Finding(
+                    False, f"process {pid} ({told}) holds {path} without working at a run: end it (`kill {pid}`)."
+                )
+
+
+def _idle_holder(store: Store, path: Path, after: float = 0.0) -> int | None:
+    time.sleep(after)
+    try:
         with path.open("a") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                pid = _holder(os.fstat(lock.fileno()).st_ino)
-                if pid is not None and pid not in workers:
-                    told = readable(" ".join(psutil.Process(pid).cmdline())[:80]) if psutil.pid_exists(pid) else ""
-                    yield Finding(
-                        False, f"process {pid} ({told}) holds {path} without working at a run: end it (`kill {pid}`)."
-                    )
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        pid = _holder(path.stat().st_ino)
+        return None if pid in {run.pid for run in store.all_stored(states=ACTIVE, limit=ALL)} else pid
+    except OSError:  # it cannot be opened
+        pass
+    return None
 
 
 def _holder(inode: int) -> int | None:
@@ -243,4 +279,4 @@ def _holder(inode: int) -> int | None:
     except OSError:
         return None
     fields = (line.split() for line in lines if "->" not in line)
-    return next((int(parts[4]) for parts in fields if parts[5].endswith(f":{inode}")), None)
+    return next((int(parts[4]) for parts in fields if parts[5].endswith(f":{inode}") and parts[4].isdigit()), None)

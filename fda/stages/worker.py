@@ -107,7 +107,8 @@ def _claim(store: Store, run_id: str, stop: threading.Event) -> Beats:
 def _clear(folder: Path) -> None:
     """Remove what an earlier worker of the run was writing when it was killed: a merged model may have gigabytes."""
     for path in unfinished_files(folder):
-        path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            path.unlink()
 
 
 def _outcome(

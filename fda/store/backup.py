@@ -8,6 +8,7 @@ resume from the units finished by then. Caches, locks and what can be made again
 import os
 import shutil
 import sqlite3
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,12 +16,12 @@ from pathlib import Path
 from fda.atomic import sync
 from fda.errors import UserError
 from fda.home import make_private
+from fda.store.database import RUN_ID
 from fda.store.finished import damaged_files
-from fda.store.records import ACTIVE
+from fda.store.records import ACTIVE, State
 from fda.store.refusals import readable_refusals
 from fda.store.store import ALL, Store
 
-OF_WORKERS = ("heartbeat",)
 AT_WORK = "was at work when this backup was made: resume continues from the units finished by then."
 
 
@@ -67,14 +68,14 @@ def _copy_store(store: Store, copied: Store) -> None:
     with closing(sqlite3.connect(store.path)) as source, closing(sqlite3.connect(copied.path)) as target:
         source.backup(target)  # in one step: in steps, each write of a worker would make it begin again
     copied.purge(seconds=0)  # the runs that are deleted; their folders are not copied
-    for run in copied.all_stored(states=ACTIVE, limit=ALL):
-        copied.set_state(run.run_id, "cancelled", AT_WORK)
+    for run_id in _runs(copied, ACTIVE):
+        copied.set_state(run_id, "cancelled", AT_WORK)
     copied.forget_processes()  # a resume in the copy must not end the worker of the original
 
 
 def _copy_files(store: Store, copied: Store) -> None:
-    for run in copied.all_stored(limit=ALL):
-        _copy_folder(store.run_dir(run.run_id), copied.run_dir(run.run_id))
+    for run_id in _runs(copied):
+        _copy_folder(store.run_dir(run_id), copied.run_dir(run_id))
     _copy_folder(store.home / "zoos", copied.home / "zoos")
 
 
@@ -85,7 +86,7 @@ def _copy_folder(source: Path, target: Path) -> None:
         there = target / Path(place).relative_to(source)
         there.mkdir(mode=0o700, parents=True, exist_ok=True)
         for name in names:
-            if name.startswith(".") or name in OF_WORKERS:
+            if name.startswith(".") or name == "heartbeat":
                 continue
             try:
                 shutil.copy2(os.path.join(place, name), there / name, follow_symlinks=False)
@@ -98,11 +99,17 @@ def _copy_folder(source: Path, target: Path) -> None:
 def _checked(store: Store, copied: Store, folder: Path) -> Backup:
     """Compare the copies with the checksums in the store; a run that was deleted meanwhile is left out."""
     damaged, total = [], copied.path.stat().st_size
-    for run in copied.all_stored(limit=ALL):
-        if not copied.run_dir(run.run_id).is_dir() or not store.has_row(run.run_id):
-            copied.delete_run(run.run_id)
+    for run_id in _runs(copied):
+        there = copied.run_dir(run_id)
+        if not store.has_row(run_id):
+            copied.delete_run(run_id)
             continue
-        for path, fault in damaged_files(copied, run.run_id, "content").items():
-            damaged.append(f"{store.run_dir(run.run_id) / path} {fault}")
-        total += sum(path.stat().st_size for path in copied.run_dir(run.run_id).rglob("*") if path.is_file())
-    return Backup(folder, len(copied.all_stored(limit=ALL)), total, tuple(damaged))
+        for path, fault in damaged_files(copied, run_id, "content").items():
+            damaged.append(f"{store.run_dir(run_id) / path} {fault}")
+        total += sum(path.stat().st_size for path in there.rglob("*") if path.is_file())
+    return Backup(folder, len(_runs(copied)), total, tuple(damaged))
+
+
+def _runs(store: Store, states: Sequence[State] | None = None) -> list[str]:
+    """Ids of the runs; one whose row is so damaged that it has none has no folder either."""
+    return [run.run_id for run in store.all_stored(states=states, limit=ALL) if RUN_ID.fullmatch(run.run_id)]

@@ -8,8 +8,8 @@ import sqlite3
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 
+from fda.errors import UserError
 from fda.store.database import Database
-from fda.store.refusals import StoreBusy
 from fda.store.spec import RunSpec
 
 OF_RUNS = ("units", "phases", "results", "scores", "system", "files")
@@ -54,6 +54,11 @@ class Upkeep(Database):
         with self._reading() as connection:
             return connection.execute("SELECT 1 FROM runs WHERE run_id = ?", (run_id,)).fetchone() is not None
 
+    def spec_text(self, run_id: str) -> str:
+        """A run's spec as it is stored, which may be unreadable."""
+        with self._reading() as connection:
+            return str(connection.execute("SELECT spec FROM runs WHERE run_id = ?", (run_id,)).fetchone()[0])
+
     def set_spec(self, run_id: str, spec: RunSpec) -> None:
         """Replace a spec that cannot be read."""
         with self._writing(run_id) as (connection, run):
@@ -77,8 +82,8 @@ class Upkeep(Database):
             return _pragma(connection, "auto_vacuum") == INCREMENTAL
 
     def give_back(self) -> None:
-        """Return free pages to the disk, in steps between which others write. Stops early if the store is busy."""
-        with suppress(StoreBusy), self._readable_errors(), closing(self._connect()) as connection:
+        """Return free pages to the disk, in steps between which others write. Stops if the store is busy or its disk full."""
+        with suppress(UserError), self._readable_errors(), closing(self._connect()) as connection:
             if _pragma(connection, "auto_vacuum") != INCREMENTAL:
                 return
             while _pragma(connection, "freelist_count"):

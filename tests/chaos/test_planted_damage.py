@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from fda.jobs import lifecycle
+from fda.jobs import housekeeping, lifecycle
 from fda.jobs.doctor import examine, repair
 from fda.jobs.liveness import LiveStore
 from fda.store.files import anchors_file
@@ -24,6 +24,7 @@ KEY = UnitKey("construct", "red", 0)
 def store(fda_home, monkeypatch) -> Store:
     """One finished run with anchors, a snapshot of a landscape, numbers and scores, and one cancelled."""
     monkeypatch.setattr(lifecycle, "_spawn", lambda store, run_id: None)
+    monkeypatch.setattr(housekeeping, "WAIT_SECONDS", 0.0)
     os.umask(0o077)
     store = Store(fda_home)
     done, _ = sorted(store.create_run(spec(seed=seed)) for seed in range(2))
@@ -235,6 +236,16 @@ def test_files_of_a_worker_that_lives_are_left_alone(store):
     part = anchors(store).with_name(f".1.safetensors.{os.getpid()}-1.part")
     part.write_bytes(b"half")
     assert list(repair(store)) == [] and part.exists()
+
+
+def test_a_stopped_run_is_not_resumed_for_its_damaged_anchors(store):
+    sql(store, "UPDATE runs SET state = 'cancelled'")
+    anchors_cut(store)
+    (said,) = repair(store)
+    assert f"{anchors(store)} is kept as {store.home}/lost/runs/" in said
+    (unit,) = store.units(runs(store)[0])
+    assert (unit.state, store.run(runs(store)[0]).state) == ("pending", "cancelled")
+    assert [one.text for one in examine(store) if not one.good] == []
 
 
 def test_a_lock_held_by_a_process_without_a_run_is_named(store):
