@@ -5,6 +5,7 @@ concerns one run must not grow with the others.
 """
 
 import shutil
+import sqlite3
 import tempfile
 import time
 from collections.abc import Callable
@@ -62,7 +63,7 @@ def _add_numbers(store: Store, steps: int) -> None:
     data = np.linspace(1, 0, SPECTRUM_VALUES, dtype="<f4").tobytes()
     names = [ANGLE_LOSS.key, SIMILARITY.key, *(f"cosine/tensor {number}" for number in range(SERIES - 2))]
     counting = "WITH RECURSIVE step(n) AS (SELECT 0 UNION ALL SELECT n + 1 FROM step WHERE n + 1 < ?)"
-    with closing(store._connect()) as connection:
+    with closing(sqlite3.connect(store.path, isolation_level=None)) as connection:
         connection.execute("BEGIN IMMEDIATE")
         connection.executemany("INSERT INTO keys (name) VALUES (?)", [(name,) for name in names])
         connection.execute(
@@ -137,5 +138,5 @@ def _times(act: Callable[[], object], repeats: int) -> list[float]:
 
 
 def _count(store: Store) -> int:
-    with closing(store._connect()) as connection:
+    with closing(sqlite3.connect(store.path, isolation_level=None)) as connection:
         return connection.execute("SELECT count(*) FROM scalars").fetchone()[0]
