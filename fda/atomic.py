@@ -2,9 +2,14 @@
 
 import contextlib
 import os
+import re
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+
+import psutil
+
+_PART = re.compile(r"\..+\.([0-9]+)-[0-9]+\.part")  # the name of a temporary file, with its process
 
 
 @contextlib.contextmanager
@@ -42,3 +47,20 @@ def sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def unfinished_files(folder: Path) -> Iterator[Path]:
+    """Temporary files of `whole_file` below a folder whose process was killed: nobody will finish or remove them."""
+    for place, _, names in os.walk(folder):
+        for name in names:
+            path = Path(place, name)
+            if (match := _PART.fullmatch(name)) and not _may_finish(int(match[1]), path):
+                yield path
+
+
+def _may_finish(pid: int, path: Path) -> bool:
+    """Whether the process exists and is older than the file: the numbers of processes are used again."""
+    try:
+        return psutil.Process(pid).create_time() <= path.stat().st_mtime + 1
+    except (psutil.Error, OSError):
+        return False

@@ -107,7 +107,7 @@ SEEDS = {"--seeds": Asks(("--seeds", "3,4"), "seeds", [3, 4])}
 
 BENCHES = (
     "adapt", "construct", "cost", "engines", "evaluate", "language", "load", "merge", "methods", "mixer",
-    "observations", "page", "presets", "starts",
+    "observations", "page", "presets", "starts", "store",
 )  # fmt: skip
 TABLE: dict[str, dict[str, Asks | Refused | Elsewhere]] = {
     "construct --zoo ZOO": CHOICE
@@ -208,6 +208,9 @@ TABLE: dict[str, dict[str, Asks | Refused | Elsewhere]] = {
         ("--run", "--who", "--limit", "--json"),
         Elsewhere("runs/test_gate.py::test_the_command_line_acts_for_the_system_user_and_prints_the_trail"),
     ),
+    "backup /no/such/folder": {
+        "FOLDER": Refused((), "has no runs yet: there is nothing to back up"),
+    },
     "record RUN": {
         "RUN_ID": Refused((), "There is no run 'RUN'"),
         "--out": Refused(("--out", "/no/such/folder/a.json"), "/no/such/folder/a.json"),
@@ -264,6 +267,14 @@ TABLE: dict[str, dict[str, Asks | Refused | Elsewhere]] = {
     "runs delete RUN": {
         "RUN_IDS": Refused((), "There is no run 'RUN'"),
         "--now": Elsewhere("test_cli.py::test_construct_compare_show_and_delete"),
+    },
+    "runs prune": {
+        "--older-than": Refused(("--older-than", "old"), "--older-than old: give a whole number of days"),
+        "--keep-best": Elsewhere("runs/test_backup.py::test_prune_keeps_the_young_the_best_the_named_and_what_they_read"),
+        "--keep-named": Elsewhere("runs/test_backup.py::test_prune_keeps_the_young_the_best_the_named_and_what_they_read"),
+        "--also-named": Elsewhere("runs/test_backup.py::test_prune_keeps_the_young_the_best_the_named_and_what_they_read"),
+        "--dry-run": Elsewhere("runs/test_backup.py::test_prune_keeps_the_young_the_best_the_named_and_what_they_read"),
+        "--delete": Elsewhere("runs/test_backup.py::test_prune_keeps_the_young_the_best_the_named_and_what_they_read"),
     },
     "runs undelete RUN": {"RUN_IDS": Refused((), "There is no run 'RUN'")},
     "runs name RUN short": {
@@ -356,6 +367,12 @@ TABLE: dict[str, dict[str, Asks | Refused | Elsewhere]] = {
     | {
         "--zoo": Asks(("--zoo", "A"), "zoo", "A"),
         "--moves": Asks(("--moves", "9"), "moves", 9),
+    },
+    "bench store": JSON
+    | {
+        "--runs": Asks(("--runs", "9"), "runs", 9),
+        "--scalars": Asks(("--scalars", "99999"), "scalars", 99_999),
+        "--repeats": Asks(("--repeats", "9"), "repeats", 9),
     },
     "bench presets": BENCH | SEEDS,
     "bench language": JSON

@@ -16,6 +16,7 @@ import typer
 from fda.cli import ablate as cli_ablate
 from fda.cli import analyse as cli_analyse
 from fda.cli import audit as cli_audit
+from fda.cli import backup as cli_backup
 from fda.cli import bench as cli_bench
 from fda.cli import doctor as cli_doctor
 from fda.cli import estimate as cli_estimate
@@ -52,6 +53,7 @@ app.command()(cli_export.export)
 app.command()(cli_mix.mix)
 app.command()(cli_record.record)
 app.command()(cli_doctor.doctor)
+app.command()(cli_backup.backup)
 app.command()(cli_estimate.estimate)
 app.command("import")(cli_import.import_anchors)
 app.add_typer(runs_app, name="runs")

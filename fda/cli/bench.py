@@ -313,6 +313,23 @@ def load(
 
 
 @bench_app.command()
+def store(
+    runs: Annotated[int, typer.Option(min=3, help="finished runs")] = 300,
+    scalars: Annotated[int, typer.Option(min=10_000, help="rows of curves, over all runs")] = 10_000_000,
+    repeats: Annotated[int, typer.Option(min=1, help="measurements of each read")] = 5,
+    json_file: JsonOption = None,
+) -> None:
+    """Measure what pages read from a store of many months, beside one of three runs, and how long its upkeep takes."""
+    from fda.bench.store import bench_store
+
+    require_folder(json_file)
+    result = bench_store(runs=runs, scalars=scalars, repeats=repeats)
+    tables.store_table(result)
+    if json_file is not None:
+        write_whole(json_file, json.dumps(result, indent=2))
+
+
+@bench_app.command()
 def mixer(
     zoo: Annotated[str, typer.Option(help="a zoo's name; large: one of ViT-B/32's size with random weights")] = "demo",
     moves: Annotated[int, typer.Option(min=2, help="moves of a slider")] = 200,

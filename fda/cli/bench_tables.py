@@ -134,6 +134,16 @@ def load_table(result: dict[str, Any]) -> None:
         print(f"{row['name']:<32} {row['value']:>8.3g} {row['unit']:<3} {limit}".rstrip())
 
 
+def store_table(result: dict[str, Any]) -> None:
+    """Medians in the large store and in one of three runs, and their ratio."""
+    print(f"{result['runs']} runs, {result['scalars']:,} scalars, {result['bytes'] / 2**20:,.0f} MiB")
+    print(f"{'':<38} {'median s':>9} {'3 runs s':>9} {'ratio':>6} {'limit s':>8}")
+    for row in result["rows"]:
+        few = "" if row["few"] is None else f"{row['few']:>9.4f} {row['typical'] / row['few']:>6.1f}"
+        limit = "" if row["limit"] is None else f"{row['limit']:>8g}" + ("" if row["kept"] else " passed")
+        print(f"{row['name']:<38} {row['typical']:>9.4f} {few:>16} {limit}".rstrip())
+
+
 def presets_table(result: dict[str, Any]) -> None:
     """Averages of FDA from each start by each preset."""
     _compared(result["rows"], {"paper %": "paper", "fast %": "fast"})

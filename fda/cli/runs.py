@@ -1,4 +1,4 @@
-"""`fda runs …`: list, show, describe, move, stop, resume and delete runs."""
+"""`fda runs …`: list, show, describe, move, stop, resume, delete and prune runs."""
 
 import json
 import sys
@@ -12,7 +12,7 @@ from fda.cli.output import listed_entry, phase_line, report, run_data, run_entry
 from fda.errors import UserError, readable
 from fda.report.runs_table import SORTS
 
-runs_app = typer.Typer(help="List, show, name, tag, move, stop, resume and delete runs.")
+runs_app = typer.Typer(help="List, show, name, tag, move, stop, resume, delete and prune runs.")
 
 
 @runs_app.command("list")
@@ -128,6 +128,35 @@ def runs_delete(
     if not now:
         again = f"python -m fda runs undelete {' '.join(run_ids)}"
         print(f"fda: for a minute, `{again}` brings back what was deleted.", file=sys.stderr)
+
+
+@runs_app.command("prune")
+def runs_prune(
+    older_than: Annotated[str, typer.Option(help="age in days since a run ended, such as 90d")],
+    keep_best: Annotated[
+        int, typer.Option(min=0, help="keep so many runs of each zoo, those with the highest FDA scores")
+    ] = 3,
+    keep_named: Annotated[
+        bool, typer.Option("--keep-named/--also-named", help="keep runs with a name, note or tag, or delete them too")
+    ] = True,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run/--delete", help="only list the runs, or delete them and free their space at once")
+    ] = True,
+) -> None:
+    """List the old runs that nothing keeps; with --delete, delete them. Runs that a kept run reads are kept."""
+    from fda.jobs.lifecycle import delete
+    from fda.report.format import plural, size
+    from fda.report.retention import days, prunable
+    from fda.report.runs_table import run_rows
+
+    rows = run_rows(shown_store())
+    chosen = prunable(rows, older_than=days(older_than), keep_best=keep_best, keep_named=keep_named)
+    for row in chosen:
+        if not dry_run:
+            delete(open_store(), row.run.run_id, now=True)
+        print(f"{'' if dry_run else 'deleted '}{run_line(row)}  {size(row.bytes)}")
+    total = f"{plural(len(chosen), 'run')} of {len(rows)}, {size(sum(row.bytes for row in chosen))} of files"
+    print(f"{total}: add --delete to delete them." if dry_run and chosen else f"{total}.")
 
 
 @runs_app.command("undelete")

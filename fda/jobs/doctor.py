@@ -1,7 +1,8 @@
 """Finds and repairs faults of FDA_HOME: the store's file, the runs it lists, their finished files, and their permissions.
 
 The store is rebuilt from the folders of runs: spec.json, and the anchors files, which record their loss and step. Curves and
-scores are in the store alone: resuming a rebuilt run computes its scores again. Nothing is deleted.
+scores are in the store alone: resuming a rebuilt run computes its scores again. `housekeeping.py` compares the store with the
+files. Nothing that a run owns is deleted.
 """
 
 import calendar
@@ -11,7 +12,7 @@ import sqlite3
 import time
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -19,27 +20,20 @@ from pydantic import ValidationError
 from fda.errors import UserError
 from fda.home import make_private
 from fda.jobs.beats import last_beat
-from fda.jobs.liveness import LiveStore
-from fda.processes import is_alive, is_suspended
+from fda.jobs.housekeeping import Finding, differences
+from fda.processes import is_alive
 from fda.store.database import RUN_ID
 from fda.store.files import anchors_file
-from fda.store.finished import damage, damaged_files, record_of
-from fda.store.records import Run, UnreadableRun
+from fda.store.finished import damage, record_of
+from fda.store.records import ACTIVE, KINDS
 from fda.store.refusals import free_bytes
 from fda.store.schema import SCHEMA_VERSION
 from fda.store.spec import RunSpec
-from fda.store.store import Store, UnitKey, queue_of
+from fda.store.store import ALL, Store, UnitKey, queue_of
 
 REBUILT = "listed anew by `python -m fda doctor --repair`: resume continues from the units whose anchors are whole."
 LEAST_COMFORTABLE = 200 << 20  # bytes: less is reported
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One check: its result in a sentence, and whether all is well."""
-
-    good: bool
-    text: str
+MUCH_FREE = 16 << 20  # bytes of the store's file that hold nothing: less is not worth writing it anew
 
 
 def examine(store: Store) -> Iterator[Finding]:
@@ -54,7 +48,9 @@ def examine(store: Store) -> Iterator[Finding]:
         usable &= finding.good
         yield finding
     if usable:
-        yield from _runs(store)
+        yield Finding(True, f"{len(store.runs(kinds=KINDS, limit=ALL))} runs can be read.")
+        yield from differences(store)
+        yield from _space(store)
 
 
 def repair(store: Store) -> Iterator[str]:
@@ -62,22 +58,28 @@ def repair(store: Store) -> Iterator[str]:
 
     A damaged file is moved aside, never deleted. UserError while a worker is at work, whose numbers would be lost.
     """
+    was_open = store.home.is_dir() and store.home.stat().st_mode & 0o077
     _close_to_others(store.home)
+    if was_open:
+        yield f"{store.home} is closed to others."
     if store.fault() is not None:
         _refuse_while_at_work(store)
         for path in _move_aside(store):
             yield f"{path} is the damaged file, kept aside."
     store.create()
-    store.purge()
-    for run_id in reversed(store.unlisted()):  # the newest first: each is listed before those that are
+    with store.write_locked():  # else a run that is being created could have its folder and no row
+        unlisted = store.unlisted()
+    for run_id in reversed(unlisted):  # the newest first: each is listed before those that are
         folder = store.run_dir(run_id)
         try:
             spec = RunSpec.model_validate_json((folder / "spec.json").read_text(encoding="utf-8"))
         except (OSError, ValidationError, ValueError):
-            yield f"{folder / 'spec.json'} cannot be read: its run stays unlisted, its files stay where they are."
-            continue
+            continue  # no run can be made of it: see `differences`
         count = _list_anew(store, run_id, spec)
         yield f"run {run_id} ({spec.zoo.name}) is listed again with {count} finished units."
+    for finding in chain(differences(store), _space(store)):  # each mended before the next is looked for
+        if finding.mend is not None:
+            yield finding.mend()
 
 
 # checking ------------------------------------------------------------------------------------------------------------
@@ -117,27 +119,23 @@ def _lock(store: Store) -> Finding:
     return Finding(True, f"{store.path} is not locked.")
 
 
-def _runs(store: Store) -> Iterator[Finding]:
-    shown = LiveStore(store.home)
-    try:
-        runs = shown.all_stored(limit=100_000)
-    except UserError:  # reported already
+def _space(store: Store) -> Iterator[Finding]:
+    """Whether much of the store's file holds nothing."""
+    if not store.path.exists():
         return
-    readable = [run for run in runs if isinstance(run, Run)]
-    yield from (Finding(False, run.problem) for run in runs if isinstance(run, UnreadableRun))
-    yield Finding(True, f"{len(readable)} runs can be read.")
-    for run in readable:
-        if is_suspended(run.pid, run.pid_started):
-            remedy = f"let it go on (`kill -CONT {run.pid}`) or end it (`python -m fda runs stop {run.run_id}`)."
-            yield Finding(False, f"process {run.pid} of run {run.run_id} is suspended: {remedy}")
-        if not store.run_dir(run.run_id).is_dir():
-            yield Finding(
-                False, f"run {run.run_id} has no folder: `python -m fda runs delete {run.run_id}` forgets it."
-            )
-        elif not run.active:
-            for path, fault in damaged_files(shown, run.run_id, "content").items():
-                again = f"`python -m fda runs resume {run.run_id}` makes it again."
-                yield Finding(False, f"{store.run_dir(run.run_id) / path} {fault}: {again}")
+    free, size = store.free_bytes(), store.path.stat().st_size
+    told = f"{store.path} has {size / 2**20:,.0f} MiB, of which {free / 2**20:,.0f} MiB hold nothing"
+    if free < MUCH_FREE or free < size / 4:
+        yield Finding(True, f"{told}.")
+    elif store.all_stored(states=ACTIVE, limit=1):
+        yield Finding(True, f"{told}: --repair returns them once no run works.")
+    else:
+        yield Finding(False, f"{told}: --repair returns them to the disk.", lambda: _compacted(store, size))
+
+
+def _compacted(store: Store, before: int) -> str:
+    store.compact()
+    return f"{store.path} has {(before - store.path.stat().st_size) / 2**20:,.0f} MiB less."
 
 
 # repairing -----------------------------------------------------------------------------------------------------------

@@ -13,8 +13,10 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 from fda.actor import Actor, acting_as, system_user
+from fda.atomic import unfinished_files
 from fda.cancel import Cancel, Cancelled
 from fda.errors import UserError
 from fda.interpreter import begin, leave
@@ -80,6 +82,7 @@ def run_here(store: Store, run_id: str, *, execute: Execute | None = None) -> St
         held.enter_context(_stop_on_signals(stop))
         beats = _claim(store, run_id, stop)
         held.callback(beats.end)
+        _clear(store.run_dir(run_id))
         held.enter_context(store.held_open())
         held.enter_context(Heart(store, run_id, stop, beats))
         reserve = held.enter_context(Reserve(store.run_dir(run_id)))
@@ -102,6 +105,13 @@ def _claim(store: Store, run_id: str, stop: threading.Event) -> Beats:
         except StoreBusy:
             if stop.is_set():
                 raise
+
+
+def _clear(folder: Path) -> None:
+    """Remove what an earlier worker of the run was writing when it was killed: a merged model may have gigabytes."""
+    for path in unfinished_files(folder):
+        with contextlib.suppress(OSError):
+            path.unlink()
 
 
 def _outcome(

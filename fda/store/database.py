@@ -214,6 +214,7 @@ class Database:
             elif connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
                 raise UserError(f"{self.path} is not a store of fda: {REPAIR}.")
             else:
+                connection.execute("PRAGMA auto_vacuum = INCREMENTAL")  # before the first table: see `upkeep.py`
                 connection.execute("PRAGMA journal_mode = WAL")
                 connection.executescript(f"BEGIN IMMEDIATE; {SCHEMA} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;")
 

@@ -15,11 +15,12 @@ from fda.store.audit import Audit, note
 from fda.store.database import LISTED, RUN_ID
 from fda.store.records import ACTIVE, Run, UnreadableRun
 from fda.store.rows import RUN_QUERY, read_run
+from fda.store.upkeep import OF_RUNS, OF_UNITS, Upkeep
 
 UNDO_SECONDS = 60.0  # a deleted run is kept at least this long
 
 
-class Deletion(Audit):
+class Deletion(Audit, Upkeep):
     """Marks, brings back and removes runs."""
 
     def mark_deleted(self, run_id: str) -> None:
@@ -67,17 +68,20 @@ class Deletion(Audit):
             aside = self._remove(connection, run, run_id)
             note(connection, "delete", run_id, "at once")
         _remove_folder(aside, run_id)
+        self.give_back()
 
     def purge(self, seconds: float = UNDO_SECONDS) -> None:
         """Remove the runs deleted more than `seconds` ago, and what a process that was killed in between left."""
         with self._reading() as connection:
             rows = connection.execute("SELECT run_id, deleted FROM runs WHERE deleted IS NOT NULL").fetchall()
-        for run_id, deleted in rows:
-            if seconds_since(str(deleted)) >= seconds:
-                self._purge_one(run_id)
+        over = [run_id for run_id, deleted in rows if seconds_since(str(deleted)) >= seconds]
+        for run_id in over:
+            self._purge_one(run_id)
+        if over:
+            self.give_back()
         for folder in (self.home / "runs").glob(".*.deleted"):
             run_id = folder.name[1 : -len(".deleted")]
-            if RUN_ID.fullmatch(run_id) and not self._has_row(run_id):
+            if RUN_ID.fullmatch(run_id) and not self._restored(run_id, folder):
                 shutil.rmtree(folder, ignore_errors=True)
 
     def _purge_one(self, run_id: str) -> None:
@@ -113,9 +117,18 @@ class Deletion(Audit):
             _delete_rows(connection, row[0])
             note(connection, "delete", None, f"a damaged row, {run_id}")
 
-    def _has_row(self, run_id: str) -> bool:
-        with self._reading() as connection:
-            return connection.execute("SELECT 1 FROM runs WHERE run_id = ?", (run_id,)).fetchone() is not None
+    def _restored(self, run_id: str, aside: Path) -> bool:
+        """Whether the run still has its row, because what deleted it was killed before it committed; its folder comes back.
+
+        The write lock keeps out a deletion in progress, which is between its rename and its commit too.
+        """
+        with self._transaction() as connection:
+            if connection.execute("SELECT 1 FROM runs WHERE run_id = ?", (run_id,)).fetchone() is None:
+                return False
+            folder = aside.with_name(run_id)
+            if aside.exists() and not folder.exists():
+                os.replace(aside, folder)
+        return True
 
 
 def _require_inactive(connection: sqlite3.Connection, run: int, run_id: str) -> None:
@@ -138,8 +151,8 @@ def _remove_folder(folder: Path, run_id: str) -> None:
 
 def _delete_rows(connection: sqlite3.Connection, run: int) -> None:
     units = "(SELECT id FROM units WHERE run = ?)"
-    for table in ("scalars", "snapshots"):
+    for table in OF_UNITS:
         connection.execute(f"DELETE FROM {table} WHERE unit IN {units}", (run,))
-    for table in ("units", "phases", "results", "scores", "system", "files"):
+    for table in OF_RUNS:
         connection.execute(f"DELETE FROM {table} WHERE run = ?", (run,))
     connection.execute("DELETE FROM runs WHERE id = ?", (run,))

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Literal
 
 from fda.errors import UserError
+from fda.store.files import anchors_file
 from fda.store.records import FileRecord, StoredRun
 from fda.store.store import Store
 
@@ -63,10 +64,15 @@ def damage(path: Path, record: FileRecord | None, by: Comparison = "content") ->
 def damaged_files(store: Store, run_id: str, by: Comparison, *, also: Callable[[str], bool] = bool) -> dict[str, str]:
     """Path below the run's folder → damage, for every recorded file that has changed since it was written.
 
-    `also` selects the paths to check. A removed merged model is no damage: users delete them because they are large.
+    Anchors of finished units count without a record too (runs of an earlier version). `also` selects the paths to check. A
+    removed merged model is no damage: users delete them because they are large.
     """
     folder, problems = store.run_dir(run_id), {}
-    for path, record in store.files(run_id).items():
+    records: dict[str, FileRecord | None] = dict(store.files(run_id))
+    for unit in store.units(run_id, "construct"):
+        if unit.state == "done" and not unit.unchanged:
+            records.setdefault(anchors_file(Path(), unit.key.name, unit.key.block).as_posix(), None)
+    for path, record in records.items():
         problem = damage(folder / path, record, by) if also(path) else None
         if problem is not None and not (problem == "is missing" and not path.startswith("anchors/")):
             problems[path] = problem

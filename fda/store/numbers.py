@@ -224,13 +224,13 @@ class Numbers(Database):
     def averages(self, run_id: str | None = None) -> dict[str, list[tuple[str, float, int]]]:
         """Run id → (method, mean score, number of scores) of each finished method, for every run that has any, or this one."""
         averages: dict[str, list[tuple[str, float, int]]] = {}
+        one = "" if run_id is None else "AND scores.run = (SELECT id FROM runs WHERE run_id = ?) "  # found by the index
         with self._reading() as connection:
             for scored_run, *average in connection.execute(
                 "SELECT run_id, scores.method, avg(value), count(value) FROM scores JOIN runs ON runs.id = scores.run "
                 "JOIN results ON results.run = scores.run AND results.method = scores.method "
-                "WHERE results.state = 'done' AND (?1 IS NULL OR run_id = ?1) "
-                "GROUP BY scores.run, scores.method HAVING count(value) > 0",
-                (run_id,),
+                f"WHERE results.state = 'done' {one}GROUP BY scores.run, scores.method HAVING count(value) > 0",
+                () if run_id is None else (run_id,),
             ):
                 averages.setdefault(scored_run, []).append(tuple(average))
         return averages

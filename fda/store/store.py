@@ -2,7 +2,7 @@
 
 Workers write it; pages and the command line read it. Knows nothing of torch, processes or figures. This file handles the runs
 themselves, `deletion.py` their deletion, `phases.py` their phases,
-`numbers.py` what they produce, `database.py` connections and transactions,
+`numbers.py` what they produce, `upkeep.py` the file over months, `database.py` connections and transactions,
 `records.py` the returned records.
 
 Tables (also readable by other tools):
@@ -40,6 +40,7 @@ from fda.actor import actor
 from fda.atomic import write_text
 from fda.clock import stamp
 from fda.errors import UserError
+from fda.processes import is_alive
 from fda.store.audit import note as note_action
 from fda.store.database import LISTED
 from fda.store.deletion import Deletion
@@ -271,10 +272,15 @@ class Store(Deletion, Numbers, Phases):
     def claim_process(self, run_id: str, pid: int, pid_started: float) -> None:
         """Make process `pid`, started at `pid_started` (see `processes.start_time`), the run's worker.
 
-        UserError unless the run is queued, or was declared crashed while the process was starting.
+        UserError unless the run is queued, or was declared crashed while the process was starting; and while another worker
+        that has claimed it lives, as when the first one of a resumed run was only slow to start.
         """
         with self._writing(run_id) as (connection, run):
-            state, started = connection.execute("SELECT state, started FROM runs WHERE id = ?", (run,)).fetchone()
+            state, started, *worker = connection.execute(
+                "SELECT state, started, pid, pid_started FROM runs WHERE id = ?", (run,)
+            ).fetchone()
+            if worker[0] != pid and is_alive(*worker):
+                raise UserError(f"Run {run_id} is at work already (process {worker[0]}): this process leaves it alone.")
             if state != "queued" and (state, started) != ("crashed", None):
                 raise UserError(f"Run {run_id} is {state}, not queued: `python -m fda runs resume {run_id}` queues it.")
             connection.execute(

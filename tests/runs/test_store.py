@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 from fda.errors import UserError
+from fda.processes import start_time
 from fda.store.spec import RunSpec
 from fda.store.store import MethodResult, Score, Store, UnitKey, queue_device
 from tests.support.runs import spec, sql
@@ -48,6 +49,15 @@ def test_a_new_run_is_queued_and_its_spec_lies_whole_in_its_folder(store):
     assert abs(run.created - time.time()) < 5 and run.started is run.finished is run.pid is None
     assert [path.name for path in store.run_dir(run_id).iterdir()] == ["spec.json"]
     assert RunSpec.model_validate_json((store.run_dir(run_id) / "spec.json").read_text()) == run.spec
+
+
+def test_a_run_is_claimed_by_one_worker_at_a_time(store):
+    run_id, other = store.create_run(spec()), 2**22 + 1  # a process that does not exist
+    store.claim_process(run_id, other, 1.5)
+    store.claim_process(run_id, os.getpid(), start_time(os.getpid()))  # the first has died
+    with pytest.raises(UserError, match=f"is at work already .process {os.getpid()}."):
+        store.claim_process(run_id, other, 1.5)
+    assert store.run(run_id).pid == os.getpid()
 
 
 def test_run_ids_are_distinct_sortable_file_names(store, monkeypatch):
