@@ -131,7 +131,7 @@ def load_table(result: dict[str, Any]) -> None:
     )
     for row in result["rows"]:
         limit = "" if row["limit"] is None else f"limit {row['limit']:g}" + ("" if row["kept"] else ", passed")
-        print(f"{row['name']:<32} {row['value']:>8.3g} {row['unit']:<3} {limit}".rstrip())
+        print(f"{row['name']:<32} {row['value']:>8.4g} {row['unit']:<3} {limit}".rstrip())
 
 
 def store_table(result: dict[str, Any]) -> None:
