@@ -63,7 +63,7 @@ class SignIn:
             if name is None:
                 return _sign_in(now, request)
             if now.role(name) is None:
-                stranger = f"{name} has no role here: ask an administrator of this dashboard for one."
+                stranger = f"you are {name} and have no role here: ask an administrator of this dashboard for one."
                 return _told(request, 403, stranger, out=now.sign_in)
         most = now.access.limits.sessions
         if most is not None and self.pages >= most and (request.scope["type"] == "websocket" or _is_visit(request)):

@@ -1,6 +1,7 @@
 """Who may do what, how much each may have, what the audit trail tells, and the limits of child processes."""
 
 import json
+import re
 import resource
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from fda.actor import Actor, acting_as, system_user
 from fda.child_limits import child_limits
 from fda.cli import app as cli
 from fda.errors import UserError
+from fda.home import REPO
 from fda.jobs import lifecycle as jobs
 from fda.jobs import mixers
 from fda.jobs.gate import refusal
@@ -77,6 +79,14 @@ def test_a_thread_that_goes_on_for_a_person_has_their_role_of_now(store):
         assert refusal("download") is None
         write('[roles]\nviewer = ["ada"]\n')
         assert "you are a viewer and may not download" in refusal("download")
+
+
+def test_no_page_goes_past_the_gate():
+    changing = r"(?<!jobs)\.(create_run|request_stop|requeue|mark_deleted|delete_run|undelete|describe|move_in_queue)\("
+    for path in [*(REPO / "pages").glob("*.py"), *(REPO / "fda" / "ui").rglob("*.py")]:
+        text = path.read_text(encoding="utf-8")
+        assert not re.findall(changing, text), f"{path}: call fda.jobs.lifecycle, which asks the gate"
+        assert path.name == "actions.py" or "st.download_button" not in text, f"{path}: use fda.ui.actions"
 
 
 def test_an_operator_changes_only_runs_of_their_own(store):
