@@ -123,7 +123,6 @@ NODES = Measure(
     key="nodes",
     title="Nodes",
     heading="Units by node of the cluster",
-    unit="units",
     sentence="Units that each node of the cluster has computed, and those that it has at work.",
     kind="whole run",
     figure=Figure(

@@ -9,12 +9,12 @@ from fda.figures.theme import PALETTES, Theme, blank
 from fda.measures import NODES
 from fda.store.records import Unit
 
-ROW_PIXELS = 34
-LISTED = 4  # units at work that a bar names
+ROW_PIXELS = 48
+LISTED = 2  # units at work that stand above a bar
 
 
 def node_bars(units: Sequence[Unit], theme: Theme, *, uirevision: str | None = None) -> go.Figure:
-    """`units`: those that have a node. A row a node, with its finished units and those at work by name."""
+    """`units`: those that have a node. A row a node: bars of its finished units and those at work, whose names stand above."""
     palette = PALETTES[theme]
     nodes = sorted({unit.node for unit in units if unit.node is not None})
     done = [sum(unit.node == node and unit.state == "done" for unit in units) for node in nodes]
@@ -24,31 +24,31 @@ def node_bars(units: Sequence[Unit], theme: Theme, *, uirevision: str | None = N
     ]
     rows = [plotly(node) for node in nodes]
     figure = blank(NODES.heading, theme, height=110 + ROW_PIXELS * len(nodes), uirevision=uirevision)
-    for name, counts, text, look in (
-        ("done", done, [str(count or "") for count in done], {"color": palette.accent}),
-        (
-            "at work",
-            [len(names) for names in at_work],
-            [_listed(names) for names in at_work],
-            {"color": palette.surface, "line": {"width": 1, "color": palette.accent}, "pattern": {"shape": "/"}},
-        ),
+    outline = {"width": 2, "color": palette.accent}
+    for name, counts, look in (
+        ("done", done, {"color": palette.accent, "line": outline}),
+        ("at work", [len(names) for names in at_work], {"color": palette.surface, "line": outline}),
     ):
         figure.add_bar(
             x=counts,
             y=rows,
             orientation="h",
+            width=0.4,
             name=name,
-            text=text,
-            textposition="inside" if name == "done" else "auto",
+            text=[str(count or "") if name == "done" else "" for count in counts],
+            textposition="inside",
             insidetextanchor="middle",
-            textfont={"color": palette.page if name == "done" else palette.ink},
-            cliponaxis=False,
+            textangle=0,
+            textfont={"color": palette.page},
             marker=look,
-            hovertemplate=f"<b>%{{y}}</b><br>{name}: %{{x}}<br>%{{text}}<extra></extra>",
+            hovertemplate=f"<b>%{{y}}</b><br>{name}: %{{x}}<extra></extra>",
             uid=name,
         )
-    figure.update_layout(barmode="stack", legend={"y": -0.25})
-    figure.update_xaxes(title=NODES.unit, tickformat="d", rangemode="tozero")
+    for row, names in zip(rows, at_work, strict=True):
+        figure.add_annotation(x=0, y=row, yshift=18, xanchor="left", text=_listed(names), showarrow=False)
+    most = max(finished + len(names) for finished, names in zip(done, at_work, strict=True))
+    figure.update_layout(barmode="stack", margin={"t": 74}, legend={"y": 1.0, "yanchor": "bottom"})
+    figure.update_xaxes(dtick=max(1, -(-most // 4)), rangemode="tozero")
     figure.update_yaxes(type="category", autorange="reversed", showgrid=False, ticks="")
     return figure
 

@@ -151,7 +151,7 @@ class _Lost(Exception):
 
 def _unit_task(unit: NodeUnit, real: Any) -> Iterator[tuple[str, list[UnitUpdate]]]:
     """What a node carries out: (id of the node, updates)."""
-    import ray
+    import ray  # pyright: ignore[reportMissingImports] (of an extra)
 
     node = ray.get_runtime_context().get_node_id()
     for updates in compute_unit(unit, real):
@@ -171,7 +171,7 @@ def _connected(address: str | None) -> Iterator[Any]:
     """Ray, connected to the cluster at `address`, by default RAY_ADDRESS, else to one of this machine alone that ends here."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     require_ray()
-    import ray
+    import ray  # pyright: ignore[reportMissingImports] (of an extra)
 
     address = address or os.environ.get("RAY_ADDRESS") or "local"
     if address.startswith("ray://"):

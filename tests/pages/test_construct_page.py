@@ -179,6 +179,16 @@ def test_adaptation_is_there_only_for_methods_that_adapt(folder):
     assert not any(key.startswith("adapt.") for key in keys(at))
 
 
+@pytest.mark.parametrize("installed", [True, False])
+def test_the_engine_is_chosen_only_where_ray_is_installed(folder, started, monkeypatch, installed):
+    monkeypatch.setattr("fda.requests.runs.find_spec", lambda name: object() if installed and name == "ray" else None)
+    at = page(write_zoo(folder), engine="ray")
+    assert ("engine" in keys(at)) == installed
+    assert any("pip install 'fda[ray]'" in caption.value for caption in at.caption) != installed
+    press(at, "start")
+    assert started[-1].engine == ("ray" if installed else "local")
+
+
 def test_all_methods_do_not_make_the_page_slow(folder):
     """A page run takes under 0.5 s with every method and variant; measured: 0.06 s."""
     at = press(page(write_zoo(folder)), "use-all")
