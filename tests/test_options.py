@@ -272,9 +272,7 @@ TABLE: dict[str, dict[str, Asks | Refused | Elsewhere]] = {
         "--older-than": Refused(("--older-than", "old"), "--older-than old: give a whole number of days"),
         "--keep-best": Elsewhere("runs/test_backup.py::test_prune_keeps_the_young_the_best_the_named_and_what_they_read"),
         "--keep-named": Elsewhere("runs/test_backup.py::test_prune_keeps_the_young_the_best_the_named_and_what_they_read"),
-        "--also-named": Elsewhere("runs/test_backup.py::test_prune_keeps_the_young_the_best_the_named_and_what_they_read"),
         "--dry-run": Elsewhere("runs/test_backup.py::test_prune_keeps_the_young_the_best_the_named_and_what_they_read"),
-        "--delete": Elsewhere("runs/test_backup.py::test_prune_keeps_the_young_the_best_the_named_and_what_they_read"),
     },
     "runs undelete RUN": {"RUN_IDS": Refused((), "There is no run 'RUN'")},
     "runs name RUN short": {

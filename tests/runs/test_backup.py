@@ -119,7 +119,7 @@ def test_prune_keeps_the_young_the_best_the_named_and_what_they_read(store, fda)
     store.describe(named, name="for the paper")
     comparing = json.loads(sql(store, "SELECT spec FROM runs WHERE run_id = ?", best)[0][0]) | {"anchors_run": read}
     sql(store, "UPDATE runs SET spec = ? WHERE run_id = ?", json.dumps(comparing), best)
-    keep_one = ("runs", "prune", "--older-than", "90d", "--keep-best", 1)
+    keep_one = ("runs", "prune", "--older-than", "90d", "--keep-best", 1, "--keep-named")
 
     told = fda(*keep_one).stdout
     assert {line.split()[0] for line in told.splitlines()[:-1]} == {worse, plain}
