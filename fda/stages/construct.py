@@ -40,7 +40,8 @@ REAL_SAMPLES = 64  # samples whose block inputs serve as "real data"
 def construct_units(work: Work) -> None:
     """Construct every unfinished unit. A unit is finished if its row is done and its file has not changed since.
 
-    A unit whose task did not change the block is done without a file; its row says why.
+    A unit whose task did not change the block is done without a file; its row says why. Units for which the device has no
+    memory are constructed after the others, fewer at once; torch.OutOfMemoryError if one alone does not fit.
     """
     store, run_id = work.store, work.run_id
     units = [UnitKey("construct", task, block.index) for task in work.spec.tasks for block in work.blocks]
@@ -52,14 +53,30 @@ def construct_units(work: Work) -> None:
     real = all_real_inputs(work, dict.fromkeys(key.name for key in todo))
     steps = steps_of(work)
 
-    def piece(keys: Sequence[UnitKey]) -> Callable[[Cancel], None]:
-        return lambda stop: _construct_batch(work, keys, real, steps, stop)
+    too_large: list[UnitKey] = []  # for the device's memory, beside the others
+
+    def piece(keys: Sequence[UnitKey], steps: Steps) -> Callable[[Cancel], None]:
+        def construct(stop: Cancel) -> None:
+            try:
+                _construct_batch(work, keys, real, steps, stop)
+            except torch.OutOfMemoryError:
+                if steps.fewer is None:
+                    raise
+                too_large.extend(keys)
+
+        return construct
 
     if steps.arithmetic == "plain":
         work.phases.finish("start")
     with work.phases.during("construct"), sdpa_kernel(SDPBackend.MATH):  # process-wide: set before the lanes start
-        pieces = [piece(keys) for keys in batches(todo, steps.together)]
-        run_lanes(pieces, work.device, work.cancel, lanes=steps.lanes)
+        while todo:
+            pieces = [piece(keys, steps) for keys in batches(todo, steps.together)]
+            run_lanes(pieces, work.device, work.cancel, lanes=steps.lanes)
+            todo = unfinished_units(work, too_large)
+            too_large.clear()
+            if todo and steps.fewer is not None:
+                steps = steps.fewer
+                tell_on_stderr(f"the device ran out of memory; units in a batch from now on: {steps.together}")
     work.phases.finish("start", "compile", "construct")
 
 
@@ -213,7 +230,7 @@ def _construct_batch(
 ) -> None:
     """Construct units of one block; those with the same live tensors together."""
     settings, opened, device = work.construction, work.opened, work.device
-    block = opened.model.blocks[keys[0].block].copy()
+    block = opened.model.blocks[keys[0].block].copy(device)
     base = block.of(opened.base, device)
 
     def seed_of(key: UnitKey) -> int:
@@ -233,21 +250,23 @@ def _construct_batch(
         records = [record for record, _ in batch]
         for record in records:
             record.begin()
-        for index, event in construct_together(
-            block,
-            base,
-            [finetuned for _, finetuned in batch],
-            settings,
-            live=live,
-            seeds=[seed_of(record.key) for record in records],
-            snapshot_steps=spaced_steps(settings.steps),
-            make_step=steps.make,
-        ):
-            if cancel.requested():
-                for record in records:
-                    record.reset()
-                raise Cancelled
-            records[index].take(event)
+        try:
+            for index, event in construct_together(
+                block,
+                base,
+                [finetuned for _, finetuned in batch],
+                settings,
+                live=live,
+                seeds=[seed_of(record.key) for record in records],
+                snapshot_steps=spaced_steps(settings.steps),
+                make_step=steps.make,
+            ):
+                cancel.check()
+                records[index].take(event)
+        except (Cancelled, torch.OutOfMemoryError):
+            for record in records:
+                record.reset()
+            raise
 
 
 def save_anchors(work: Work, key: UnitKey, result: Constructed, **metadata: object) -> None:
