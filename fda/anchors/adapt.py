@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from fda.anchors.gradients import MakeGradient, plain_gradient
+from fda.anchors.gradients import MakeGradient, plain_gradient, within_memory
 from fda.anchors.loss import Parameters
 from fda.architectures.blocks import Block
 from fda.errors import UserError
@@ -147,12 +147,12 @@ def _adapt(
     def copied() -> dict[str, Tensor]:
         return {name: tensor.detach().clone() for name, tensor in views.items()}
 
-    gradient_of = make_gradient(block, settings.distance)
+    gradient_of = within_memory(make_gradient(block, settings.distance))
     generator = torch.Generator().manual_seed(seed)
     for epoch in range(epochs):
         total = torch.zeros((), device=x.device)
-        for batch in torch.randperm(len(x), generator=generator).split(settings.batch):
-            batch = batch.to(x.device)
+        order = torch.randperm(len(x), generator=generator).to(x.device)  # at once: each copy waits for the device
+        for batch in order.split(settings.batch):
             loss, gradients = gradient_of(views, x[batch], y[batch])
             update(torch.cat([gradient.flatten() for gradient in gradients]))
             total += loss

@@ -125,19 +125,20 @@ def construct_together(
     best_step = torch.zeros(units, dtype=torch.long, device=device)
     pending: list[_Pending] = []
     ends, previous = [settings.steps] * units, [math.inf] * units
-    step = 0
+    step, running, runs = 0, list(range(units)), None
     began = flushed = time.perf_counter()
 
     while step < max(ends):
-        running = [unit for unit in range(units) if step < ends[unit]]
+        if len(still := [unit for unit in running if step < ends[unit]]) < len(running):
+            running, runs = still, torch.tensor([step < end for end in ends], device=device)
         if step in snapshot_steps:
             for unit in running:
                 yield unit, Snapshot(step, matrices[unit].reshape(shape).clone(), live)
         gradients, cosine = step_function(matrices)
         reported = (1 - cosine).mean(1)
         better = reported < best_loss
-        if len(running) < units:
-            better &= torch.tensor([step < end for end in ends], device=device)
+        if runs is not None:
+            better &= runs
         best = torch.where(better[:, None, None], matrices, best)
         best_loss = torch.where(better, reported, best_loss)
         best_step = torch.where(better, step, best_step)

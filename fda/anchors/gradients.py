@@ -32,6 +32,31 @@ def distances(outputs: Tensor, targets: Tensor, distance: Distance) -> Tensor:
     return torch.nn.functional.l1_loss(outputs, targets, reduction="sum")
 
 
+def within_memory(gradient: Gradient) -> Gradient:
+    """The same, but a batch for which the device has no memory is taken in parts, and so are those after it.
+
+    Their losses and gradients are added. torch.OutOfMemoryError if one anchor alone does not fit.
+    """
+    most: int | None = None
+
+    def parted(theta: Mapping[str, Tensor], x: Tensor, y: Tensor) -> tuple[Tensor, Sequence[Tensor]]:
+        nonlocal most
+        while True:
+            size = most or len(x)
+            try:
+                loss, gradients = gradient(theta, x[:size], y[:size])
+                for start in range(size, len(x), size):
+                    more, others = gradient(theta, x[start : start + size], y[start : start + size])
+                    loss, gradients = loss + more, [one + other for one, other in zip(gradients, others, strict=True)]
+                return loss, gradients
+            except torch.OutOfMemoryError:
+                if size == 1:
+                    raise
+            most = -(-size // 2)
+
+    return parted
+
+
 def plain_gradient(block: Block, distance: Distance) -> Gradient:
     """Autograd through the block."""
 

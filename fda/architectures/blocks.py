@@ -39,9 +39,16 @@ class Block:
     def __call__(self, parameters: Mapping[str, Tensor], x: Tensor) -> Tensor:
         return functional_call(self.module, dict(parameters), (x,))
 
-    def copy(self) -> "Block":
-        """Return the block with its own copy of the module: only one thread may use a module at a time."""
-        return replace(self, module=deepcopy(self.module))
+    def copy(self, device: str | torch.device | None = None) -> "Block":
+        """Return the block with a module of its own: only one thread may use a module at a time.
+
+        The module has no weights, which every call brings. What it has beside them is on `device`; None: where it was.
+        """
+        own: dict[int, Any] = {
+            id(old): nn.Parameter(torch.empty_like(old, device="meta"), False) for old in self.module.parameters()
+        }
+        own |= {id(old): old.to(device or old.device, copy=True) for old in self.module.buffers()}
+        return replace(self, module=deepcopy(self.module, own))
 
     def of(self, weights: Mapping[str, Tensor], device: str | torch.device = "cpu") -> dict[str, Tensor]:
         """Read this block's tensors from a checkpoint: name → float32 tensor on `device`."""

@@ -7,7 +7,7 @@ The model runs once with its blocks stubbed, so that nothing is computed, and th
 import inspect
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -37,6 +37,14 @@ class Supply:
     keywords: Mapping[str, Any] = field(default_factory=dict)
     longest: int | None = None
     exact: bool = False
+
+    def on(self, device: str | torch.device) -> "Supply":
+        """Return the supply with its tensors on `device`, so that a call copies none there."""
+
+        def moved(value: Any) -> Any:
+            return replace(value, tensor=value.tensor.to(device)) if isinstance(value, _PerToken) else value
+
+        return replace(self, args=_map(moved, self.args), keywords=_map(moved, dict(self.keywords)))
 
     def of(self, x: Tensor) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Return (positional, keyword) arguments for hidden states x (n, tokens, d), on the device and with the dtype of x."""

@@ -9,7 +9,7 @@ plain (`eager`) implementation, which can be differentiated twice.
 import inspect
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 import torch
@@ -41,6 +41,10 @@ class TransformerBlock(Block):
     @property
     def probe_tokens(self) -> int:
         return self.tokens if self.supply.exact else super().probe_tokens
+
+    def copy(self, device: str | torch.device | None = None) -> Block:
+        supply = self.supply if device is None else self.supply.on(device)
+        return replace(super().copy(device), supply=supply)  # pyright: ignore[reportCallIssue]
 
     def __call__(self, parameters: Mapping[str, Tensor], x: Tensor) -> Tensor:
         args, keywords = self.supply.of(x)

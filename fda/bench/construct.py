@@ -32,7 +32,7 @@ from fda.atomic import write_text
 from fda.bench.forward import forward_step
 from fda.bench.units import UNITS, Unit, threads_of_torch
 from fda.settings import ConstructSettings, presets
-from fda.stages.meter import Meter
+from fda.stages.meter import Meter, wait
 from fda.store.bench_results import results_folder
 
 PATHS = ("plain", "compiled", "bfloat16", "forward")
@@ -272,14 +272,9 @@ def ceiling(products: torch.dtype, device: str) -> float:
     a, b = (torch.randn(side, side, device=device).to(products) for _ in range(2))
     best = float("inf")
     for _ in range(6):
-        _wait(device)
+        wait(device)
         began = time.perf_counter()
         torch.matmul(a, b)
-        _wait(device)
+        wait(device)
         best = min(best, time.perf_counter() - began)
     return 2 * side**3 / best
-
-
-def _wait(device: str) -> None:
-    if device.startswith("cuda"):
-        torch.cuda.synchronize(device)

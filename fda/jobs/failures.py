@@ -17,7 +17,9 @@ def sentence(error: BaseException, store: Store, run_id: str) -> str:
     if is_full(error):
         return f"the disk is full: free space in {store.home}, then {resume}."
     if type(error).__name__ == "OutOfMemoryError":  # torch's, by name: torch may not be imported
-        return f"the device ran out of memory: give fewer --anchors or --device cpu, or free the device, then {resume}."
+        return (
+            f"the device ran out of memory: end other programs on it, then {resume}, or start anew with --device cpu."
+        )
     if isinstance(error, MemoryError) or "can't allocate memory" in text:
         return f"the machine ran out of memory: give fewer --anchors, or free some, then {resume}."
     first_line = readable(text.partition("\n")[0])

@@ -104,7 +104,7 @@ def adapt_to_file(work: Work, method: Method, settings: AdaptSettings, pools: Po
         return adapt
 
     with work.phases.during("adapt"):
-        run_lanes([piece(block.copy()) for block in work.blocks], work.device, work.cancel)
+        run_lanes([piece(block.copy(work.device)) for block in work.blocks], work.device, work.cancel)
     parts = [Checkpoint(adapted_file(work.folder, method.name, block.index)) for block in work.blocks]
     adapted = ((name, part[name]) for part in parts for name in part)
     base = work.opened.base

@@ -50,7 +50,7 @@ def _require_unchanged(source: str, opened: "OpenZoo", key: UnitKey) -> None:
     """UserError if the block has changed since the run found it unchanged; no file's metadata records that."""
     from fda.anchors.loss import live_tensors
 
-    block = opened.model.blocks[key.block].copy()
+    block = opened.model.blocks[key.block].copy("cpu")
     if live_tensors(block, block.of(opened.base), block.of(opened.tasks[key.name])):
         raise UserError(
             f"run {source} found block {key.block} unchanged by task {key.name!r}, but the zoo names another checkpoint now: "

@@ -4,8 +4,8 @@ import os
 import shutil
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -19,7 +19,7 @@ from fda.jobs.lanes import lane_count
 from fda.requests.cost import PAYS_FROM
 from fda.settings import AdaptSettings
 from fda.stages.compiling import noticed
-from fda.stages.meter import Meter
+from fda.stages.meter import Meter, device_module
 from fda.stages.work import Material, Work
 
 Resolved = Literal["plain", "compiled", "bfloat16"]
@@ -39,6 +39,13 @@ class Steps:
     make: MakeStep
     together: int
     lanes: int
+
+    @property
+    def fewer(self) -> "Steps | None":
+        """The same with fewer units at once, for a device that has run out of memory; None if it is one unit already."""
+        if (self.together, self.lanes) == (1, 1):
+            return None
+        return replace(self, together=-(-self.together // 2), lanes=1)
 
 
 def steps_of(work: Work) -> Steps:
@@ -70,23 +77,27 @@ def gradients_of(work: Work, settings: AdaptSettings) -> MakeGradient:
 
 def _parallelism(work: Work) -> tuple[int, int]:
     """(tasks a batch, lanes). On a CPU one task fills a core, so one task a lane; a GPU gets two lanes that fill its memory."""
-    if not work.device.startswith("cuda"):
+    if device_module(work.device) is None:
         return 1, lane_count(work.device)
-    room = _room(work)
+    try:
+        room = _room(work)
+    except torch.OutOfMemoryError:
+        room = 1
     return (1, 1) if room < 2 else (min(len(work.spec.tasks), room // 2), 2)
 
 
 def _room(work: Work) -> int:
     """How many units fit into a GPU's free memory, judged by the peak memory of one plain step."""
     settings, opened = work.construction, work.opened
-    block = max(work.blocks, key=_size).copy()
+    block = max(work.blocks, key=_size).copy(work.device)
     base, finetuned = (block.of(theta, work.device) for theta in (opened.base, opened.tasks[work.spec.tasks[0]]))
     x = initial_anchors(block, finetuned, settings, 0).to(work.device)
     step = plain_step(block, base, [finetuned], block.names, x.shape, settings.distance)
     with sdpa_kernel(SDPBackend.MATH), Meter(work.device) as meter:
         step(x.flatten(0, 1)[None])
-    torch.cuda.empty_cache()  # releases what the step no longer needs
-    free, _ = torch.cuda.mem_get_info(work.device)
+    device: Any = device_module(work.device)
+    device.empty_cache()  # releases what the step no longer needs
+    free, _ = device.mem_get_info(work.device)
     return int(ROOM * free / meter.peak_bytes)
 
 
@@ -120,5 +131,7 @@ def operations(work: Material) -> float:
 
 
 def _has_compiler(device: str) -> bool:
-    """torch.compile needs a C++ compiler for a CPU and brings Triton for an NVIDIA GPU."""
-    return device.startswith("cuda") or any(shutil.which(name) for name in (os.environ.get("CXX", "g++"), "clang++"))
+    """torch.compile needs a C++ compiler for a CPU; Triton, which it brings for an NVIDIA GPU, needs one for C."""
+    cuda = device.startswith("cuda")
+    names = (os.environ.get("CC", "cc"), "gcc", "clang") if cuda else (os.environ.get("CXX", "g++"), "clang++")
+    return any(map(shutil.which, names))

@@ -34,7 +34,7 @@ from fda.requests.runs import adapt_settings
 from fda.stages.arithmetic import gradients_of, long_arithmetic, operations, steps_of
 from fda.stages.construct import batches, real_inputs
 from fda.stages.execute import check_spec, resolve_device
-from fda.stages.meter import Meter
+from fda.stages.meter import Meter, wait
 from fda.stages.unit import measures_of
 from fda.stages.unit_update import write_update
 from fda.stages.work import Work
@@ -105,7 +105,7 @@ def _first(work: Work, begun: float, known: Calibration | None) -> Calibration:
 def _units(work: Work) -> list[tuple[str, Block]]:
     """As many units as run side by side, in the run's order; the same ones again where there are fewer."""
     units = [(task, block) for task in work.spec.tasks for block in work.blocks]
-    return [(task, block.copy()) for task, block in islice(cycle(units), lane_count(work.device))]
+    return [(task, block.copy(work.device)) for task, block in islice(cycle(units), lane_count(work.device))]
 
 
 def _recording(work: Work) -> tuple[float, float]:
@@ -125,7 +125,7 @@ def _recording(work: Work) -> tuple[float, float]:
             began = time.perf_counter()
             for step in measures.steps:
                 write_update(work, measures.at(Snapshot(step, x, ())))
-            _wait(work.device)
+            wait(work.device)
             took.append(time.perf_counter() - began)
 
         return record
@@ -184,7 +184,7 @@ def _moved(work: Work, together: int) -> Iterator[list[UnitKey]]:
 
 def _batch(work: Work, batch: list[UnitKey]) -> tuple[Block, dict[str, Tensor], list[dict[str, Tensor]]]:
     """A batch's block, θ0 and every θi."""
-    block = work.opened.model.blocks[batch[0].block].copy()
+    block = work.opened.model.blocks[batch[0].block].copy(work.device)
     finetuned = [block.of(work.opened.tasks[key.name], work.device) for key in batch]
     return block, block.of(work.opened.base, work.device), finetuned
 
@@ -200,7 +200,7 @@ def _compiling(work: Work, together: int) -> float:
         began = time.perf_counter()
         live = live_tensors(block, base, finetuned[0])
         steps_of(work).make(block, base, finetuned, live, x.shape[1:], settings.distance)(x.flatten(1, 2))
-        _wait(work.device)
+        wait(work.device)
         took.append(time.perf_counter() - began)
     return min(took)
 
@@ -250,7 +250,7 @@ def _epoch(work: Work, kind: str) -> float:
         return watch
 
     blocks = islice(cycle(work.blocks), lane_count(work.device))
-    run_lanes([piece(block.copy()) for block in blocks], work.device, work.cancel)
+    run_lanes([piece(block.copy(work.device)) for block in blocks], work.device, work.cancel)
     return fmean(took)
 
 
@@ -332,8 +332,3 @@ def _splits(work: Work, *, validation: bool = False) -> dict[str, Split]:
         if split is not None:
             found[name] = load_split(work.spec.zoo.task(name), split, work.opened.model.transform)
     return found
-
-
-def _wait(device: str) -> None:
-    if device.startswith("cuda"):
-        torch.cuda.synchronize(device)

@@ -320,8 +320,9 @@ class _Comparison:
                 anchors_of(self.work.store, self.work.anchors_run, opened, self.tasks, block.index, self.work.device)
                 for block in self.work.blocks
             ]
+            blocks = [block.copy(self.work.device) for block in self.work.blocks]
             return [
-                AnchorMoments(self.work.blocks, opened.tasks[name], [of_block[index] for of_block in anchors])
+                AnchorMoments(blocks, opened.tasks[name], [of_block[index] for of_block in anchors])
                 for index, name in enumerate(self.tasks)
             ]
         if one.needs == "inputs":

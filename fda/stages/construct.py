@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 
+import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from fda.cancel import Cancel
@@ -40,17 +41,36 @@ def construct_units(work: Work) -> None:
 
 
 def _construct_here(work: Work, todo: Sequence[UnitKey], real: Mapping[str, RealBlockInputs | None]) -> None:
-    """Construct the units side by side in this process."""
-    steps = steps_of(work)
+    """Construct the units side by side in this process.
 
-    def piece(keys: Sequence[UnitKey]) -> Callable[[Cancel], None]:
-        return lambda stop: _construct_batch(work, keys, real, steps, stop)
+    Those for which the device has no memory are constructed after the others, fewer at once; torch.OutOfMemoryError if one
+    alone does not fit.
+    """
+    steps = steps_of(work)
+    too_large: list[UnitKey] = []  # for the device's memory, beside the others
+
+    def piece(keys: Sequence[UnitKey], steps: Steps) -> Callable[[Cancel], None]:
+        def construct(stop: Cancel) -> None:
+            try:
+                _construct_batch(work, keys, real, steps, stop)
+            except torch.OutOfMemoryError:
+                if steps.fewer is None:
+                    raise
+                too_large.extend(keys)
+
+        return construct
 
     if steps.arithmetic == "plain":
         work.phases.finish("start")
     with work.phases.during("construct"), sdpa_kernel(SDPBackend.MATH):  # process-wide: set before the lanes start
-        pieces = [piece(keys) for keys in batches(todo, steps.together)]
-        run_lanes(pieces, work.device, work.cancel, lanes=steps.lanes)
+        while todo:
+            pieces = [piece(keys, steps) for keys in batches(todo, steps.together)]
+            run_lanes(pieces, work.device, work.cancel, lanes=steps.lanes)
+            todo = unfinished_units(work, too_large)
+            too_large.clear()
+            if todo and steps.fewer is not None:
+                steps = steps.fewer
+                tell_on_stderr(f"the device ran out of memory; units in a batch from now on: {steps.together}")
 
 
 def _construct_on_cluster(work: Work, todo: Sequence[UnitKey], real: Mapping[str, RealBlockInputs | None]) -> None:

@@ -43,7 +43,9 @@ def record_paths(work: Work, methods: Sequence[str]) -> None:
     """Adapt every block by these methods of `FDA_PATHS`, skipping recorded blocks."""
     settings = adapt_settings(work.spec.zoo, work.spec.adaptation)
     pools = anchor_pools(work, settings)
-    pieces = [_piece(work, method, settings, pools, block.copy()) for method in methods for block in work.blocks]
+    pieces = [
+        _piece(work, method, settings, pools, block.copy(work.device)) for method in methods for block in work.blocks
+    ]
     with work.phases.during("adapt"):
         run_lanes(pieces, work.device, work.cancel)
 

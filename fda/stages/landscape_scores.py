@@ -129,9 +129,10 @@ def _loss_and_score(samples: Samples, given: list[Tensor]) -> tuple[Tensor, Tens
         score = METRICS["pearson"].of(logits[:, 0].cpu().numpy(), samples.labels.cpu().numpy())
         return loss, torch.tensor(score).to(loss)
     loss, predicted = torch.nn.functional.cross_entropy(logits, samples.labels), logits.argmax(dim=-1)
-    if not logits.isfinite().all():  # a point too far out has no accuracy
-        return loss, torch.full_like(loss, torch.nan)
+    finite = logits.isfinite().all()  # a point too far out has no accuracy
     if samples.metric == "accuracy":
-        return loss, (predicted == samples.labels).float().mean()
+        return loss, torch.where(finite, (predicted == samples.labels).float().mean(), torch.nan)
+    if not finite:
+        return loss, torch.full_like(loss, torch.nan)
     score = METRICS[samples.metric].of(predicted.cpu().numpy(), samples.labels.cpu().numpy())
     return loss, torch.tensor(score).to(loss)

@@ -133,8 +133,9 @@ class Bench:
             batch.chain = batch.chain[: batch.known + 1]  # true also if this pass is cancelled half way
             self._at.batch = batch if reuses else None
             try:
+                of_batch = order[start : start + size]
                 parts.append(
-                    evaluate(self.opened.model, head, split, self.device, cancel, data, order[start : start + size])
+                    evaluate(self.opened.model, head, split, self.device, cancel, data, of_batch, whole=reuses)
                 )
             except NoNumbers:
                 raise UserError(

@@ -58,7 +58,7 @@ def import_units(work: Work) -> None:
 def _import_unit(work: Work, key: UnitKey, file: Path, real: RealBlockInputs | None, cancel: Cancel) -> None:
     cancel.check()
     store, run_id, settings = work.store, work.run_id, work.construction
-    block = work.opened.model.blocks[key.block].copy()
+    block = work.opened.model.blocks[key.block].copy(work.device)
     base, finetuned = block.of(work.opened.base, work.device), block.of(work.opened.tasks[key.name], work.device)
     steps = settings.steps
     store.reset_unit(run_id, key, state="running", steps=steps)

@@ -46,11 +46,20 @@ def real_block_inputs(work: Work, task: str, split: str, count: int) -> RealBloc
     if not all(file.is_file() for file in files):
         opened.model.load(opened.tasks[task])
         opened.model.to(work.device)
-        indices, batches = data.spread(count), []
-        for start in range(0, len(indices), BATCH):
-            batch = data.at(indices[start : start + BATCH]).to(work.device)
-            batches.append([x.cpu() for x in block_inputs(opened.model, batch)])
+        indices, batches, size, done = data.spread(count), [], BATCH, 0
+        while done < len(indices):
+            chosen = indices[done : done + size]
+            try:
+                found = block_inputs(opened.model, data.at(chosen).to(work.device))
+            except torch.OutOfMemoryError:
+                if size == 1:
+                    raise
+                size = -(-size // 2)
+                continue
+            batches.append([x.cpu() for x in found])
+            done += len(chosen)
             work.cancel.check()
+        opened.model.to("cpu")  # its memory is needed by what comes next
         for file, parts in zip(files, zip(*batches, strict=True), strict=True):
             save_tensors(file, {"inputs": torch.cat(parts)}, {"task": task, "split": split, "layout": "n, tokens, d"})
     return RealBlockInputs(folder)

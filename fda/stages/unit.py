@@ -46,11 +46,12 @@ def unit_updates(
 ) -> Iterator[UnitUpdate]:
     """Construct units of one block; those with the same live tensors together. `real`: the inputs of each of their tasks.
 
-    A unit whose task did not change the block is done without anchors. Cancelled soon after `cancel` asks for it, when the
-    last updates have made unfinished units pending.
+    A unit whose task did not change the block is done without anchors. Cancelled soon after `cancel` asks for it, and
+    torch.OutOfMemoryError where the device has no memory for these units together, when the last updates have made
+    unfinished units pending.
     """
     settings, opened, device = material.construction, material.opened, material.device
-    block = opened.model.blocks[keys[0].block].copy()
+    block = opened.model.blocks[keys[0].block].copy(device)
     base = block.of(opened.base, device)
 
     def seed_of(key: UnitKey) -> int:
@@ -70,20 +71,22 @@ def unit_updates(
         records = [record for record, _ in batch]
         for record in records:
             yield UnitUpdate(record.key, {"state": "running", "steps": settings.steps}, anew=True)
-        for index, event in construct_together(
-            block,
-            base,
-            [finetuned for _, finetuned in batch],
-            settings,
-            live=live,
-            seeds=[seed_of(record.key) for record in records],
-            snapshot_steps=spaced_steps(settings.steps),
-            make_step=make_step,
-        ):
-            if cancel.requested():
-                yield from (UnitUpdate(record.key, anew=True) for record in records if not record.done)
-                raise Cancelled
-            yield from records[index].take(event)
+        try:
+            for index, event in construct_together(
+                block,
+                base,
+                [finetuned for _, finetuned in batch],
+                settings,
+                live=live,
+                seeds=[seed_of(record.key) for record in records],
+                snapshot_steps=spaced_steps(settings.steps),
+                make_step=make_step,
+            ):
+                cancel.check()
+                yield from records[index].take(event)
+        except (Cancelled, torch.OutOfMemoryError):
+            yield from (UnitUpdate(record.key, anew=True) for record in records if not record.done)
+            raise
 
 
 def unchanged(key: UnitKey, base: Parameters, finetuned: Parameters) -> UnitUpdate:

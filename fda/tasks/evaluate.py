@@ -45,12 +45,15 @@ def evaluate(
     cancel: Cancel = NEVER,
     data: TaskData | None = None,
     indices: Sequence[int] | None = None,
+    *,
+    whole: bool = False,
 ) -> Answers:
     """The answers of the weights loaded in `model`, which is on `device`; `cancel` is checked after each batch.
 
     `data`: the task's data in the zoo file, which give the metric; None: accuracy, or next tokens for a language head.
-    `indices`: samples of the split, whose answers come in this order; None: all, in the split's. UserError if head, labels and
-    metric do not fit; NoNumbers, after all samples, if some have a logit that is not finite.
+    `indices`: samples of the split, whose answers come in this order; None: all, in the split's. Batches become smaller where
+    the device has no memory for them, unless they must stay `whole`. UserError if head, labels and metric do not fit;
+    NoNumbers, after all samples, if some have a logit that is not finite.
     """
     if indices is None:
         order = split.by_length()
@@ -63,15 +66,23 @@ def evaluate(
     if metric == "token_accuracy":
         split = replace(split, label=None)  # the texts are their own labels
     batches: list[tuple[Tensor, ...]] = []
-    wrong = 0
-    for batch, labels in split.batches(TEXTS if split.transform.kind == "text" else IMAGES, indices):
-        logits = head.answer(model, batch.to(device))
-        wrong += int((~all_finite(logits, batch)).sum())
-        batches.append(tuple(part.cpu() for part in _answers(metric, logits, batch.to(device), labels, split)))
-        cancel.check()
-    predicted, label, *more = (torch.cat(parts).numpy() for parts in zip(*batches, strict=True))
-    if wrong:
-        raise NoNumbers(wrong, len(label))
+    size, done = TEXTS if split.transform.kind == "text" else IMAGES, 0
+    while done < len(indices):
+        try:
+            for batch, labels in split.batches(size, indices[done:]):
+                batch = batch.to(device)
+                logits = head.answer(model, batch)
+                batches.append((all_finite(logits, batch), *_answers(metric, logits, batch, labels, split)))
+                done += len(labels)
+                cancel.check()
+        except torch.OutOfMemoryError:
+            if whole or size == 1:
+                raise
+            size = -(-size // 2)
+    # Fetched at the end, so that no batch waits for the answers to the one before.
+    finite, predicted, label, *more = (torch.cat(parts).cpu().numpy() for parts in zip(*batches, strict=True))
+    if not finite.all():
+        raise NoNumbers(int((~finite).sum()), len(label))
     kind = np.float32 if metric == "pearson" else np.int32
     answers = Answers(predicted.astype(kind), label.astype(kind), metric)
     if metric == "token_accuracy":
@@ -142,7 +153,7 @@ def likeliest(logits: Tensor) -> tuple[Tensor, Tensor]:
 
     Of equal logits the lower class comes first, as in `argmax`.
     """
-    classes = logits.sort(dim=-1, descending=True, stable=True).indices[:, :TOP]
+    classes = logits.sort(dim=-1, descending=True, stable=True).indices[:, :TOP].contiguous()  # the others are freed
     return classes, logits.float().softmax(dim=-1).gather(1, classes)
 
 
@@ -150,7 +161,7 @@ def all_finite(logits: Tensor, batch: Batch) -> Tensor:
     """Bool (b,): whether all logits of a sample are finite; for next tokens, outside its padding."""
     finite = logits.isfinite().all(dim=-1)
     if isinstance(batch, TextBatch) and finite.ndim == 2:
-        return (finite | ~batch.mask.to(finite.device)).all(dim=1)
+        return (finite | ~batch.mask).all(dim=1)
     return finite
 
 

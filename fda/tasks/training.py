@@ -59,7 +59,7 @@ def train(
     The loss is cross-entropy. The module is in eval mode at every yield. Meanwhile the global random numbers of torch, for
     dropout, are seeded by `settings.seed`; afterwards they are as before.
     """
-    labels, began = split.labels(), perf_counter()
+    labels, began = split.labels().to(device), perf_counter()
     for parameter in learning:
         parameter.requires_grad_(True)
     steps = settings.epochs * -(-len(split) // settings.batch)
@@ -70,20 +70,20 @@ def train(
     with torch.random.fork_rng():
         torch.manual_seed(settings.seed)
         for number in range(1, settings.epochs + 1):
-            began, total = perf_counter(), 0.0
+            began, losses = perf_counter(), []
             model.module.train()
             for rows in torch.randperm(len(split), generator=generator).split(settings.batch):
                 logits = head.answer(model, split.at(rows.tolist()).to(device))
-                loss = functional.cross_entropy(logits, labels[rows].to(device))
+                loss = functional.cross_entropy(logits, labels[rows.to(device)])
                 optimizer.zero_grad()
                 loss.backward()
                 optimizer.step()
                 schedule.step()
-                total += loss.item() * len(rows)
+                losses.append(loss.detach() * len(rows))
                 cancel.check()
             model.module.eval()
             score = _score(model, head, validation, data, device, cancel)
-            yield Epoch(number, total / len(split), score, perf_counter() - began)
+            yield Epoch(number, torch.stack(losses).sum().item() / len(split), score, perf_counter() - began)
     for parameter in learning:
         parameter.requires_grad_(False)
 
