@@ -5,6 +5,7 @@ begins anew elsewhere; Ray's own retry would run a task's generator again and re
 """
 
 import json
+import logging
 import os
 import signal
 import sys
@@ -184,9 +185,9 @@ def _connected(address: str | None) -> Iterator[Any]:
                 **(own if address == "local" else {}),
                 runtime_env=_runtime_env(),
                 log_to_driver=False,
-                logging_level="warning",
+                logging_level=logging.WARNING,
             )
-        except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
+        except (OSError, RuntimeError, ValueError, RayError) as error:
             raise UserError(
                 f"the Ray cluster {address} could not be reached ({first_line(error)}): look with `ray status`, start it "
                 "with `ray start --head`, or leave --address out."
