@@ -29,6 +29,8 @@ def bench_engines(
     From the moment when every core has a unit until the last unit's end, so without the start of Ray and of its processes.
     UserError if this process may not use so many cores, or if the run has too few units.
     """
+    if not hasattr(os, "sched_setaffinity"):
+        raise UserError("this system cannot keep a process on some of its cores: measure on Linux.")
     own = sorted(os.sched_getaffinity(0))
     if cores > len(own):
         raise UserError(f"there are {len(own)} cores here: give --cores {len(own)} or fewer.")
