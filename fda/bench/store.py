@@ -99,8 +99,8 @@ def _reads() -> list[tuple[str, Callable[[Store, str], object], float]]:
 
 
 def _read_run(store: Store, run_id: str) -> None:
-    store.run(run_id), store.units(run_id), store.phases(run_id), store.results(run_id), store.averages(run_id)
-    store.system(run_id), store.queue_position(run_id), store.files(run_id)
+    for read in (store.run, store.units, store.phases, store.results, store.averages, store.system, store.files):
+        read(run_id)
     for name in store.scalar_names(run_id):
         store.scalars(run_id, name, points=300)
     store.snapshots(run_id, SPECTRUM.key)

@@ -118,8 +118,10 @@ def _is_ownerless(store: Store, folder: Path) -> bool:
 
 def _run(store: Store, run: Run | UnreadableRun) -> Iterator[Finding]:
     if isinstance(run, UnreadableRun):
-        mend = _spec_from_file(store, run.run_id)
-        yield Finding(False, f"{run.problem}{' Or let --repair take its spec from its folder.' if mend else ''}", mend)
+        again = _spec_from_file(store, run.run_id)
+        yield Finding(
+            False, f"{run.problem}{' Or let --repair take its spec from its folder.' if again else ''}", again
+        )
         return
     if is_suspended(run.pid, run.pid_started):
         remedy = f"let it go on (`kill -CONT {run.pid}`) or end it (`python -m fda runs stop {run.run_id}`)."

@@ -1,7 +1,7 @@
 """Ends workers, starters and the server at random moments, and compares every run with one that was left alone.
 
-After each death the store is checked against the files, half of the time once the doctor has mended it, and the run is resumed:
-no finished unit may be lost, and the finished run must have the bytes and scores of the undisturbed one.
+After each death the store is repaired by the doctor, checked against the files, and the run is resumed: no finished unit may
+be lost, and the finished run must have the bytes and scores of the undisturbed one.
 """
 
 import os
@@ -22,7 +22,7 @@ from fda.store.spec import RunSpec
 from fda.store.store import Store
 from tests.chaos.deaths import PLACES, Death
 from tests.chaos.processes import Process, start_fork_server, start_starter, start_worker
-from tests.chaos.state import Result, faults, finished_units, lost_work, result_of
+from tests.chaos.state import Result, faults, finished_units, result_of
 from tests.support.runs import sql, wait_for
 
 PATIENCE = 300.0  # seconds for a run to end
@@ -57,7 +57,6 @@ class Campaign:
         while self.deaths.total() < kills:
             run_id = lifecycle.start(self.store, self.spec())
             self._until_done(run_id, kills)
-            list(repair(self.store))  # what a worker leaves that dies after its last word
             self.require_equal(self.store, run_id)
             self.compared += 1
             lifecycle.delete(self.store, run_id, now=True)
@@ -92,21 +91,16 @@ class Campaign:
             else:
                 self._kill_server(run_id)
             finished = self.check(run_id, finished)
-            if LiveStore(self.home).run(run_id).state not in ("queued", "done"):
+            if self.store.run(run_id).state != "done" and LiveStore(self.home).run(run_id).state not in ("queued",):
                 lifecycle.resume(self.store, run_id)
 
     def check(self, run_id: str, finished: set) -> set:
-        """The run's finished units, which must include those that were; AssertionError also for any fault of the store.
-
-        Half of the time the doctor mends what the death left, else the next worker has to cope with it.
-        """
-        if self.random.random() < 0.5:
-            for line in repair(self.store):
-                self.tell(f"  doctor: {line}")
-            assert (found := faults(self.store)) == [], found
-        assert (found := lost_work(self.store)) == [], found
+        """The run's finished units, which must include those that were; AssertionError also for any fault of the store."""
+        for line in repair(self.store):
+            self.tell(f"  doctor: {line}")
         now = finished_units(self.store, run_id)
         assert finished <= now, f"units of {run_id} were lost: {finished - now}"
+        assert (found := faults(self.store)) == [], found
         return now
 
     # deaths ----------------------------------------------------------------------------------------------------------

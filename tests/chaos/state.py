@@ -37,10 +37,11 @@ def finished_units(store: Store, run_id: str) -> set[UnitKey]:
     return {unit.key for unit in store.units(run_id) if unit.state == "done"}
 
 
-def lost_work(store: Store) -> list[str]:
-    """Damage of the store, finished units without their file, runs that two workers wrote: what no death may cause."""
+def faults(store: Store) -> list[str]:
+    """What is wrong beyond what a dead worker leaves: damage of the store, finished units without their file, two writers."""
+    found = []
     with closing(sqlite3.connect(store.path)) as connection:
-        found = [text for (text,) in connection.execute("PRAGMA integrity_check") if text != "ok"]
+        found += [text for (text,) in connection.execute("PRAGMA integrity_check") if text != "ok"]
     for run in store.runs():
         files = store.files(run.run_id)
         for unit in store.units(run.run_id, "construct"):
@@ -48,13 +49,11 @@ def lost_work(store: Store) -> list[str]:
             record = files.get(path.relative_to(store.run_dir(run.run_id)).as_posix())
             if unit.state == "done" and not (record and path.is_file() and checksum(path) == record.sha256):
                 found.append(f"{unit.key} of {run.run_id} is done without its file")
-    return found + _two_writers(store)
-
-
-def faults(store: Store) -> list[str]:
-    """`lost_work` and all that the doctor finds, which after a death is what the dead process left."""
-    found = [finding.text for finding in examine(store) if not finding.good]
-    return lost_work(store) + [text for text in found if "MiB free" not in text]
+    return (
+        found
+        + _two_writers(store)
+        + [one.text for one in examine(store) if not one.good and "MiB free" not in one.text]
+    )
 
 
 def _two_writers(store: Store) -> list[str]:
