@@ -173,6 +173,7 @@ def _connected(address: str | None) -> Iterator[Any]:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     require_ray()
     import ray  # pyright: ignore[reportMissingImports] (of an extra)
+    from ray.exceptions import RayError  # pyright: ignore[reportMissingImports]
 
     address = address or os.environ.get("RAY_ADDRESS") or "local"
     if address.startswith("ray://"):
