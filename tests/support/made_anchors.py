@@ -9,6 +9,7 @@ from safetensors.numpy import save_file
 
 from fda.anchors.construct import spaced_steps
 from fda.requests.runs import construct_settings, make_spec
+from fda.store.files import anchors_file
 from fda.store.records import UnitKey
 from fda.store.store import Store
 
@@ -60,6 +61,9 @@ def made_run(
     keys = [UnitKey("construct", task, block) for task in spec.tasks for block in range(blocks)]
     store.add_units(run_id, [(key, steps) for key in keys])
     for key in keys:
+        path = anchors_file(store.run_dir(run_id), key.name, key.block)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save_file({"anchors": np.zeros((1, 1, 1), np.float32)}, path)
         rows = [("angle_loss", step, 1.0 / (2 + step)) for step in range(steps)]
         for rank, step in enumerate(at):
             done = rank / max(1, len(at) - 1)
