@@ -65,17 +65,14 @@ def runs_show(run_id: str, as_json: Annotated[bool, typer.Option("--json")] = Fa
         print(json.dumps(run_data(store, run) | {"verdict": sentences}))
         return
     print(f"{run.run_id}  {run.kind} on {run.device}: {run.state}" + (f" ({run.message})" if run.message else ""))
-    for word, text in (
-        ("started by", run.started_by),
-        ("name", run.name),
-        ("tags", ", ".join(run.tags)),
-        ("note", run.note),
-    ):
+    for word, text in (("name", run.name), ("tags", ", ".join(run.tags)), ("note", run.note)):
         if text:
             print(f"{word}: {readable(text)}")
     for sentence in sentences:
         print(f"  {sentence}")
     print(f"zoo {run.spec.zoo.name}: {', '.join(run.spec.tasks)}; files in {store.run_dir(run_id)}")
+    if run.started_by:
+        print(f"started by: {readable(run.started_by)}")
     units = store.units(run_id)
     for phase in run_phases(store, run, units, time.time()):
         if phase.seconds or phase.state != "done":  # not what proved needless, such as compiling
