@@ -22,6 +22,7 @@ from fda.jobs import lifecycle as jobs
 from fda.requests.runs import construct_settings, make_spec
 from fda.store.store import Store
 from fda.ui.feed import PATH
+from fda.ui.stream import ends_script, run_page
 from fda.zoos.zoo import load_zoo
 
 SESSIONS, UPDATES = 20, 100
@@ -157,13 +158,7 @@ async def _read(socket: Any, messages: asyncio.Queue[bytes | None]) -> None:
 
 async def _opened(socket: Any, messages: asyncio.Queue[bytes | None], run_id: str) -> str:
     """Have the run page's script run, and return the path of the updates that it offers. UserError if it offers none."""
-    from streamlit.proto.BackMsg_pb2 import BackMsg
-    from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
-
-    asked = BackMsg()
-    asked.rerun_script.page_name = "run"
-    asked.rerun_script.query_string = f"run={run_id}"
-    await socket.send_bytes(asked.SerializeToString())
+    await socket.send_bytes(run_page("run", f"run={run_id}"))
     feed = None
     while True:
         message = await asyncio.wait_for(messages.get(), WAIT)
@@ -171,7 +166,7 @@ async def _opened(socket: Any, messages: asyncio.Queue[bytes | None], run_id: st
             raise UserError("the server hung up on a visitor: its log says why, or try fewer visitors.")
         if offered := FEED.search(message):
             feed = offered.group().decode()
-        if ForwardMsg.FromString(message).WhichOneof("type") == "script_finished":
+        if ends_script(message):
             if feed is None:
                 raise UserError(f"the page of run {run_id} offers no updates, so there is nothing to measure.")
             return feed

@@ -348,6 +348,10 @@ class _Module(_DummyBackendModule):
 
     TOTAL = 2**34  # bytes
 
+    def is_available(self) -> bool:
+        """Not by itself: libraries that ask for any accelerator must not choose it, in whatever test they are used."""
+        return False
+
     def mem_get_info(self, device: object = None) -> tuple[int, int]:
         total = MEMORY.limit or self.TOTAL
         return total - MEMORY.live, total
