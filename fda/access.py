@@ -69,11 +69,12 @@ class Proxy(_Section):
     def trusts(self, peer: str) -> bool:
         """Whether a request from this address may name its visitor."""
         try:
-            own = ip_address(peer)
+            address = ip_address(peer)
         except ValueError:
             return False
-        own = (own.ipv4_mapped or own) if isinstance(own, IPv6Address) else own  # IPv4 on a socket for both
-        return any(own in ip_network(address) for address in self.addresses)
+        if isinstance(address, IPv6Address):
+            address = address.ipv4_mapped or address  # IPv4 on a socket for both
+        return any(address in ip_network(network) for network in self.addresses)
 
 
 class Limits(_Section):

@@ -32,6 +32,13 @@ STANDS = (
 )  # the page has a title and no script runs
 
 
+def free_port() -> int:
+    """A port of the loopback address on which nothing listens."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
 class Server:
     """The dashboard on a loopback port, with `home` as FDA_HOME and below the path `base`, if given. It can be stopped and
     started again.
@@ -42,9 +49,7 @@ class Server:
     def __init__(
         self, home: Path, options: Sequence[str] = (), environment: Mapping[str, str] | None = None, base: str = ""
     ) -> None:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
+        self.port = free_port()
         self.home = home
         self.options, self.environment = [*options, "--server.baseUrlPath", base], {**(environment or {})}
         self.url = f"http://127.0.0.1:{self.port}{base}"

