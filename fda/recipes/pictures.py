@@ -12,7 +12,7 @@ from fda.demo.images import SPLITS, ImageTask, Split, digits, faces, photos, str
 from fda.errors import UserError
 from fda.recipes.packages import member, members
 
-COUNTS: Mapping[str, int] = {"train": 600, "validation": 150, "test": 1000}  # pictures of MNIST and of Fashion-MNIST
+COUNTS: Mapping[str, int] = {"train": 1000, "validation": 300, "test": 1000}  # pictures of MNIST and of Fashion-MNIST
 SIDE = 28
 CLOTHES = ("T-shirt or top", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot")
 OF_LIBRARIES: Mapping[str, Callable[[int], ImageTask]] = {
