@@ -1,7 +1,7 @@
 """Adaptation: train a block on the anchors of all tasks to give the outputs of the finetuned blocks.
 
-Starting from the pretrained model, the block's weights are trained; starting from a merged model, element-wise coefficients
-of task vectors (paper, adaptation). A generator of events, like construction. `fda.anchors.gradients` computes the gradients.
+Starting from the pretrained model or the sum of task vectors, the block's weights are trained; starting from another merged
+model, element-wise coefficients of task vectors (paper, adaptation, but for the sum). A generator of events, like construction. `fda.anchors.gradients` computes the gradients.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -48,7 +48,7 @@ def pool(block: Block, finetuned: Sequence[Parameters], anchors: Sequence[Tensor
 
 def adapt_weights(
     block: Block,
-    base: Parameters,
+    start: Parameters,
     x: Tensor,
     y: Tensor,
     settings: AdaptSettings,
@@ -56,15 +56,15 @@ def adapt_weights(
     seed: int,
     make_gradient: MakeGradient = plain_gradient,
 ) -> Iterator[Epoch | Adapted]:
-    """Minimise Σ Dist(φ(θ, x), y) over θ, starting from `base`. x, y: (N, tokens, d), of all tasks."""
-    theta = _flat(base, base)
+    """Minimise Σ Dist(φ(θ, x), y) over θ, starting from `start`. x, y: (N, tokens, d), of all tasks."""
+    theta = _flat(start, start)
     optimizer = torch.optim.Adam([theta], lr=settings.weights_lr, fused=True)
 
     def update(gradient: Tensor) -> None:
         theta.grad = gradient
         optimizer.step()
 
-    return _adapt(block, base, theta, update, x, y, settings, settings.weights_epochs, seed, make_gradient)
+    return _adapt(block, start, theta, update, x, y, settings, settings.weights_epochs, seed, make_gradient)
 
 
 def adapt_coefficients(

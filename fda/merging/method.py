@@ -25,6 +25,9 @@ Weights = Mapping[str, "Tensor"]
 Merge = Callable[..., Iterator[tuple[str, "Tensor"]]]
 UP_TO_1 = tuple(round(0.05 * i, 2) for i in range(1, 21))  # sweeps: task arithmetic's grid (Ilharco et al. 2023)
 UP_TO_3 = tuple(round(0.1 * i, 1) for i in range(1, 31))  # sweeps: the grid of TSV-M's and Iso-C's released code
+# Starts from which adaptation trains the weights, as the paper does from the pretrained model; from the others it trains
+# element-wise coefficients of the start's update.
+WEIGHT_STARTS = ("pretrained", "sum")
 SWEPT = ":swept"  # suffix of a method whose coefficient is chosen on the validation split
 
 
@@ -124,6 +127,11 @@ class Method:
     def coefficient(self) -> Hyperparameter | None:
         """The hyperparameter that can be swept; None if there is none."""
         return next((hyper for hyper in self.hyperparameters if hyper.sweep), None)
+
+    @property
+    def trained(self) -> Literal["weights", "coefficients"]:
+        """What a method with a `start` trains when it adapts that model."""
+        return "weights" if self.start in WEIGHT_STARTS else "coefficients"
 
     @property
     def as_swept(self) -> "Method":

@@ -38,6 +38,7 @@ from fda.merging.methods.references import individual, pretrained
 from fda.merging.methods.regmean import regmean, regmean_anchors
 from fda.merging.methods.regmean_plusplus import regmean_plusplus
 from fda.merging.methods.slerp import slerp
+from fda.merging.methods.sum import task_vector_sum
 from fda.merging.methods.svc import svc
 from fda.merging.methods.swudi import swudi, swudi_a
 from fda.merging.methods.ta import ta
@@ -57,6 +58,7 @@ IN_ORDER: tuple[Method, ...] = (
     dare,
     dare_ties,
     ta,
+    task_vector_sum,
     ties,
     consensus_ta,
     della,

@@ -111,7 +111,7 @@ def predict(spec: RunSpec, known: Calibration) -> Prediction:
         stages["adapt"] = sum(
             _rounds(blocks, known.lanes)
             * known.epochs[adaptation_kind(name)]
-            * (settings.weights_epochs if METHODS[name].start == "pretrained" else settings.coefficients_epochs)
+            * getattr(settings, f"{METHODS[name].trained}_epochs")
             for name in adapting
         )
     if spec.methods:
@@ -159,8 +159,8 @@ def adapted(spec: RunSpec) -> tuple[str, ...]:
 
 def adaptation_kind(name: str) -> str:
     """What an adapting method trains: `weights`, `coefficients` of one task vector, or `task coefficients` of all."""
-    start = METHODS[name].start or ""
-    return {"pretrained": "weights", "ta": "task coefficients"}.get(start, "coefficients")
+    one = METHODS[name]
+    return "task coefficients" if one.start == "ta" else one.trained
 
 
 def merged(spec: RunSpec) -> tuple[str, ...]:

@@ -20,12 +20,11 @@ def work_by_block(methods: Iterable[str]) -> bool:
 
 
 def adaptation_read_by(methods: Iterable[str]) -> tuple[str, ...]:
-    """The adaptation settings that the methods read: those of weights from the pretrained model, else of coefficients."""
+    """The adaptation settings that the methods read: those of weights or of coefficients, by what they train."""
     read: set[str] = set()
     for one in _known(methods):
         if one.start is not None:
-            trained = "weights" if one.start == "pretrained" else "coefficients"
-            read |= {"distance", "batch", "arithmetic", f"{trained}_lr", f"{trained}_epochs"}
+            read |= {"distance", "batch", "arithmetic", f"{one.trained}_lr", f"{one.trained}_epochs"}
     return tuple(name for name in AdaptSettings.model_fields if name in read)
 
 

@@ -40,8 +40,8 @@ KEPT = 2**28  # bytes
 
 
 def epochs(method: Method, settings: AdaptSettings) -> int:
-    """The method's number of epochs. From the pretrained model it adapts weights, from a merged one coefficients."""
-    return settings.weights_epochs if method.start == "pretrained" else settings.coefficients_epochs
+    """The method's number of epochs, for what it trains."""
+    return settings.weights_epochs if method.trained == "weights" else settings.coefficients_epochs
 
 
 class Pools:
@@ -198,8 +198,9 @@ def adapt_block(
         "seed": unit_seed(work.spec.seed, "adapt", block.index),
         "make_gradient": pools.make_gradient,
     }
-    if method.start == "pretrained":
-        events: Iterator[Epoch | Adapted] = adapt_weights(block, base, x, y, settings, **how)
+    if method.trained == "weights":
+        begin = start_of(work, method, started, block)
+        events: Iterator[Epoch | Adapted] = adapt_weights(block, begin, x, y, settings, **how)
     else:
         if started is None:
             finetuned = [block.of(weights, work.device) for weights in work.finetuned]

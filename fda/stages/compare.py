@@ -235,8 +235,7 @@ class _Comparison:
     def _adapt(self, one: Method) -> dict[str, Any]:
         hyperparameters = self._hyperparameters(one)
         adapt_to_file(self.work, one, self.adapt, self._pools(one, hyperparameters))
-        trained = "weights" if one.start == "pretrained" else "coefficients"
-        names = ["distance", f"{trained}_lr", f"{trained}_epochs", "batch"]
+        names = ["distance", f"{one.trained}_lr", f"{one.trained}_epochs", "batch"]
         names += ["arithmetic"] if self.adapt.arithmetic != "plain" else []
         adapted = {name: getattr(self.adapt, name) for name in names}
         return hyperparameters | adapted | self._reads(one) | {"selection": self._selection(one)}

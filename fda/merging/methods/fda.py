@@ -1,6 +1,6 @@
 """FDA as merging methods, one for each start: the model that is adapted on the anchors. `fda.anchors.adapt` does the work."""
 
-from fda.merging.method import Method
+from fda.merging.method import WEIGHT_STARTS, Method
 
 PREFIX = "fda"
 STARTS = {
@@ -12,6 +12,7 @@ STARTS = {
     "iso_c": "Iso-C",
     "iso_cts": "Iso-CTS",
     "swudi": "SWUDI",
+    "sum": "the sum of task vectors",
 }
 
 
@@ -23,6 +24,8 @@ def fda_from(start: str, title: str, *, tasks: int | None = None, least_tasks: i
         idea=(
             "Adapt the pretrained blocks on the anchors."
             if start == "pretrained"
+            else f"Adapt the blocks of {title} on the anchors, all their weights."
+            if start in WEIGHT_STARTS
             else f"Adapt element-wise coefficients of the task vectors of {title} on the anchors."
         ),
         paper="https://arxiv.org/abs/2510.21223",
