@@ -1,7 +1,8 @@
 """Adaptation: train a block on the anchors of all tasks to give the outputs of the finetuned blocks.
 
-Starting from the pretrained model or the sum of task vectors, the block's weights are trained; starting from another merged
-model, element-wise coefficients of task vectors (paper, adaptation, but for the sum). A generator of events, like construction. `fda.anchors.gradients` computes the gradients.
+Starting from the pretrained model (paper, adaptation) or the sum of task vectors (ours), the block's weights are trained; from
+another merged model, element-wise coefficients of task vectors (paper). A generator of events, like construction.
+`fda.anchors.gradients` computes the gradients.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
