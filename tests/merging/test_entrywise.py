@@ -29,6 +29,7 @@ def test_task_arithmetic_adds_the_scaled_task_vectors(tasks):
     delta = task_vectors(base, finetuned).double().sum(dim=0)
     assert_close(run("ta", base, finetuned), updated(base, delta, 0.3), base)
     assert_close(run("ta", base, finetuned, scale=1.7), updated(base, delta, 1.7), base)
+    assert_close(run("sum", base, finetuned), updated(base, delta, 1.0), base)
 
 
 @pytest.mark.parametrize("tasks", TASKS)

@@ -79,6 +79,7 @@ def test_the_seed_decides_the_bytes(name):
 ONE_TASK = {
     "average": {},
     "ta": {"scale": 1.0},
+    "sum": {},
     "ties": {"density": 1.0},
     "dare": {"rate": 0.0, "scale": 1.0},
     "dare_ties": {"rate": 0.0, "density": 1.0},

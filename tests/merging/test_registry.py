@@ -12,7 +12,7 @@ from fda.merging.registry import METHODS, method
 DATA_FREE = {
     "pretrained", "average", "ta", "ties", "dare", "dare_ties", "breadcrumbs", "della", "magmax", "consensus_ta",
     "model_stock", "slerp", "tsv", "wudi", "iso_c", "iso_cts", "optmerge", "actmat", "tact", "swudi", "swudi_a", "dc_merge",
-    "anchored_ridge",
+    "anchored_ridge", "sum",
 }  # fmt: skip
 
 
@@ -23,7 +23,10 @@ def test_all_methods_are_there():
     )
     adapted = {f"fda:{start}" for start in STARTS} | {"distill"}
     assert adapted == {m.name for m in METHODS.values() if m.start is not None}
-    assert set(STARTS) == {"pretrained", "ta", "ties", "tsv", "wudi", "iso_c", "iso_cts", "swudi"}
+    assert {m.name for m in METHODS.values() if m.start and m.trained == "weights"} == {
+        "fda:pretrained", "fda:sum", "distill"
+    }  # fmt: skip
+    assert set(STARTS) == {"pretrained", "ta", "ties", "tsv", "wudi", "iso_c", "iso_cts", "swudi", "sum"}
 
 
 def test_methods_come_by_need_then_by_year():

@@ -159,6 +159,28 @@ def test_a_start_that_is_not_in_the_run_is_merged_with_the_runs_hyperparameters(
     assert all(torch.equal(started[name], tensor) for name, tensor in expected.items())
 
 
+def test_from_the_sum_fda_trains_the_weights_of_the_sum(store, tiny_zoo):
+    """A learning rate that moves nothing leaves the start; one that moves something lowers the blocks' loss."""
+    made = run(store, tiny_zoo)
+    opened = open_zoo(load_zoo(tiny_zoo))
+    start = merge(METHODS["sum"], opened.base, list(opened.tasks.values()))
+    prefixes = tuple(block.prefix for block in opened.model.blocks)
+    for rate in (1e-12, 1e-3):
+        adaptation = {"weights_lr": rate, "weights_epochs": 3}
+        run_id = run(
+            store, tiny_zoo, construct=None, anchors_run=made, methods=("sum", "fda:sum"), adaptation=adaptation
+        )
+        merged = load_file(store.run_dir(run_id) / "merged" / "fda:sum.safetensors")
+        stays = {name: torch.allclose(merged[name], start[name], atol=1e-7) for name in start}
+        assert all(stays[name] for name in start if name.startswith(prefixes)) == (rate == 1e-12)
+        outside = [name for name in start if not name.startswith(prefixes)]
+        assert all(torch.equal(merged[name], opened.base[name]) for name in outside), "only blocks are adapted"
+        settings = rows(store, run_id)["fda:sum"].settings
+        assert settings["weights_lr"] == rate and "coefficients_lr" not in settings
+        for _, losses in store.scalars(run_id, "adapt_loss", stage="adapt").values():
+            assert losses[-1] < losses[0] if rate == 1e-3 else losses[-1] == pytest.approx(losses[0])
+
+
 def test_a_run_stopped_within_a_method_resumes_to_the_same_bytes(store, tiny_zoo):
     methods = ("ties:swept", "fda:ta", "fda:iso_c")
     whole = run(store, tiny_zoo, methods=methods)
