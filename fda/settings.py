@@ -85,6 +85,11 @@ class AdaptSettings(BaseModel):
     weights_lr: float = Field(
         default=1e-5, gt=0, le=1, description="learning rate on the weights, from the pretrained model"
     )
+    weights_rate: Literal["absolute", "relative"] = Field(
+        default="absolute",
+        description="what the learning rate on the weights means: itself, or so many times the root mean square of the "
+        "block's task vectors, which suits models of any size",
+    )
     weights_epochs: int = Field(
         default=100, ge=1, le=10000, description="passes over the pooled anchors, on the weights"
     )

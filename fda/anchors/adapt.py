@@ -47,6 +47,17 @@ def pool(block: Block, finetuned: Sequence[Parameters], anchors: Sequence[Tensor
     return torch.cat(list(anchors)), torch.cat(targets)
 
 
+def rate_unit(settings: AdaptSettings, base: Parameters, finetuned: Iterable[Parameters]) -> float:
+    """What `weights_lr` is a multiple of: 1, or for a relative rate the root mean square of the entries of all τi."""
+    if settings.weights_rate == "absolute":
+        return 1.0
+    squares = [
+        torch.stack([(own[name] - theta0).square().sum() for name, theta0 in base.items()]).sum() for own in finetuned
+    ]
+    entries = len(squares) * sum(theta0.numel() for theta0 in base.values())
+    return (torch.stack(squares).sum() / entries).sqrt().item()
+
+
 def adapt_weights(
     block: Block,
     start: Parameters,
@@ -55,11 +66,12 @@ def adapt_weights(
     settings: AdaptSettings,
     *,
     seed: int,
+    unit: float = 1.0,
     make_gradient: MakeGradient = plain_gradient,
 ) -> Iterator[Epoch | Adapted]:
-    """Minimise Σ Dist(φ(θ, x), y) over θ, starting from `start`. x, y: (N, tokens, d), of all tasks."""
+    """Minimise Σ Dist(φ(θ, x), y) over θ, starting from `start`. x, y: (N, tokens, d), of all tasks; `unit`: of `rate_unit`."""
     theta = _flat(start, start)
-    optimizer = torch.optim.Adam([theta], lr=settings.weights_lr, fused=True)
+    optimizer = torch.optim.Adam([theta], lr=settings.weights_lr * unit, fused=True)
 
     def update(gradient: Tensor) -> None:
         theta.grad = gradient

@@ -25,6 +25,7 @@ def adaptation_read_by(methods: Iterable[str]) -> tuple[str, ...]:
     for one in _known(methods):
         if one.start is not None:
             read |= {"distance", "batch", "arithmetic", f"{one.trained}_lr", f"{one.trained}_epochs"}
+            read |= {"weights_rate"} if one.trained == "weights" else set()
     return tuple(name for name in AdaptSettings.model_fields if name in read)
 
 

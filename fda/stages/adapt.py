@@ -13,7 +13,7 @@ from typing import Any
 
 from torch import Tensor
 
-from fda.anchors.adapt import Adapted, Epoch, adapt_coefficients, adapt_weights, pool
+from fda.anchors.adapt import Adapted, Epoch, adapt_coefficients, adapt_weights, pool, rate_unit
 from fda.anchors.init import unit_seed
 from fda.architectures.blocks import Block
 from fda.cancel import Cancel
@@ -200,7 +200,8 @@ def adapt_block(
     }
     if method.trained == "weights":
         begin = start_of(work, method, started, block)
-        events: Iterator[Epoch | Adapted] = adapt_weights(block, begin, x, y, settings, **how)
+        unit = rate_unit(settings, base, (block.of(weights, work.device) for weights in work.finetuned))
+        events: Iterator[Epoch | Adapted] = adapt_weights(block, begin, x, y, settings, unit=unit, **how)
     else:
         if started is None:
             finetuned = [block.of(weights, work.device) for weights in work.finetuned]

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from fda.anchors.adapt import Adapted, Epoch, adapt_coefficients, adapt_weights, pool
+from fda.anchors.adapt import Adapted, Epoch, adapt_coefficients, adapt_weights, pool, rate_unit
 from fda.anchors.construct import Snapshot, Step, construct_together, spaced_steps
 from fda.anchors.init import initial_anchors, unit_seed
 from fda.anchors.loss import live_tensors
@@ -239,7 +239,9 @@ def _epoch(work: Work, kind: str) -> float:
             finetuned = [block.of(weights, work.device) for weights in work.finetuned]
             x, y = pool(block, finetuned, [_anchors(work, block, own) for own in finetuned])
             if kind == "weights":
-                events: Iterator[Epoch | Adapted] = adapt_weights(block, base, x, y, settings, **how)
+                events: Iterator[Epoch | Adapted] = adapt_weights(
+                    block, base, x, y, settings, unit=rate_unit(settings, base, finetuned), **how
+                )
             else:
                 ends = finetuned if kind == "task coefficients" else finetuned[:1]
                 taus = ({name: end[name] - base[name] for name in base} for end in ends)

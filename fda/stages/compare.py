@@ -236,6 +236,7 @@ class _Comparison:
         hyperparameters = self._hyperparameters(one)
         adapt_to_file(self.work, one, self.adapt, self._pools(one, hyperparameters))
         names = ["distance", f"{one.trained}_lr", f"{one.trained}_epochs", "batch"]
+        names += ["weights_rate"] if one.trained == "weights" and self.adapt.weights_rate != "absolute" else []
         names += ["arithmetic"] if self.adapt.arithmetic != "plain" else []
         adapted = {name: getattr(self.adapt, name) for name in names}
         return hyperparameters | adapted | self._reads(one) | {"selection": self._selection(one)}

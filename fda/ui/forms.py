@@ -19,6 +19,7 @@ LABELS = {
     "init": "Initialisation",
     "lr": "Learning rate",
     "weights_lr": "Rate on weights",
+    "weights_rate": "Meaning of that rate",
     "coefficients_lr": "Rate on coefficients",
 }
 CHOICES = {"ta_fda": "task arithmetic and FDA"}

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from fda.anchors.adapt import Adapted, adapt_coefficients, adapt_weights, pool
+from fda.anchors.adapt import Adapted, adapt_coefficients, adapt_weights, pool, rate_unit
 from fda.anchors.gradients import CompiledGradients, plain_gradient
 from fda.anchors.reference import reference_adaptation
 from fda.architectures.precision import written_out
@@ -46,6 +46,21 @@ def test_the_loss_goes_down_from_every_start(parts, distance):
         *epochs, adapted = list(events)
         assert isinstance(adapted, Adapted)
         assert epochs[-1].loss < epochs[0].loss
+
+
+def test_a_relative_rate_is_a_multiple_of_how_far_the_tasks_moved(parts):
+    block, base, finetuned, x, y = parts
+    relative = AdaptSettings(weights_lr=0.25, weights_rate="relative", weights_epochs=2, batch=8)
+    moved = torch.cat([(one[name] - base[name]).flatten() for one in finetuned for name in base])
+    unit = rate_unit(relative, base, finetuned)
+    assert unit == pytest.approx(moved.square().mean().sqrt().item(), rel=1e-5)
+    thrice = [{name: base[name] + 3 * (one[name] - base[name]) for name in base} for one in finetuned]
+    assert rate_unit(relative, base, thrice) == pytest.approx(3 * unit, rel=1e-4)
+    absolute = relative.model_copy(update={"weights_rate": "absolute", "weights_lr": 0.25 * unit})
+    assert rate_unit(absolute, base, finetuned) == 1
+    *_, one = adapt_weights(block, base, x, y, relative, seed=0, unit=unit)
+    *_, other = adapt_weights(block, base, x, y, absolute, seed=0)
+    assert all(torch.equal(one.parameters[name], other.parameters[name]) for name in base)
 
 
 def test_coefficients_at_their_start_are_the_merged_model(parts):

@@ -165,8 +165,8 @@ def test_from_the_sum_fda_trains_the_weights_of_the_sum(store, tiny_zoo):
     opened = open_zoo(load_zoo(tiny_zoo))
     start = merge(METHODS["sum"], opened.base, list(opened.tasks.values()))
     prefixes = tuple(block.prefix for block in opened.model.blocks)
-    for rate in (1e-12, 1e-3):
-        adaptation = {"weights_lr": rate, "weights_epochs": 3}
+    for rate in (1e-12, 0.1):
+        adaptation = {"weights_lr": rate, "weights_rate": "relative", "weights_epochs": 3}
         run_id = run(
             store, tiny_zoo, construct=None, anchors_run=made, methods=("sum", "fda:sum"), adaptation=adaptation
         )
@@ -176,9 +176,13 @@ def test_from_the_sum_fda_trains_the_weights_of_the_sum(store, tiny_zoo):
         outside = [name for name in start if not name.startswith(prefixes)]
         assert all(torch.equal(merged[name], opened.base[name]) for name in outside), "only blocks are adapted"
         settings = rows(store, run_id)["fda:sum"].settings
-        assert settings["weights_lr"] == rate and "coefficients_lr" not in settings
+        assert (
+            settings["weights_lr"] == rate
+            and settings["weights_rate"] == "relative"
+            and "coefficients_lr" not in settings
+        )
         for _, losses in store.scalars(run_id, "adapt_loss", stage="adapt").values():
-            assert losses[-1] < losses[0] if rate == 1e-3 else losses[-1] == pytest.approx(losses[0])
+            assert losses[-1] < losses[0] if rate == 0.1 else losses[-1] == pytest.approx(losses[0])
 
 
 def test_a_run_stopped_within_a_method_resumes_to_the_same_bytes(store, tiny_zoo):
