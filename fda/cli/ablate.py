@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from fda.cli.carry_out import run_request
-from fda.cli.output import require_folder, write_whole
+from fda.cli.output import write_whole
 from fda.cli.start import BlocksOption, DeviceOption, FreshOption, JsonOption, SeedOption, TasksOption, ZooOption
 from fda.measures import SUMMARY
 
@@ -27,7 +27,6 @@ def ablate(
     from fda.requests.runs import split_blocks, split_list
     from fda.store.store import Store
 
-    require_folder(json_file)
     specs = ablation_specs(
         zoo,
         tasks=split_list(tasks),

@@ -20,14 +20,13 @@ def analyse(
     json_file: JsonOption = None,
 ) -> None:
     """Say why merged models score as they do: panels on layers, task vectors and anchors of a finished run."""
-    from fda.cli.output import require_folder, write_whole
+    from fda.cli.output import write_whole
     from fda.report.analyses import computed, panel_text
     from fda.requests.analyses import analysis_spec, asked_panels
     from fda.requests.runs import split_list
     from fda.stages.execute import resolve_device
     from fda.store.analyses import Panel, content_of
 
-    require_folder(json_file)
     run = shown_store().run(run_id)
     asked = asked_panels(run, split_list(panels))
     store = open_store()

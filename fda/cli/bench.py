@@ -1,13 +1,14 @@
 """`python -m fda bench …`: measure side by side, print a table (`bench_tables.py`), write everything as JSON."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from fda.cli import bench_tables as tables
-from fda.cli.output import require_folder, write_whole
+from fda.cli.output import write_whole
 from fda.cli.start import AdaptOption, DeviceOption, JsonOption, TasksOption
 from fda.errors import UserError
 
@@ -48,7 +49,6 @@ def construct(
     from fda.requests.runs import split_list
     from fda.stages.execute import resolve_device
 
-    require_folder(json_file)
     for name in split_list(sizes):
         if name not in UNITS:
             raise UserError(f"there is no size {name!r} to measure: choose among {', '.join(UNITS)}.")
@@ -96,7 +96,6 @@ def adapt(
     from fda.requests.runs import split_list
     from fda.stages.execute import resolve_device
 
-    require_folder(json_file)
     for kind, names, known in (("size", [size], UNITS), ("path", split_list(paths), PATHS)):
         for name in names:
             if name not in known:
@@ -110,9 +109,7 @@ def adapt(
         threads=threads,
         paths=split_list(paths),
     )
-    tables.adapt_table(result)
-    if json_file is not None:
-        write_whole(json_file, json.dumps(result, indent=2))
+    _report(result, tables.adapt_table, json_file)
 
 
 @bench_app.command()
@@ -125,11 +122,8 @@ def starts(
     """Compare FDA from every start with the start itself, over seeds, with 95 % intervals."""
     from fda.bench.starts import bench_starts
 
-    require_folder(json_file)
     result = bench_starts(zoo, seeds=_seeds(seeds), device=device)
-    tables.starts_table(result)
-    if json_file is not None:
-        write_whole(json_file, json.dumps(result, indent=2))
+    _report(result, tables.starts_table, json_file)
 
 
 @bench_app.command()
@@ -156,7 +150,6 @@ def methods(
     from fda.stages.execute import resolve_device
     from fda.zoos.zoo import load_zoo
 
-    require_folder(json_file)
     loaded = load_zoo(zoo)
     result = bench_methods(
         zoo,
@@ -167,9 +160,7 @@ def methods(
         adaptation=read_adaptation(adapt or ()),
         device=resolve_device(device),
     )
-    tables.methods_table(result)
-    if json_file is not None:
-        write_whole(json_file, json.dumps(result, indent=2))
+    _report(result, tables.methods_table, json_file)
 
 
 @bench_app.command()
@@ -185,11 +176,8 @@ def observations(
     from fda.bench.observations import bench_observations
     from fda.requests.runs import split_blocks
 
-    require_folder(json_file)
     result = bench_observations(zoo, seeds=_seeds(seeds), preset=preset, blocks=split_blocks(blocks), device=device)
-    tables.observations_table(result)
-    if json_file is not None:
-        write_whole(json_file, json.dumps(result, indent=2))
+    _report(result, tables.observations_table, json_file)
 
 
 @bench_app.command()
@@ -208,7 +196,6 @@ def merge(
     from fda.merging.registry import method
     from fda.requests.runs import split_list
 
-    require_folder(json_file)
     names = split_list(methods)
     for name in names:
         one = method(name)
@@ -233,7 +220,6 @@ def evaluate(
     """Measure scoring merged models in one pass over the data against a plain loop over models; answers must agree."""
     from fda.bench.evaluate import bench_evaluate
 
-    require_folder(json_file)
     result = bench_evaluate(zoo, models=models, repeats=repeats, device=device, limit=limit * 2**20)
     tables.evaluate_table(result)
     _keep("evaluate", [result], json_file)
@@ -248,11 +234,8 @@ def cost(
     """Compare predicted and actual time and memory of runs with 16 to 64 anchors and 100 to 300 steps."""
     from fda.bench.cost import bench_cost
 
-    require_folder(json_file)
     result = bench_cost(zoo, device=device)
-    tables.cost_table(result)
-    if json_file is not None:
-        write_whole(json_file, json.dumps(result, indent=2))
+    _report(result, tables.cost_table, json_file)
 
 
 @bench_app.command()
@@ -268,11 +251,8 @@ def engines(
     from fda.bench.engines import bench_engines
     from fda.requests.runs import split_list
 
-    require_folder(json_file)
     result = bench_engines(zoo, tasks=split_list(tasks), cores=cores, steps=steps, repeats=repeats)
-    tables.engines_table(result)
-    if json_file is not None:
-        write_whole(json_file, json.dumps(result, indent=2))
+    _report(result, tables.engines_table, json_file)
 
 
 @bench_app.command()
@@ -287,7 +267,6 @@ def page(
     """Measure cold start, page changes, live updates and Home with many runs in a real browser, beside their limits."""
     from fda.bench.page import bench_page
 
-    require_folder(json_file)
     result = bench_page(points=points, starts=starts, rounds=rounds, updates=updates, runs=runs)
     tables.page_table(result)
     _keep("page", [result], json_file)
@@ -305,11 +284,8 @@ def load(
     """Measure the server while many visitors watch a run at work: times of updates, and its memory."""
     from fda.bench.load import bench_load
 
-    require_folder(json_file)
     result = bench_load(sessions=sessions, updates=updates, pause=pause)
-    tables.load_table(result)
-    if json_file is not None:
-        write_whole(json_file, json.dumps(result, indent=2))
+    _report(result, tables.load_table, json_file)
 
 
 @bench_app.command()
@@ -322,11 +298,8 @@ def store(
     """Measure what pages read from a store of many months, beside one of three runs, and how long its upkeep takes."""
     from fda.bench.store import bench_store
 
-    require_folder(json_file)
     result = bench_store(runs=runs, scalars=scalars, repeats=repeats)
-    tables.store_table(result)
-    if json_file is not None:
-        write_whole(json_file, json.dumps(result, indent=2))
+    _report(result, tables.store_table, json_file)
 
 
 @bench_app.command()
@@ -338,15 +311,9 @@ def mixer(
     """Measure the page Mixer in a real browser: from a slider's move to the new bars."""
     from fda.bench.mixer import bench_mixer
 
-    require_folder(json_file)
     result = bench_mixer(zoo, moves=moves)
     print(f"{moves} moves on zoo {zoo}, each on {result['samples']}")
-    for row in result["rows"]:
-        limit = "" if row["limit"] is None else f"  limit {row['limit']:g}"
-        print(f"{row['name']:<26} {row['typical']:>6.0f} {row['unit']}{limit}{'' if row['kept'] else ', passed'}")
-    print(f"least and most: {row['least']:.0f} and {row['most']:.0f} ms")
-    if json_file is not None:
-        write_whole(json_file, json.dumps(result, indent=2))
+    _report(result, tables.mixer_table, json_file)
 
 
 @bench_app.command()
@@ -359,9 +326,13 @@ def presets(
     """Compare preset fast with preset paper: FDA from every start, over seeds, with 95 % intervals."""
     from fda.bench.presets import bench_presets
 
-    require_folder(json_file)
     result = bench_presets(zoo, seeds=_seeds(seeds), device=device)
-    tables.presets_table(result)
+    _report(result, tables.presets_table, json_file)
+
+
+def _report(result: dict[str, Any], table: Callable[[dict[str, Any]], None], json_file: Path | None) -> None:
+    """Print the result as a table and write it to the requested file."""
+    table(result)
     if json_file is not None:
         write_whole(json_file, json.dumps(result, indent=2))
 
@@ -388,11 +359,8 @@ def language(
     """Finetune a pretrained language encoder on three text tasks, merge with every method, score with intervals."""
     from fda.bench.language import bench_language
 
-    require_folder(json_file)
     result = bench_language(seeds=_seeds(seeds), folder=folder, device=device)
-    tables.language_table(result)
-    if json_file is not None:
-        write_whole(json_file, json.dumps(result, indent=2))
+    _report(result, tables.language_table, json_file)
 
 
 def _seeds(text: str) -> list[int]:

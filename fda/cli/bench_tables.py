@@ -220,3 +220,11 @@ def construct_table(result: dict[str, Any]) -> None:
             f"{path['path']:<28} {typical:>10.1f} {low:>7.1f}–{high:<7.1f} {path['compile_seconds']:>9.1f} {reached} "
             f"{path['share_of_ceiling']:>8.0%}{mark}"
         )
+
+
+def mixer_table(result: dict[str, Any]) -> None:
+    for row in result["rows"]:
+        limit = "" if row["limit"] is None else f"  limit {row['limit']:g}"
+        print(f"{row['name']:<26} {row['typical']:>6.0f} {row['unit']}{limit}{'' if row['kept'] else ', passed'}")
+    last = result["rows"][-1]
+    print(f"least and most: {last['least']:.0f} and {last['most']:.0f} ms")

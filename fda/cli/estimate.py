@@ -38,7 +38,7 @@ def estimate(
     """Predict time, memory and disk of a construct run from a few seconds of its work on this device."""
     from dataclasses import asdict
 
-    from fda.cli.output import require_folder, write_whole
+    from fda.cli.output import write_whole
     from fda.requests.cost import PARTS, predict
     from fda.requests.hyperparameters import read_assignments
     from fda.requests.runs import (
@@ -54,7 +54,6 @@ def estimate(
     from fda.stages.calibrate import calibrate
     from fda.zoos.zoo import load_zoo
 
-    require_folder(json_file)
     loaded = load_zoo(zoo)
     chosen = known_tasks(loaded, split_list(tasks))
     words, adaptation = split_list(methods), read_adaptation(adapt or ())

@@ -23,13 +23,12 @@ def lm_eval(
     json_file: JsonOption = None,
 ) -> None:
     """Score an exported language model on tasks of lm-evaluation-harness, which is installed apart."""
-    from fda.cli.output import require_folder, write_whole
+    from fda.cli.output import write_whole
     from fda.errors import readable
     from fda.requests.runs import split_list
     from fda.stages.execute import resolve_device
     from fda.tasks.harness import harness_scores
 
-    require_folder(json_file)
     scores = harness_scores(
         folder,
         split_list(tasks),

@@ -49,7 +49,6 @@ def mix(
     if out is not None:
         _write(read, loaded, out)
     if spec is not None:
-        require_folder(json_file)
         report_comparison(run_request(spec, fresh), json_file)
 
 

@@ -20,7 +20,14 @@ ZooOption = Annotated[str, typer.Option("--zoo", help="a shipped zoo's name, or 
 TasksOption = Annotated[str | None, typer.Option(help="tasks, separated by commas; default: all")]
 BlocksOption = Annotated[str | None, typer.Option(help="block numbers from 0, separated by commas; default: all")]
 DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda:0 or mps")]
-JsonOption = Annotated[Path | None, typer.Option("--json", help="write the rows to this file")]
+
+
+def _writable(json_file: Path | None) -> Path | None:
+    require_folder(json_file)
+    return json_file
+
+
+JsonOption = Annotated[Path | None, typer.Option("--json", callback=_writable, help="write the rows to this file")]
 SeedOption = Annotated[int, typer.Option(min=0, help="seed")]
 FreshOption = Annotated[
     bool, typer.Option("--fresh", help="launch a new run even if the same request was left unfinished")
@@ -129,7 +136,6 @@ def compare(
     from fda.stages.anchored import anchored_blocks
     from fda.zoos.zoo import load_zoo
 
-    require_folder(json_file)
     loaded = load_zoo(zoo)
     chosen = known_tasks(loaded, split_list(tasks) or (open_store().run(anchors).spec.tasks if anchors else ()))
     adapted = split_blocks(blocks)
@@ -172,7 +178,6 @@ def demo(
     from fda.requests.unread import require_readers
     from fda.zoos.zoo import load_zoo
 
-    require_folder(json_file)
     adaptation = read_adaptation(adapt or ())
     spec = make_spec(
         "demo",
