@@ -45,6 +45,10 @@ class TextBatch:
     def shape(self) -> torch.Size:
         return self.ids.shape
 
+    def __getitem__(self, part: slice) -> "TextBatch":
+        """Some of its texts, padded as before."""
+        return TextBatch(self.ids[part], self.mask[part], None if self.segments is None else self.segments[part])
+
     def to(self, device: str | torch.device) -> "TextBatch":
         segments = None if self.segments is None else self.segments.to(device)
         return TextBatch(self.ids.to(device), self.mask.to(device), segments)

@@ -73,6 +73,7 @@ class Scorer:
 
     def __init__(self, work: Work, samples: list[Samples]) -> None:
         self.work, self.samples = work, samples
+        self.at_once = BATCH  # samples a pass: fewer once the device had no memory for them
         self.names = [block.prefix + name for block in work.blocks for name in block.names]
         self._thread = threading.local()
 
@@ -90,10 +91,7 @@ class Scorer:
         for of_task, head in zip(self.samples, self._thread.heads, strict=True):
             parts = []
             for batch in of_task.batches:
-                logits = head.answer(model, batch)
-                parts.append(
-                    next_tokens(logits, batch) if isinstance(batch, TextBatch) and of_task.head.causal else (logits,)
-                )
+                parts += self._answers(model, head, batch)
                 cancel.check()
             loss, score = _loss_and_score(of_task, [torch.cat(part) for part in zip(*parts, strict=True)])
             losses.append(loss)
@@ -104,6 +102,23 @@ class Scorer:
             result[metric] = sum(numbers) / len(numbers)
             result |= {f"{metric}/{of_task.task}": value for of_task, value in zip(self.samples, numbers, strict=True)}
         return result
+
+    def _answers(self, model: Model, head: TaskHead, batch: Batch) -> list[tuple[Tensor, ...]]:
+        """Logits, or what `next_tokens` returns. torch.OutOfMemoryError if the device has no memory for one sample."""
+        parts, done = [], 0
+        while done < len(batch):
+            size = min(self.at_once, len(batch) - done)
+            part = batch[done : done + size]
+            try:
+                logits = head.answer(model, part)
+                parts.append(next_tokens(logits, part) if isinstance(part, TextBatch) and head.causal else (logits,))
+            except torch.OutOfMemoryError:
+                if size == 1:
+                    raise
+                self.at_once = -(-size // 2)
+                continue
+            done += size
+        return parts
 
     def _model(self) -> Model:
         """This thread's copy of the model, with pretrained weights."""

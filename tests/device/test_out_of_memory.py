@@ -1,5 +1,7 @@
 """A device that runs out of memory: stages go on with less at once, or end in one sentence with all finished work kept."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -8,12 +10,16 @@ from fda.anchors.adapt import Adapted, adapt_weights, pool
 from fda.anchors.step import plain_step
 from fda.bench.units import demo_unit
 from fda.cancel import NEVER
+from fda.merging.registry import METHODS
+from fda.requests.landscape import landscape_spec
 from fda.requests.needs import COPIES_OF_ANCHORS, COPIES_OF_BLOCK
 from fda.requests.runs import construct_settings, make_spec
 from fda.settings import AdaptSettings
 from fda.stages.arithmetic import Steps
 from fda.stages.execute import execute
+from fda.stages.landscape_scores import Scorer, load_samples
 from fda.stages.meter import Meter
+from fda.stages.work import Work
 from fda.stages.worker import run_here
 from fda.store.files import load_anchors
 from fda.store.store import Store
@@ -122,3 +128,39 @@ def test_an_evaluation_takes_smaller_batches(tiny_zoo):
         parted = evaluate(model, head, split, DEVICE)
     assert memory.failures >= 1
     assert whole.predicted.tolist() == parted.predicted.tolist() and whole.label.tolist() == parted.label.tolist()
+
+
+def test_a_landscape_scores_fewer_samples_at_once(tiny_zoo, fda_home):
+    store = Store(fda_home)
+    source = store.create_run(make_spec(tiny_zoo, blocks=(1,), construct=SETTINGS, device=DEVICE))
+    execute(store, source, NEVER)
+    spec = landscape_spec(store, source, points=5, samples=40, split="test", snapshots=2)
+    opened = open_zoo(spec.zoo, spec.tasks)
+    work = Work(store, store.create_run(spec), spec, opened, DEVICE, NEVER)
+    samples = load_samples(work)
+
+    def base(name: str) -> torch.Tensor:
+        return opened.base[name].to(DEVICE)
+
+    whole, parted = Scorer(work, samples), Scorer(work, samples)
+    expected = whole.score(base, NEVER)
+    parted.score(base, NEVER)  # its module is in memory
+    with MEMORY.failing(limit=MEMORY.live + 60_000) as memory:
+        found = parted.score(base, NEVER)
+    assert memory.failures >= 1 and parted.at_once < 40 < whole.at_once
+    assert found == pytest.approx(expected, rel=1e-5)
+
+
+def test_a_method_that_does_not_fit_fails_alone_with_its_sentence(tiny_zoo, fda_home, monkeypatch):
+    def large(base, finetuned, **_):
+        yield "", torch.zeros(10**6, device=DEVICE)
+
+    monkeypatch.setitem(METHODS, "wudi", replace(METHODS["wudi"], merge=large))
+    store = Store(fda_home)
+    run_id = store.create_run(make_spec(tiny_zoo, methods=("ta", "wudi", "average"), device=DEVICE))
+    with MEMORY.failing(at=1, larger_than=3_000_000) as memory:
+        execute(store, run_id, NEVER)
+    assert memory.failures == 1
+    rows = {row.method: (row.state, row.message) for row in store.results(run_id)[0]}
+    assert rows["ta"][0] == rows["average"][0] == "done" and rows["wudi"][0] == "failed"
+    assert rows["wudi"][1].startswith("the device ran out of memory: ")
