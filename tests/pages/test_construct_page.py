@@ -128,7 +128,7 @@ def test_the_forms_begin_with_the_values_of_the_zoos_family(folder):
     at = page(write_zoo(folder, family="roberta-large", adapt={"batch": 64}))
     usual = PAPER_ADAPT["roberta-large"].model_copy(update={"batch": 64})
     for name in AdaptSettings.model_fields:
-        widget = at.selectbox if name in ("distance", "arithmetic") else at.number_input
+        widget = at.selectbox if name in ("distance", "arithmetic", "weights_rate") else at.number_input
         assert widget(key=f"adapt.{name}").value == getattr(usual, name), name
     assert at.number_input(key="ta.scale").value == 0.2 and at.number_input(key="tokens").value == 5
     assert "by hand" not in sentence(at) and "differs" not in sentence(at)
