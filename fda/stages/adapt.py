@@ -199,7 +199,7 @@ def adapt_block(
         "make_gradient": pools.make_gradient,
     }
     if method.trained == "weights":
-        begin = start_of(work, method, started, block)
+        begin = base if started is None else block.of(started, work.device)
         unit = rate_unit(settings, base, (block.of(weights, work.device) for weights in work.finetuned))
         events: Iterator[Epoch | Adapted] = adapt_weights(block, begin, x, y, settings, unit=unit, **how)
     else:

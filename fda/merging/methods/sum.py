@@ -3,7 +3,8 @@
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from fda.merging.method import Weights, all_weights, merging_method, summed
+from fda.merging.method import Weights, merging_method
+from fda.merging.methods.ta import ta
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -18,5 +19,5 @@ if TYPE_CHECKING:
 )
 def task_vector_sum(base: Weights, finetuned: Sequence[Weights]) -> Iterator[tuple[str, "Tensor"]]:
     """θ = θ0 + Σ τi (Ilharco et al. 2023, at λ = 1)."""
-    for name, theta0, taus in all_weights(base, finetuned):
-        yield name, summed(taus).add_(theta0)
+    assert ta.merge is not None, "task arithmetic merges"
+    yield from ta.merge(base, finetuned, scale=1.0)
