@@ -104,6 +104,10 @@ class AdaptSettings(BaseModel):
         "devices that have units for them",
     )
 
+    def epochs(self, trained: Literal["weights", "coefficients"]) -> int:
+        """Passes over the pooled anchors where this is trained."""
+        return self.weights_epochs if trained == "weights" else self.coefficients_epochs
+
     @model_validator(mode="before")
     @classmethod
     def _one_number_of_epochs_means_both(cls, values: Any) -> Any:

@@ -109,9 +109,7 @@ def predict(spec: RunSpec, known: Calibration) -> Prediction:
     if adapting := adapted(spec):
         settings = adapt_settings(spec.zoo, spec.adaptation)
         stages["adapt"] = sum(
-            _rounds(blocks, known.lanes)
-            * known.epochs[adaptation_kind(name)]
-            * getattr(settings, f"{METHODS[name].trained}_epochs")
+            _rounds(blocks, known.lanes) * known.epochs[adaptation_kind(name)] * settings.epochs(METHODS[name].trained)
             for name in adapting
         )
     if spec.methods:

@@ -41,7 +41,7 @@ KEPT = 2**28  # bytes
 
 def epochs(method: Method, settings: AdaptSettings) -> int:
     """The method's number of epochs, for what it trains."""
-    return settings.weights_epochs if method.trained == "weights" else settings.coefficients_epochs
+    return settings.epochs(method.trained)
 
 
 class Pools:
