@@ -80,8 +80,10 @@ def run_here(store: Store, run_id: str, *, execute: Execute | None = None) -> St
     stop = threading.Event()
     with contextlib.ExitStack() as held:  # all of it, the device above all, until the final state is written
         held.enter_context(_stop_on_signals(stop))
-        beats = _claim(store, run_id, stop)
+        store.stored(run_id)  # there is such a run
+        beats = Beats(store.run_dir(run_id))
         held.callback(beats.end)
+        _claim(store, run_id, stop, beats)
         _clear(store.run_dir(run_id))
         held.enter_context(store.held_open())
         held.enter_context(Heart(store, run_id, stop, beats))
@@ -93,18 +95,15 @@ def run_here(store: Store, run_id: str, *, execute: Execute | None = None) -> St
     return store.stored(run_id).state
 
 
-def _claim(store: Store, run_id: str, stop: threading.Event) -> Beats:
-    """Take the run, beating meanwhile, however long the store is busy."""
-    store.stored(run_id)  # there is such a run
-    beats = Beats(store.run_dir(run_id))
+def _claim(store: Store, run_id: str, stop: threading.Event, beats: Beats) -> None:
+    """Take the run, however long the store is busy. It beats only while it waits: the run may be another worker's."""
     while True:
-        beats.beat()
         try:
-            store.waiting(BEAT_SECONDS).claim_process(run_id, os.getpid(), start_time(os.getpid()))
-            return beats
+            return store.waiting(BEAT_SECONDS).claim_process(run_id, os.getpid(), start_time(os.getpid()))
         except StoreBusy:
             if stop.is_set():
                 raise
+            beats.beat()
 
 
 def _clear(folder: Path) -> None:

@@ -12,6 +12,8 @@ import pytest
 
 from fda.cancel import Cancelled
 from fda.errors import UserError
+from fda.jobs.beats import WIDTH, beat_file
+from fda.processes import start_time
 from fda.stages import worker
 from fda.stages.worker import run_here
 from fda.store.store import Store
@@ -113,6 +115,16 @@ def test_a_run_that_is_not_queued_is_refused(store, run_id):
         run_here(store, run_id, execute=obedient)
     assert worker.main(run_id, execute=obedient) == 2
     assert store.run(run_id).state == "done"
+
+
+def test_a_second_worker_leaves_the_beat_of_the_first(store, run_id):
+    pid, started = os.getppid(), start_time(os.getppid())
+    store.claim_process(run_id, pid, started)
+    beat = f"{pid} {started!r} 1 now".ljust(WIDTH)
+    beat_file(store.run_dir(run_id)).write_text(beat)
+    with pytest.raises(UserError, match=f"is at work already .process {pid}."):
+        run_here(store, run_id)
+    assert beat_file(store.run_dir(run_id)).read_text() == beat
 
 
 def test_a_worker_whose_run_was_given_to_another_stops_and_keeps_silent(store, run_id):
