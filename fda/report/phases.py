@@ -21,6 +21,7 @@ UNITS_OF: dict[PhaseName, Stage] = {  # phases whose progress units tell
     "landscape": "landscape",
 }
 DOUBT = 30.0  # seconds of work that tell of its pace as much as the estimate does
+DOUBT_ELSEWHERE = 5.0  # the same for an estimate that was measured on another machine
 LEAST = 0.1  # seconds that a phase is estimated to take
 NO_ESTIMATE = "no estimate yet"
 ELSEWHERE = " (measured elsewhere)"
@@ -149,7 +150,7 @@ def _left(
     if share is None:
         return max(slower * row.estimate - seconds, OVERDUE * seconds)
     estimate = max(row.estimate, LEAST)
-    doubt = min(DOUBT, estimate) * (1 - share)
+    doubt = min(_doubt(row), estimate) * (1 - share)
     return estimate * (1 - share) * (seconds + slower * doubt) / (estimate * share + doubt)
 
 
@@ -164,7 +165,7 @@ def _slower(
     """
     if row.phase not in UNITS_OF and row.here:
         return 1.0
-    taken = planned = DOUBT
+    taken = planned = _doubt(row)
     for other in rows:
         share = 1.0 if other.ended is not None else shares[other.phase]
         if (
@@ -176,3 +177,7 @@ def _slower(
             taken += spent[other.phase]
             planned += other.estimate * share
     return taken / planned
+
+
+def _doubt(row: PhaseRow) -> float:
+    return DOUBT if row.here else DOUBT_ELSEWHERE

@@ -12,7 +12,7 @@ from fda.merging.registry import METHODS
 from fda.requests import cost
 from fda.requests.compiled import compiling_seconds, is_compiled
 from fda.requests.cost import Calibration
-from fda.requests.shipped import shipped_compiling, shipped_costs
+from fda.requests.shipped import shipped_compiling, shipped_costs, slowness
 from fda.store.landscape_record import FDA_PATHS
 from fda.store.spec import RunSpec
 from fda.store.store import Store
@@ -48,14 +48,14 @@ def expected(store: Store, spec: RunSpec) -> Expected:
         found["merge"] = None
         found["adapt"] = found.get("adapt") if set(prediction.uncounted).isdisjoint(adapting(spec)) else None
     loading = prediction.stages.get("compile", 0.0)  # of a step that the compiler's cache has
-    seconds = compiling_seconds() or (
-        None if here else shipped_compiling()
-    )  # None: compiled before this was remembered
+    seconds = compiling_seconds() or (None if here else shipped_compiling())  # None: compiled before it was remembered
     compiles = loading > 0 and seconds is not None and not is_compiled(spec, cost.arithmetic(spec, known))
     if compiles and seconds is not None:
         found["compile"] = max(0.0, known.shapes * seconds - loading)
     found["start"] = prediction.stages["start"] + loading
-    return Expected({phase: found.get(phase) for phase in _phases(spec, compiles=compiles)}, here)
+    slower = 1.0 if here else slowness()
+    seconds_of = {phase: None if seconds is None else slower * seconds for phase, seconds in found.items()}
+    return Expected({phase: seconds_of.get(phase) for phase in _phases(spec, compiles=compiles)}, here)
 
 
 def _known_costs(store: Store, spec: RunSpec) -> tuple[Calibration | None, bool]:

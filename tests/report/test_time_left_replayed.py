@@ -1,9 +1,8 @@
 """The claim on the time left, on real runs: after the first tenth of a run it is never off by more than 40 %.
 
-The rows of the store were recorded each second while the demo ran alone on two cores (`recorded_*.json.gz`), with the step in
-the compiler's cache and without. Off means: against the true time left, or a tenth of the run where less is left. In the
-recording with compiling, the estimates are those of the calibration that the other one has: its own was measured on a busy
-machine.
+`tests.support.record_time_left` recorded the rows of the store each second while the demo ran alone on two cores. In
+`compiling` the machine was new, so the estimates were the shipped ones; in `compiled` another, a third as fast, had been measured and had
+the step in its compiler's cache. Off means: against the true time left, or a tenth of the run where less is left.
 """
 
 import gzip

@@ -7,13 +7,14 @@ from types import SimpleNamespace
 import pytest
 
 from fda.cancel import Cancel, Cancelled
-from fda.report.phases import DOUBT, in_words, run_phases, total_left
+from fda.report.phases import DOUBT_ELSEWHERE, in_words, run_phases, total_left
 from fda.requests import cost
 from fda.requests.compiled import compiling_seconds, is_compiled, remember
 from fda.requests.cost import Calibration, ScoreCost, StepCost
 from fda.requests.expected import expected
 from fda.requests.landscape import landscape_spec
 from fda.requests.runs import construct_settings, make_spec
+from fda.requests.shipped import shipped_costs
 from fda.stages import phases as stage
 from fda.stages.compiling import LOOK_SECONDS, noticed
 from fda.stages.execute import execute
@@ -200,8 +201,10 @@ def test_a_run_stopped_in_its_work_closes_its_phases(store, tiny_zoo):
 def test_the_demo_is_expected_to_take_what_it_took_elsewhere_until_it_is_measured_here(store, tmp_path, monkeypatch):
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "nothing is compiled"))
     demo = make_spec("demo", construct=construct_settings("fast", family="vision-small"), methods=("ta",), device="cpu")
-    told = expected(store, demo)
-    assert not told.here and told.seconds is not None and told.phases["compile"] == pytest.approx(50.3 - 4.05)
+    monkeypatch.setattr("fda.requests.expected.slowness", lambda: 3.0)
+    told, known = expected(store, demo), shipped_costs(demo)
+    assert not told.here and told.seconds is not None
+    assert told.phases["compile"] == pytest.approx(3 * (20.9 - known.steps[cost.arithmetic(demo, known)].compile))
     assert expected(store, demo.model_copy(update={"device": "cuda:0"})).seconds is None
     others = demo.construction.model_copy(update={"anchors": 5})
     assert expected(store, demo.model_copy(update={"construction": others})).seconds is None
@@ -213,7 +216,7 @@ def test_a_machine_that_is_slower_than_where_the_demo_was_measured_shows_from_th
     store.plan_phases(run_id, {"start": 10.0, "construct": 100.0}, 1000.0, here=False)
     store.update_phase(run_id, "start", seconds=20.0, ended=1020.0)
     found = run_phases(store, store.run(run_id), [], 1020.0)
-    assert total_left(found) == pytest.approx(100 * (20 + DOUBT) / (10 + DOUBT))
+    assert total_left(found) == pytest.approx(100 * (20 + DOUBT_ELSEWHERE) / (10 + DOUBT_ELSEWHERE))
     assert in_words([*found[:1], replace(found[1], state="running")]).endswith("left in all")
     assert in_words(found).endswith("left in all (measured elsewhere)")
 
