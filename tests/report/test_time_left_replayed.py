@@ -1,8 +1,9 @@
 """The claim on the time left, on real runs: after the first tenth of a run it is never off by more than 40 %.
 
 `tests.support.record_time_left` recorded the rows of the store each second while the demo ran alone on two cores. In
-`compiling` the machine was new, so the estimates were the shipped ones; in `compiled` another, a third as fast, had been measured and had
-the step in its compiler's cache. Off means: against the true time left, or a tenth of the run where less is left.
+`compiling` the machine was new, so the estimates were the shipped ones; in `compiled` another, a third as fast, had been
+measured and had the step in its compiler's cache. Off means: against the true time left, or a tenth of the run where less
+is left.
 """
 
 import gzip
