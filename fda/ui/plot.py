@@ -40,11 +40,13 @@ def plot(
     key: str,
     alt: str,
     fill: float = 0,
+    most: int | None = None,
     on_pick: Callable[[Mapping[str, Any]], None] | None = None,
 ) -> None:
     """Show a figure, or its JSON (see `to_json`), at full width. `key` identifies it over updates.
 
-    `alt` is the alternative text; `fill`, the share of the window's height that the figure takes at least on a wide screen.
+    `alt` is the alternative text; `fill`, the share of the window's height that the figure takes at least on a wide screen;
+    `most`, the pixels that it is high at most on a narrow one.
     The callback `on_pick` gets x, y and the trace's uid of a point that the reader clicks, as the browser sends them.
     """
     spec = figure if isinstance(figure, str) else to_json(figure)
@@ -54,6 +56,7 @@ def plot(
         "figure": spec,
         "alt": alt,
         "fill": fill,
+        "most": most,
         "config": CONFIG | image,
         "picks": on_pick is not None,
     }

@@ -5,6 +5,8 @@
 
 const states = new WeakMap();
 
+const UNDER = 84; // pixels under a low plot, for its axis and two rows of legend
+
 const queue = [];
 const whenIdle = window.requestIdleCallback ?? ((then) => setTimeout(then, 100));
 
@@ -45,9 +47,15 @@ function ask(state) {
 
 // Sets the figure's height, again in a window of another size.
 function fit(state) {
-  const height = filled(state.own, state.share);
+  const height = filled(state.own, state.share, state.most);
   state.root.style.height = height + "px";
-  if (state.next) state.next.layout.height = height; // a drawn figure follows its element
+  if (!state.next) return; // a drawn figure follows its element
+  const { layout } = state.next;
+  layout.height = height;
+  if (height < state.own && layout.showlegend !== false) { // a place under the plot counts in heights of the plot
+    layout.legend = { ...layout.legend, yref: "container", y: 0, yanchor: "bottom" };
+    layout.margin = { ...layout.margin, b: UNDER };
+  }
 }
 
 function newState(root) {
@@ -80,6 +88,7 @@ export default function ({ data, parentElement, setTriggerValue }) {
     prepare(state.next);
     state.own = state.next.layout.height;
     state.share = data.fill;
+    state.most = data.most ?? Infinity;
     fit(state);
     if (state.seen) ask(state); // the others once their visibility is known
   };

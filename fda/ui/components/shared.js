@@ -27,9 +27,9 @@ function prepare({ data, layout }) {
   if (window.matchMedia("(pointer: coarse)").matches) layout.dragmode = false;
 }
 
-// A figure's height, stretched to a share of the window's; on a phone figures keep their own.
-function filled(height, share) {
-  return window.innerWidth >= 768 ? Math.max(height, Math.round(share * window.innerHeight)) : height;
+// A figure's height, stretched to a share of the window's; on a phone its own, or `most` if that is less.
+function filled(height, share, most = Infinity) {
+  return window.innerWidth >= 768 ? Math.max(height, Math.round(share * window.innerHeight)) : Math.min(height, most);
 }
 
 function draw(root, { data, layout, config }) {

@@ -8,7 +8,7 @@ import streamlit as st
 
 from fda.figures.curves import FEW_UNITS
 from fda.figures.theme import blank
-from fda.measures import FIGURES, SPECTRUM, Figure
+from fda.measures import COSINES, FIGURES, SPECTRUM, Figure
 from fda.report import live
 from fda.store.records import Run, Unit, UnitKey
 from fda.store.store import Store
@@ -20,6 +20,7 @@ from fda.ui.run.anchors_address import asked_step
 from fda.ui.run.live import figure_key
 
 FILL = 0.42  # share of the window's height that each of the first two rows takes
+PHONE_HEIGHT = 270  # pixels of a curve on a phone
 MEANS, EACH = "mean and range of each task", "each unit"
 
 
@@ -82,7 +83,13 @@ def show(picture: live.Picture, view: live.UnitsView) -> None:
         for column, figure in zip(columns, row, strict=True):
             with column:
                 if figure.name in picture.figures:
-                    plot(picture.figures[figure.name], key=figure_key(figure.name), alt=figure.alt, fill=FILL)
+                    plot(
+                        picture.figures[figure.name],
+                        key=figure_key(figure.name),
+                        alt=figure.alt,
+                        fill=FILL,
+                        most=None if figure is COSINES.figure else PHONE_HEIGHT,  # its rows hold text
+                    )
 
 
 def rows(picture: live.Picture) -> list[list[Figure]]:
