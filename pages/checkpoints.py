@@ -26,12 +26,13 @@ from fda.ui import notices, pages
 from fda.ui.before_start import download_card, preview_card
 from fda.ui.exports import export_menu
 from fda.ui.interference import interference_card
-from fda.ui.own_zoo import delete_box, edit, own_zoo_card
+from fda.ui.own_zoo import delete_box, edit, fill_from, own_zoo_card
 from fda.ui.page import bar, command_box, theme
 from fda.ui.plot import plot
 from fda.ui.survey import awaited, preview, survey
 from fda.ui.zoos import choose_zoo
 from fda.zoos.hub import missing_models
+from fda.zoos.own_zoo import models_in
 from fda.zoos.zoo import list_zoos, load_zoo, own_zoos, zoo_path
 
 WHOLE = "all blocks"
@@ -51,11 +52,8 @@ notices.show_kept()
 
 with top:
     reference = choose_zoo()
-of_mine = reference is not None and reference in own_zoos()
+of_mine = reference in own_zoos()
 if own_zoo_card(top):
-    st.stop()
-if reference is None:
-    notices.empty("Give the path of a zoo file, or fill in what your checkpoints are.")
     st.stop()
 commands = [
     shlex.join(["python", "-m", "fda", "zoo", *words, reference])
@@ -71,11 +69,19 @@ def stop_with(problems: list[str]) -> None:
     if others:
         with st.expander(f"{len(others)} more", icon=":material/error:"):
             st.markdown("\n".join(f"- {notices.sentence(problem)}" for problem in others))
-    if of_mine and reference:
+    if of_mine:
         label = "Correct it" if first else "Change it"
         with st.container(horizontal=True):
             st.button(label, icon=":material/edit:", on_click=edit, args=(reference, first), key="own_correct")
             delete_box(reference)
+    elif models_in(reference) is not None:
+        st.button(
+            "Fill the form in",
+            icon=":material/edit_note:",
+            on_click=fill_from,
+            args=(reference,),
+            key="own_from_folder",
+        )
     command_box(commands)
     st.stop()
 

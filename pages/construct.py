@@ -126,9 +126,6 @@ notices.show_kept()
 
 with top:
     reference = choose_zoo()
-if reference is None:
-    notices.empty("Give the path of a zoo file, or choose a shipped zoo above.")
-    st.stop()
 with notices.noticed(stop=True):
     zoo = read_zoo(reference)
     usual_adapt = adapt_settings(zoo)

@@ -22,9 +22,6 @@ notices.show_kept()
 with top:
     taught = st.toggle("Lesson", key="lesson", bind="query-params", help="Which task vectors disturb each other?")
     reference = LESSON_ZOO if taught else choose_zoo()
-if reference is None:
-    notices.empty("Give the path of a zoo file, or fill in what your checkpoints are on the page Checkpoints.")
-    st.stop()
 with notices.noticed(stop=True):
     zoo, known = open_zoo(reference), store()
     with top:

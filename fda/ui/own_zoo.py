@@ -27,7 +27,7 @@ from fda.zoos.own_zoo import (
     TaskDraft,
     content_of,
     draft_of,
-    draft_of_family,
+    draft_of_folder,
     save,
     shown,
     unused_name,
@@ -109,8 +109,7 @@ def _form() -> None:
         "downloaded or started by that, first you see what was found."
     )
     near = _near()
-    if near.families:
-        _suggestions(near)
+    _suggestions(near)
     draft = st.session_state.setdefault(_DRAFT, Draft(unused_name()))
     for key, value in _values(draft).items():
         st.session_state.setdefault(key, value)
@@ -151,19 +150,20 @@ def _form() -> None:
 def _suggestions(near: Nearby) -> None:
     with st.container(horizontal=True, vertical_alignment="bottom"):
         chosen = st.selectbox(
-            "Folders of checkpoints nearby",
-            near.families,
+            "Folder of checkpoints",
+            [str(path) for path in near.families],
             index=None,
-            format_func=shown,
-            placeholder="choose one to fill the form in",
+            format_func=lambda path: shown(Path(path)),
+            placeholder="choose one, or type its path, to fill the form in",
             key="own_family_folder",
             width=420,
-            help="Found by their names below the folders in FDA_MODEL_ROOTS.",
+            accept_new_options=True,
+            help="These were found by their names below the folders in FDA_MODEL_ROOTS.",
         )
         st.button(
             "Fill in",
             disabled=chosen is None,
-            on_click=_suggest,
+            on_click=fill_from,
             args=(chosen,),
             key="own_fill",
             icon=":material/edit_note:",
@@ -307,8 +307,13 @@ def _next(draft: Draft) -> TaskDraft:
     return TaskDraft(head=last.head, templates=last.templates, input=last.input, label=last.label, split=last.split)
 
 
-def _suggest(folder: Path) -> None:
-    _fill(draft_of_family(folder, unused_name(folder.name)))
+def fill_from(folder: str) -> None:
+    """Callback: open the form, filled in from a folder of models; what else the folder is, is told."""
+    try:
+        _fill(draft_of_folder(folder))
+    except UserError as error:
+        st.session_state[_PROBLEM] = str(error)
+    st.session_state[OPEN] = True
 
 
 def _save() -> None:

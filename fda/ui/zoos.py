@@ -1,4 +1,4 @@
-"""The zoo picker: shipped zoos, the user's own, or the path of a zoo file below the model roots. The URL holds the choice."""
+"""The zoo picker: shipped zoos, the user's own, or a typed path below the model roots. The URL holds the choice."""
 
 from pathlib import Path
 
@@ -7,8 +7,6 @@ import streamlit as st
 from fda.errors import UserError
 from fda.zoos.hub import missing_models
 from fda.zoos.zoo import list_zoos, own_zoos, zoo_or_problem
-
-BY_PATH = "a zoo file of mine …"
 
 
 def offered() -> dict[str, str]:
@@ -38,33 +36,30 @@ def _state(path: str, changed: int) -> str:
     return " · on the hub" if missing_models(zoo) else ""
 
 
-def choose_zoo() -> str | None:
-    """The chosen name or path; None until the reader gives a path. Pages share the choice through `?zoo=`."""
+def choose_zoo() -> str:
+    """The chosen name, or the path that the reader has typed. Pages share the choice through `?zoo=`."""
     labels = offered()
     asked = st.query_params.get("zoo") or st.session_state.get("zoo_looked_at") or "demo"
-    choice, path = st.session_state.get("zoo_choice"), st.session_state.get("zoo_path", "")
-    if choice not in (*labels, BY_PATH):
-        choice, path = (asked, "") if asked in labels else (BY_PATH, asked)
+    choice = (st.session_state.get("zoo_choice") or "").strip() or asked
     # always written: otherwise a widget with this key on another page would start with its first option
-    st.session_state["zoo_choice"], st.session_state["zoo_path"] = choice, path
+    st.session_state["zoo_choice"] = choice
 
     def label_of(name: str) -> str:
         return labels.get(name, name)
 
-    with st.container(horizontal=True, vertical_alignment="bottom"):
-        choice = st.selectbox("Zoo", [*labels, BY_PATH], format_func=label_of, key="zoo_choice", width=320)
-        chosen: str | None = choice
-        if choice == BY_PATH:
-            chosen = st.text_input(
-                "Path of the zoo file",
-                key="zoo_path",
-                placeholder="zoos/mine.yaml",
-                help="A YAML file that names a base model and the tasks finetuned from it; assets/zoos/demo.yaml is an "
-                "example. It must lie below the folders in FDA_MODEL_ROOTS.",
-            ).strip()
-    if chosen:
-        st.query_params["zoo"] = st.session_state["zoo_looked_at"] = chosen
-    return chosen or None
+    offers = list(labels) if choice in labels else [*labels, choice]
+    chosen = st.selectbox(
+        "Zoo",
+        offers,
+        format_func=label_of,
+        key="zoo_choice",
+        width=320,
+        accept_new_options=True,
+        help="One of these, or a path that you type: of a zoo file, or of a folder of checkpoints. It must lie below the "
+        "folders in FDA_MODEL_ROOTS.",
+    )
+    st.query_params["zoo"] = st.session_state["zoo_looked_at"] = chosen
+    return chosen
 
 
 def look_at(name: str) -> None:

@@ -13,11 +13,13 @@ from pathlib import Path
 from typing import BinaryIO
 
 from fda.checkpoints.json_files import read_json
+from fda.errors import UserError
 from fda.home import ASSETS, fda_home, model_roots
 from fda.zoos.hub import HUB_CONFIGS, cached_folder, hub_cache, is_hub_id
 
 DEPTH = 5  # below a root
 MOST_FOLDERS = 4000  # that are scanned: about a tenth of a second on a local disk
+ZOO_FILE = "zoo.yaml"  # as `zoo recipe` writes it
 MODEL = "model"  # a folder inside the one that bears the task's name
 BASES = ("base", "pretrained", "zeroshot", "zero_shot", "pretrain")
 WEIGHTS = (".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".pkl", ".index.json")
@@ -100,6 +102,28 @@ def family(parent: Path) -> tuple[Path | None, list[Member]]:
         if model != base
     ]
     return base, members
+
+
+def zoo_file_in(folder: Path, written: str | Path) -> Path:
+    """Return a folder's `zoo.yaml`. UserError that says what the folder holds instead, and what to do with it."""
+    if (file := folder / ZOO_FILE).is_file():
+        return file
+    base, members = family(folder)
+    if members:
+        held = f"{len(members)} finetuned model{'s' if len(members) > 1 else ''} ({', '.join(one.name for one in members)})"
+        held = held if base is None else f"a base ({base.name}) and {held}"
+        raise UserError(
+            f"{written} holds {held}, but no {ZOO_FILE}: My checkpoints on the page Checkpoints makes one of it."
+        )
+    if is_model(folder):
+        raise UserError(
+            f"{written} is one model, but a zoo is a base and what was finetuned from it: give the folder that holds them all."
+        )
+    if _is_data(*_entries(folder)):
+        raise UserError(
+            f"{written} is a folder of data: give a zoo file, or a folder that holds a base and finetuned models."
+        )
+    raise UserError(f"{written} is a folder without a {ZOO_FILE} and without models: give another folder.")
 
 
 def _models(parent: Path) -> dict[str, Path]:

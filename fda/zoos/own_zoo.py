@@ -16,7 +16,7 @@ from fda.errors import UserError
 from fda.home import absolute, is_readable, model_roots, outside
 from fda.settings import Family
 from fda.zoos.hub_ids import is_hub_id
-from fda.zoos.nearby import architecture, columns, family, is_model, splits
+from fda.zoos.nearby import architecture, columns, family, is_model, splits, zoo_file_in
 from fda.zoos.zoo import NAME, TaskData, Zoo, ZooTask, list_zoos, own_folder, own_zoos, resolved, validated
 
 HeadFrom = Literal["checkpoint", "file", "zero_shot"]
@@ -114,6 +114,22 @@ def _task_draft(task: ZooTask, as_shown: Callable[[str], str]) -> TaskDraft:
         metric=data.metric,
         kept=kept | ({"data": unasked} if unasked else {}),
     )
+
+
+def models_in(text: str) -> Path | None:
+    """Return the folder of finetuned models that a text in the form names; None if it names no such folder."""
+    path = _resolved(text.strip())
+    return path if path is not None and path.is_dir() and family(path)[1] else None
+
+
+def draft_of_folder(text: str) -> Draft:
+    """Suggest a draft for the folder of models that a text in the form names. UserError that says what it names instead."""
+    if (folder := models_in(text)) is not None:
+        return draft_of_family(folder, unused_name(folder.name))
+    path = Path(_file(text, "the folder of checkpoints"))
+    if path.is_dir():
+        zoo_file_in(path, text)
+    raise UserError(f"{text} is a zoo already: choose it under Zoo.")
 
 
 def draft_of_family(parent: Path, name: str = "") -> Draft:
@@ -310,7 +326,7 @@ def _one_model(text: str, what: str) -> str:
         if names:
             raise UserError(
                 f"{what}, {text}, is a folder of models ({', '.join(sorted(names))}): give one of them, or choose the folder "
-                "under Folders of checkpoints nearby, which fills the form in."
+                "under Folder of checkpoints, which fills the form in."
             )
         raise UserError(f"{what}, {text}, is a folder without weights: give the folder or the file that holds them.")
     return found

@@ -17,6 +17,7 @@ from fda.home import ASSETS, absolute, fda_home, require_readable
 from fda.settings import Family
 from fda.zoos.hub import snapshot_folder
 from fda.zoos.hub_ids import is_hub_id
+from fda.zoos.nearby import zoo_file_in
 from fda.zoos.yaml_text import MOST_BYTES, read_yaml
 from fda.zoos.zoo_keys import unused_key
 
@@ -271,6 +272,8 @@ def zoo_path(reference: str | Path, roots: list[Path] | None = None) -> Path:
         require_readable(path, [*roots, own_folder()], written=reference)
     if str(reference) in named:
         return path
+    if os.path.isdir(path):
+        return zoo_file_in(path, reference)
     if not os.path.isfile(path):  # Path.is_file raises for a name that is too long
         raise UserError(
             f"{reference} is neither a zoo file nor a shipped zoo ({', '.join(shipped)}): "

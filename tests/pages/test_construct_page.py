@@ -15,6 +15,7 @@ from fda.requests.runs import MAIN_METHODS
 from fda.settings import PAPER_ADAPT, AdaptSettings
 from fda.store.spec import RunSpec
 from fda.store.store import Store
+from fda.zoos.zoo import own_folder
 
 
 def write_zoo(folder: Path, name: str = "mine", **fields: object) -> Path:
@@ -136,9 +137,11 @@ def test_the_forms_begin_with_the_values_of_the_zoos_family(folder):
 
 
 def test_another_zoo_brings_its_own_values(folder):
+    own_folder().mkdir(parents=True)
+    write_zoo(own_folder(), "other", family="llama")
     at = page(write_zoo(folder))
     at.number_input(key="ta.scale").set_value(0.9).run()
-    at.text_input(key="zoo_path").set_value(str(write_zoo(folder, "other", family="llama"))).run()
+    at.selectbox(key="zoo_choice").set_value("other").run()
     assert at.number_input(key="ta.scale").value == 0.5 and at.number_input(key="adapt.batch").value == 8192
     assert at.number_input(key="anchors").value == 4096
     assert "by hand" not in sentence(at) and "differs" not in sentence(at)

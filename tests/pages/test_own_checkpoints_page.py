@@ -243,3 +243,25 @@ def test_what_does_not_fit_is_not_downloaded(told):
     told["problems"], told["download_bytes"] = ["first is a vit model, but the base is a bert model"], 2**20
     at = page(zoo="far")
     assert len(at.error) == 1 and not [one for one in at.button if one.key == "download_start"]
+
+
+def test_a_typed_folder_is_told_for_what_it_is_and_fills_the_form_in(tmp_path):
+    at = page(zoo=str(tmp_path / "models"))
+    assert "holds a base (base) and 1 finetuned model (first), but no zoo.yaml" in at.error[0].value
+    at.button(key="own_from_folder").click().run()
+    assert still_to_do(at) == "" and at.text_input(key="own.0.name").value == "first"
+    for folder, told in (
+        ("models/first", "is one model"),
+        ("models/data/first", "folder of data"),
+        ("models/data", "without"),
+    ):
+        at = page(zoo=str(tmp_path / folder))
+        assert told in at.error[0].value and "own_from_folder" not in [one.key for one in at.button]
+
+
+def test_a_typed_folder_with_a_zoo_file_is_that_zoo(tmp_path):
+    at = form()
+    at.button(key="own_save").click().run()
+    (own_folder() / "models.yaml").rename(tmp_path / "models" / "zoo.yaml")
+    at = page(zoo=str(tmp_path / "models"))
+    assert list(at.dataframe[0].value["role"]) == ["base", "first"]

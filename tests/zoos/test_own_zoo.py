@@ -14,6 +14,7 @@ from fda.zoos.own_zoo import (
     content_of,
     draft_of,
     draft_of_family,
+    draft_of_folder,
     save,
     shown,
     unused_name,
@@ -277,3 +278,18 @@ def test_a_family_without_a_base_leaves_the_base_to_be_given(root):
     draft = draft_of_family(root / "family", "mine")
     assert draft.model == "" and [task.name for task in draft.tasks] == ["bright", "other", "red"]
     assert "the base model is missing" in refused(draft)
+
+
+def test_a_typed_folder_is_a_draft_or_is_told_for_what_it_is(root):
+    drafted = draft_of_folder("family")
+    assert (drafted.name, drafted.model) == ("family", "family/base")
+    assert [task.name for task in drafted.tasks] == ["bright", "red"]
+    with pytest.raises(UserError, match="family/red is one model, but a zoo is a base and what was finetuned"):
+        draft_of_folder("family/red")
+    with pytest.raises(UserError, match="the folder of checkpoints, gone, is not there"):
+        draft_of_folder("gone")
+    with pytest.raises(UserError, match="lies outside the folders"):
+        draft_of_folder("/etc")
+    (root / "zoo.yaml").touch()
+    with pytest.raises(UserError, match="zoo.yaml is a zoo already"):
+        draft_of_folder("zoo.yaml")

@@ -30,9 +30,6 @@ def ablation_form(store: Store, runs: list[Run], like: Run | None = None) -> Non
         "σ of 0.0001, 0.01, 1 and 10. Five runs, one after another on the device; existing runs are reused."
     )
     reference = choose_zoo() if like is None else like.spec.zoo_path
-    if reference is None:
-        notices.empty("Give the path of a zoo file, or choose a shipped zoo above.")
-        return
     with notices.noticed():
         zoo = read_zoo(reference)
         with st.container(horizontal=True, vertical_alignment="bottom"):
