@@ -83,11 +83,11 @@ def wait_for_text(visit, text: str, seconds: float = 60) -> None:
     visit.settle()
 
 
-def test_checkpoints_by_path_whose_mismatch_is_named_and_corrected(visit, server):
+def test_checkpoints_by_path_whose_mismatch_is_named_and_corrected(visit, server, folder):
     page = visit.open("/checkpoints")
     page.get_by_text("My checkpoints", exact=True).click()
     visit.settle()
-    choose(visit, "own_family_folder", "models")
+    choose(visit, "own_family_folder", str(folder / "models"))
     press(visit, "Fill in")
     expect(page.get_by_label("Input", exact=True).first).to_have_value("sentence")
     press(visit, "Save and look")
