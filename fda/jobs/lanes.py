@@ -15,6 +15,13 @@ import torch
 from fda.cancel import Cancel
 
 MOST_LANES = 8
+_most = MOST_LANES
+
+
+def take_one_lane() -> None:
+    """From now on this process does one piece at once on the CPU: it has one core of a node of a cluster."""
+    global _most
+    _most = 1
 
 
 def lane_count(device: str) -> int:
@@ -22,7 +29,7 @@ def lane_count(device: str) -> int:
     if device != "cpu":
         return 1
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(cores, MOST_LANES)
+    return min(cores, _most)
 
 
 def run_lanes(

@@ -52,20 +52,48 @@ def compare_methods(work: Work) -> None:
         torch.set_num_threads(1)  # as in the lanes, so that a resumed run merges bit for bit like an uninterrupted one
     finished = {result.method for result in work.store.results(work.run_id)[0] if result.state == "done"}
     finished -= {name for name in finished if _is_damaged(work, merged_file(work.folder, name))}
-    todo = [method(name) for name in work.spec.methods if name not in finished]
+    todo = [name for name in work.spec.methods if name not in finished]
     with work.phases.during("score"):
-        comparison = _Comparison(work)
-        for one in todo:
-            comparison.plan(one)
-        work.phases.count("merge", len(todo))
-        merged = (one for one in todo if comparison.merge(one))
-        for group in comparison.groups(merged):
-            comparison.score(group)
-        comparison.keep_examples()
+        if work.spec.engine == "ray":
+            todo = _compare_on_cluster(work, todo)
+        merge_and_score(work, todo)
+        _Comparison(work).keep_examples()
     work.phases.finish("compile", "adapt", "merge", "score")
     results = work.store.results(work.run_id)[0]
     if not any(result.state == "done" for result in results):
         raise UserError(f"no method could be scored: {results[0].message}")
+
+
+def merge_and_score(work: Work, methods: Sequence[str]) -> None:
+    """Merge and score these methods in this process. Each has a result then, if only that it failed."""
+    comparison, todo = _Comparison(work), [method(name) for name in methods]
+    for one in todo:
+        comparison.plan(one)
+    work.phases.count("merge", len(todo))
+    merged = (one for one in todo if comparison.merge(one))
+    for group in comparison.groups(merged):
+        comparison.score(group)
+
+
+def _compare_on_cluster(work: Work, methods: Sequence[str]) -> list[str]:
+    """Merge and score the methods on a Ray cluster; those that are left to this process.
+
+    These are mixes, which read other runs, and what failed on a node, perhaps for lack of data that are only here.
+    """
+    from fda.stages.ray_engine import compare_on_ray  # Ray is an extra
+
+    comparison, keys = _Comparison(work), {}
+    todo = [method(name) for name in methods if not is_mix(name)]
+    for one in todo:
+        keys[one.name] = comparison.plan(one)
+    compare_on_ray(work, todo, keys)
+    results = {result.method: result for result in work.store.results(work.run_id)[0]}
+    for one in todo:
+        if results[one.name].state == "failed":
+            tell_on_stderr(f"{one.name} failed on its node, and is computed here: {results[one.name].message}")
+            for key in keys[one.name]:
+                work.store.reset_unit(work.run_id, key)
+    return [name for name in methods if name not in results or results[name].state == "failed"]
 
 
 def _is_damaged(work: Work, path: Path) -> bool:
@@ -96,12 +124,13 @@ class _Comparison:
         self.settings: dict[str, dict[str, Any]] = {}
         self.cost: dict[str, Meter] = {}
 
-    def plan(self, one: Method) -> None:
+    def plan(self, one: Method) -> list[UnitKey]:
         """Add the method's units to the store, so that progress has a total."""
         keys = [(UnitKey("evaluate", one.name), self._to_score(one))]
         if one.start is not None:
             keys += [(UnitKey("adapt", one.name, block.index), epochs(one, self.adapt)) for block in self.work.blocks]
         self.work.store.add_units(self.work.run_id, keys)
+        return [key for key, _ in keys]
 
     def merge(self, one: Method) -> bool:
         """Write the method's merged file; False if that failed, with the reason in its result."""

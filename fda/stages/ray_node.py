@@ -6,7 +6,7 @@ Knows no store: `ray_engine.py`, in the run's worker, asks for units and writes 
 import os
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -18,6 +18,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from fda import __version__
 from fda.anchors.step import MakeStep
 from fda.cancel import NEVER
+from fda.checkpoints.weights import Weights
 from fda.errors import UserError
 from fda.interpreter import begin
 from fda.stages.arithmetic import node_steps
@@ -60,28 +61,35 @@ def compute_unit(unit: NodeUnit, real: np.ndarray | None) -> Iterator[list[UnitU
 
 
 def _updates(unit: NodeUnit, real: np.ndarray | None) -> Iterator[UnitUpdate]:
-    if unit.version != __version__:
-        raise UserError(
-            f"it has fda {__version__}, the run's worker {unit.version}: install the same version on all nodes."
-        )
     torch.set_num_threads(1)  # as in a lane: other threads give other bytes
-    material, arithmetic, make_step = _opened(unit.spec, unit.device, unit.brought)
+    material, arithmetic, make_step = _opened(unit.spec, unit.device, unit.brought, unit.version)
     key, finetuned = unit.key, material.opened.tasks[unit.key.name]
-    for weights, expected in ((material.opened.base, unit.base), (finetuned, unit.finetuned)):
-        if weights.fingerprint != expected:
-            raise UserError(f"{weights.path} is another checkpoint than on the run's machine: copy it from there.")
+    require_same([(material.opened.base, unit.base), (finetuned, unit.finetuned)])
     inputs = {key.name: None if real is None else {key.block: torch.tensor(real)}}
     with sdpa_kernel(SDPBackend.MATH):
         yield from unit_updates(material, [key], inputs, arithmetic, make_step, NEVER)
 
 
-@lru_cache(maxsize=1)
-def _opened(spec: str, device: str, brought: str | None) -> tuple[NodeMaterial, str, MakeStep]:
-    """The checkpoints and steps of a run, which all units that this process computes share."""
+def brought_spec(spec: str, brought: str | None, version: str) -> RunSpec:
+    """A run's spec as it holds on this node, which it prepares. UserError if the run's worker has another `version` of fda."""
+    if version != __version__:
+        raise UserError(f"it has fda {__version__}, the run's worker {version}: install the same version on all nodes.")
     begin()
     asked = RunSpec.model_validate_json(spec)
-    if brought is not None:
-        asked = RunSpec.model_validate(moved(asked.model_dump(), brought, os.getcwd()))
+    return asked if brought is None else RunSpec.model_validate(moved(asked.model_dump(), brought, os.getcwd()))
+
+
+def require_same(checkpoints: Iterable[tuple[Weights, str]]) -> None:
+    """UserError if a checkpoint here has not the fingerprint that the run's worker has found."""
+    for weights, expected in checkpoints:
+        if weights.fingerprint != expected:
+            raise UserError(f"{weights.path} is another checkpoint than on the run's machine: copy it from there.")
+
+
+@lru_cache(maxsize=1)
+def _opened(spec: str, device: str, brought: str | None, version: str) -> tuple[NodeMaterial, str, MakeStep]:
+    """The checkpoints and steps of a run, which all units that this process computes share."""
+    asked = brought_spec(spec, brought, version)
     material = NodeMaterial(asked, open_zoo(asked.zoo, asked.tasks), device)
     return material, *node_steps(material)
 

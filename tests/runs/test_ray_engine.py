@@ -1,9 +1,11 @@
 """The engine ray on real nodes of this machine: the bytes of the local engine though a node is lost, a stop, no cluster."""
 
+import json
 import os
 import socket
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import psutil
@@ -11,8 +13,11 @@ import pytest
 
 from fda.cancel import NEVER, Cancel, Cancelled
 from fda.errors import UserError
+from fda.merging.registry import METHODS
 from fda.requests.runs import construct_settings, make_spec
 from fda.stages.execute import execute
+from fda.stages.node_method import Piece
+from fda.stages.ray_engine import _Anchors, _Method
 from fda.stages.ray_node import moved
 from fda.store.store import Store
 from tests.support.runs import wait_for
@@ -20,7 +25,7 @@ from tests.support.runs import wait_for
 pytest.importorskip("ray", reason="ray is an extra")
 os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
 NODE = {"num_cpus": 1, "object_store_memory": 80 * 2**20, "include_dashboard": False}
-SOON = {"health_check_period_ms": 300, "health_check_failure_threshold": 3}  # until a silent node counts as lost
+SOON = {"health_check_period_ms": 300, "health_check_failure_threshold": 10}  # until a silent node counts as lost
 STEPS = 400
 
 
@@ -91,6 +96,54 @@ def _works(process: psutil.Process) -> bool:
         return "ray::_unit_task" in " ".join(process.cmdline()) and os.getpid() in {p.pid for p in process.parents()}
     except psutil.Error:
         return False
+
+
+def test_half_a_file_of_a_lost_node_is_gone(tmp_path):
+    kept: list[Path] = []
+    work: Any = SimpleNamespace(folder=tmp_path, keep=kept.append)
+    job = _Method(work, METHODS["ta"], (), _Anchors(work, None), "cpu")
+    job.receive("first", Piece("merged/ta.safetensors", b"half", last=False, kept=True))
+    job.forget()
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+    for content, last in ((b"who", False), (b"le", True)):
+        assert not job.receive("second", Piece("merged/ta.safetensors", content, last=last, kept=True))
+    assert kept == [tmp_path / "merged" / "ta.safetensors"] and kept[0].read_bytes() == b"whole"
+
+
+# these before the tests that start Ray anew, after which its nodes refuse this process
+def test_methods_are_merged_and_scored_on_the_nodes_as_here(cluster, tiny_zoo):
+    store, methods = Store(), ("individual", "ta", "tsv", "fda:ta", "fda:tsv", "regmean")
+    here = queued(tiny_zoo, steps=20, methods=methods)
+    there = queued(tiny_zoo, steps=20, methods=methods, engine="ray", address=cluster.address)
+    for run_id in (here, there):
+        execute(store, run_id, NEVER)
+    files = sorted(store.files(here))
+    assert files == sorted(store.files(there)) and any(file.startswith("merged/fda:tsv") for file in files)
+    for file in [*files, *(f"predictions/{name}.safetensors" for name in ("pretrained", *methods))]:
+        assert (store.run_dir(there) / file).read_bytes() == (store.run_dir(here) / file).read_bytes(), file
+    results, others = ({one.method: one for one in store.results(run)[0]} for run in (here, there))
+    assert set(results) == set(others) == {*methods, "pretrained"}
+    for name, result in results.items():
+        assert others[name].state == result.state == "done", others[name].message
+        assert others[name].settings.keys() == result.settings.keys()
+    assert sorted(map(str, store.results(here)[1])) == sorted(map(str, store.results(there)[1]))
+    units = {unit.key: unit for unit in store.units(there) if unit.key.stage != "construct"}
+    assert {unit.state for unit in units.values()} == {"done"} and None not in {unit.node for unit in units.values()}
+    losses, again = (store.scalars(run, "adapt_loss", points=None) for run in (here, there))
+    assert {k: [v.tolist() for v in one] for k, one in losses.items()} == {
+        k: [v.tolist() for v in one] for k, one in again.items()
+    }
+
+
+def test_methods_are_scored_here_where_the_nodes_have_no_data(cluster, tiny_zoo, monkeypatch, capfd):
+    copied = {"working_dir": str(tiny_zoo.parent), "excludes": ["data"]}
+    monkeypatch.setenv("FDA_RAY_RUNTIME_ENV", json.dumps(copied))
+    store = Store()
+    run_id = queued(tiny_zoo, steps=2, methods=("ta",), engine="ray", address=cluster.address)
+    execute(store, run_id, NEVER)
+    assert {result.state for result in store.results(run_id)[0]} == {"done"}
+    assert {unit.node for unit in store.units(run_id) if unit.key.stage == "evaluate"} == {None}
+    assert "is computed here" in capfd.readouterr().err
 
 
 def test_the_command_constructs_on_the_cores_of_this_machine(fda, tiny_zoo, monkeypatch):
