@@ -54,38 +54,26 @@ def compare_methods(work: Work) -> None:
     finished -= {name for name in finished if _is_damaged(work, merged_file(work.folder, name))}
     todo = [name for name in work.spec.methods if name not in finished]
     with work.phases.during("score"):
+        comparison = Comparison(work)
         if work.spec.engine == "ray":
-            todo = _compare_on_cluster(work, todo)
-        merge_and_score(work, todo)
-        _Comparison(work).keep_examples()
+            todo = _compare_on_cluster(comparison, todo)
+        comparison.merge_and_score(todo)
+        comparison.keep_examples()
     work.phases.finish("compile", "adapt", "merge", "score")
     results = work.store.results(work.run_id)[0]
     if not any(result.state == "done" for result in results):
         raise UserError(f"no method could be scored: {results[0].message}")
 
 
-def merge_and_score(work: Work, methods: Sequence[str]) -> None:
-    """Merge and score these methods in this process. Each has a result then, if only that it failed."""
-    comparison, todo = _Comparison(work), [method(name) for name in methods]
-    for one in todo:
-        comparison.plan(one)
-    work.phases.count("merge", len(todo))
-    merged = (one for one in todo if comparison.merge(one))
-    for group in comparison.groups(merged):
-        comparison.score(group)
-
-
-def _compare_on_cluster(work: Work, methods: Sequence[str]) -> list[str]:
+def _compare_on_cluster(comparison: "Comparison", methods: Sequence[str]) -> list[str]:
     """Merge and score the methods on a Ray cluster; those that are left to this process.
 
     These are mixes, which read other runs, and what failed on a node, perhaps for lack of data that are only here.
     """
     from fda.stages.ray_engine import compare_on_ray  # Ray is an extra
 
-    comparison, keys = _Comparison(work), {}
-    todo = [method(name) for name in methods if not is_mix(name)]
-    for one in todo:
-        keys[one.name] = comparison.plan(one)
+    work, todo = comparison.work, [method(name) for name in methods if not is_mix(name)]
+    keys = {one.name: comparison.plan(one) for one in todo}
     compare_on_ray(work, todo, keys)
     results = {result.method: result for result in work.store.results(work.run_id)[0]}
     for one in todo:
@@ -108,7 +96,7 @@ def _coefficient(one: Method) -> Hyperparameter:
     return one.coefficient
 
 
-class _Comparison:
+class Comparison:
     """What all methods of one comparison share."""
 
     def __init__(self, work: Work) -> None:
@@ -123,6 +111,16 @@ class _Comparison:
         self.scored = SampleCounter(work)
         self.settings: dict[str, dict[str, Any]] = {}
         self.cost: dict[str, Meter] = {}
+
+    def merge_and_score(self, methods: Sequence[str]) -> None:
+        """Merge and score these methods in this process. Each has a result then, if only that it failed."""
+        todo = [method(name) for name in methods]
+        for one in todo:
+            self.plan(one)
+        self.work.phases.count("merge", len(todo))
+        merged = (one for one in todo if self.merge(one))
+        for group in self.groups(merged):
+            self.score(group)
 
     def plan(self, one: Method) -> list[UnitKey]:
         """Add the method's units to the store, so that progress has a total."""

@@ -16,7 +16,7 @@ from typing import Any
 from fda.cancel import NEVER
 from fda.errors import UserError
 from fda.jobs.lanes import take_one_lane
-from fda.stages.compare import merge_and_score
+from fda.stages.compare import Comparison
 from fda.stages.ray_node import brought_spec, require_same
 from fda.stages.work import Work
 from fda.store.finished import keep
@@ -117,7 +117,8 @@ def _compute(
             run_id, unit.key, state=unit.state, step=unit.step, seconds=unit.seconds, message=unit.message
         )
     store.tells = True
-    merge_and_score(Work(store, run_id, spec, counted_on_data(opened), order.device, NEVER), spec.methods)
+    work = Work(store, run_id, spec, counted_on_data(opened), order.device, NEVER)
+    Comparison(work).merge_and_score(spec.methods)
 
 
 class _Telling(Store):
