@@ -37,8 +37,8 @@ class Killer(threading.Thread):
             finished = now
             with suppress(psutil.Error):
                 if workers := [one for one in psutil.Process().children(recursive=True) if _works(one)]:
-                    stages = {unit.key.stage for unit in self.store.units(self.run_id) if unit.state == "running"}
-                    place = "methods" if stages & {"adapt", "evaluate"} else "units"
+                    units = self.store.units(self.run_id, "construct")
+                    place = "methods" if all(unit.state == "done" for unit in units) else "units"
                     if self.killed[place] < KILLS[place]:
                         self.random.choice(workers).kill()
                         self.killed[place] += 1
