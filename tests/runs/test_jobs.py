@@ -103,7 +103,7 @@ def test_a_stop_takes_less_than_five_seconds(store, work):
     work("obedient")
     run_id = started(store)
     jobs.stop(store, run_id)
-    assert store.run(run_id).state == "stopping"
+    assert store.run(run_id).state in ("stopping", "cancelled")  # a fast worker has ended already
     assert wait_for(lambda: state(store, run_id) == "cancelled", 5) < 5
     assert store.run(run_id).message is None
     with pytest.raises(UserError, match="is cancelled: there is nothing to stop"):
