@@ -96,14 +96,15 @@ def run_here(store: Store, run_id: str, *, execute: Execute | None = None) -> St
 
 
 def _claim(store: Store, run_id: str, stop: threading.Event, beats: Beats) -> None:
-    """Take the run, however long the store is busy. It beats only while it waits: the run may be another worker's."""
+    """Take the run, however long the store is busy, and beat: not before, for the run may be another worker's."""
     while True:
         try:
-            return store.waiting(BEAT_SECONDS).claim_process(run_id, os.getpid(), start_time(os.getpid()))
+            store.waiting(BEAT_SECONDS).claim_process(run_id, os.getpid(), start_time(os.getpid()))
+            return beats.beat()
         except StoreBusy:
             if stop.is_set():
                 raise
-            beats.beat()
+            beats.beat()  # while it waits, so that it is not taken for a worker that never started
 
 
 def _clear(folder: Path) -> None:
