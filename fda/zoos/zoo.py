@@ -273,7 +273,7 @@ def zoo_path(reference: str | Path, roots: list[Path] | None = None) -> Path:
     if str(reference) in named:
         return path
     if os.path.isdir(path):
-        return zoo_file_in(path, reference)
+        return zoo_path(zoo_file_in(path, reference), roots)  # it may be a link
     if not os.path.isfile(path):  # Path.is_file raises for a name that is too long
         raise UserError(
             f"{reference} is neither a zoo file nor a shipped zoo ({', '.join(shipped)}): "

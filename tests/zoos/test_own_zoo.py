@@ -293,3 +293,10 @@ def test_a_typed_folder_is_a_draft_or_is_told_for_what_it_is(root):
     (root / "zoo.yaml").touch()
     with pytest.raises(UserError, match="zoo.yaml is a zoo already"):
         draft_of_folder("zoo.yaml")
+
+
+def test_a_folders_zoo_file_that_is_a_link_out_of_the_roots_is_refused(root, tmp_path):
+    (tmp_path / "elsewhere.yaml").write_text("name: secret\n")
+    (root / "zoo.yaml").symlink_to(tmp_path / "elsewhere.yaml")
+    with pytest.raises(UserError, match="lies outside the folders"):
+        load_zoo(str(root), roots=[root])
