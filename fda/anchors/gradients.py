@@ -16,6 +16,7 @@ from torch.func import grad_and_value
 from fda.anchors.step import compiler_options, same_function
 from fda.architectures.blocks import Block
 from fda.architectures.precision import written_out
+from fda.architectures.within_memory import WithinMemory
 from fda.settings import Distance
 
 Gradient = Callable[[Mapping[str, Tensor], Tensor, Tensor], tuple[Tensor, Sequence[Tensor]]]
@@ -37,22 +38,17 @@ def within_memory(gradient: Gradient) -> Gradient:
 
     Their losses and gradients are added. torch.OutOfMemoryError if one anchor alone does not fit.
     """
-    most: int | None = None
+    memory = WithinMemory()
 
     def parted(theta: Mapping[str, Tensor], x: Tensor, y: Tensor) -> tuple[Tensor, Sequence[Tensor]]:
-        nonlocal most
-        while True:
-            size = most or len(x)
-            try:
-                loss, gradients = gradient(theta, x[:size], y[:size])
-                for start in range(size, len(x), size):
-                    more, others = gradient(theta, x[start : start + size], y[start : start + size])
-                    loss, gradients = loss + more, [one + other for one, other in zip(gradients, others, strict=True)]
-                return loss, gradients
-            except torch.OutOfMemoryError:
-                if size == 1:
-                    raise
-            most = -(-size // 2)
+        def of_part(part: range) -> tuple[Tensor, Sequence[Tensor]]:
+            return gradient(theta, x[part.start : part.stop], y[part.start : part.stop])
+
+        parts = memory.parts(range(len(x)), of_part)
+        loss, gradients = next(parts)
+        for more, others in parts:
+            loss, gradients = loss + more, [one + other for one, other in zip(gradients, others, strict=True)]
+        return loss, gradients
 
     return parted
 

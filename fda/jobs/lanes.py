@@ -57,4 +57,7 @@ def run_lanes(
         if failing:
             failed.set()
             wait(futures)
-            failing[0].result()  # raises
+            try:
+                failing[0].result()  # raises
+            finally:
+                del futures, failing  # a cycle through the exception's frames would keep the tensors of what failed

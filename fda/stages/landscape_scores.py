@@ -5,7 +5,7 @@ tokens). Accuracy is each task's metric. Tensors outside the blocks stay pretrai
 """
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from copy import deepcopy
 from dataclasses import dataclass, replace
 
@@ -14,6 +14,7 @@ from torch import Tensor
 
 from fda.architectures.model import Model
 from fda.architectures.transforms import Batch, TextBatch
+from fda.architectures.within_memory import WithinMemory
 from fda.cancel import Cancel
 from fda.errors import UserError
 from fda.stages.work import Work
@@ -73,7 +74,7 @@ class Scorer:
 
     def __init__(self, work: Work, samples: list[Samples]) -> None:
         self.work, self.samples = work, samples
-        self.at_once = BATCH  # samples a pass: fewer once the device had no memory for them
+        self.memory = WithinMemory(BATCH)
         self.names = [block.prefix + name for block in work.blocks for name in block.names]
         self._thread = threading.local()
 
@@ -103,22 +104,14 @@ class Scorer:
             result |= {f"{metric}/{of_task.task}": value for of_task, value in zip(self.samples, numbers, strict=True)}
         return result
 
-    def _answers(self, model: Model, head: TaskHead, batch: Batch) -> list[tuple[Tensor, ...]]:
+    def _answers(self, model: Model, head: TaskHead, batch: Batch) -> Iterator[tuple[Tensor, ...]]:
         """Logits, or what `next_tokens` returns. torch.OutOfMemoryError if the device has no memory for one sample."""
-        parts, done = [], 0
-        while done < len(batch):
-            size = min(self.at_once, len(batch) - done)
-            part = batch[done : done + size]
-            try:
-                logits = head.answer(model, part)
-                parts.append(next_tokens(logits, part) if isinstance(part, TextBatch) and head.causal else (logits,))
-            except torch.OutOfMemoryError:
-                if size == 1:
-                    raise
-                self.at_once = -(-size // 2)
-                continue
-            done += size
-        return parts
+
+        def answered(part: Batch) -> tuple[Tensor, ...]:
+            logits = head.answer(model, part)
+            return next_tokens(logits, part) if isinstance(part, TextBatch) and head.causal else (logits,)
+
+        return self.memory.parts(batch, answered)
 
     def _model(self) -> Model:
         """This thread's copy of the model, with pretrained weights."""

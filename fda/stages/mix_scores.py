@@ -78,15 +78,16 @@ class Bench:
     def answers(
         self, keys: Keys, write: Write, asked: Mapping[str, tuple[int, ...]], cancel: Cancel = NEVER
     ) -> dict[str, Answers]:
-        """Task → the mix's answers to the samples at these indices of its validation split."""
+        """Task → the mix's answers to the samples at these indices of its validation split.
+
+        Where the device has no memory for them beside the outputs that are kept, none are kept from then on, and batches
+        become smaller. torch.OutOfMemoryError if one sample alone does not fit.
+        """
         chain = tuple(keys[place] for place in self.places)
         todo = {task: indices for task, indices in asked.items() if (chain, task, indices) not in self._answers}
         if todo:
             self._load(keys, write, cancel)
-            found: dict[str, Answers] = {}
-            lanes = [self._lane(task, indices, chain, found) for task, indices in todo.items()]
-            run_lanes(lanes, self.device, cancel)
-            for task, answers in found.items():
+            for task, answers in self._answer_within_memory(todo, chain, cancel).items():
                 self._answers[chain, task, todo[task]] = answers
         for task, indices in asked.items():
             self._answers.move_to_end((chain, task, indices))
@@ -112,6 +113,25 @@ class Bench:
                 break
         return taken / len(indices)
 
+    def _answer_within_memory(
+        self, todo: Mapping[str, tuple[int, ...]], chain: tuple[PartKey, ...], cancel: Cancel
+    ) -> dict[str, Answers]:
+        try:
+            return self._answer_all(todo, chain, cancel)
+        except torch.OutOfMemoryError:
+            if self.room == 0:
+                raise
+        self.room = 0
+        self._batches.clear()
+        return self._answer_all(todo, chain, cancel)  # not in the handler, which keeps the tensors of what failed
+
+    def _answer_all(
+        self, todo: Mapping[str, tuple[int, ...]], chain: tuple[PartKey, ...], cancel: Cancel
+    ) -> dict[str, Answers]:
+        found: dict[str, Answers] = {}
+        run_lanes([self._lane(task, indices, chain, found) for task, indices in todo.items()], self.device, cancel)
+        return found
+
     def _lane(
         self, task: str, indices: tuple[int, ...], chain: tuple[PartKey, ...], found: dict[str, Answers]
     ) -> Callable[[Cancel], None]:
@@ -124,7 +144,8 @@ class Bench:
     def _answer(self, task: str, indices: tuple[int, ...], chain: tuple[PartKey, ...], cancel: Cancel) -> Answers:
         split, head, data = self.part(task, indices), self.heads[task], self.opened.zoo.task(task).data
         size = TEXTS if split.transform.kind == "text" else IMAGES
-        reuses = self.metric(task) not in WRITTEN  # written texts pass through the blocks token by token
+        # written texts pass through the blocks token by token
+        reuses = self.room > 0 and self.metric(task) not in WRITTEN
         order, parts = split.by_length(), []
         for start in range(0, len(order), size):
             key = (task, indices, start)

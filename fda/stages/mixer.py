@@ -58,6 +58,7 @@ SHOWN = 30  # samples that are shown, of all tasks together
 BUSY_SECONDS = 1800.0  # for one answer, while nothing else is asked
 MOST_MEASURED = 100_000  # blocks of mixes whose place and change are kept
 OUTPUTS_SHARE = 0.3  # of the room, for what blocks gave
+NO_MEMORY = "the device has no memory for one sample of this model: end other programs on it."
 
 Report = Callable[..., None]
 
@@ -340,6 +341,8 @@ class Process:
             self._send(generation, "problem", sentence=str(error))
         except ValidationError as error:
             self._send(generation, "problem", sentence=f"the request is wrong: {first_line(error)}.")
+        except torch.OutOfMemoryError:
+            self._send(generation, "problem", sentence=NO_MEMORY)
         except Exception as error:
             traceback.print_exc()
             self._send(generation, "problem", sentence=f"the mix failed ({type(error).__name__}: {first_line(error)}).")

@@ -4,12 +4,14 @@ They are the "real data" of the subspace similarity and the training data of lay
 """
 
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from fda.architectures.within_memory import WithinMemory
 from fda.home import fda_home
 from fda.stages.work import Work
 from fda.store.files import save_tensors
@@ -46,18 +48,13 @@ def real_block_inputs(work: Work, task: str, split: str, count: int) -> RealBloc
     if not all(file.is_file() for file in files):
         opened.model.load(opened.tasks[task])
         opened.model.to(work.device)
-        indices, batches, size, done = data.spread(count), [], BATCH, 0
-        while done < len(indices):
-            chosen = indices[done : done + size]
-            try:
-                found = block_inputs(opened.model, data.at(chosen).to(work.device))
-            except torch.OutOfMemoryError:
-                if size == 1:
-                    raise
-                size = -(-size // 2)
-                continue
-            batches.append([x.cpu() for x in found])
-            done += len(chosen)
+        batches: list[list[Tensor]] = []
+
+        def inputs(samples: Sequence[int]) -> list[Tensor]:
+            return [x.cpu() for x in block_inputs(opened.model, data.at(samples).to(work.device))]
+
+        for of_blocks in WithinMemory(BATCH).parts(data.spread(count), inputs):
+            batches.append(of_blocks)
             work.cancel.check()
         opened.model.to("cpu")  # its memory is needed by what comes next
         for file, parts in zip(files, zip(*batches, strict=True), strict=True):

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from fda.architectures.model import Model
 from fda.architectures.transforms import Batch, TextBatch, TextTransform
+from fda.architectures.within_memory import WithinMemory
 from fda.cancel import NEVER, Cancel
 from fda.errors import UserError
 from fda.tasks.answers import TOP, Answers, Top
@@ -52,7 +53,7 @@ def evaluate(
 
     `data`: the task's data in the zoo file, which give the metric; None: accuracy, or next tokens for a language head.
     `indices`: samples of the split, whose answers come in this order; None: all, in the split's. Batches become smaller where
-    the device has no memory for them, unless they must stay `whole`. UserError if head, labels and metric do not fit;
+    the device has no memory for them, unless all must stay one `whole`. UserError if head, labels and metric do not fit;
     NoNumbers, after all samples, if some have a logit that is not finite.
     """
     if indices is None:
@@ -65,20 +66,17 @@ def evaluate(
         return _written(metric, model, head, split, device, cancel, tokens or NEW_TOKENS, indices)
     if metric == "token_accuracy":
         split = replace(split, label=None)  # the texts are their own labels
+
+    def answered(part: Sequence[int]) -> tuple[Tensor, ...]:
+        batch, labels = split.at(part).to(device), split.labels()[list(part)]
+        logits = head.answer(model, batch)
+        return all_finite(logits, batch), *_answers(metric, logits, batch, labels, split)
+
     batches: list[tuple[Tensor, ...]] = []
-    size, done = TEXTS if split.transform.kind == "text" else IMAGES, 0
-    while done < len(indices):
-        try:
-            for batch, labels in split.batches(size, indices[done:]):
-                batch = batch.to(device)
-                logits = head.answer(model, batch)
-                batches.append((all_finite(logits, batch), *_answers(metric, logits, batch, labels, split)))
-                done += len(labels)
-                cancel.check()
-        except torch.OutOfMemoryError:
-            if whole or size == 1:
-                raise
-            size = -(-size // 2)
+    most = TEXTS if split.transform.kind == "text" else IMAGES
+    for answers in [answered(indices)] if whole else WithinMemory(most).parts(indices, answered):
+        batches.append(answers)
+        cancel.check()
     # Fetched at the end, so that no batch waits for the answers to the one before.
     finite, predicted, label, *more = (torch.cat(parts).cpu().numpy() for parts in zip(*batches, strict=True))
     if not finite.all():

@@ -181,7 +181,7 @@ def test_batches_of_an_evaluation_wait_only_for_their_inputs(tiny_zoo, monkeypat
 
     found, many = answered(DEVICE, 10)
     _, few = answered(DEVICE, 20)
-    assert growth(few, many) == {("tasks/evaluate.py:evaluate", "copy_"): 2}
+    assert growth(few, many) == {("tasks/evaluate.py:answered", "copy_"): 2}
     assert found == answered("cpu", 10)[0]
 
 

@@ -19,6 +19,8 @@ from fda.stages.arithmetic import Steps
 from fda.stages.execute import execute
 from fda.stages.landscape_scores import Scorer, load_samples
 from fda.stages.meter import Meter
+from fda.stages.mix_parts import UNCHANGED
+from fda.stages.mix_scores import Bench
 from fda.stages.work import Work
 from fda.stages.worker import run_here
 from fda.store.files import load_anchors
@@ -147,8 +149,26 @@ def test_a_landscape_scores_fewer_samples_at_once(tiny_zoo, fda_home):
     parted.score(base, NEVER)  # its module is in memory
     with MEMORY.failing(limit=MEMORY.live + 60_000) as memory:
         found = parted.score(base, NEVER)
-    assert memory.failures >= 1 and parted.at_once < 40 < whole.at_once
+    assert memory.failures >= 1 and parted.memory.most < 40 < whole.memory.most
     assert found == pytest.approx(expected, rel=1e-5)
+
+
+def test_the_mixer_answers_with_less_at_once(tiny_zoo):
+    def bench(device: str) -> Bench:
+        return Bench(open_zoo(load_zoo(tiny_zoo)), device, 2**20)
+
+    def answered(bench: Bench) -> dict[str, list[int]]:
+        keys = dict.fromkeys(bench.places, UNCHANGED)
+        asked = {task: bench.sample(task, 40) for task in bench.tasks}
+        return {task: one.predicted.tolist() for task, one in bench.answers(keys, lambda place: (), asked).items()}
+
+    expected, short = answered(bench("cpu")), bench(DEVICE)
+    with MEMORY.failing(limit=MEMORY.live + 60_000) as memory:
+        assert answered(short) == expected
+    assert memory.failures >= 2 and short.room == 0
+    other = bench(DEVICE)
+    with MEMORY.failing(limit=MEMORY.live + 1000), pytest.raises(torch.OutOfMemoryError):
+        answered(other)
 
 
 def test_a_method_that_does_not_fit_fails_alone_with_its_sentence(tiny_zoo, fda_home, monkeypatch):

@@ -93,7 +93,7 @@ def test_a_stop_ends_the_tasks_and_leaves_nothing_half_done(cluster, tiny_zoo):
 def _works(process: psutil.Process) -> bool:
     """Whether it is a process of this test's nodes that carries out a unit."""
     try:
-        return "ray::_unit_task" in " ".join(process.cmdline()) and os.getpid() in {p.pid for p in process.parents()}
+        return "ray::_on_node" in " ".join(process.cmdline()) and os.getpid() in {p.pid for p in process.parents()}
     except psutil.Error:
         return False
 
