@@ -191,7 +191,7 @@ class OneBad:
 
 
 def test_no_score_is_made_of_a_logit_that_is_no_number(zoo, monkeypatch):
-    from fda.stages import compare
+    from fda.stages import splits
     from fda.tasks.data import load_split
     from fda.tasks.heads import task_head
 
@@ -206,7 +206,7 @@ def test_no_score_is_made_of_a_logit_that_is_no_number(zoo, monkeypatch):
     def heads(opened, name):
         return OneBad(task_head(opened, name)) if name == "first" else task_head(opened, name)
 
-    monkeypatch.setattr(compare, "task_head", heads)
+    monkeypatch.setattr(splits, "task_head", heads)
     store = Store()
     run_id = store.create_run(make_spec(zoo, methods=("ta",), device="cpu"))
     assert run_here(store, run_id) == "failed"
