@@ -51,9 +51,9 @@ def sync(path: Path) -> None:
 
 def unfinished_files(folder: Path) -> Iterator[Path]:
     """Temporary files of `whole_file` below a folder whose process was killed: nobody will finish or remove them."""
-    for place, _, names in os.walk(folder):
+    for parent, _, names in os.walk(folder):
         for name in names:
-            path = Path(place, name)
+            path = Path(parent, name)
             if (match := _PART.fullmatch(name)) and not _may_finish(int(match[1]), path):
                 yield path
 

@@ -52,7 +52,8 @@ def rate_unit(settings: AdaptSettings, base: Parameters, finetuned: Iterable[Par
     if settings.weights_rate == "absolute":
         return 1.0
     squares = [
-        torch.stack([(own[name] - theta0).square().sum() for name, theta0 in base.items()]).sum() for own in finetuned
+        torch.stack([(parameters[name] - theta0).square().sum() for name, theta0 in base.items()]).sum()
+        for parameters in finetuned
     ]
     entries = len(squares) * sum(theta0.numel() for theta0 in base.values())
     return (torch.stack(squares).sum() / entries).sqrt().item()
@@ -120,7 +121,7 @@ def _coefficient_steps(theta: Tensor, taus: Sequence[Tensor], lr: float) -> Call
         steps += 1
         first, second = 1 - BETA_1**steps, 1 - BETA_2**steps
         for parts in zip(*(one.split(size) for one in (theta, start, moved, m, v, gradient, *taus)), strict=True):
-            own, begun, change, mean, square, g, *directions = parts
+            theta_part, begun, change, mean, square, g, *directions = parts
             mean.lerp_(g, 1 - BETA_1)
             square.mul_(BETA_2).addcmul_(g, g, value=1 - BETA_2)
             root = square.div(second).sqrt_()
@@ -128,7 +129,7 @@ def _coefficient_steps(theta: Tensor, taus: Sequence[Tensor], lr: float) -> Call
             for tau in directions:
                 rate.addcdiv_(tau * tau, tau.abs().mul_(root).add_(EPSILON))
             change.addcmul_(mean, rate, value=-lr / first)  # kept apart from θ, next to which a step is small
-            torch.add(begun, change, out=own)
+            torch.add(begun, change, out=theta_part)
 
     return update
 

@@ -79,15 +79,15 @@ class CompiledGradients:
 
     def gradient(self, block: Block, distance: Distance) -> Gradient:
         """The gradient of a block. It raises what `torch.compile` raises where there is no compiler."""
-        own: dict[torch.Size, Callable[..., Any]] = {}
+        compiled: dict[torch.Size, Callable[..., Any]] = {}
 
         def gradient(theta: Mapping[str, Tensor], x: Tensor, y: Tensor) -> tuple[Tensor, Sequence[Tensor]]:
             detached = {name: tensor.detach() for name, tensor in theta.items()}
             with torch.no_grad():
-                if x.shape not in own:
-                    own[x.shape] = self._of(block, distance, detached, x, y)
-                found, loss = own[x.shape](detached, x, y)
-            return loss, [found[name] for name in theta]
+                if x.shape not in compiled:
+                    compiled[x.shape] = self._of(block, distance, detached, x, y)
+                gradients, loss = compiled[x.shape](detached, x, y)
+            return loss, [gradients[name] for name in theta]
 
         return gradient
 

@@ -72,10 +72,10 @@ def reference_adaptation(
     )
 
     def theta() -> dict[str, Tensor]:
-        found = dict(weights)
+        tensors = dict(weights)
         for alpha, tau in zip(alphas, task_vectors or (), strict=True):
-            found = {name: tensor + alpha[name] * tau[name] for name, tensor in found.items()}
-        return found
+            tensors = {name: tensor + alpha[name] * tau[name] for name, tensor in tensors.items()}
+        return tensors
 
     optimizer = torch.optim.Adam(trained, lr=lr)
     generator = torch.Generator().manual_seed(seed)

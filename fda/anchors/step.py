@@ -38,17 +38,17 @@ def plain_step(
     distance: Distance,
 ) -> StepFunction:
     """Autograd differentiates its own gradient, a unit after the other."""
-    task_vectors = [{name: own[name] - base[name] for name in live} for own in finetuned]
+    task_vectors = [{name: parameters[name] - base[name] for name in live} for parameters in finetuned]
 
-    def one(matrix: Tensor, own: Parameters, task_vector: Parameters) -> tuple[Tensor, Tensor]:
+    def one(matrix: Tensor, parameters: Parameters, task_vector: Parameters) -> tuple[Tensor, Tensor]:
         matrix = matrix.detach().requires_grad_()
-        cosine = cosines(induced_gradient(block, base, own, matrix.view(shape), distance), task_vector, live)
+        cosine = cosines(induced_gradient(block, base, parameters, matrix.view(shape), distance), task_vector, live)
         (gradient,) = torch.autograd.grad(angle_losses(cosine)[0], matrix)
         return gradient, cosine.detach()
 
     def step(matrices: Tensor) -> tuple[Tensor, Tensor]:
-        found = [one(*unit) for unit in zip(matrices, finetuned, task_vectors, strict=True)]
-        gradients, cosine = zip(*found, strict=True)
+        of_units = [one(*unit) for unit in zip(matrices, finetuned, task_vectors, strict=True)]
+        gradients, cosine = zip(*of_units, strict=True)
         return torch.stack(gradients), torch.stack(cosine)
 
     return step
@@ -84,10 +84,10 @@ class CompiledSteps:
         """The step of these units. Raises what `torch.compile` raises where there is no compiler."""
         base = dict(base)
         if len(finetuned) == 1:
-            own = dict(finetuned[0])
+            parameters = dict(finetuned[0])
         else:
-            own = {name: torch.stack([one[name] for one in finetuned]) for name in base}
-        task_vector = {name: own[name] - base[name] for name in live}
+            parameters = {name: torch.stack([one[name] for one in finetuned]) for name in base}
+        task_vector = {name: parameters[name] - base[name] for name in live}
         kind = (len(finetuned), tuple(shape), distance, live, tuple(block.shapes.items()))
         with self._lock:
             while kind in self._compiled and not same_function(self._sample[kind], block, base):
@@ -101,16 +101,16 @@ class CompiledSteps:
                     matrix = matrix.expand(len(finetuned), *matrix.shape).contiguous()
                 compiled = torch.compile(composition, options=compiler_options(some.device))
                 with self.around():
-                    compiled(matrix, base, own, task_vector)
+                    compiled(matrix, base, parameters, task_vector)
                 self._compiled[kind], self._sample[kind] = compiled, block.copy()  # its owner goes on using it
             compiled = self._compiled[kind]
 
         def step(matrices: Tensor) -> tuple[Tensor, Tensor]:
             matrix = matrices.detach()
             if len(finetuned) > 1:
-                gradient, (_, cosine) = compiled(matrix, base, own, task_vector)
+                gradient, (_, cosine) = compiled(matrix, base, parameters, task_vector)
                 return gradient, cosine
-            gradient, (_, cosine) = compiled(matrix[0], base, own, task_vector)
+            gradient, (_, cosine) = compiled(matrix[0], base, parameters, task_vector)
             return gradient[None], cosine[None]
 
         return step

@@ -44,11 +44,11 @@ class Block:
 
         The module has no weights, which every call brings. What it has beside them is on `device`; None: where it was.
         """
-        own: dict[int, Any] = {
+        copies: dict[int, Any] = {
             id(old): nn.Parameter(torch.empty_like(old, device="meta"), False) for old in self.module.parameters()
         }
-        own |= {id(old): old.to(device or old.device, copy=True) for old in self.module.buffers()}
-        return replace(self, module=deepcopy(self.module, own))
+        copies |= {id(old): old.to(device or old.device, copy=True) for old in self.module.buffers()}
+        return replace(self, module=deepcopy(self.module, copies))
 
     def of(self, weights: Mapping[str, Tensor], device: str | torch.device = "cpu") -> dict[str, Tensor]:
         """Read this block's tensors from a checkpoint: name → float32 tensor on `device`."""

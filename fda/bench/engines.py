@@ -31,21 +31,21 @@ def bench_engines(
     """
     if not hasattr(os, "sched_setaffinity"):
         raise UserError("this system cannot keep a process on some of its cores: measure on Linux.")
-    own = sorted(os.sched_getaffinity(0))
-    if cores > len(own):
-        raise UserError(f"there are {len(own)} cores here: give --cores {len(own)} or fewer.")
+    allowed_cores = sorted(os.sched_getaffinity(0))
+    if cores > len(allowed_cores):
+        raise UserError(f"there are {len(allowed_cores)} cores here: give --cores {len(allowed_cores)} or fewer.")
     settings = construct_settings("fast", family=load_zoo(zoo).family, steps=steps, tolerance=0.0, arithmetic="plain")
     specs = {name: make_spec(zoo, tasks=tasks, construct=settings, device="cpu", engine=name) for name in ENGINES}
     os.environ.pop("RAY_ADDRESS", None)  # a cluster of these cores alone
-    os.sched_setaffinity(0, own[:cores])
+    os.sched_setaffinity(0, allowed_cores[:cores])
     try:
         _measured(specs["local"], cores)  # computes and keeps the real inputs
         rounds = [{name: _measured(specs[name], cores) for name in ENGINES} for _ in range(repeats)]
     finally:
-        os.sched_setaffinity(0, own)
+        os.sched_setaffinity(0, allowed_cores)
     rows = []
     for name in ENGINES:
-        seconds, work = ([one[name][place] for one in rounds] for place in (0, 1))
+        seconds, work = ([one[name][index] for one in rounds] for index in (0, 1))
         rows.append(
             {
                 "engine": name,
@@ -92,8 +92,8 @@ class _Watched(Store):
 
 def _work() -> float:
     """CPU seconds of this process and of its children so far."""
-    own, total = psutil.Process(), 0.0
-    for process in (own, *own.children(recursive=True)):
+    this_process, total = psutil.Process(), 0.0
+    for process in (this_process, *this_process.children(recursive=True)):
         try:
             times = process.cpu_times()
             total += times.user + times.system

@@ -91,12 +91,12 @@ def _merged_models(opened: OpenZoo, count: int) -> Iterator[ModelToScore]:
 
 def _sets(opened: OpenZoo, heads: Mapping[str, TaskHead]) -> dict[str, EvaluationSet]:
     """Every task's test split, freshly loaded without prepared samples."""
-    found = {}
+    sets = {}
     for task in opened.zoo.tasks:
         if task.data is not None:
             split = load_split(task, task.data.split, opened.model.transform)
-            found[task.name] = EvaluationSet(split, heads[task.name], task.data)
-    return found
+            sets[task.name] = EvaluationSet(split, heads[task.name], task.data)
+    return sets
 
 
 def _alone(opened: OpenZoo, one: ModelToScore, heads: Mapping[str, TaskHead], device: str) -> dict[str, Answers]:

@@ -56,11 +56,11 @@ def fill(store: Store, count: int) -> None:
         for number in range(count):
             run_id = store.create_run(spec)
             store.add_units(run_id, [(key, 100) for key in keys])
-            for place, key in enumerate(keys):
-                loss = LOSSES[0] + (LOSSES[1] - LOSSES[0]) * place / len(keys)
+            for index, key in enumerate(keys):
+                loss = LOSSES[0] + (LOSSES[1] - LOSSES[0]) * index / len(keys)
                 store.update_unit(run_id, key, state="done", step=100, loss=loss, seconds=1.0)
-            for place, method in enumerate(MAIN_METHODS):
-                scores = [Score(method, task, "test", "accuracy", 0.5 + 0.05 * place, 100) for task in spec.tasks]
+            for index, method in enumerate(MAIN_METHODS):
+                scores = [Score(method, task, "test", "accuracy", 0.5 + 0.05 * index, 100) for task in spec.tasks]
                 store.add_result(run_id, MethodResult(method, "done", {}, 1.0, 2**20, None), scores)
             if number % NAMED == 0:
                 store.describe(run_id, name=f"{NAME} {number}")

@@ -130,12 +130,12 @@ async def _visit(server: Server, process: psutil.Process, run_id: str, updates: 
         async with client.ws_connect(stream, protocols=("streamlit",), max_msg_size=0) as socket:
             messages: asyncio.Queue[bytes | None] = asyncio.Queue()
             reading = asyncio.create_task(_read(socket, messages))
-            feed, told = await _opened(socket, messages, run_id), ""
+            feed, last_seen = await _opened(socket, messages, run_id), ""
             seen.opened.append(time.perf_counter() - began)
             for _ in range(updates):
                 await asyncio.sleep(pause)
                 asked = time.perf_counter()
-                async with client.get(server.url + feed, params={"seen": told}) as answer:
+                async with client.get(server.url + feed, params={"seen": last_seen}) as answer:
                     body = await answer.read()
                 seen.took.append((time.perf_counter() - asked) * 1e3)
                 seen.memory.append(process.memory_info().rss)
@@ -145,7 +145,7 @@ async def _visit(server: Server, process: psutil.Process, run_id: str, updates: 
                     seen.begun_anew += 1
                     feed = await _opened(socket, messages, run_id)
                 else:
-                    told = update["seen"]
+                    last_seen = update["seen"]
             reading.cancel()
 
 

@@ -67,13 +67,13 @@ def summary(store: Store, runs: Sequence[str]) -> dict[str, Any]:
     intervals; `closed_gap` = (average − ta) / (distill − ta), None where distill is not above ta; mean `seconds` of merging,
     adaptation included, and of constructing its anchors, and the largest `peak_bytes`. UserError for a method that failed.
     """
-    found = [results(store, store.run(run)) for run in runs]
-    for run, one in zip(runs, found, strict=True):
+    run_results = [results(store, store.run(run)) for run in runs]
+    for run, one in zip(runs, run_results, strict=True):
         if one.failed or one.missing:
             reasons = [f"{name}: {reason}" for name, reason in one.failed.items()] or [f"no {one.missing[0]}"]
             raise UserError(f"run {run} lacks a method ({reasons[0]}): `python -m fda runs show {run}` says more.")
-    scores = mean_scores([one.scores for one in found])
-    rows = [_row(name, scores, found) for name in sorted(scores.methods, key=lambda name: -scores.of(name))]
+    scores = mean_scores([one.scores for one in run_results])
+    rows = [_row(name, scores, run_results) for name in sorted(scores.methods, key=lambda name: -scores.of(name))]
     return {"zoo": store.run(runs[0]).spec.zoo.name, "runs": list(runs), "tasks": list(scores.tasks), "rows": rows}
 
 
@@ -89,8 +89,8 @@ def mean_scores(scores: Sequence[Scores]) -> Scores:
     )
 
 
-def _row(name: str, scores: Scores, found: Sequence[Results]) -> dict[str, Any]:
-    having = [one for one in found if name in one.methods]
+def _row(name: str, scores: Scores, run_results: Sequence[Results]) -> dict[str, Any]:
+    having = [one for one in run_results if name in one.methods]
     row: dict[str, Any] = {
         "method": name,
         "tasks": {task: scores.of(name, task) for task in scores.tasks},

@@ -37,8 +37,8 @@ def analyse(
         carry_out(store.create_run(analysis_spec(run, missing, device)))
     elif device is not None:
         raise UserError("--device is read only where something is computed: add --fresh, or leave --device out.")
-    found = computed(store, run, asked)
-    for panel, table in found.items():
+    tables = computed(store, run, asked)
+    for panel, table in tables.items():
         print(panel_text(panel, table))
     if json_file is not None:
-        write_whole(json_file, json.dumps({panel: content_of(table) for panel, table in found.items()}))
+        write_whole(json_file, json.dumps({panel: content_of(table) for panel, table in tables.items()}))

@@ -23,13 +23,13 @@ class LayerInterference:
 
 
 def interference_figure(
-    found: Mapping[str, LayerInterference], theme: Theme, *, uirevision: str | None = None
+    layers: Mapping[str, LayerInterference], theme: Theme, *, uirevision: str | None = None
 ) -> go.Figure:
-    """`found`: kind of layer → its numbers."""
+    """`layers`: kind of layer → its numbers."""
     figure = blank("Interference of the task vectors", theme, height=420, uirevision=uirevision)
     figure.set_subplots(1, 2, subplot_titles=HALVES, horizontal_spacing=0.08)
     figure.update_annotations(font={"size": 12, "color": PALETTES[theme].muted})
-    for index, (layer, of_layer) in enumerate(found.items()):
+    for index, (layer, of_layer) in enumerate(layers.items()):
         for column, values in enumerate((of_layer.interference, of_layer.conflict), start=1):
             figure.add_scatter(
                 x=list(of_layer.blocks),
@@ -45,7 +45,7 @@ def interference_figure(
                 row=1,
                 col=column,
             )
-    conflicts = [value for one in found.values() for value in one.conflict if math.isfinite(value)]
+    conflicts = [value for one in layers.values() for value in one.conflict if math.isfinite(value)]
     low, high = min([CHANCE, *conflicts]), max([CHANCE, *conflicts])
     room = max(0.01, 0.1 * (high - low))
     right: Any = {"row": 1, "col": 2}  # plotly's stubs want words
@@ -57,7 +57,7 @@ def interference_figure(
         **right,
     )
     figure.update_layout(margin={"t": 72}, legend={"y": 0, "yref": "container", "yanchor": "bottom"})
-    most = max((len(one.blocks) for one in found.values()), default=1)
+    most = max((len(one.blocks) for one in layers.values()), default=1)
     figure.update_xaxes(title="block", dtick=max(1, math.ceil(most / 12)), ticks="")
     figure.update_yaxes(title="STI", rangemode="tozero", col=1)
     figure.update_yaxes(title="share of entries", range=[low - room, high + 2 * room], col=2)

@@ -100,8 +100,8 @@ def _marks(classes: Sequence[str], figure: go.Figure, theme: Theme) -> tuple[lis
         return None
     marks = {}
     for index, name in enumerate(known):
-        round_, place = divmod(index, len(SYMBOLS))  # series 0 is the anchors'; a second round has other pairs
-        marks[name] = series_colour(1 + place, theme), SYMBOLS[(place + round_) % len(SYMBOLS)]
+        round_, position = divmod(index, len(SYMBOLS))  # series 0 is the anchors'; a second round has other pairs
+        marks[name] = series_colour(1 + position, theme), SYMBOLS[(position + round_) % len(SYMBOLS)]
         marker = {"symbol": marks[name][1], "size": 8, "color": marks[name][0], "line": {"width": 1.5}}
         figure.add_scatter(x=[None], y=[None], mode="markers", marker=marker, name=plotly(name), hoverinfo="skip")
     return [marks[name][0] for name in classes], [marks[name][1] for name in classes]

@@ -25,7 +25,7 @@ def node_bars(units: Sequence[Unit], theme: Theme, *, uirevision: str | None = N
     rows = [plotly(node) for node in nodes]
     figure = blank(NODES.heading, theme, height=110 + ROW_PIXELS * len(nodes), uirevision=uirevision)
     outline = {"width": 2, "color": palette.accent}
-    for name, counts, look in (
+    for name, counts, marker in (
         ("done", done, {"color": palette.accent, "line": outline}),
         ("at work", [len(names) for names in at_work], {"color": palette.surface, "line": outline}),
     ):
@@ -40,7 +40,7 @@ def node_bars(units: Sequence[Unit], theme: Theme, *, uirevision: str | None = N
             insidetextanchor="middle",
             textangle=0,
             textfont={"color": palette.page},
-            marker=look,
+            marker=marker,
             hovertemplate=f"<b>%{{y}}</b><br>{name}: %{{x}}<extra></extra>",
             uid=name,
         )

@@ -68,17 +68,17 @@ def alignment_scatter(
     palette = PALETTES[theme]
     figure = blank("Improvement against subspace alignment", theme, height=520, uirevision=uirevision)
     window = _window(methods)
-    means = {method: found.mean for method, found in methods.items() if all(map(math.isfinite, found.mean))}
+    means = {method: aligned.mean for method, aligned in methods.items() if all(map(math.isfinite, aligned.mean))}
     labels = place_labels(means, dict.fromkeys(means, (math.nan, math.nan)), titles, window)
     for kind, style in STYLES.items():
-        of_kind = {method: found for method, found in methods.items() if kinds[method] == kind}
+        of_kind = {method: aligned for method, aligned in methods.items() if kinds[method] == kind}
         if not of_kind:
             continue
         colour = palette.muted if kind == "weights" else kind_colour(kind, theme)
         points = [
             (titles[method], task, x, y)
-            for method, found in of_kind.items()
-            for task, x, y in zip(found.tasks, found.alignment, found.improvement, strict=True)
+            for method, aligned in of_kind.items()
+            for task, x, y in zip(aligned.tasks, aligned.alignment, aligned.improvement, strict=True)
         ]
         figure.add_scatter(
             x=[x for _, _, x, _ in points],
@@ -92,8 +92,8 @@ def alignment_scatter(
             uid=f"{kind} tasks",
         )
         figure.add_scatter(
-            x=[found.mean[0] for found in of_kind.values()],
-            y=[found.mean[1] for found in of_kind.values()],
+            x=[aligned.mean[0] for aligned in of_kind.values()],
+            y=[aligned.mean[1] for aligned in of_kind.values()],
             mode="markers+text",
             marker={"symbol": style.symbol, "size": 13, "color": colour, "line": {"width": 1.5, "color": palette.page}},
             text=[titles[method] if method in labels else "" for method in of_kind],
@@ -120,8 +120,8 @@ def alignment_scatter(
 
 def _window(methods: Mapping[str, Aligned]) -> Window:
     """The ranges that hold every mark and both references, with room for names."""
-    x = [value for found in methods.values() for value in found.alignment if math.isfinite(value)] or [0.0, 1.0]
-    y = [value for found in methods.values() for value in found.improvement if math.isfinite(value)]
+    x = [value for aligned in methods.values() for value in aligned.alignment if math.isfinite(value)] or [0.0, 1.0]
+    y = [value for aligned in methods.values() for value in aligned.improvement if math.isfinite(value)]
     wide, low, high = max(max(x) - min(x), 0.02), min([0.0, *y]), max([1.0, *y])
     room = 0.08 * (high - low)
     return Window((min(x) - 0.06 * wide, max(x) + 0.14 * wide), (low - room, high + room), log=False)

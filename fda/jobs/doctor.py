@@ -123,13 +123,13 @@ def _space(store: Store) -> Iterator[Finding]:
     if not store.path.exists():
         return
     free, size = store.free_bytes(), store.path.stat().st_size
-    told = f"{store.path} has {size / 2**20:,.0f} MiB, of which {free / 2**20:,.0f} MiB hold nothing"
+    sentence = f"{store.path} has {size / 2**20:,.0f} MiB, of which {free / 2**20:,.0f} MiB hold nothing"
     if free < MUCH_FREE or free < size / 4:
-        yield Finding(True, f"{told}.")
+        yield Finding(True, f"{sentence}.")
     elif store.all_stored(states=ACTIVE, limit=1):
-        yield Finding(True, f"{told}: --repair returns them once no run works.")
+        yield Finding(True, f"{sentence}: --repair returns them once no run works.")
     else:
-        yield Finding(False, f"{told}: --repair returns them to the disk.", lambda: _compacted(store, size))
+        yield Finding(False, f"{sentence}: --repair returns them to the disk.", lambda: _compacted(store, size))
 
 
 def _compacted(store: Store, before: int) -> str:

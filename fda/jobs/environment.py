@@ -55,25 +55,27 @@ def requirements() -> tuple[str, list[Requirement]]:
 
 def _packages(needed: list[Requirement]) -> Iterator[Finding]:
     install = f"`{sys.executable} -m pip install -r requirements.txt`"
-    found = []
+    installed = []
     for one in needed:
         try:
             version = metadata.version(one.name)
         except metadata.PackageNotFoundError:
             yield Finding(False, f"{one.name} is not installed: {install}.")
             continue
-        found.append(f"{one.name} {version}")
+        installed.append(f"{one.name} {version}")
         if not one.specifier.contains(version, prereleases=True):
             yield Finding(False, f"{one.name} {version} is installed, {one.specifier} is needed: {install}.")
-    yield Finding(True, f"{', '.join(found)}.")
+    yield Finding(True, f"{', '.join(installed)}.")
 
 
 def _memory() -> Finding:
     memory = psutil.virtual_memory()
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    told = f"{cores} CPU cores, {memory.available / 2**30:.1f} of {memory.total / 2**30:.1f} GiB of memory available"
+    sentence = (
+        f"{cores} CPU cores, {memory.available / 2**30:.1f} of {memory.total / 2**30:.1f} GiB of memory available"
+    )
     few = memory.available < LEAST_AVAILABLE
-    return Finding(not few, f"{told}{': the system may end runs, end other programs' if few else ''}.")
+    return Finding(not few, f"{sentence}{': the system may end runs, end other programs' if few else ''}.")
 
 
 def _gpu() -> Iterator[Finding]:
@@ -107,16 +109,16 @@ def torch_cuda() -> str | None:
         text = Path(spec.origin).with_name("version.py").read_text(encoding="utf-8")
     except OSError:
         return None
-    found = re.search(r"^cuda\b.*=\s*['\"]([\d.]+)['\"]", text, flags=re.MULTILINE)
-    return found and found[1]
+    match = re.search(r"^cuda\b.*=\s*['\"]([\d.]+)['\"]", text, flags=re.MULTILINE)
+    return match and match[1]
 
 
-def _devices(told: str) -> Finding:
+def _devices(versions: str) -> Finding:
     try:
         done = subprocess.run([sys.executable, "-c", DEVICES], capture_output=True, text=True, timeout=CHILD_SECONDS)
     except subprocess.TimeoutExpired:
-        return Finding(False, f"{told}: torch did not answer within {CHILD_SECONDS} s; try `nvidia-smi`.")
+        return Finding(False, f"{versions}: torch did not answer within {CHILD_SECONDS} s; try `nvidia-smi`.")
     if done.returncode or not done.stdout.strip():
         why = (done.stderr.strip().splitlines() or ["it names no reason"])[-1]
-        return Finding(False, f"{told}: torch finds no GPU ({why}); try `nvidia-smi`.")
-    return Finding(True, f"{told}: {done.stdout.strip()}.")
+        return Finding(False, f"{versions}: torch finds no GPU ({why}); try `nvidia-smi`.")
+    return Finding(True, f"{versions}: {done.stdout.strip()}.")

@@ -70,13 +70,13 @@ def _dead_workers(store: Store) -> Iterator[Finding]:
 
 def _orphaned_rows(store: Store) -> Iterator[Finding]:
     if orphans := store.orphans():
-        told = ", ".join(f"{count} of {table}" for table, count in orphans.items())
+        counts = ", ".join(f"{count} of {table}" for table, count in orphans.items())
 
         def mend() -> str:
             store.delete_orphans()
-            return f"rows that belong to no run are removed from {store.path} ({told})."
+            return f"rows that belong to no run are removed from {store.path} ({counts})."
 
-        yield Finding(False, f"{store.path} has rows that belong to no run ({told}): --repair removes them.", mend)
+        yield Finding(False, f"{store.path} has rows that belong to no run ({counts}): --repair removes them.", mend)
 
 
 def _half_deleted(store: Store) -> Iterator[Finding]:
@@ -255,9 +255,9 @@ def _held_locks(store: Store) -> Iterator[Finding]:
         pid = _idle_holder(store, path)
         if pid is not None and _idle_holder(store, path, after=WAIT_SECONDS) == pid:  # not one that is just ending
             with suppress(psutil.Error):
-                told = readable(" ".join(psutil.Process(pid).cmdline())[:80])
+                command = readable(" ".join(psutil.Process(pid).cmdline())[:80])
                 yield Finding(
-                    False, f"process {pid} ({told}) holds {path} without working at a run: end it (`kill {pid}`)."
+                    False, f"process {pid} ({command}) holds {path} without working at a run: end it (`kill {pid}`)."
                 )
 
 

@@ -84,8 +84,8 @@ def verdict(run: StoredRun, home: Path) -> tuple[State, str] | None:
     if run.state == "stopping":
         return None  # the process that asked it to stop sees to that
     if is_suspended(run.pid, run.pid_started) and (beat is None or beat.age > FRESH_SECONDS):
-        told = f"the worker process is suspended and gives no sign of life{_lost(beat)}"
-        return "crashed", f"{told}; `kill -CONT {run.pid}` lets it go on, {go_on(run)}"
+        reason = f"the worker process is suspended and gives no sign of life{_lost(beat)}"
+        return "crashed", f"{reason}; `kill -CONT {run.pid}` lets it go on, {go_on(run)}"
     if beat is not None and beat.age > FRESH_SECONDS:
         return "crashed", f"the worker process gives no sign of life{_lost(beat)}; {go_on(run)}"
     return None
@@ -97,8 +97,8 @@ def _never_claimed(run: StoredRun, beat: Beat | None, folder: Path) -> tuple[Sta
         return None
     if beat is not None and beat.age <= FRESH_SECONDS and is_alive(beat.pid, beat.pid_started):
         return None
-    told = f"the worker process did not start within {START_SECONDS} s (see {folder / 'log.txt'})"
-    return "crashed", f"{told}{_full(folder.parent.parent)}; {go_on(run)}"
+    reason = f"the worker process did not start within {START_SECONDS} s (see {folder / 'log.txt'})"
+    return "crashed", f"{reason}{_full(folder.parent.parent)}; {go_on(run)}"
 
 
 def go_on(run: StoredRun) -> str:

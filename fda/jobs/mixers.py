@@ -98,8 +98,8 @@ class Mixer:
     def pictures(self, shown: Mapping[str, Sequence[int]]) -> dict[str, Pictures]:
         """Task → those samples of its validation split. UserError for an index that is none."""
         wanted = {task: list(indices) for task, indices in shown.items()}
-        found = self._call("pictures", {"shown": wanted}, _ignore)
-        return {task: Pictures.model_validate(one) for task, one in found.items()}
+        answer = self._call("pictures", {"shown": wanted}, _ignore)
+        return {task: Pictures.model_validate(one) for task, one in answer.items()}
 
     def end(self) -> None:
         """End the process, if there is one. The mixer can be asked again, which starts a new one."""
@@ -188,17 +188,17 @@ def memory_forecast(zoo: Zoo) -> int:
 
 def model_bytes(zoo: Zoo) -> int:
     """Bytes of the base in float32, from its file's header, or for other formats at most, from its size."""
-    place: Path | None = Path(zoo.base.model)
-    if is_hub_id(zoo.base.model) and not place.exists():
-        place = snapshot_folder(zoo.base.model)
-        if place is None:
+    base_path: Path | None = Path(zoo.base.model)
+    if is_hub_id(zoo.base.model) and not base_path.exists():
+        base_path = snapshot_folder(zoo.base.model)
+        if base_path is None:
             raise UserError(
                 f"{zoo.base.model} is not downloaded: download the zoo's models on the page Checkpoints first."
             )
     try:
-        return 4 * sum(info.count for info in Checkpoint(place).header.values())
+        return 4 * sum(info.count for info in Checkpoint(base_path).header.values())
     except UserError:  # of several files, or of another format
-        files = [place] if place.is_file() else [path for path in place.rglob("*") if path.is_file()]
+        files = [base_path] if base_path.is_file() else [path for path in base_path.rglob("*") if path.is_file()]
         return 2 * sum(path.stat().st_size for path in files)
 
 
@@ -210,13 +210,13 @@ def _make_room(mixer: Mixer) -> None:
     others = [one for one in list(_mixers.values()) if one is not mixer]
     mine = [one for one in others if one.owner.name == mixer.owner.name]
     if mixer.owner.limited and (most := read_access().limits.mixers) is not None:
-        told = f"{mixer.owner.name} has as many mixers in use as are allowed ({most}): wait a minute."
-        _end_until_fewer(mine, most, told)
+        refusal = f"{mixer.owner.name} has as many mixers in use as are allowed ({most}): wait a minute."
+        _end_until_fewer(mine, most, refusal)
     most = most_mixers()
-    told = (
+    refusal = (
         f"{most} mixers are in use, and no more run at once here: wait a minute, or set FDA_MIXERS to a larger number."
     )
-    _end_until_fewer(others, most, told)
+    _end_until_fewer(others, most, refusal)
 
 
 def _end_until_fewer(mixers: Sequence[Mixer], most: int, otherwise: str) -> None:

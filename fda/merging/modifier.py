@@ -52,8 +52,8 @@ class Modifier:
     def _merge(
         self, merge: Callable[..., Tensors], base: Weights, finetuned: Sequence[Weights], **given: Any
     ) -> Tensors:
-        own = {hyper.name: given.pop(hyper.name) for hyper in self.hyperparameters if hyper.name in given}
-        return self.apply(partial(merge, **given), base, finetuned, **own)
+        own_values = {hyper.name: given.pop(hyper.name) for hyper in self.hyperparameters if hyper.name in given}
+        return self.apply(partial(merge, **given), base, finetuned, **own_values)
 
 
 def modifier(

@@ -95,11 +95,11 @@ def _write(recipe: str, what: str, file: Path | None, folder: Path) -> None:
         else:
             bases.dinov2_small(file, folder / "base", SIDE)
         return
-    place = folder / "data" / what
+    task_folder = folder / "data" / what
     if what in TEXTS:
         assert file is not None, "every text task is in a package"
-        texts.write_texts(TEXTS[what](file, SEED), place)
+        texts.write_texts(TEXTS[what](file, SEED), task_folder)
         return
     task = pictures.of_libraries(what, SEED) if file is None else PICTURES[what](file, SEED)
     for split, samples in task.splits.items():
-        write_split(samples, task, place / f"{split}.parquet")
+        write_split(samples, task, task_folder / f"{split}.parquet")

@@ -106,13 +106,13 @@ def member(archive: Path, suffix: str) -> bytes:
 
 def _data_of_deb(content: bytes) -> bytes:
     """The tar archive of a .deb's files, unpacked."""
-    place = len(b"!<arch>\n")
-    while place < len(content):
-        header = content[place : place + DEB_HEADER]
+    offset = len(b"!<arch>\n")
+    while offset < len(content):
+        header = content[offset : offset + DEB_HEADER]
         name, size = header[:16].decode().strip().rstrip("/"), int(header[48:58])
         if name == "data.tar.xz":
-            return lzma.decompress(content[place + DEB_HEADER : place + DEB_HEADER + size])
-        place += DEB_HEADER + size + size % 2
+            return lzma.decompress(content[offset + DEB_HEADER : offset + DEB_HEADER + size])
+        offset += DEB_HEADER + size + size % 2
     raise ValueError("no data.tar.xz")
 
 

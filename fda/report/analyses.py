@@ -121,14 +121,14 @@ def computed(store: Store, run: Run, panels: Sequence[Panel] = PANELS) -> dict[P
 
 def _covariance(rows: Rows, view: AnalysisView, theme: Theme, uirevision: str | None) -> Drawn:
     rows = _of_task(rows, view)
-    found = {
+    agreements = {
         layer: {name: _agreement(of_layer, name) for name in STAND_INS}
         for layer, of_layer in rows.groupby("layer", sort=False)
     }
     means = {TITLES[name]: rows[name].mean() for name in STAND_INS}
     known = ", ".join(f"{title} {mean:.2f}" for title, mean in means.items() if math.isfinite(mean))
     return Drawn(
-        lambda: covariance_figure(found, theme, of=view.task, uirevision=uirevision),
+        lambda: covariance_figure(agreements, theme, of=view.task, uirevision=uirevision),
         f"Mean cosine over {view.task} and all layers: {known}.",
         f"Agreement with the real input Gram matrix by block and layer, {view.task}: {known}",
     )
@@ -145,7 +145,7 @@ def _of_task(rows: Rows, view: AnalysisView) -> Rows:
 
 
 def _interference(rows: Rows, view: AnalysisView, theme: Theme, uirevision: str | None) -> Drawn:
-    found = {
+    layers = {
         layer: LayerInterference(one["block"].tolist(), one["interference"].tolist(), one["sign conflict"].tolist())
         for layer, one in rows.groupby("layer", sort=False)
     }
@@ -154,7 +154,7 @@ def _interference(rows: Rows, view: AnalysisView, theme: Theme, uirevision: str 
         worst = rows.loc[rows["interference"].idxmax()]
         sentence += f"; the highest STI, {worst['interference']:.4g}, is in block {worst['block']}, {worst['layer']}"
     return Drawn(
-        lambda: interference_figure(found, theme, uirevision=uirevision),
+        lambda: interference_figure(layers, theme, uirevision=uirevision),
         f"{sentence}.",
         f"Interference of the task vectors' singular vectors and signs by block and layer. {sentence}",
     )
@@ -184,7 +184,7 @@ def _over_accumulation(rows: Rows, view: AnalysisView, theme: Theme, uirevision:
 
 
 def _alignment(rows: Rows, view: AnalysisView, theme: Theme, uirevision: str | None) -> Drawn:
-    found = {
+    methods = {
         method: Aligned(
             one["task"].tolist(),
             one["alignment"].tolist(),
@@ -205,7 +205,7 @@ def _alignment(rows: Rows, view: AnalysisView, theme: Theme, uirevision: str | N
             sentence += f"; within a task, between methods: {np.corrcoef(*within.to_numpy().T)[0, 1]:.2f}"
     return Drawn(
         lambda: alignment_scatter(
-            found, theme, titles=titles(list(found)), kinds={method: kind_of(method) for method in found},
+            methods, theme, titles=titles(list(methods)), kinds={method: kind_of(method) for method in methods},
             uirevision=uirevision,
         ),
         f"{sentence}.",

@@ -179,10 +179,10 @@ def marked_titles(kinds: Mapping[str, Kind]) -> dict[str, str]:
     }
 
 
-def default_baseline(found: Results) -> str | None:
+def default_baseline(comparison: Results) -> str | None:
     """The best method without data, by average over the tasks; else the first method."""
-    without_data = [method for method in found.methods if is_without_data(method, found.settings[method])]
-    return max(without_data, key=found.scores.of) if without_data else next(iter(found.methods), None)
+    without_data = [method for method in comparison.methods if is_without_data(method, comparison.settings[method])]
+    return max(without_data, key=comparison.scores.of) if without_data else next(iter(comparison.methods), None)
 
 
 def settings_text(settings: Mapping[str, Any]) -> str:

@@ -97,8 +97,9 @@ def document() -> str:
     for one in known.claims:
         lines += ["", f"## {one.claim}", "", f"Paper: {one.paper}.", ""]
         lines += [
-            f"- {known.zoos[own.zoo]}: **{own.verdict}**. {own.numbers}. `{own.command}`, {own.date}."
-            for own in one.found
+            f"- {known.zoos[finding.zoo]}: **{finding.verdict}**. {finding.numbers}. "
+            f"`{finding.command}`, {finding.date}."
+            for finding in one.found
         ]
     lines += ["", "## What reviewers asked", ""]
     for one in known.questions:

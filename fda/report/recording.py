@@ -160,6 +160,6 @@ def read_recording(path: Path) -> Recording:
 def first_problem(error: ValidationError) -> str:
     """Where the first problem is, and what it is."""
     problem = error.errors(include_url=False, include_input=False, include_context=False)[0]
-    place = ".".join(map(str, problem["loc"]))
+    location = ".".join(map(str, problem["loc"]))
     message = problem["msg"].removeprefix("Value error, ").rstrip(".")
-    return f"{place}: {message}" if place else message
+    return f"{location}: {message}" if location else message

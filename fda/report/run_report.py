@@ -158,9 +158,9 @@ def _analyses(store: Store, run: Run, theme: Theme, data: dict[str, pd.DataFrame
     """The panels that were computed of the run."""
     figures: Figures = {}
     for panel, table in analyses.computed(store, run).items():
-        found = analyses.drawn(panel, table, analyses.AnalysisView(), theme)
+        drawing = analyses.drawn(panel, table, analyses.AnalysisView(), theme)
         data[f"{panel}.csv"] = analyses.frame(table)
-        figures[analyses.WORDS[panel].title] = found.make(), " ".join((found.sentence, *table.notes))
+        figures[analyses.WORDS[panel].title] = drawing.make(), " ".join((drawing.sentence, *table.notes))
     return figures
 
 

@@ -63,12 +63,12 @@ def run_of(runs: Iterable[Run], spec: RunSpec) -> Run | None:
 
 def other_starts(runs: Iterable[Run], run: Run) -> list[Run]:
     """The runs that differ from `run` in the start of their anchors alone, the newest of each start; in the paper's order."""
-    own = run.spec.construction
-    if own is None:
+    construction = run.spec.construction
+    if construction is None:
         return []
     best_of: dict[tuple, Run] = {}
     for other in runs:
-        if other.spec.construction is None or _start(other.spec.construction) == _start(own):
+        if other.spec.construction is None or _start(other.spec.construction) == _start(construction):
             continue
         if _but_start(other.spec) == _but_start(run.spec):
             best = best_of.setdefault(_start(other.spec.construction), other)

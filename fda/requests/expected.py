@@ -43,18 +43,20 @@ def expected(store: Store, spec: RunSpec) -> Expected:
     if known is None or spec.published is not None or spec.engine == "ray":  # nodes have speeds of their own
         return Expected(dict.fromkeys(_phases(spec, compiles=True)), here)
     prediction = cost.predict(spec, known)
-    found: dict[str, float | None] = {**prediction.stages}
+    phase_seconds: dict[str, float | None] = {**prediction.stages}
     if prediction.uncounted:
-        found["merge"] = None
-        found["adapt"] = found.get("adapt") if set(prediction.uncounted).isdisjoint(adapting(spec)) else None
+        phase_seconds["merge"] = None
+        phase_seconds["adapt"] = (
+            phase_seconds.get("adapt") if set(prediction.uncounted).isdisjoint(adapting(spec)) else None
+        )
     loading = prediction.stages.get("compile", 0.0)  # of a step that the compiler's cache has
     seconds = compiling_seconds() or (None if here else shipped_compiling())  # None: compiled before it was remembered
     compiles = loading > 0 and seconds is not None and not is_compiled(spec, cost.arithmetic(spec, known))
     if compiles and seconds is not None:
-        found["compile"] = max(0.0, known.shapes * seconds - loading)
-    found["start"] = prediction.stages["start"] + loading
+        phase_seconds["compile"] = max(0.0, known.shapes * seconds - loading)
+    phase_seconds["start"] = prediction.stages["start"] + loading
     slower = 1.0 if here else slowness()
-    seconds_of = {phase: None if seconds is None else slower * seconds for phase, seconds in found.items()}
+    seconds_of = {phase: None if seconds is None else slower * seconds for phase, seconds in phase_seconds.items()}
     return Expected({phase: seconds_of.get(phase) for phase in _phases(spec, compiles=compiles)}, here)
 
 

@@ -21,18 +21,22 @@ def checked_hyperparameters(asked: Asked, methods: Sequence[str], family: Family
 
     UserError for a method, a name or a value that is none, and for a setting that none of `methods` would read.
     """
-    found = {
-        own: {name: value for name, value in usual_for(own, family).items() if name in {hyper.name for hyper in hypers}}
-        for own, hypers in read_by(methods).items()
+    settings = {
+        method_name: {
+            name: value
+            for name, value in usual_for(method_name, family).items()
+            if name in {hyper.name for hyper in hypers}
+        }
+        for method_name, hypers in read_by(methods).items()
     }
     for name, values in asked.items():
-        own = method(name).name.removesuffix(SWEPT)
+        method_name = method(name).name.removesuffix(SWEPT)
         for key, value in values.items():
-            hyper = _hyperparameter(own, key)
-            _require_reader(own, hyper, methods)
-            found[own][key] = typed(own, hyper, value)
-    differing = {own: _without_defaults(own, values) for own, values in found.items()}
-    return {own: values for own, values in differing.items() if values}
+            hyper = _hyperparameter(method_name, key)
+            _require_reader(method_name, hyper, methods)
+            settings[method_name][key] = typed(method_name, hyper, value)
+    differing = {method_name: _without_defaults(method_name, values) for method_name, values in settings.items()}
+    return {method_name: values for method_name, values in differing.items() if values}
 
 
 def family_hyperparameters(family: Family) -> dict[str, dict[str, Any]]:
@@ -41,9 +45,9 @@ def family_hyperparameters(family: Family) -> dict[str, dict[str, Any]]:
     return {} if scale == METHODS["ta"].defaults["scale"] else {"ta": {"scale": scale}}
 
 
-def usual_for(own: str, family: Family) -> dict[str, Any]:
+def usual_for(method_name: str, family: Family) -> dict[str, Any]:
     """`family_hyperparameters` of one method; a method with modifiers takes those of the method under them."""
-    return family_hyperparameters(family).get(own.rpartition(":")[2], {})
+    return family_hyperparameters(family).get(method_name.rpartition(":")[2], {})
 
 
 def read_by(methods: Iterable[str]) -> dict[str, tuple[Hyperparameter, ...]]:
@@ -51,40 +55,40 @@ def read_by(methods: Iterable[str]) -> dict[str, tuple[Hyperparameter, ...]]:
 
     A swept method reads all of the plain one's but the coefficient, which it chooses itself.
     """
-    found: dict[str, tuple[Hyperparameter, ...]] = {}
+    hyperparameters: dict[str, tuple[Hyperparameter, ...]] = {}
     for name in methods:
         one = METHODS.get(name)
         if one is None:  # a stored run may name a method that is gone
             continue
-        for own, swept in ((name.removesuffix(SWEPT), one.swept), (one.start, False)):
-            if own is not None:
-                reads = tuple(h for h in METHODS[own].hyperparameters if not (swept and h == one.coefficient))
-                found[own] = max(found.get(own, ()), reads, key=len)
-    return {own: reads for own, reads in found.items() if reads}
+        for method_name, swept in ((name.removesuffix(SWEPT), one.swept), (one.start, False)):
+            if method_name is not None:
+                reads = tuple(h for h in METHODS[method_name].hyperparameters if not (swept and h == one.coefficient))
+                hyperparameters[method_name] = max(hyperparameters.get(method_name, ()), reads, key=len)
+    return {method_name: reads for method_name, reads in hyperparameters.items() if reads}
 
 
 def read_assignments(texts: Iterable[str]) -> dict[str, dict[str, str]]:
     """`("ta.scale=0.4",)` → {"ta": {"scale": "0.4"}}. UserError for what has not that form."""
-    found: dict[str, dict[str, str]] = {}
+    asked: dict[str, dict[str, str]] = {}
     for text in texts:
-        place, equals, value = text.partition("=")
-        name, dot, key = place.strip().rpartition(".")
+        dotted_name, equals, value = text.partition("=")
+        name, dot, key = dotted_name.strip().rpartition(".")
         if not (equals and dot and name and key and value.strip()):
             raise UserError(f"--set {text}: write METHOD.NAME=VALUE, such as --set ta.scale=0.4.")
-        found.setdefault(name, {})[key] = value.strip()
-    return found
+        asked.setdefault(name, {})[key] = value.strip()
+    return asked
 
 
-def typed(own: str, hyper: Hyperparameter, value: Any) -> Any:
+def typed(method_name: str, hyper: Hyperparameter, value: Any) -> Any:
     """`value` as the hyperparameter's type, within its range. UserError otherwise."""
     try:
         result = TypeAdapter(hyper.type).validate_python(value)
     except ValidationError:
         kind = KINDS.get(hyper.type, f"of type {hyper.type.__name__}")
-        raise UserError(f"{own}.{hyper.name}: {value!r} is not {kind}: {_allowed(hyper)}.") from None
+        raise UserError(f"{method_name}.{hyper.name}: {value!r} is not {kind}: {_allowed(hyper)}.") from None
     low, high = (-math.inf if hyper.low is None else hyper.low), (math.inf if hyper.high is None else hyper.high)
     if isinstance(result, int | float) and not (math.isfinite(result) and low <= result <= high):
-        raise UserError(f"{own}.{hyper.name} cannot be {value}: {_allowed(hyper)}.")
+        raise UserError(f"{method_name}.{hyper.name} cannot be {value}: {_allowed(hyper)}.")
     return result
 
 
@@ -95,29 +99,31 @@ def _allowed(hyper: Hyperparameter) -> str:
     return f"give {KINDS.get(hyper.type, 'one')} of {' and '.join(bounds)}" if bounds else "see `python -m fda methods`"
 
 
-def _hyperparameter(own: str, name: str) -> Hyperparameter:
-    one = METHODS[own]
-    found = next((hyper for hyper in one.hyperparameters if hyper.name == name), None)
-    if found is not None:
-        return found
+def _hyperparameter(method_name: str, name: str) -> Hyperparameter:
+    one = METHODS[method_name]
+    hyperparameter = next((hyper for hyper in one.hyperparameters if hyper.name == name), None)
+    if hyperparameter is not None:
+        return hyperparameter
     there = [hyper.name for hyper in one.hyperparameters]
     if not there and one.start is not None and METHODS[one.start].hyperparameters:
-        raise UserError(f"{own} has no hyperparameters of its own: set those of its start, {one.start}.")
+        raise UserError(f"{method_name} has no hyperparameters of its own: set those of its start, {one.start}.")
     near = difflib.get_close_matches(name, there, n=1)
     hint = f"did you mean {near[0]}? It has" if near else "it has"
-    raise UserError(f"{own} has no hyperparameter {name!r}: {hint} {', '.join(there) or 'none'}.")
+    raise UserError(f"{method_name} has no hyperparameter {name!r}: {hint} {', '.join(there) or 'none'}.")
 
 
-def _require_reader(own: str, hyper: Hyperparameter, methods: Sequence[str]) -> None:
-    if hyper in read_by(methods).get(own, ()):
+def _require_reader(method_name: str, hyper: Hyperparameter, methods: Sequence[str]) -> None:
+    if hyper in read_by(methods).get(method_name, ()):
         return
-    if own + SWEPT in methods:
+    if method_name + SWEPT in methods:
         raise UserError(
-            f"{own}.{hyper.name} is set, but {own}{SWEPT} chooses it on the validation split: "
-            f"leave --set {own}.{hyper.name} away, or add {own} to the methods."
+            f"{method_name}.{hyper.name} is set, but {method_name}{SWEPT} chooses it on the validation split: "
+            f"leave --set {method_name}.{hyper.name} away, or add {method_name} to the methods."
         )
-    raise UserError(f"{own}.{hyper.name} is set, but no method of this run reads it: add {own} to the methods.")
+    raise UserError(
+        f"{method_name}.{hyper.name} is set, but no method of this run reads it: add {method_name} to the methods."
+    )
 
 
-def _without_defaults(own: str, values: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in values.items() if value != METHODS[own].defaults[name]}
+def _without_defaults(method_name: str, values: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if value != METHODS[method_name].defaults[name]}

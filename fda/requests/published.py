@@ -60,28 +60,30 @@ def published_spec(
     """
     loaded = load_zoo(zoo)
     chosen = known_tasks(loaded, tasks)
-    found = settings_folder(Path(folder))
-    places = task_folders(found, chosen)
+    anchors_folder = settings_folder(Path(folder))
+    places = task_folders(anchors_folder, chosen)
     first = layer_file(places[chosen[0]], min(blocks, default=0))
     anchors, tokens, _ = read_published_anchors(first).shape
-    told = (
-        told_by_text(found)
-        | told_by_name(found.name)
+    known_settings = (
+        told_by_text(anchors_folder)
+        | told_by_name(anchors_folder.name)
         | {name: value for name, value in settings.items() if value is not None}
     )
-    if told.get("init") != "gauss":
+    if known_settings.get("init") != "gauss":
         if settings.get("sigma") is not None:
             raise UserError("sigma is the scale of the gauss start: add --init gauss, or leave --sigma out.")
-        told.pop("sigma", None)
-    construct = construct_settings("paper", family=loaded.family, **told | {"anchors": anchors, "tokens": tokens})
+        known_settings.pop("sigma", None)
+    construct = construct_settings(
+        "paper", family=loaded.family, **known_settings | {"anchors": anchors, "tokens": tokens}
+    )
     spec = make_spec(zoo, tasks=chosen, blocks=blocks, construct=construct, device=device)
-    return spec.model_copy(update={"published": str(found), "unknown": _unknown(told)})
+    return spec.model_copy(update={"published": str(anchors_folder), "unknown": _unknown(known_settings)})
 
 
-def _unknown(told: Mapping[str, object]) -> tuple[str, ...]:
+def _unknown(known_settings: Mapping[str, object]) -> tuple[str, ...]:
     """Settings that published anchors are described by and that nobody told. Only a gauss start has a σ."""
-    names = ("init", "sigma", "steps") if told.get("init") == "gauss" else ("init", "steps")
-    return tuple(name for name in names if name not in told)
+    names = ("init", "sigma", "steps") if known_settings.get("init") == "gauss" else ("init", "steps")
+    return tuple(name for name in names if name not in known_settings)
 
 
 def settings_folder(folder: Path) -> Path:
@@ -126,7 +128,7 @@ def task_folders(folder: Path, tasks: Sequence[str]) -> Mapping[str, Path]:
     """
     named = _named_by_task(folder)
     there = {_plain(name): name for name in named}
-    found: dict[str, Path] = {}
+    folder_of: dict[str, Path] = {}
     for task in tasks:
         plain = _plain(task)
         near = [plain] if plain in there else [name for name in there if plain.endswith(name)]
@@ -135,12 +137,12 @@ def task_folders(folder: Path, tasks: Sequence[str]) -> Mapping[str, Path]:
                 f"{folder} has no folder of task {task!r}: it has {', '.join(sorted(named))}; rename the folder after the "
                 "task, or choose tasks with --tasks."
             )
-        found[task] = named[there[near[0]]]
-    folders = list(found.values())
-    twice = next((task for task, one in found.items() if folders.count(one) > 1), None)
+        folder_of[task] = named[there[near[0]]]
+    folders = list(folder_of.values())
+    twice = next((task for task, one in folder_of.items() if folders.count(one) > 1), None)
     if twice:
-        raise UserError(f"{found[twice]} stands for more than one task: name the folders after the zoo's tasks.")
-    return found
+        raise UserError(f"{folder_of[twice]} stands for more than one task: name the folders after the zoo's tasks.")
+    return folder_of
 
 
 def _named_by_task(folder: Path) -> dict[str, Path]:
@@ -179,16 +181,16 @@ def told_by_text(folder: Path) -> dict[str, object]:
             text = file.read(LONGEST_TEXT).decode("utf-8", "replace")
     except OSError:
         return {}
-    found = {name: match[1] for name, pattern in IN_TEXT.items() if (match := pattern.search(text))}
-    return _with_start(found.get("start", ""), found)
+    settings = {name: match[1] for name, pattern in IN_TEXT.items() if (match := pattern.search(text))}
+    return _with_start(settings.get("start", ""), settings)
 
 
-def _with_start(start: str, told: Mapping[str, str]) -> dict[str, object]:
-    """`told` with the start that its word names as `init`, without σ where it is not of a gauss start."""
+def _with_start(start: str, settings: Mapping[str, str]) -> dict[str, object]:
+    """`settings` with the start that its word names as `init`, without σ where it is not of a gauss start."""
     starts = {known for word, known in STARTS.items() if word in start}
     named: dict[str, object] = {"init": starts.pop()} if len(starts) == 1 else {}
     left_out = {"start"} if named.get("init") == "gauss" else {"start", "sigma"}
-    return named | {name: value for name, value in told.items() if name not in left_out}
+    return named | {name: value for name, value in settings.items() if name not in left_out}
 
 
 def _folders(folder: Path) -> list[Path]:

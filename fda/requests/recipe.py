@@ -128,7 +128,7 @@ class Recipe(BaseModel):
         if "all" in named and len(named) > 1:
             raise ValueError("parts overlap: beside a part on all blocks there can be no other")
         places = [block for blocks in named for block in ([blocks] if isinstance(blocks, str) else blocks)]
-        if twice := next((place for place in places if places.count(place) > 1), None):
+        if twice := next((block for block in places if places.count(block) > 1), None):
             raise ValueError(f"parts overlap: two of them name {twice!r}")
         return self
 
@@ -215,7 +215,7 @@ def assigned(recipe: Recipe, blocks: Sequence[str]) -> dict[int | None, int]:
 
     `blocks`: the names of the model's blocks, in order. UserError for an unknown block, an empty group, and an overlap.
     """
-    found: dict[int | None, int] = {}
+    part_of: dict[int | None, int] = {}
     for number, part in enumerate(recipe.parts):
         at = f"the recipe: parts.{number}.blocks"
         if isinstance(part.blocks, str):
@@ -227,12 +227,14 @@ def assigned(recipe: Recipe, blocks: Sequence[str]) -> dict[int | None, int]:
                 )
         else:
             places = [_block(block, blocks, at) for block in part.blocks]
-        for place in places:
-            if place in found:
-                where = "the tensors outside blocks" if place is None else f"block {place}"
-                raise UserError(f"{at}: parts {found[place]} and {number} overlap in {where}: name it in one of them.")
-            found[place] = number
-    return found
+        for block in places:
+            if block in part_of:
+                where = "the tensors outside blocks" if block is None else f"block {block}"
+                raise UserError(
+                    f"{at}: parts {part_of[block]} and {number} overlap in {where}: name it in one of them."
+                )
+            part_of[block] = number
+    return part_of
 
 
 def formula(recipe: Recipe, zoo: Zoo) -> str:

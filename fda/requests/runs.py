@@ -265,15 +265,15 @@ def need_data(zoo: Zoo, tasks: Sequence[str]) -> None:
 
 def _changed_adaptation(zoo: Zoo, changes: Mapping[str, Any]) -> AdaptSettings | None:
     """The zoo's settings with these changes; None if they change nothing."""
-    own = adapt_settings(zoo)
+    zoo_settings = adapt_settings(zoo)
     values = both_epochs(changes)
     for name in values:
         if name not in AdaptSettings.model_fields:
             near = difflib.get_close_matches(name, AdaptSettings.model_fields, n=1)
             hint = f"did you mean {near[0]}? There are" if near else "there are"
             raise UserError(f"there is no adaptation setting {name!r}: {hint} {', '.join(AdaptSettings.model_fields)}.")
-    changed = _checked(AdaptSettings, own.model_dump() | values, "--adapt ")
-    return None if changed == own else changed
+    changed = _checked(AdaptSettings, zoo_settings.model_dump() | values, "--adapt ")
+    return None if changed == zoo_settings else changed
 
 
 def _checked(model: type[Settings], values: Mapping[str, Any], prefix: str) -> Settings:

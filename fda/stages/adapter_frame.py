@@ -21,14 +21,14 @@ def frame_of(opened: OpenZoo, task: str | None) -> Frame:
     """As `frame`, and for tasks that are adapters too. UserError if an adapter brings no head."""
     if task is None or opened.model.kind == "open_clip":
         return frame(opened, task)
-    own = saved_class(opened, task)
-    stubbed = build_class(own, stubbed=True)
-    saved, tied, _ = head_weights(opened, own, stubbed)
-    if not isinstance(own.weights, AdaptedWeights):
+    task_class = saved_class(opened, task)
+    stubbed = build_class(task_class, stubbed=True)
+    saved, tied, _ = head_weights(opened, task_class, stubbed)
+    if not isinstance(task_class.weights, AdaptedWeights):
         built = frame(opened, task)
         loosened = {} if tied or not tied_name(stubbed) else {"tie_word_embeddings": False}
-        return replace(built, embeddings=tied and built.embeddings, config={**own.changed, **loosened})
-    module = build_class(own)
+        return replace(built, embeddings=tied and built.embeddings, config={**task_class.changed, **loosened})
+    module = build_class(task_class)
     prefix = f"{type(module).base_model_prefix}."
     shapes = {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
     merged = {prefix + name: name for name in opened.base if prefix + name in shapes}
@@ -38,16 +38,16 @@ def frame_of(opened: OpenZoo, task: str | None) -> Frame:
     places = {name: names[source] for name, source in merged.items()}
     if head:
         places |= _names(fitted(saved, head, rename=library_names(module)))
-    told = own.config.to_dict()
-    changed = {} if own.causal else {name: told[name] for name in ("id2label", "label2id")}
-    if saved is not own.weights:
+    config = task_class.config.to_dict()
+    changed = {} if task_class.causal else {name: config[name] for name in ("id2label", "label2id")}
+    if saved is not task_class.weights:
         changed["tie_word_embeddings"] = False
     return Frame(
         RenamedWeights(saved, places),
         merged,
-        (own.folder, Path(opened.zoo.task(task).model)),
+        (task_class.folder, Path(opened.zoo.task(task).model)),
         opened.model.kind,
-        own.kind,
+        task_class.kind,
         opened.model.embeddings,
         changed,
     )

@@ -67,15 +67,15 @@ def calibrate(spec: RunSpec) -> Calibration:
         with tempfile.TemporaryDirectory() as folder, sdpa_kernel(SDPBackend.MATH), Meter(spec.device) as meter:
             store = Store(Path(folder))
             work = Work(store, store.create_run(spec), spec, opened, spec.device, NEVER)
-            found = _first(work, begun, known)
-            found = _scoring(work, _merges(work, _epochs(work, _steps(work, found))))
+            calibration = _first(work, begun, known)
+            calibration = _scoring(work, _merges(work, _epochs(work, _steps(work, calibration))))
             prepared = sum(min(CACHE_BYTES, split.bytes) for split in _splits(work).values())
     finally:
         torch.set_num_threads(threads)
     peak = meter.peak_bytes + (prepared if spec.device == "cpu" else 0)
-    found = replace(found, peak_bytes=max(found.peak_bytes, peak))
-    cost.keep_calibration(asked, found)
-    return found
+    calibration = replace(calibration, peak_bytes=max(calibration.peak_bytes, peak))
+    cost.keep_calibration(asked, calibration)
+    return calibration
 
 
 def _first(work: Work, begun: float, known: Calibration | None) -> Calibration:
@@ -159,26 +159,26 @@ def _steps(work: Work, known: Calibration) -> Calibration:
                 seeds=[unit_seed(settings.seed, key.name, key.block) for key in batch],
                 make_step=ways.make,
             )
-            took.append(_pace(event.seconds for place, event in events if place == 0 and isinstance(event, Step)))
+            took.append(_pace(event.seconds for unit, event in events if unit == 0 and isinstance(event, Step)))
 
         return watch
 
     chosen = islice(cycle(_moved(work, ways.together)), ways.lanes)
     run_lanes([piece(batch) for batch in chosen], work.device, work.cancel, lanes=ways.lanes)
-    found = StepCost(fmean(took), compiling, ways.together, ways.lanes)
-    return replace(known, steps=known.steps | {name: found})
+    step_cost = StepCost(fmean(took), compiling, ways.together, ways.lanes)
+    return replace(known, steps=known.steps | {name: step_cost})
 
 
 def _moved(work: Work, together: int) -> Iterator[list[UnitKey]]:
     """Batches of the run without their unchanged units, which take no time. UserError if all of them are unchanged."""
     keys = [UnitKey("construct", task, block.index) for task in work.spec.tasks for block in work.blocks]
-    found = False
+    any_moved = False
     for batch in batches(keys, together):
         block, base, finetuned = _batch(work, batch)
-        if moved := [key for key, own in zip(batch, finetuned, strict=True) if live_tensors(block, base, own)]:
-            found = True
+        if moved := [key for key, theta in zip(batch, finetuned, strict=True) if live_tensors(block, base, theta)]:
+            any_moved = True
             yield moved
-    if not found:
+    if not any_moved:
         raise UserError("every task left these blocks as they are in the base: there are no anchors to construct.")
 
 
@@ -193,7 +193,7 @@ def _compiling(work: Work, together: int) -> float:
     """Seconds until the first step of a run that finds in the compiler's cache what is compiled here, if it was not there."""
     block, base, finetuned = _batch(work, next(_moved(work, together)))
     settings = work.construction
-    x = torch.stack([initial_anchors(block, own, settings, 0) for own in finetuned]).to(work.device)
+    x = torch.stack([initial_anchors(block, theta, settings, 0) for theta in finetuned]).to(work.device)
     took = []
     for _ in range(2):
         torch._dynamo.reset()
@@ -220,11 +220,11 @@ def _pace(moments: Iterable[float]) -> float:
 
 
 def _epochs(work: Work, known: Calibration) -> Calibration:
-    found = dict(known.epochs)
+    epochs = dict(known.epochs)
     for kind in dict.fromkeys(cost.adaptation_kind(name) for name in cost.adapted(work.spec)):
-        if kind not in found:
-            found[kind] = _epoch(work, kind)
-    return replace(known, epochs=found)
+        if kind not in epochs:
+            epochs[kind] = _epoch(work, kind)
+    return replace(known, epochs=epochs)
 
 
 def _epoch(work: Work, kind: str) -> float:
@@ -237,7 +237,7 @@ def _epoch(work: Work, kind: str) -> float:
         def watch(_: Cancel) -> None:
             base = block.of(work.opened.base, work.device)
             finetuned = [block.of(weights, work.device) for weights in work.finetuned]
-            x, y = pool(block, finetuned, [_anchors(work, block, own) for own in finetuned])
+            x, y = pool(block, finetuned, [_anchors(work, block, theta) for theta in finetuned])
             if kind == "weights":
                 events: Iterator[Epoch | Adapted] = adapt_weights(
                     block, base, x, y, settings, unit=rate_unit(settings, base, finetuned), **how
@@ -285,19 +285,19 @@ class _Part(Weights):
 
 def _merges(work: Work, known: Calibration) -> Calibration:
     """Seconds of merging whole models, from one block by its share of the numbers."""
-    found, prefix = dict(known.merges), work.opened.model.blocks[0].prefix
+    merges, prefix = dict(known.merges), work.opened.model.blocks[0].prefix
     base, *finetuned = (_Part(whole, prefix) for whole in (work.opened.base, *work.finetuned))
     share = sum(one.count for one in base.header.values()) / sum(one.count for one in work.opened.base.header.values())
     torch.set_num_threads(1 if work.device == "cpu" else torch.get_num_threads())
     for name in cost.merged(work.spec):
-        if name not in found:
+        if name not in merges:
             merge = METHODS[name].merge
             assert merge is not None, "`cost.merged` names only methods that have one"
             began = time.perf_counter()
             for _ in merge(base, finetuned, **METHODS[name].defaults):
                 pass
-            found[name] = (time.perf_counter() - began) / share
-    return replace(known, merges=found)
+            merges[name] = (time.perf_counter() - began) / share
+    return replace(known, merges=merges)
 
 
 def _scoring(work: Work, known: Calibration) -> Calibration:
@@ -327,10 +327,10 @@ def _scoring(work: Work, known: Calibration) -> Calibration:
 
 def _splits(work: Work, *, validation: bool = False) -> dict[str, Split]:
     """Task → its test split, or its validation split where there is one."""
-    found = {}
+    splits = {}
     for name in work.spec.tasks if work.spec.methods else ():
         data = work.data(name)
         split = data.validation_split if validation else data.split
         if split is not None:
-            found[name] = load_split(work.spec.zoo.task(name), split, work.opened.model.transform)
-    return found
+            splits[name] = load_split(work.spec.zoo.task(name), split, work.opened.model.transform)
+    return splits

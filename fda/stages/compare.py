@@ -144,7 +144,7 @@ class Comparison:
         """Score the methods' models on every task's test split and store the results."""
         models = [scored for one in group for scored in self._models(one)]
         try:
-            found = self._answers(models, self.splits.sets())
+            answers = self._answers(models, self.splits.sets())
         except Cancelled:
             raise
         except Exception as error:
@@ -158,8 +158,8 @@ class Comparison:
                     self.score([one])
             return
         for one in group:
-            answers = [given for own, given in zip(models, found, strict=True) if own.owner == one.name]
-            self._store(one, {task: given[task] for given in answers for task in given})
+            of_method = [given for model, given in zip(models, answers, strict=True) if model.owner == one.name]
+            self._store(one, {task: given[task] for given in of_method for task in given})
 
     def _data_stay_in_memory(self) -> bool:
         try:
@@ -179,10 +179,10 @@ class Comparison:
         store, run_id = self.work.store, self.work.run_id
         save_predictions(self.work.folder, one.name, answers)
         scores = [
-            Score(one.name, name, self.splits.data(name).split, found.metric, found.value, found.count)
-            for name, found in answers.items()
+            Score(one.name, name, self.splits.data(name).split, of_task.metric, of_task.value, of_task.count)
+            for name, of_task in answers.items()
         ]
-        perplexity = {name: found.perplexity for name, found in answers.items() if found.perplexity is not None}
+        perplexity = {name: of_task.perplexity for name, of_task in answers.items() if of_task.perplexity is not None}
         settings, meter = self.settings[one.name], self.cost[one.name]
         settings |= {"perplexity": perplexity} if perplexity else {}
         settings |= self.splits.notes(list(answers))

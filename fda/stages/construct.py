@@ -108,14 +108,14 @@ def batches(units: Sequence[UnitKey], most: int) -> list[list[UnitKey]]:
 
 def all_real_inputs(work: Work, tasks: Collection[str]) -> dict[str, RealBlockInputs | None]:
     """`real_inputs` of each of these tasks."""
-    found: dict[str, RealBlockInputs | None] = {}
+    inputs: dict[str, RealBlockInputs | None] = {}
     work.phases.count("inputs", len(tasks))
     with work.phases.during("inputs"):
         for task in tasks:
-            found[task] = real_inputs(work, task)
+            inputs[task] = real_inputs(work, task)
             work.phases.advance("inputs")
     work.phases.finish("inputs")
-    return found
+    return inputs
 
 
 def real_inputs(work: Work, task: str) -> RealBlockInputs | None:

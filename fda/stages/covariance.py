@@ -75,11 +75,11 @@ def _moments(work: Work, group: Sequence[Block], batches: Sequence) -> dict[int,
             work.opened.model.outputs(batch)
             work.cancel.check()
 
-    found: dict[int, dict[str, Tensor]] = {block.index: {} for block in group}
+    moments: dict[int, dict[str, Tensor]] = {block.index: {} for block in group}
     for name, moment in linear_moments(nn.ModuleList([block.module for block in group]), run).items():
-        place, _, layer = name.partition(".")
-        found[group[int(place)].index][layer] = moment
-    return found
+        position, _, layer = name.partition(".")
+        moments[group[int(position)].index][layer] = moment
+    return moments
 
 
 def _anchor_moments(work: Work, source: str | None, task: str, at: int, block: Block) -> Mapping[str, Tensor]:

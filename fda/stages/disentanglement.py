@@ -51,13 +51,13 @@ def disentanglement_tables(work: Work) -> dict[Panel, Table]:
 def _classes(samples: FewSamples, weights: Mapping[str, Tensor], tasks: Sequence[str]) -> list[np.ndarray]:
     """(n,) a task, floats; NaN where the model's answers are no numbers any more."""
     samples.load(weights)
-    found = []
+    classes = []
     for task in tasks:
         try:
-            found.append(samples.answers(task).predicted.astype(float))
+            classes.append(samples.answers(task).predicted.astype(float))
         except NoNumbers as error:
-            found.append(np.full(error.asked, np.nan))
-    return found
+            classes.append(np.full(error.asked, np.nan))
+    return classes
 
 
 def _answers_with_classes(work: Work, task: str) -> bool:

@@ -21,11 +21,11 @@ def download(store: Store, run_id: str, zoo: Zoo, cancel: Cancel) -> None:
     Its unit counts bytes; its message is the file on its way. UserError with the first problem. When stopped, the download
     is left to end with the process: what came stays in the cache, and the next download goes on there.
     """
-    found = preview_zoo(zoo)
-    if found.problems:
-        raise UserError(found.problems[0])
+    preview = preview_zoo(zoo)
+    if preview.problems:
+        raise UserError(preview.problems[0])
     key, before = UnitKey("download", zoo.name), bytes_here(zoo)
-    store.add_units(run_id, [(key, found.download_bytes)])
+    store.add_units(run_id, [(key, preview.download_bytes)])
     store.update_unit(run_id, key, state="running", step=0, message=None)
     files = ["asking the hub"]
 
@@ -36,10 +36,10 @@ def download(store: Store, run_id: str, zoo: Zoo, cancel: Cancel) -> None:
     work = _in_background(lambda: try_out(located(zoo, report=tell)))
     while not wait([work], SECONDS).done:
         cancel.check()
-        came = min(bytes_here(zoo) - before, found.download_bytes)
+        came = min(bytes_here(zoo) - before, preview.download_bytes)
         store.update_unit(run_id, key, step=max(came, 0), message=files[-1])
     work.result()
-    store.update_unit(run_id, key, state="done", step=found.download_bytes, message=None)
+    store.update_unit(run_id, key, state="done", step=preview.download_bytes, message=None)
 
 
 def bytes_here(zoo: Zoo) -> int:

@@ -44,8 +44,8 @@ def drift_tables(work: Work) -> dict[Panel, Table]:
         for method, weights in every.items():
             merged.load(weights)
             merged.to(work.device)
-            for block, found in zip(work.blocks, _drifts(work, merged, expert, batches), strict=True):
-                rows.append((method, task, block.index, *found.relative()))
+            for block, drift in zip(work.blocks, _drifts(work, merged, expert, batches), strict=True):
+                rows.append((method, task, block.index, *drift.relative()))
     notes = [
         f"On at most {SAMPLES} samples a task of the {' and the '.join(sorted(splits))} split; no label is read.",
         *notes,
@@ -55,7 +55,7 @@ def drift_tables(work: Work) -> dict[Panel, Table]:
 
 def _drifts(work: Work, merged: Model, expert: Model, batches: Sequence[Batch]) -> list[Drift]:
     """One a block of the run."""
-    found = [Drift() for _ in work.blocks]
+    drifts = [Drift() for _ in work.blocks]
     ours, theirs = (
         [model.module.get_submodule(block.prefix[:-1]) for block in work.blocks] for model in (merged, expert)
     )
@@ -68,8 +68,8 @@ def _drifts(work: Work, merged: Model, expert: Model, batches: Sequence[Batch]) 
         for index, module in enumerate(ours):
             arguments, keywords, output = of_expert[index]
             on_expert = _states(module(*arguments, **keywords))
-            found[index].add(of_merged[index][2], on_expert, output, _tokens(batch, output))
-    return found
+            drifts[index].add(of_merged[index][2], on_expert, output, _tokens(batch, output))
+    return drifts
 
 
 @contextmanager

@@ -76,7 +76,7 @@ def frame(opened: OpenZoo, task: str | None = None) -> Frame:
         weights, folders = open_weights(folder, base=opened.own_base, rename=opened.model.rename), (folder, base)
     fitted = opened.model.fit(weights, base=opened.base)
     names = fitted.names if isinstance(fitted, RenamedWeights) else {name: name for name in fitted}
-    merged = {own: name for name, own in names.items() if name in opened.base}
+    merged = {library_name: name for name, library_name in names.items() if name in opened.base}
     named = _read(folders[0] / TRANSFORMERS_CONFIG).get("architectures") or [type(opened.model.module).__name__]
     embeddings = opened.model.embeddings if getattr(opened.model.config, "tie_word_embeddings", False) else None
     config = cast("TransformersModel", opened.model).changed if task is None else {}
@@ -120,8 +120,8 @@ def export_model(
     for number, names in enumerate(shards, 1):
         file = f"{stem}.safetensors" if len(shards) == 1 else f"{stem}-{number:05}-of-{len(shards):05}.safetensors"
         index |= dict.fromkeys(names, file)
-        own, about = {name: kinds[name] for name in names}, {**(metadata or {}), "format": "pt"}
-        write_tensors(folder / file, own, tensors(names), about)
+        shard_kinds, about = {name: kinds[name] for name in names}, {**(metadata or {}), "format": "pt"}
+        write_tensors(folder / file, shard_kinds, tensors(names), about)
     if len(shards) > 1:
         listing = {"metadata": {"total_size": total}, "weight_map": dict(sorted(index.items()))}
         _write(folder / f"{stem}.safetensors.index.json", listing)
@@ -174,11 +174,13 @@ def _twins(built: Frame) -> dict[str, str]:
     The library ties them again only if they are equal, so they follow.
     """
     header, weights = built.weights.header, built.weights
-    own = next((own for own, name in built.merged.items() if name == built.embeddings), None)
-    if own is None or built.embeddings is None:
+    saved_embeddings = next(
+        (library_name for library_name, name in built.merged.items() if name == built.embeddings), None
+    )
+    if saved_embeddings is None or built.embeddings is None:
         return {}
-    alike = [name for name in header if name not in built.merged and header[name] == header[own]]
-    return {name: built.embeddings for name in alike if torch.equal(weights[own], weights[name])}
+    alike = [name for name in header if name not in built.merged and header[name] == header[saved_embeddings]]
+    return {name: built.embeddings for name in alike if torch.equal(weights[saved_embeddings], weights[name])}
 
 
 def _write_small_files(built: Frame, merged: Weights, folder: Path) -> None:

@@ -74,15 +74,15 @@ def finetune_zoo(
         folder = (file.parent / "models" if out is None else out).resolve() / task.name
         settings = finetune_settings(zoo.family, {**zoo.finetune, **task.finetune})
         origin = _origin(task, settings, own_base)
-        found = folder.is_dir() and any(folder.iterdir())
-        if found:
+        was_there = folder.is_dir() and any(folder.iterdir())
+        if was_there:
             _require_same(folder, origin)
         else:
             opened = _open(base, own_base)
             with whole_folder(folder) as part:
                 _finetune(opened, task, settings, origin, part, device, tell, cancel)
         fill_in(file, task.name, _places(task, folder, file.parent))
-        finished.append(Finished(task.name, folder, found))
+        finished.append(Finished(task.name, folder, was_there))
     return finished
 
 

@@ -50,8 +50,8 @@ def execute(store: Store, run_id: str, cancel: Cancel) -> None:
     elif spec.kind == "estimate":
         answer_of(spec, Limits(MEASURING_SECONDS), "this device", "start the run instead", cancel)
     else:
-        found = answer_of(spec, reading_limits(spec), spec.zoo_path, f"run {_command(spec)} to see why", cancel)
-        write_text(result_file(store.run_dir(run_id)), json.dumps(found))
+        answer = answer_of(spec, reading_limits(spec), spec.zoo_path, f"run {_command(spec)} to see why", cancel)
+        write_text(result_file(store.run_dir(run_id)), json.dumps(answer))
 
 
 def reading_limits(spec: RunSpec) -> Limits:

@@ -118,10 +118,10 @@ class MethodMerger:
                 **hyperparameters,
             )
             update = Checkpoint(update_file)
-            found = self.validate(
+            answers = self.validate(
                 [ModelToScore(one.name, Scaled(base, update, value), tasks) for value in coefficient.sweep]
             )
-            curve = {name: [answers[name].value for answers in found] for name in tasks}
+            curve = {name: [of_value[name].value for of_value in answers] for name in tasks}
             average = [sum(scores) / len(tasks) for scores in zip(*curve.values(), strict=True)]
             best = coefficient.sweep[average.index(max(average))]  # of equals the first, which is the smallest
             merged = Scaled(base, update, best)

@@ -27,19 +27,19 @@ def merged_models(work: Work) -> tuple[dict[str, Checkpoint], list[str]]:
     done = [
         one.method for one in work.store.results(work.run_id)[0] if one.state == "done" and one.method not in ALWAYS
     ]
-    found, gone = {}, []
+    models, gone = {}, []
     shapes = {name: info.shape for name, info in work.opened.base.header.items()}
     for method in done:
         if not (path := merged_file(work.folder, method)).is_file():
             gone.append(method)
             continue
         require_whole(work.store, work.run_id, path)
-        found[method] = Checkpoint(path)
-        if wrong := header_problem(shapes, found[method], "the base that the zoo names now"):
+        models[method] = Checkpoint(path)
+        if wrong := header_problem(shapes, models[method], "the base that the zoo names now"):
             raise UserError(wrong)
-    if not found:
+    if not models:
         raise UserError(f"{work.folder / 'merged'} holds no merged model: compare the methods again.")
-    return found, [f"Without {', '.join(gone)}: the merged models are gone."] if gone else []
+    return models, [f"Without {', '.join(gone)}: the merged models are gone."] if gone else []
 
 
 def merged_update_tables(work: Work) -> dict[Panel, Table]:
@@ -76,8 +76,8 @@ def merged_update_tables(work: Work) -> dict[Panel, Table]:
         ]
     improvement = _improvement(work)
     aligned = [
-        (method, task, _mean(found), _mean(ranks[method]), improvement.get((method, task), math.nan))
-        for (method, task), found in ratios.items()
+        (method, task, _mean(alignments), _mean(ranks[method]), improvement.get((method, task), math.nan))
+        for (method, task), alignments in ratios.items()
     ]
     return {
         "over_accumulation": table_of("over_accumulation", counts, notes),
@@ -99,9 +99,9 @@ def _mean(values: list[float]) -> float:
 def _improvement(work: Work) -> Mapping[tuple[str, str], float]:
     """(method, task) → NAI: (score − pretrained) / (individual − pretrained), where that is defined."""
     scores = {(one.method, one.task): one.value for one in work.store.results(work.run_id)[1]}
-    found = {}
+    improvement = {}
     for (method, task), score in scores.items():
         low, high = (scores.get((reference, task)) for reference in ALWAYS)
         if low is not None and high is not None and high != low:
-            found[method, task] = (score - low) / (high - low)
-    return found
+            improvement[method, task] = (score - low) / (high - low)
+    return improvement

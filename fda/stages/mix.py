@@ -35,12 +35,12 @@ def block_names(model: Model) -> tuple[str, ...]:
 
 def names_by_place(opened: OpenZoo) -> dict[Place, list[str]]:
     """Place → the names of its floating-point tensors, in the base's order; the tensors outside blocks first."""
-    place = {block.prefix + name: block.index for block in opened.model.blocks for name in block.names}
-    found: dict[Place, list[str]] = {None: [], **{block.index: [] for block in opened.model.blocks}}
+    places = {block.prefix + name: block.index for block in opened.model.blocks for name in block.names}
+    names: dict[Place, list[str]] = {None: [], **{block.index: [] for block in opened.model.blocks}}
     for name, (_, dtype) in kinds_of(opened.base).items():
         if dtype.is_floating_point:
-            found[place.get(name)].append(name)
-    return found
+            names[places.get(name)].append(name)
+    return names
 
 
 class Reweighted(View):
@@ -127,8 +127,8 @@ def mix_to_file(
 
     def tensors() -> Iterator[tuple[str, Tensor]]:
         for number, part in enumerate(recipe.parts):
-            own = [name for place, of_place in names.items() if parts.get(place) == number for name in of_place]
-            yield from part_tensors(part, recipe, opened, store, own)
+            part_names = [name for place, of_place in names.items() if parts.get(place) == number for name in of_place]
+            yield from part_tensors(part, recipe, opened, store, part_names)
 
     about = {"recipe": recipe_text(recipe)}
     write_tensors(path, kinds_of(opened.base), with_rest(opened.base, tensors()), about, cancel=cancel)

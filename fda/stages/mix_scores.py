@@ -128,15 +128,15 @@ class Bench:
     def _answer_all(
         self, todo: Mapping[str, tuple[int, ...]], chain: tuple[PartKey, ...], cancel: Cancel
     ) -> dict[str, Answers]:
-        found: dict[str, Answers] = {}
-        run_lanes([self._lane(task, indices, chain, found) for task, indices in todo.items()], self.device, cancel)
-        return found
+        answers: dict[str, Answers] = {}
+        run_lanes([self._lane(task, indices, chain, answers) for task, indices in todo.items()], self.device, cancel)
+        return answers
 
     def _lane(
-        self, task: str, indices: tuple[int, ...], chain: tuple[PartKey, ...], found: dict[str, Answers]
+        self, task: str, indices: tuple[int, ...], chain: tuple[PartKey, ...], answers: dict[str, Answers]
     ) -> Callable[[Cancel], None]:
         def lane(cancel: Cancel) -> None:
-            found[task] = self._answer(task, indices, chain, cancel)
+            answers[task] = self._answer(task, indices, chain, cancel)
 
         return lane
 

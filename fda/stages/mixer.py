@@ -153,16 +153,16 @@ class Engine:
 
     def pictures(self, shown: dict[str, list[int]], cancel: Cancel) -> dict[str, Any]:
         """Task → `Pictures`, as plain data."""
-        found = {}
+        pictures = {}
         for task, indices in shown.items():
             self._require(task, indices)
             split = self.bench.splits[task]
             kept, labels = small_samples(split, sorted(set(indices)), cancel), split.labels()
             content = {index: b64encode(sample).decode() for index, sample in kept.content.items()}
-            found[task] = Pictures(
+            pictures[task] = Pictures(
                 kind=kept.kind, content=content, labels={index: float(labels[index]) for index in content}
             ).model_dump(mode="json")
-        return found
+        return pictures
 
     # a mix ---------------------------------------------------------------------------------------------------------------
 
@@ -207,10 +207,10 @@ class Engine:
                 deque(write(place), maxlen=0)
         more = {task: tuple(sorted(set(shown[task]) - set(samples[task]))) for task in samples}
         more = {task: indices for task, indices in more.items() if indices}
-        found = {task: _placed(samples[task], each) for task, each in answers.items()}
+        placed = {task: _placed(samples[task], each) for task, each in answers.items()}
         for task, each in self.bench.answers(mix.keys, write, more, cancel).items():
-            found[task] |= _placed(more[task], each)
-        return scores_of(answers, {task: {index: found[task][index] for index in shown[task]} for task in samples})
+            placed[task] |= _placed(more[task], each)
+        return scores_of(answers, {task: {index: placed[task][index] for index in shown[task]} for task in samples})
 
     def _rows(self, mix: Mix) -> tuple[BlockRow, ...]:
         return tuple(

@@ -30,9 +30,9 @@ def begin_phases(store: Store, run_id: str) -> None:
     }
     store.plan_phases(run_id, seconds, now, here=plan.here)
     store.update_phase(run_id, "start", began=now)
-    told = "" if plan.seconds is None else f", expected to take {duration(plan.seconds)}"
-    told += "" if plan.here else f" (measured elsewhere: {COSTS})"
-    _log(store, run_id, f"run {run_id} begins{told}")
+    note = "" if plan.seconds is None else f", expected to take {duration(plan.seconds)}"
+    note += "" if plan.here else f" (measured elsewhere: {COSTS})"
+    _log(store, run_id, f"run {run_id} begins{note}")
 
 
 class PhaseTracker:

@@ -156,12 +156,12 @@ def connected(address: str | None) -> Iterator[Any]:
     address = address or os.environ.get("RAY_ADDRESS") or "local"
     if address.startswith("ray://"):
         raise UserError(f"{address} is for Ray's client: start the run on a node of the cluster, with --address auto.")
-    own = {"num_cpus": lane_count("cpu"), "object_store_memory": STORE_BYTES, "include_dashboard": False}
+    local_options = {"num_cpus": lane_count("cpu"), "object_store_memory": STORE_BYTES, "include_dashboard": False}
     with _signals_kept():
         try:
             ray.init(
                 address,
-                **(own if address == "local" else {}),
+                **(local_options if address == "local" else {}),
                 runtime_env=runtime_env(),
                 log_to_driver=False,
                 logging_level=logging.WARNING,
@@ -193,9 +193,9 @@ def runtime_env() -> dict[str, Any]:
     """What FDA_RAY_RUNTIME_ENV says that Ray prepares on each node. UserError if it is no JSON object."""
     text = os.environ.get("FDA_RAY_RUNTIME_ENV") or "{}"
     try:
-        found = json.loads(text)
+        environment = json.loads(text)
     except ValueError:
-        found = None
-    if not isinstance(found, dict):
+        environment = None
+    if not isinstance(environment, dict):
         raise UserError('FDA_RAY_RUNTIME_ENV is not a JSON object: write it as {"working_dir": "/data/my-zoo"}.')
-    return found
+    return environment

@@ -87,9 +87,9 @@ class _Anchors:
         work, source = self._work, self._work.anchors_run
         blocks = {block.index for block in work.blocks}
         units = [unit for unit in work.store.units(source, "construct") if unit.key.block in blocks]
-        places = [anchors_file(Path(), unit.key.name, unit.key.block) for unit in units]
+        paths = [anchors_file(Path(), unit.key.name, unit.key.block) for unit in units]
         folder = work.store.run_dir(source)
-        files = {place.as_posix(): (folder / place).read_bytes() for place in places if (folder / place).is_file()}
+        files = {path.as_posix(): (folder / path).read_bytes() for path in paths if (folder / path).is_file()}
         return self._ray.put((units, files))
 
 

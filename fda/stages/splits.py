@@ -30,12 +30,12 @@ class Splits:
 
     def sets(self, *, validation: bool = False) -> dict[str, EvaluationSet]:
         """Every task's test or validation split. UserError as `load_split`."""
-        found = {}
+        sets = {}
         for name, head in self.heads.items():
             data = self.data(name)
             split = data.validation_split if validation else data.split
-            found[name] = EvaluationSet(self.of(name, split), head, data)
-        return found
+            sets[name] = EvaluationSet(self.of(name, split), head, data)
+        return sets
 
     def notes(self, tasks: list[str]) -> dict[str, dict[str, str]]:
         """What a result says of the tasks' test splits: `labels`, `samples` → task → its note, where there is one."""
@@ -43,8 +43,8 @@ class Splits:
         labels = {name: split.note for name, split in splits.items() if not self.heads[name].causal}
         samples = {name: self.samples_notes[name, self.data(name).split] for name in tasks}
         kinds = {"labels": labels, "samples": samples}
-        told = {kind: {name: note for name, note in notes.items() if note} for kind, notes in kinds.items()}
-        return {kind: notes for kind, notes in told.items() if notes}
+        by_kind = {kind: {name: note for name, note in notes.items() if note} for kind, notes in kinds.items()}
+        return {kind: notes for kind, notes in by_kind.items() if notes}
 
     def _count(self, validation: bool) -> int:
         """Samples of all tasks' test or validation splits; 1 if one cannot be loaded, which scoring then reports."""

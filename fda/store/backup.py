@@ -81,15 +81,15 @@ def _copy_files(store: Store, copied: Store) -> None:
 
 def _copy_folder(source: Path, target: Path) -> None:
     """Copy all but unfinished files. A file that is removed meanwhile is left out."""
-    for place, folders, names in os.walk(source):
+    for parent, folders, names in os.walk(source):
         folders[:] = [name for name in folders if not name.startswith(".")]
-        there = target / Path(place).relative_to(source)
+        there = target / Path(parent).relative_to(source)
         there.mkdir(mode=0o700, parents=True, exist_ok=True)
         for name in names:
             if name.startswith(".") or name == "heartbeat":
                 continue
             try:
-                shutil.copy2(os.path.join(place, name), there / name, follow_symlinks=False)
+                shutil.copy2(os.path.join(parent, name), there / name, follow_symlinks=False)
             except FileNotFoundError:
                 continue
             if not (there / name).is_symlink():

@@ -50,8 +50,8 @@ class Phases(Database):
                 "SELECT phase, estimate, done, total, seconds, began, ended, here FROM phases WHERE run = ?",
                 (self._run_row(connection, run_id),),
             ).fetchall()
-        found = {phase: PhaseRow(phase, *columns, here=bool(here)) for phase, *columns, here in rows}
-        return [found[phase] for phase in PHASES if phase in found]
+        by_phase = {phase: PhaseRow(phase, *columns, here=bool(here)) for phase, *columns, here in rows}
+        return [by_phase[phase] for phase in PHASES if phase in by_phase]
 
 
 def close_phases(connection: sqlite3.Connection, run: int, moment: float) -> None:

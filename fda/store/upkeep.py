@@ -39,8 +39,8 @@ class Upkeep(Database):
     def orphans(self) -> Mapping[str, int]:
         """Table → number of owners that its rows name and that do not exist; empty if all rows have one."""
         with self._reading() as connection:
-            found = {table: len(list(_lost(connection, table))) for table in (*OF_RUNS, *OF_UNITS)}
-        return {table: count for table, count in found.items() if count}
+            counts = {table: len(list(_lost(connection, table))) for table in (*OF_RUNS, *OF_UNITS)}
+        return {table: count for table, count in counts.items() if count}
 
     def delete_orphans(self) -> None:
         with self._transaction() as connection:

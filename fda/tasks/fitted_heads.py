@@ -29,11 +29,11 @@ def classes_of(split: Split) -> int:
 @torch.no_grad()
 def features(model: Model, split: Split, device: str, cancel: Cancel = NEVER) -> Tensor:
     """The model's own embedding of every sample of the split, (n, features), on the CPU."""
-    found = []
+    embeddings = []
     for batch, _ in split.batches(BATCH):
-        found.append(model.features(batch.to(device)).float().cpu())
+        embeddings.append(model.features(batch.to(device)).float().cpu())
         cancel.check()
-    return torch.cat(found)
+    return torch.cat(embeddings)
 
 
 def mean_head(x: Tensor, labels: Tensor, classes: int) -> Head:
@@ -63,5 +63,5 @@ def probe_head(x: Tensor, labels: Tensor, classes: int) -> Head:
         return value
 
     optimizer.step(loss)
-    own = weight.detach() / spread
-    return Head(own, bias.detach() - own @ centre, None)
+    raw_weight = weight.detach() / spread
+    return Head(raw_weight, bias.detach() - raw_weight @ centre, None)

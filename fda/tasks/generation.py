@@ -81,10 +81,10 @@ def final_answer(text: str) -> str | None:
 
     Cobbe et al., 2110.14168, write it behind `####`; models write it in a sentence at the end.
     """
-    found = _NUMBER.findall(text.rpartition("####")[2])
-    if not found:
+    numbers = _NUMBER.findall(text.rpartition("####")[2])
+    if not numbers:
         return None
-    number = found[-1].replace(",", "")
+    number = numbers[-1].replace(",", "")
     return number.rstrip("0").rstrip(".") if "." in number else number
 
 

@@ -65,7 +65,7 @@ def harness_scores(
     model = HFLM(pretrained=str(folder), device=device, batch_size=batch, trust_remote_code=False)  # pyright: ignore[reportCallIssue]
     with nullcontext() if allow_code else patch.object(evaluate, "load", _refuse_module):
         try:
-            found: Any = evaluator.simple_evaluate(
+            evaluation: Any = evaluator.simple_evaluate(
                 model=model,
                 tasks=list(tasks),
                 task_manager=manager,
@@ -78,7 +78,11 @@ def harness_scores(
             if "marked as unsafe" not in str(error):
                 raise
             raise UserError(f"a task runs programs that the model writes: {AGREE}.") from None
-    return [score for task, metrics in found["results"].items() for score in _scores(task, metrics, found["n-samples"])]
+    return [
+        score
+        for task, metrics in evaluation["results"].items()
+        for score in _scores(task, metrics, evaluation["n-samples"])
+    ]
 
 
 def _refuse_module(name: str, *_: object, **__: object) -> NoReturn:

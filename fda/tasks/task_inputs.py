@@ -80,8 +80,8 @@ class RealInputs:
         """
         self.model.load(weights)
         self.model.to(self.device)
-        own = self.model.blocks[block]
-        last = own.module.register_forward_hook(_stop)
+        chosen_block = self.model.blocks[block]
+        last = chosen_block.module.register_forward_hook(_stop)
 
         def run() -> None:
             for batch in self.batches(BATCH, examples=examples):
@@ -89,7 +89,9 @@ class RealInputs:
                     self.model.outputs(batch)
 
         try:
-            return {own.prefix + name: moment for name, moment in linear_moments(own.module, run).items()}
+            return {
+                chosen_block.prefix + name: moment for name, moment in linear_moments(chosen_block.module, run).items()
+            }
         finally:
             last.remove()
 

@@ -26,16 +26,16 @@ from fda.zoos.zoo import load_zoo, zoo_path
 TICK = 1.0
 
 
-def preview_card(found: Mapping[str, Any]) -> None:
+def preview_card(preview: Mapping[str, Any]) -> None:
     """What was found of every model, and what a run will need."""
     facts = {
-        "To download": size(found["download_bytes"]) if found["download_bytes"] else "nothing",
-        **({"Data, unpacked": size(found["data_bytes"])} if found["data_bytes"] else {}),
-        "Memory, about": size(found["memory_bytes"]) if found["memory_bytes"] else "not known",
-        "Anchors, paper's settings": duration(found["seconds"]) if found["seconds"] else "not known",
-        "Disk": f"{size(found['disk_bytes'])} of {size(found['disk_free_bytes'])} free",
+        "To download": size(preview["download_bytes"]) if preview["download_bytes"] else "nothing",
+        **({"Data, unpacked": size(preview["data_bytes"])} if preview["data_bytes"] else {}),
+        "Memory, about": size(preview["memory_bytes"]) if preview["memory_bytes"] else "not known",
+        "Anchors, paper's settings": duration(preview["seconds"]) if preview["seconds"] else "not known",
+        "Disk": f"{size(preview['disk_bytes'])} of {size(preview['disk_free_bytes'])} free",
     }
-    base = found["models"][0]
+    base = preview["models"][0]
     if base["blocks"]:
         facts = {
             "Blocks": f"{base['blocks']} × {base['tensors_per_block']} tensors",
@@ -50,15 +50,15 @@ def preview_card(found: Mapping[str, Any]) -> None:
         "machine multiplies matrices; **Construct** measures it, and its preset *fast* takes far fewer steps."
     )
     st.dataframe(
-        cells(model_table(found)),
+        cells(model_table(preview)),
         hide_index=True,
         alt="Models of the zoo with what their configs and headers tell of them",
     )
-    for note in found["notes"]:
+    for note in preview["notes"]:
         st.caption(notices.sentence(note))
 
 
-def model_table(found: Mapping[str, Any]) -> pd.DataFrame:
+def model_table(preview: Mapping[str, Any]) -> pd.DataFrame:
     rows = [
         {
             "role": one["role"],
@@ -72,7 +72,7 @@ def model_table(found: Mapping[str, Any]) -> pd.DataFrame:
             "size": size(one["bytes"]),
             "where": "here" if one["where"] == "here" else f"on the hub, {size(one['to_download'])} to come",
         }
-        for one in found["models"]
+        for one in preview["models"]
     ]
     return pd.DataFrame(rows)
 
@@ -88,21 +88,23 @@ def download_card(reference: str, total: int, *, hindered: bool) -> None:
 
 def _download(reference: str, total: int, before: str, *, hindered: bool) -> None:
     """`before`: the state when the page was made; at another the page is made anew, for that has another pace."""
-    found = _state(reference)
-    if found.state != before:
+    download = _state(reference)
+    if download.state != before:
         st.rerun()
     notices.show_kept()
-    if found.state == "failed":
-        notices.problem(f"the download ended: {found.message}")
-    if found.state == "running":
-        st.progress(found.share, f"{found.share:.0%}, {markdown(found.file)}" if found.file else "asking the hub")
+    if download.state == "failed":
+        notices.problem(f"the download ended: {download.message}")
+    if download.state == "running":
+        st.progress(
+            download.share, f"{download.share:.0%}, {markdown(download.file)}" if download.file else "asking the hub"
+        )
         action_button(
             "Stop", "stop", icon=":material/stop:", on_click=_noting, args=(_stop, reference), key="download_stop"
         )
         st.caption("It goes on when this page is closed.")
     elif not hindered:
         action_button(
-            f"Download {size(total)}" if found.state == "none" else "Try again",
+            f"Download {size(total)}" if download.state == "none" else "Try again",
             "start",
             type="primary",
             icon=":material/cloud_download:",

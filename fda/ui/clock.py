@@ -64,7 +64,7 @@ class Clock:
 
 def told_before(known: Store, spec: RunSpec) -> str | None:
     """What the run of `spec` is expected to take; None if a part of it was not measured."""
-    told = expected(known, spec)
-    if told.seconds is None:
+    estimate = expected(known, spec)
+    if estimate.seconds is None:
         return None
-    return about(told.seconds) + (" on this machine" if told.here else ELSEWHERE)
+    return about(estimate.seconds) + (" on this machine" if estimate.here else ELSEWHERE)

@@ -74,8 +74,8 @@ def measure(asked: RunSpec) -> None:
 def sentence(prediction: Prediction) -> str:
     """Time with its parts, memory and disk, in one line."""
     parts = [f"{cost.PARTS[name]} {duration(value)}" for name, value in prediction.stages.items() if value >= 1]
-    told = f"About {duration(prediction.seconds)} on this device ({', '.join(parts)})"
-    told += f"; memory {size(prediction.memory_bytes)}, disk {size(prediction.disk_bytes)}."
+    text = f"About {duration(prediction.seconds)} on this device ({', '.join(parts)})"
+    text += f"; memory {size(prediction.memory_bytes)}, disk {size(prediction.disk_bytes)}."
     if prediction.uncounted:
-        told += f" Not counted: merging by {', '.join(prediction.uncounted)}."
-    return told.replace("_", "\\_")
+        text += f" Not counted: merging by {', '.join(prediction.uncounted)}."
+    return text.replace("_", "\\_")

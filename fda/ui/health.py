@@ -22,21 +22,21 @@ def route() -> Route:
 
 def answer(_: Request) -> JSONResponse:
     """`{"ready": true, "problems": []}` with status 200; with a problem 503."""
-    found = problems()
+    all_problems = problems()
     return JSONResponse(
-        {"ready": not found, "problems": found},
-        status_code=503 if found else 200,
+        {"ready": not all_problems, "problems": all_problems},
+        status_code=503 if all_problems else 200,
         headers={"Cache-Control": "no-store"},
     )
 
 
 def problems() -> list[str]:
     """What keeps the server from serving; the path of FDA_HOME is not told to strangers."""
-    store, found = Store(), []
+    store, all_problems = Store(), []
     try:
         store.runs(limit=1)
     except UserError:
-        found.append("the store cannot be read: `python -m fda doctor` says why.")
+        all_problems.append("the store cannot be read: `python -m fda doctor` says why.")
     if store.home.is_dir() and free_bytes(store.home) < LEAST_COMFORTABLE:
-        found.append("the disk of FDA_HOME is full: delete runs or give it room.")
-    return found
+        all_problems.append("the disk of FDA_HOME is full: delete runs or give it room.")
+    return all_problems

@@ -26,15 +26,15 @@ def interference_card(path: Path, zoo: Zoo) -> Table | None:
     if helper is not None and helper.state == "done":
         with notices.noticed():
             table = _table(known, helper.run_id)
-    found = None if table is None else drawn(PANEL, table, AnalysisView(), theme(), uirevision=str(path))
-    if found is not None:
-        plot(found.make(), key=PANEL, alt=found.alt)
+    drawing = None if table is None else drawn(PANEL, table, AnalysisView(), theme(), uirevision=str(path))
+    if drawing is not None:
+        plot(drawing.make(), key=PANEL, alt=drawing.alt)
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
         question(PANEL)
-        if found is None:
+        if drawing is None:
             ask(PANEL, spec, helper, there=False)
-    if found is not None:
-        st.markdown(notices.sentence(found.sentence))
+    if drawing is not None:
+        st.markdown(notices.sentence(drawing.sentence))
     return table
 
 

@@ -183,13 +183,13 @@ def _choose_division(desk: Desk, blocks: int) -> None:
 def _methods(desk: Desk, known: Store, run: Run | None) -> dict[str, str]:
     """Method → its title, of everything that a group can come from."""
     tasks = len(desk.tasks)
-    found = {name: METHODS[name].title for name in mixer_recipe.WEIGHTED if METHODS[name].least_tasks <= tasks}
+    titles = {name: METHODS[name].title for name in mixer_recipe.WEIGHTED if METHODS[name].least_tasks <= tasks}
     if run is not None and desk.tasks == run.spec.tasks:
         for name in exportable(known, run.run_id):
             if METHODS[name].start is not None or METHODS[name].needs != "nothing":
-                found[f"{name}@{run.run_id}"] = f"{METHODS[name].title}, of the run"
-    found[PRETRAINED] = "Pretrained"
-    return found | {f"{INDIVIDUAL}:{task}": f"Expert of {task}" for task in desk.zoo.task_names}
+                titles[f"{name}@{run.run_id}"] = f"{METHODS[name].title}, of the run"
+    titles[PRETRAINED] = "Pretrained"
+    return titles | {f"{INDIVIDUAL}:{task}": f"Expert of {task}" for task in desk.zoo.task_names}
 
 
 def _choose_method(desk: Desk, index: int, part: Part, methods: Mapping[str, str]) -> None:

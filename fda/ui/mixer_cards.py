@@ -99,22 +99,22 @@ def history_card(desk: Desk) -> None:
         words = st.text_input("Search", key="mixer_words", placeholder="number or formula", label_visibility="collapsed",
                               icon=":material/search:", width=220)  # fmt: skip
         only_marked = st.toggle("Marked only", key="mixer_marked")
-        found = history.found(words or "", only_marked=only_marked)
-        table = history.table(found)
+        mixes = history.found(words or "", only_marked=only_marked)
+        table = history.table(mixes)
         download_button(
-            "CSV", lambda: csv(history.table(found)), file_name=f"fda-{desk.zoo.name}-mixes.csv", mime="text/csv",
-            icon=":material/table:", type="tertiary", on_click="ignore", key="mixer_csv", disabled=not found,
+            "CSV", lambda: csv(history.table(mixes)), file_name=f"fda-{desk.zoo.name}-mixes.csv", mime="text/csv",
+            icon=":material/table:", type="tertiary", on_click="ignore", key="mixer_csv", disabled=not mixes,
         )  # fmt: skip
         buttons = st.container(horizontal=True, vertical_alignment="center", gap="small")
-    if not found:
+    if not mixes:
         notices.empty("No mix is like this: change the search.")
         return
     number = st.column_config.NumberColumn(format="%.1f")
     scores = {name: number for name in table.columns if name not in (NUMBER, MARK, FORMULA, "samples")}
-    key = f"mixer-rows-{history.given}-{'-'.join(str(mix.number) for mix in found[:3])}-{len(found)}"
+    key = f"mixer-rows-{history.given}-{'-'.join(str(mix.number) for mix in mixes[:3])}-{len(mixes)}"
     picked = st.dataframe(cells(table), hide_index=True, on_select="rerun", selection_mode="multi-row", key=key,
                           column_config={**scores, FORMULA: st.column_config.TextColumn(width="large")})  # fmt: skip
-    chosen = [found[row] for row in picked.selection.rows if row < len(found)][:MOST_BESIDE]
+    chosen = [mixes[row] for row in picked.selection.rows if row < len(mixes)][:MOST_BESIDE]
     with buttons:
         _history_buttons(desk, chosen)
     if len(chosen) > 1:

@@ -238,11 +238,11 @@ class Desk:
         """What does not change while sliders move: each task's name, colour, samples, expert's and baseline's scores."""
         answer = self.answer
         assert answer is not None and self.about is not None
-        found = []
+        channels = []
         for index, one in enumerate(self.about.tasks):
             if one.name in self.tasks:
                 pictures = self.pictures.get(one.name)
-                found.append(
+                channels.append(
                     {
                         "name": one.name,
                         "colour": series_colour(index, self.theme),
@@ -251,14 +251,14 @@ class Desk:
                         "samples": [_sample(one, pictures, index) for index in self.shown()[one.name]],
                     }
                 )
-        return found
+        return channels
 
     def averages(self) -> dict[str, float | None]:
         """The experts' and the baseline's average."""
         answer = self.answer
         assert answer is not None
-        found = {"expert": answer.individual.tasks, "baseline": answer.baseline.tasks if answer.baseline else None}
-        return {name: _finite(_mean(scores, self.tasks)) if scores else None for name, scores in found.items()}
+        scores_of = {"expert": answer.individual.tasks, "baseline": answer.baseline.tasks if answer.baseline else None}
+        return {name: _finite(_mean(scores, self.tasks)) if scores else None for name, scores in scores_of.items()}
 
     def plane_figure(self) -> str | None:
         """JSON of the plane with the trail; None where there is no plane."""

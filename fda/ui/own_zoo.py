@@ -140,8 +140,8 @@ def _form() -> None:
             width=150,
             help="Whose settings of the paper are meant by its preset: tokens, learning rates, distance.",
         )
-    for place in range(len(draft.tasks)):
-        _task(place, models, [shown(path) for path in near.data], removable=len(draft.tasks) > 1)
+    for index in range(len(draft.tasks)):
+        _task(index, models, [shown(path) for path in near.data], removable=len(draft.tasks) > 1)
     st.button("Add a task", icon=":material/add:", on_click=_with_tasks, args=(None,), key="own_add")
     st.session_state[_DRAFT] = draft = _read()
     _ending(draft)
@@ -170,13 +170,13 @@ def _suggestions(near: Nearby) -> None:
         )
 
 
-def _task(place: int, models: list[str], data: list[str], *, removable: bool) -> None:
+def _task(index: int, models: list[str], data: list[str], *, removable: bool) -> None:
     def key(field: str) -> str:
-        return f"own.{place}.{field}"
+        return f"own.{index}.{field}"
 
     with st.container(border=True):
         with st.container(horizontal=True, vertical_alignment="bottom"):
-            st.text_input(f"Task {place + 1}", key=key("name"), width=160, placeholder="its name")
+            st.text_input(f"Task {index + 1}", key=key("name"), width=160, placeholder="its name")
             _place("Finetuned model", key("model"), models, min_width=280)
             st.selectbox("Head", list(HEADS), key=key("head"), format_func=HEADS.__getitem__, width=220)
             st.button(
@@ -185,7 +185,7 @@ def _task(place: int, models: list[str], data: list[str], *, removable: bool) ->
                 type="tertiary",
                 disabled=not removable,
                 on_click=_with_tasks,
-                args=(place,),
+                args=(index,),
                 key=key("remove"),
             )
         if st.session_state[key("head")] == "file":
@@ -266,10 +266,10 @@ def _near() -> Nearby:
 
 def _values(draft: Draft) -> dict[str, Any]:
     """Widget key → what it shows. A choice of nothing is None."""
-    found = {f"own.{name}": getattr(draft, name) for name in ASKED}
-    for place, task in enumerate(draft.tasks):
-        found |= {f"own.{place}.{name}": getattr(task, name) for name in ASKED_OF_TASK}
-    return {key: None if value == "" and key.endswith((".model", ".data")) else value for key, value in found.items()}
+    values = {f"own.{name}": getattr(draft, name) for name in ASKED}
+    for index, task in enumerate(draft.tasks):
+        values |= {f"own.{index}.{name}": getattr(task, name) for name in ASKED_OF_TASK}
+    return {key: None if value == "" and key.endswith((".model", ".data")) else value for key, value in values.items()}
 
 
 def _read() -> Draft:
@@ -280,8 +280,8 @@ def _read() -> Draft:
         return (st.session_state[key] or "").strip() if key in st.session_state else before
 
     tasks = tuple(
-        replace(task, **{name: typed(f"own.{place}.{name}", getattr(task, name)) for name in ASKED_OF_TASK})
-        for place, task in enumerate(draft.tasks)
+        replace(task, **{name: typed(f"own.{index}.{name}", getattr(task, name)) for name in ASKED_OF_TASK})
+        for index, task in enumerate(draft.tasks)
     )
     return replace(draft, tasks=tasks, **{name: typed(f"own.{name}", getattr(draft, name)) for name in ASKED})
 
@@ -297,7 +297,7 @@ def _fill(draft: Draft | None) -> None:
 def _with_tasks(without: int | None) -> None:
     """Callback: one task more, or without this one."""
     draft = _read()
-    tasks = [task for place, task in enumerate(draft.tasks) if place != without]
+    tasks = [task for index, task in enumerate(draft.tasks) if index != without]
     _fill(replace(draft, tasks=tuple(tasks if without is not None else [*tasks, _next(draft)])))
 
 

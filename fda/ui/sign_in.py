@@ -132,8 +132,8 @@ def _sign_in(now: Door, request: HTTPConnection) -> Response:
 def _back_to(wanted: str) -> Response:
     """A redirection to the page that was asked for before signing in, if it is one of this server's."""
     begins = address("/")
-    own = wanted.startswith(begins) and wanted[1:2] not in ("/", "\\") and wanted.isprintable()
-    answer = RedirectResponse(wanted if own else begins, 302)
+    of_this_server = wanted.startswith(begins) and wanted[1:2] not in ("/", "\\") and wanted.isprintable()
+    answer = RedirectResponse(wanted if of_this_server else begins, 302)
     answer.delete_cookie(WANTED, path=begins)
     return answer
 

@@ -11,9 +11,9 @@ from fda.zoos.zoo import list_zoos, own_zoos, zoo_or_problem
 
 def offered() -> dict[str, str]:
     """Name → label, for shipped zoos and then the user's own; the label says if models must still be downloaded."""
-    shipped, own = list_zoos(), own_zoos()
+    shipped, users_own = list_zoos(), own_zoos()
     labels = {name: _label(name, path, "") for name, path in shipped.items()}
-    return labels | {name: _label(name, path, " (mine)") for name, path in own.items() if name not in shipped}
+    return labels | {name: _label(name, path, " (mine)") for name, path in users_own.items() if name not in shipped}
 
 
 def _label(name: str, path: Path, suffix: str) -> str:

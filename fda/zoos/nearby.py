@@ -87,8 +87,8 @@ def family(parent: Path) -> tuple[Path | None, list[Member]]:
     bases = models | {name: model for name, model in _models(parent.parent).items() if name not in models}
     base = next((model for word in BASES for name, model in bases.items() if name.lower().startswith(word)), None)
 
-    def existing(*places: str) -> Path | None:
-        paths = (folder / place for place in places for folder in (parent, parent.parent))
+    def existing(*candidates: str) -> Path | None:
+        paths = (folder / candidate for candidate in candidates for folder in (parent, parent.parent))
         return next((path for path in paths if path.exists()), None)
 
     members = [

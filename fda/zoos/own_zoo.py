@@ -309,18 +309,18 @@ def _model(text: str, what: str) -> str:
     if _resolved(text) is None and is_hub_id(text):
         return text
     try:
-        found = _file(text, what)
+        path = _file(text, what)
     except UserError as error:
         if "is not there" in str(error):
             raise UserError(f"{what}, {text}, is neither there nor a hub id (org/name): {_where()}.") from None
         raise
-    return found
+    return path
 
 
 def _one_model(text: str, what: str) -> str:
     """As `_model`; UserError for a folder that holds no model, or several."""
-    found = _model(text, what)
-    if (folder := Path(found)).is_dir() and not is_model(folder):
+    model = _model(text, what)
+    if (folder := Path(model)).is_dir() and not is_model(folder):
         base, members = family(folder)
         names = [one.name for one in members] + ([base.name] if base is not None and base.parent == folder else [])
         if names:
@@ -329,7 +329,7 @@ def _one_model(text: str, what: str) -> str:
                 "under Folder of checkpoints, which fills the form in."
             )
         raise UserError(f"{what}, {text}, is a folder without weights: give the folder or the file that holds them.")
-    return found
+    return model
 
 
 def _where() -> str:

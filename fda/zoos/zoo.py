@@ -235,8 +235,8 @@ def list_zoos() -> dict[str, Path]:
 def listed_zoos() -> dict[str, "Zoo | UserError"]:
     """Return every named zoo, shipped ones first: name → the zoo, or the error of its file."""
     shipped = list_zoos()
-    own = {name: path for name, path in own_zoos().items() if name not in shipped}
-    return {name: zoo_or_problem(path) for name, path in (shipped | own).items()}
+    own_paths = {name: path for name, path in own_zoos().items() if name not in shipped}
+    return {name: zoo_or_problem(path) for name, path in (shipped | own_paths).items()}
 
 
 def zoo_or_problem(path: Path) -> "Zoo | UserError":

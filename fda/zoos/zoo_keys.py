@@ -51,12 +51,12 @@ def _finetune(content: Mapping[str, Any]) -> str | None:
     whole = content.get("finetune") or {}
     parts = [("finetune", whole, whole)]
     for index, task in enumerate(content["tasks"]):
-        own = task.get("finetune") or {}
-        if "head" in own and task.get("head") is not None and not task.get("model"):  # training fills both in
+        task_fields = task.get("finetune") or {}
+        if "head" in task_fields and task.get("head") is not None and not task.get("model"):  # training fills both in
             return f"the field `tasks.{index}.finetune.head` is not read, as the task names its head: leave one out"
-        parts.append((f"tasks.{index}.finetune", own, {**whole, **own}))
-    for at, own, together in parts:
-        for name in own:
+        parts.append((f"tasks.{index}.finetune", task_fields, {**whole, **task_fields}))
+    for at, fields, together in parts:
+        for name in fields:
             if name not in FinetuneSettings.model_fields:
                 known = ", ".join(FinetuneSettings.model_fields)
                 return f"the field `{at}.{name}` is no setting of finetuning: there are {known}"
@@ -66,6 +66,6 @@ def _finetune(content: Mapping[str, Any]) -> str | None:
             problem = error.errors()[0]
             return f"the field `{at}.{problem['loc'][0]}` is wrong: {problem['msg'][0].lower()}{problem['msg'][1:]}"
         for name in ONLY_LORA:
-            if name in own and settings.trained != "lora":
+            if name in fields and settings.trained != "lora":
                 return f"the field `{at}.{name}` is read with `trained: lora` only: leave it out"
     return None

@@ -18,8 +18,8 @@ class Place(NamedTuple):
 
 def place_of(name: str) -> Place | None:
     """`blocks.3.mlp.weight` → (`blocks.`, 3, `mlp.weight`): the first number decides. None for a tensor outside layers."""
-    found = NUMBER.search(name)
-    return Place(name[: found.start()], int(found[1]), name[found.end() :]) if found else None
+    match = NUMBER.search(name)
+    return Place(name[: match.start()], int(match[1]), name[match.end() :]) if match else None
 
 
 def depths(layers: Sequence[int]) -> dict[int, float]:

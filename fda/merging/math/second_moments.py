@@ -27,18 +27,18 @@ class Sums:
 
 def sums(taus: Iterable["Tensor"], moments: Callable[["Tensor"], "Tensor"]) -> Sums:
     """`moments`: τi → Ci (n × n, float64). One τi is in memory at a time."""
-    found: Sums | None = None
+    summed: Sums | None = None
     for tau in taus:
-        own = moments(tau)
-        if found is None:
-            found = Sums(tau.double(), _times(tau, own), own)
+        task_moments = moments(tau)
+        if summed is None:
+            summed = Sums(tau.double(), _times(tau, task_moments), task_moments)
         else:
-            found.total.add_(tau)
-            found.pull.add_(_times(tau, own))
-            found.moments.add_(own)
-        del own
-    assert found is not None, "a merge has at least one task"
-    return found
+            summed.total.add_(tau)
+            summed.pull.add_(_times(tau, task_moments))
+            summed.moments.add_(task_moments)
+        del task_moments
+    assert summed is not None, "a merge has at least one task"
+    return summed
 
 
 def second_moments(tau: "Tensor") -> "Tensor":
@@ -48,30 +48,30 @@ def second_moments(tau: "Tensor") -> "Tensor":
 
 def normalised(moments: "Tensor", trace: float) -> "Tensor":
     """Scaled in place to this trace; zero stays zero."""
-    own = moments.trace()
-    return moments.mul_(trace / own) if own > 0 else moments
+    current_trace = moments.trace()
+    return moments.mul_(trace / current_trace) if current_trace > 0 else moments
 
 
-def least_norm(found: Sums) -> "Tensor":
+def least_norm(summed: Sums) -> "Tensor":
     """Σ τi Ci (Σ Ci)⁺ in float32. Eigenvalues below n · 1.2e-7 of the largest count as zero: the task vectors are float32."""
     import torch
 
-    values, vectors = torch.linalg.eigh(found.moments)  # ascending
+    values, vectors = torch.linalg.eigh(summed.moments)  # ascending
     floor = len(values) * torch.finfo(torch.float32).eps * values[-1].clamp(min=0)
     inverse = torch.where(values > floor, 1 / values, 0.0)
-    return (((found.pull @ vectors) * inverse) @ vectors.T).float()
+    return (((summed.pull @ vectors) * inverse) @ vectors.T).float()
 
 
-def ridge(found: Sums, towards: "Tensor", strength: float) -> "Tensor":
+def ridge(summed: Sums, towards: "Tensor", strength: float) -> "Tensor":
     """(Σ τi Ci + λ A)(Σ Ci + λ I)⁻¹ in float32, A = `towards` (m × n), λ = `strength` > 0."""
     import torch
 
-    system = found.moments + strength * torch.eye(len(found.moments), dtype=torch.float64)
-    pull = found.pull + strength * towards.double()
+    system = summed.moments + strength * torch.eye(len(summed.moments), dtype=torch.float64)
+    pull = summed.pull + strength * towards.double()
     return torch.cholesky_solve(pull.T, torch.linalg.cholesky(system)).T.float()
 
 
-def filtered(found: Sums, keep: Callable[["Tensor"], "Tensor"]) -> "Tensor":
+def filtered(summed: Sums, keep: Callable[["Tensor"], "Tensor"]) -> "Tensor":
     """The least-squares solution where it is resolved, and Σ τi elsewhere, in float32.
 
     With Σ Ci = V diag(λ) Vᵀ, λ at least 1e-8 and descending, and `keep`: λ → f (0 … 1) the share that is resolved,
@@ -79,18 +79,18 @@ def filtered(found: Sums, keep: Callable[["Tensor"], "Tensor"]) -> "Tensor":
     """
     import torch
 
-    values, vectors = torch.linalg.eigh(found.moments)
+    values, vectors = torch.linalg.eigh(summed.moments)
     values, vectors = values.flip(0).clamp(min=1e-8), vectors.flip(1)
     share = keep(values)
-    change = (found.pull @ vectors) * (share / values) - (found.total @ vectors) * share
-    return (found.total + change @ vectors.T).float()
+    change = (summed.pull @ vectors) * (share / values) - (summed.total @ vectors) * share
+    return (summed.total + change @ vectors.T).float()
 
 
 def _times(tau: "Tensor", square: "Tensor") -> "Tensor":
     """τ @ `square` in float64, a few rows of τ at a time."""
     import torch
 
-    found = torch.empty(tau.shape, dtype=torch.float64)
-    for place, rows in zip(found.split(ROWS), tau.split(ROWS), strict=True):
-        torch.mm(rows.double(), square, out=place)
-    return found
+    product = torch.empty(tau.shape, dtype=torch.float64)
+    for product_rows, rows in zip(product.split(ROWS), tau.split(ROWS), strict=True):
+        torch.mm(rows.double(), square, out=product_rows)
+    return product

@@ -74,8 +74,8 @@ def polar(matrix: "Tensor", out: "Tensor | None" = None) -> "Tensor":
     return factor.T if lies else factor
 
 
-def _kept(found: "Tensor", out: "Tensor | None") -> "Tensor":
-    return found if out is None else out.copy_(found)
+def _kept(factor: "Tensor", out: "Tensor | None") -> "Tensor":
+    return factor if out is None else out.copy_(factor)
 
 
 def full_top_triples(matrix: "Tensor", count: int) -> Triples:
@@ -107,15 +107,15 @@ def gram(tall: "Tensor", scale: "Tensor") -> "Tensor":
     import torch
 
     n = tall.shape[1]
-    found = torch.zeros(n, n, dtype=torch.float64, device=tall.device)
+    product = torch.zeros(n, n, dtype=torch.float64, device=tall.device)
     width = -(-n // PANELS)
     for rows in tall.split(ROWS):
         rows = rows.double().div_(scale)
         for start in range(0, n, width):
-            panel = found[start:, start : start + width]
+            panel = product[start:, start : start + width]
             panel.addmm_(rows[:, start:].T, rows[:, start : start + width])
-    found.tril_()
-    return found.add_(found.tril(-1).T)
+    product.tril_()
+    return product.add_(product.tril(-1).T)
 
 
 def _times(tall: "Tensor", scale: "Tensor", right: "Tensor", out: "Tensor | None" = None) -> "Tensor":
@@ -125,10 +125,10 @@ def _times(tall: "Tensor", scale: "Tensor", right: "Tensor", out: "Tensor | None
     """
     if right.dtype == tall.dtype and out is None:
         return tall @ (right / scale)
-    found = tall.new_empty(len(tall), right.shape[1]) if out is None else out
-    for place, rows in zip(found.split(ROWS), tall.split(ROWS), strict=True):
-        place.copy_(rows.to(right.dtype, copy=True).div_(scale) @ right)
-    return found
+    product = tall.new_empty(len(tall), right.shape[1]) if out is None else out
+    for product_rows, rows in zip(product.split(ROWS), tall.split(ROWS), strict=True):
+        product_rows.copy_(rows.to(right.dtype, copy=True).div_(scale) @ right)
+    return product
 
 
 def _leading(square: "Tensor", count: int) -> tuple["Tensor", "Tensor"]:

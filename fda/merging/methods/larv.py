@@ -62,9 +62,9 @@ def _scales(
 ) -> dict[Layer, float]:
     scales = {}
     for stack in {stack for stack, _ in traits}:
-        own = {layer: values for (of, layer), values in traits.items() if of == stack}
-        depth, conflict = depths(list(own)), standardised({layer: c for layer, (_, c) in own.items()})
-        for layer, (ratio, _) in own.items():
+        stack_traits = {layer: values for (of, layer), values in traits.items() if of == stack}
+        depth, conflict = depths(list(stack_traits)), standardised({layer: c for layer, (_, c) in stack_traits.items()})
+        for layer, (ratio, _) in stack_traits.items():
             score = ratio**rank_power * depth[layer] ** depth_power / (1 + log1p(exp(conflict[layer])))
             scales[stack, layer] = 1 + spread * tanh(3 * (score - 1))
     return scales
@@ -72,7 +72,7 @@ def _scales(
 
 def layer_traits(base: Weights, finetuned: Sequence[Weights]) -> list[dict[Layer, tuple[float, float]]]:
     """For each task, (stack, layer) → the means of e and c over the layer's matrices that the task moved."""
-    found: list[dict[Layer, list[tuple[float, float]]]] = [defaultdict(list) for _ in finetuned]
+    traits: list[dict[Layer, list[tuple[float, float]]]] = [defaultdict(list) for _ in finetuned]
     for name, theta0 in each_tensor(base):
         place = place_of(name)
         if place is not None and is_matrix(name, theta0) and bool(theta0.any()):
@@ -80,10 +80,10 @@ def layer_traits(base: Weights, finetuned: Sequence[Weights]) -> list[dict[Layer
             square = second_moments(tall)
             for task, tau in enumerate(task_vectors(name, theta0, finetuned)):
                 if bool(tau.any()):
-                    found[task][place[:2]].append(_traits(tall, square, tau if tall is theta0 else tau.T))
+                    traits[task][place[:2]].append(_traits(tall, square, tau if tall is theta0 else tau.T))
     return [
-        {layer: (fmean(e for e, _ in pairs), fmean(c for _, c in pairs)) for layer, pairs in own.items()}
-        for own in found
+        {layer: (fmean(e for e, _ in pairs), fmean(c for _, c in pairs)) for layer, pairs in task_traits.items()}
+        for task_traits in traits
     ]
 
 
@@ -92,12 +92,12 @@ def _traits(theta0: "Tensor", square: "Tensor", tau: "Tensor") -> tuple[float, f
 
     ‖W0τᵀ − τW0ᵀ‖² = 2 ⟨W0ᵀW0, τᵀτ⟩ − 2 ⟨B, Bᵀ⟩ with B = τᵀW0.
     """
-    own = second_moments(tau)
+    tau_square = second_moments(tau)
     cross = tau.double().T @ theta0.double()
     inner = (cross - cross.T).norm()
-    outer = (2 * ((square * own).sum() - (cross * cross.T).sum())).clamp(min=0).sqrt()
-    norms = (square.trace() * own.trace()).sqrt()
-    return effective_rank(square) / effective_rank(own), float((inner + outer) / (2 * norms))
+    outer = (2 * ((square * tau_square).sum() - (cross * cross.T).sum())).clamp(min=0).sqrt()
+    norms = (square.trace() * tau_square.trace()).sqrt()
+    return effective_rank(square) / effective_rank(tau_square), float((inner + outer) / (2 * norms))
 
 
 def effective_rank(square: "Tensor") -> float:

@@ -44,11 +44,11 @@ def polarised(
 
     def rescaled(task: int) -> Rescaled:
         def factor(name: str, tau: "Tensor") -> "float | Tensor":
-            own = norms[name][task] if name in norms else 0.0
-            if not own:
+            norm = norms[name][task] if name in norms else 0.0
+            if not norm:
                 return 1.0
-            among_tasks = own / fmean(norms[name])
-            among_layers = own / fmean(norms[other][task] for other in kinds[_kind(name)])
+            among_tasks = norm / fmean(norms[name])
+            among_layers = norm / fmean(norms[other][task] for other in kinds[_kind(name)])
             columns = tau.norm(dim=0)
             return (among_tasks * among_layers * columns / columns.mean()) ** power
 

@@ -49,12 +49,12 @@ def task_weights(weights: str, tasks: int) -> list[float]:
     if not weights.strip():
         return [1.0] * tasks
     try:
-        found = [float(part) for part in weights.split(",")]
+        numbers = [float(part) for part in weights.split(",")]
     except ValueError:
-        found = []
-    if len(found) != tasks or not all(isfinite(one) and 0 <= one <= MOST for one in found):
+        numbers = []
+    if len(numbers) != tasks or not all(isfinite(one) and 0 <= one <= MOST for one in numbers):
         raise UserError(
             f"weights {weights!r} of task arithmetic do not fit: give one number from 0 to {MOST:g} for each of the {tasks} "
             "tasks, in their order, with commas between."
         )
-    return found
+    return numbers

@@ -52,16 +52,16 @@ def _view(known: Store, run: Run) -> None:
             if tables:
                 _export(run, tables, view)
         with tabs[panel]:
-            found = None
+            drawing = None
             if panel in tables:
-                found = drawn(panel, tables[panel], view, theme(), uirevision=f"{run.run_id} {panel}")
-                plot(found.make(), key=f"analysis-{panel}", alt=found.alt, fill=FILL)
+                drawing = drawn(panel, tables[panel], view, theme(), uirevision=f"{run.run_id} {panel}")
+                plot(drawing.make(), key=f"analysis-{panel}", alt=drawing.alt, fill=FILL)
             with st.container(horizontal=True, vertical_alignment="center", gap="small"):
                 question(panel)
                 helper = newest(known, "analysis", partial(_is_of, run_id=run.run_id, panel=panel))
-                ask(panel, analysis_spec(run, (panel,)), helper, there=found is not None)
-            if found is not None:
-                st.markdown(notices.sentence(found.sentence))
+                ask(panel, analysis_spec(run, (panel,)), helper, there=drawing is not None)
+            if drawing is not None:
+                st.markdown(notices.sentence(drawing.sentence))
                 for note in tables[panel].notes:
                     st.caption(notices.sentence(note))
 

@@ -169,8 +169,8 @@ def _matrices(pair: Pair, run: Run, label: int | None) -> dict[str, int | None]:
     """
     said: dict[str, int | None] = {}
     for word, title in zip(SAID, pair.titles, strict=True):
-        found = confusion(pair, after=word == "after")
-        if found is None:
+        matrix = confusion(pair, after=word == "after")
+        if matrix is None:
             notices.empty(f"The answers to {pair.task} are generated texts, not classes: there is no confusion matrix.")
             return {}
         room = st.container()
@@ -186,10 +186,10 @@ def _matrices(pair: Pair, run: Run, label: int | None) -> dict[str, int | None]:
             help="Also by a click on a cell of the matrix",
         )
         whole = f"{title} on {pair.task}"
-        chosen = [found.classes.index(one) if one in found.classes else None for one in (label, said[word])]
+        chosen = [matrix.classes.index(one) if one in matrix.classes else None for one in (label, said[word])]
         figure = confusion_figure(
-            found.names,
-            found.counts,
+            matrix.names,
+            matrix.counts,
             theme(),
             title=whole,
             chosen=(chosen[0], chosen[1]),
@@ -199,20 +199,20 @@ def _matrices(pair: Pair, run: Run, label: int | None) -> dict[str, int | None]:
             plot(
                 figure,
                 key=f"examples-confusion-{word}",
-                alt=confusion_alt(found.names, found.counts, whole),
-                on_pick=partial(_pick_cell, word, found),
+                alt=confusion_alt(matrix.names, matrix.counts, whole),
+                on_pick=partial(_pick_cell, word, matrix),
             )
-    some = f"{len(found.classes)} of {found.of:,} classes, those with the most wrong answers. "
+    some = f"{len(matrix.classes)} of {matrix.of:,} classes, those with the most wrong answers. "
     st.caption(
-        f"{some if len(found.classes) < found.of else ''}Number of samples; colour: share of the row, from dark (none) to "
-        "bright (all)."
+        f"{some if len(matrix.classes) < matrix.of else ''}Number of samples; colour: share of the row, from dark "
+        "(none) to bright (all)."
     )
     return said
 
 
-def _pick_cell(word: str, found: Confusion, picked: Mapping[str, Any]) -> None:
+def _pick_cell(word: str, matrix: Confusion, picked: Mapping[str, Any]) -> None:
     """Callback: show the samples of the cell that the reader clicked, or all if it is chosen already."""
-    names = dict(zip(axis_names(found.names), found.classes, strict=True))
+    names = dict(zip(axis_names(matrix.names), matrix.classes, strict=True))
     row, column = names.get(str(picked.get("y"))), names.get(str(picked.get("x")))
     if row is None or column is None:
         return

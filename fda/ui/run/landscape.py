@@ -113,8 +113,10 @@ def form(known: Store, run: Run) -> None:
             disabled=spec is None,
         )
         takes = clock.told_before(known, spec) if spec is not None else None
-        told = f"; takes {takes}" if takes else ""
-        st.caption(f"Adapts the blocks again with their weights recorded, then scores {grid}, coarse to fine{told}.")
+        time_note = f"; takes {takes}" if takes else ""
+        st.caption(
+            f"Adapts the blocks again with their weights recorded, then scores {grid}, coarse to fine{time_note}."
+        )
     if spec is not None:
         st.code("\n".join(run_commands(spec)), language=None, wrap_lines=True)
 

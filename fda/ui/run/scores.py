@@ -74,9 +74,9 @@ def show(run: Run) -> None:
 
 
 def show_results(known: Store, run: Run) -> None:
-    found = results(known, run)
-    if not found.methods:
-        show_failures(found)
+    comparison = results(known, run)
+    if not comparison.methods:
+        show_failures(comparison)
         if run.active:
             notices.empty("No method has been scored yet: the anchors come first, the methods follow by themselves.")
         else:
@@ -91,17 +91,17 @@ def show_results(known: Store, run: Run) -> None:
 
     with st.container(key="tabbed"):
         with st.container(horizontal=True, vertical_alignment="center", gap="small", key="tools"):
-            view = choose(found)
+            view = choose(comparison)
             menu = st.container(width="content")
-        names = names_of(found, view)
+        names = names_of(comparison, view)
         tabs = dict(zip(names, st.tabs(names, key="figure", bind="query-params"), strict=True))
-    if len(view.methods) < len(found.methods):
-        st.caption(f"{len(view.methods)} of {len(found.methods)} methods shown: Filter brings the others back.")
+    if len(view.methods) < len(comparison.methods):
+        st.caption(f"{len(view.methods)} of {len(comparison.methods)} methods shown: Filter brings the others back.")
     opened = next(name for name, tab in tabs.items() if tab.open)
     with tabs[opened]:
         if opened == "Cost":
             view = replace(view, cost=choose_cost())
-        drawn = drawings(found, view, theme(), cited=cited, uirevision=run.run_id)
+        drawn = drawings(comparison, view, theme(), cited=cited, uirevision=run.run_id)
         drawing = drawn[opened]
         if drawing.make is None:
             notices.empty(drawing.sentence)
@@ -112,41 +112,41 @@ def show_results(known: Store, run: Run) -> None:
 
     st.header("Numbers", anchor=False)
     st.caption(
-        f"{len(found.methods)} of {plural(len(run.spec.methods), 'method')} · {found.metric} on {found.count:,} "
-        f"{markdown(found.split)} samples{individual_average(found)}"
+        f"{len(comparison.methods)} of {plural(len(run.spec.methods), 'method')} · {comparison.metric} on "
+        f"{comparison.count:,} {markdown(comparison.split)} samples{individual_average(comparison)}"
     )
     averages = cited[1] if cited else None
     st.dataframe(
-        reading_table(found, view.methods, averages),
+        reading_table(comparison, view.methods, averages),
         hide_index=True,
         placeholder="–",
         alt="Scores in percent, settings and cost of each method",
-        column_config={f"{task} %": percent() for task in (*found.scores.tasks, AVERAGE)} | COLUMNS,
+        column_config={f"{task} %": percent() for task in (*comparison.scores.tasks, AVERAGE)} | COLUMNS,
     )
-    for note in found.data_notes:
+    for note in comparison.data_notes:
         notices.note(note)
     if cited:
         st.caption(cited_sentence(cited[0]))
-    show_failures(found)
+    show_failures(comparison)
     with menu:
-        comparison_menu(run, found, view, drawn, cited, theme())
+        comparison_menu(run, comparison, view, drawn, cited, theme())
     with st.expander("What the methods do", icon=":material/menu_book:"):
-        for name in found.methods:
+        for name in comparison.methods:
             if name in METHODS:
                 paper = f" [paper]({METHODS[name].paper})" if METHODS[name].paper else ""
                 st.markdown(f"**{METHODS[name].title}** (`{name}`): {METHODS[name].idea}{paper}")
 
 
-def individual_average(found: Results) -> str:
+def individual_average(comparison: Results) -> str:
     """What every average is to be read beside; nothing until the individual models are scored."""
-    if "individual" not in found.methods:
+    if "individual" not in comparison.methods:
         return ""
-    return f" · the individual models reach {100 * found.scores.of('individual'):.1f} % on average"
+    return f" · the individual models reach {100 * comparison.scores.of('individual'):.1f} % on average"
 
 
-def show_failures(found: Results) -> None:
-    names = titles(list(found.failed))
-    for method, sentence in found.failed.items():
+def show_failures(comparison: Results) -> None:
+    names = titles(list(comparison.failed))
+    for method, sentence in comparison.failed.items():
         notices.problem(f"{names[method]} failed: {sentence}")
 
 
@@ -154,11 +154,11 @@ def percent() -> "ColumnConfig":
     return st.column_config.NumberColumn(format="%.1f")
 
 
-def choose(found: Results) -> ComparisonView:
+def choose(comparison: Results) -> ComparisonView:
     """The controls that every figure obeys. Their values are in the URL."""
-    names = titles(found.methods)
+    names = titles(comparison.methods)
     with st.popover("Filter", icon=":material/filter_list:"):
-        picked, kinds = choose_methods(found, names)
+        picked, kinds = choose_methods(comparison, names)
         scale = st.segmented_control(
             "Scale",
             [PLAIN, NORMALISED],
@@ -166,16 +166,16 @@ def choose(found: Results) -> ComparisonView:
             required=True,
             key="scale",
             bind="query-params",
-            disabled=found.normalised is None,
+            disabled=comparison.normalised is None,
             help="Normalised: divided by the individual model's score on each task",
         )
-    score = st.selectbox("Score", [AVERAGE, *found.scores.tasks], key="score", bind="query-params", width=140)
-    usual = default_baseline(found)
+    score = st.selectbox("Score", [AVERAGE, *comparison.scores.tasks], key="score", bind="query-params", width=140)
+    usual = default_baseline(comparison)
     assert usual is not None, "there are controls only once a method has been scored"
     asked = st.query_params.get("baseline")
     pinned = st.selectbox(
         "Baseline",
-        list(found.methods),
+        list(comparison.methods),
         index=None,
         format_func=names.__getitem__,
         key="baseline",
@@ -184,10 +184,10 @@ def choose(found: Results) -> ComparisonView:
         help="Differences are to this method",
         width=270,
     )
-    if asked is not None and asked not in found.methods and asked not in names.values():
+    if asked is not None and asked not in comparison.methods and asked not in names.values():
         notices.problem(f"there is no result of a method {asked!r} here: {names[usual]} is the baseline instead.")
     return ComparisonView(
-        methods=tuple(found.chosen(picked, kinds)),
+        methods=tuple(comparison.chosen(picked, kinds)),
         picked=bool(picked),
         baseline=pinned or usual,
         score=score,
@@ -195,13 +195,15 @@ def choose(found: Results) -> ComparisonView:
     )
 
 
-def choose_methods(found: Results, names: dict[str, str]) -> tuple[list[str], list[Kind]]:
+def choose_methods(comparison: Results, names: dict[str, str]) -> tuple[list[str], list[Kind]]:
     """Methods and kinds of methods to show; none chosen: all. The references are not among the options: they stay."""
-    there = [kind for kind in STYLES if kind != "reference" and kind in found.kinds.values()]
+    there = [kind for kind in STYLES if kind != "reference" and kind in comparison.kinds.values()]
     shared = {"selection_mode": "multi", "bind": "query-params", "wrap": True}
     kinds = st.pills("What they read", there, format_func=lambda kind: STYLES[kind].heading, key="needs", **shared)
     options = [
-        method for method in found.methods if method not in ALWAYS and (not kinds or found.kinds[method] in kinds)
+        method
+        for method in comparison.methods
+        if method not in ALWAYS and (not kinds or comparison.kinds[method] in kinds)
     ]
     methods = st.pills(
         "Methods", options, format_func=names.__getitem__, key="methods", help="none chosen: all", **shared

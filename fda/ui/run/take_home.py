@@ -33,15 +33,15 @@ def heads(run: Run) -> list[str]:
     return [task for task in run.spec.tasks if run.spec.zoo.task(task).head is None]
 
 
-def best_first(names: list[str], found: Results) -> list[str]:
+def best_first(names: list[str], results: Results) -> list[str]:
     """By average score: what one most likely wants is on top."""
-    scored = [name for name in found.methods if name in names]
-    return sorted(scored, key=found.scores.of, reverse=True)
+    scored = [name for name in results.methods if name in names]
+    return sorted(scored, key=results.scores.of, reverse=True)
 
 
-def take_home_card(known: Store, run: Run, found: Results) -> None:
+def take_home_card(known: Store, run: Run, results: Results) -> None:
     """The expander; nothing where no merged model is there."""
-    methods = best_first(exportable(known, run.run_id), found)
+    methods = best_first(exportable(known, run.run_id), results)
     if not methods:
         return
     with st.expander("Take a merged model home", icon=":material/luggage:", key="take_home"):
@@ -67,12 +67,12 @@ def take_home_card(known: Store, run: Run, found: Results) -> None:
 
 def choose_head(run: Run) -> str | None:
     """The task whose head goes along, or None. Asked only where checkpoints bring heads."""
-    own = heads(run)
-    if not own:
+    tasks = heads(run)
+    if not tasks:
         return None
     return st.selectbox(
         "Head",
-        own,
+        tasks,
         index=None,
         key="head",
         bind="query-params",
