@@ -109,13 +109,12 @@ def start(spec: RunSpec) -> None:
     try:
         if spec.blocks and (problem := missing_block(spec)):
             raise UserError(problem)
-        st.session_state["go"] = jobs.start(store(), spec)
+        run_id = jobs.start(store(), spec)
     except UserError as error:
         notices.keep_problem(str(error))
+    else:
+        st.switch_page(pages.RUN, query_params={"run": run_id})
 
-
-if run_id := st.session_state.pop("go", None):
-    st.switch_page(pages.RUN, query_params={"run": run_id})
 
 top = bar(
     "Construct",
@@ -325,8 +324,7 @@ with st.container(horizontal=True, vertical_alignment="center"):
         "start",
         type="primary",
         icon=":material/play_arrow:",
-        on_click=start,
-        args=(spec,),
+        do=lambda: start(spec),
         key="start",
         disabled=no_block is not None,
     )

@@ -9,7 +9,6 @@ from fda.ui import notices, pages
 from fda.ui.actions import action_button
 from fda.ui.page import bar, command_box
 from fda.ui.recording import play, recording_of
-from fda.ui.run import more_methods
 from fda.ui.run.analyses import analyses_view
 from fda.ui.run.anchors import show_ablation
 from fda.ui.run.examples import examples_view
@@ -60,7 +59,6 @@ def show_replay(known: Store, run: Run) -> None:
         play(recording_of(run, known))
 
 
-more_methods.go_on()
 asked = st.query_params.get("view")
 opened = asked if asked in VIEWS else UNITS
 top = bar("Run", *ABOUT[opened])

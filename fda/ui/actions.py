@@ -19,15 +19,25 @@ def action_button(
     action: Action,
     run: StoredRun | None = None,
     *,
+    do: Callable[[], None] | None = None,
     disabled: bool = False,
     help: str | None = None,
     **named: Any,
 ) -> bool:
-    """`st.button` of an action on `run`, or on none."""
+    """`st.button` of an action on `run`, or on none.
+
+    `do` is called when it is pressed, then the page is made anew. An action that depends on what other widgets say goes there:
+    the `args` of a callback are those of the last run of the script that came so far, so whoever types a value and presses
+    the button at once would start with the value before.
+    """
     why_not = refusal(action, run)
     if why_not is not None:
         disabled, help = True, notices.sentence(why_not)
-    return st.button(label, disabled=disabled, help=help, **named)
+    pressed = st.button(label, disabled=disabled, help=help, **named)
+    if pressed and do is not None:
+        do()
+        st.rerun()
+    return pressed
 
 
 def download_button(

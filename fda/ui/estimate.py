@@ -40,8 +40,7 @@ def show_estimate(spec: RunSpec, *, busy: bool) -> None:
         icon=":material/timer:",
         key="measure",
         disabled=busy,
-        on_click=measure,
-        args=(asked,),
+        do=lambda: measure(asked),
         help="Does some seconds of this run's work on its device, and tells time, memory and disk from them. Kept for "
         "later. " + ("Wait until no run is at work." if busy else "May take a minute where steps are compiled."),
     )
@@ -64,7 +63,7 @@ def _measuring(run_id: str) -> None:
 
 
 def measure(asked: RunSpec) -> None:
-    """Callback: start the run that measures; what it measured is kept in the cache of calibrations."""
+    """Start the run that measures; what it measured is kept in the cache of calibrations."""
     try:
         start_helper(Store(), asked)
     except UserError as error:

@@ -67,8 +67,8 @@ def keep_box(desk: Desk, reference: str) -> None:
         )
         name = st.text_input("Name", f"mix-{desk.history.given or 1}", key="mixer_name", max_chars=40)
         beside = st.multiselect("Beside", mixer_recipe.WEIGHTED, ["ta"], key="mixer_beside")
-        action_button("Keep it", "start", type="primary", icon=":material/play_arrow:", key="mixer_start", on_click=_keep,
-                  args=(desk, reference, name, tuple(beside)))  # fmt: skip
+        action_button("Keep it", "start", type="primary", icon=":material/play_arrow:", key="mixer_start",
+                      do=lambda: _keep(desk, reference, name, tuple(beside)))  # fmt: skip
         if desk.kept is not None:
             st.page_link(
                 pages.RUN,
@@ -79,7 +79,7 @@ def keep_box(desk: Desk, reference: str) -> None:
 
 
 def _keep(desk: Desk, reference: str, name: str, beside: tuple[str, ...]) -> None:
-    """Callback: start the run."""
+    """Start the run."""
     try:
         spec = mix_spec(reference, desk.recipe, name, methods=beside, roots=model_roots())
         desk.kept = jobs.start(store(), spec)
@@ -162,15 +162,13 @@ def search_card(desk: Desk) -> None:
     proposal = desk.proposal
     searching = proposal is not None and not proposal.ended
     with st.container(horizontal=True, vertical_alignment="bottom", gap="small", key="mixer-search"):
-        goal = st.segmented_control(
-            "Raise the", GOALS, default=GOALS[0], required=True, key="mixer_goal", disabled=searching
-        )
-        budget = st.number_input("Evaluations", 5, 200, BUDGET, key="mixer_budget", width=130, disabled=searching)
+        st.segmented_control("Raise the", GOALS, default=GOALS[0], required=True, key="mixer_goal", disabled=searching)
+        st.number_input("Evaluations", 5, 200, BUDGET, key="mixer_budget", width=130, disabled=searching)
         if searching:
             st.button("Stop", icon=":material/stop_circle:", on_click=_stop, args=(desk,), key="mixer_stop")
         else:
             st.button("Propose λ", icon=":material/auto_awesome:", type="primary", key="mixer_propose", on_click=_search,
-                      args=(desk, goal, int(budget)), disabled=mixer_recipe.is_fixed(desk.chosen))  # fmt: skip
+                      args=(desk,), disabled=mixer_recipe.is_fixed(desk.chosen))  # fmt: skip
     st.caption(
         "Tries λ of the sliders on the validation samples, first one for all tasks, then task by task, and keeps the best. The "
         "worst task is the one that keeps the smallest share of its expert's score."
@@ -191,9 +189,9 @@ def search_card(desk: Desk) -> None:
     )
 
 
-def _search(desk: Desk, goal: str, budget: int) -> None:
+def _search(desk: Desk) -> None:
     """Callback: begin a search; the element on the page asks for one evaluation after the other."""
-    desk.proposal = Proposal(goal, budget, desk.lambdas)
+    desk.proposal = Proposal(st.session_state["mixer_goal"], int(st.session_state["mixer_budget"]), desk.lambdas)
 
 
 def _stop(desk: Desk) -> None:

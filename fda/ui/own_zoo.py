@@ -163,8 +163,7 @@ def _suggestions(near: Nearby) -> None:
         st.button(
             "Fill in",
             disabled=chosen is None,
-            on_click=fill_from,
-            args=(chosen,),
+            on_click=lambda: fill_from(st.session_state["own_family_folder"]),
             key="own_fill",
             icon=":material/edit_note:",
         )

@@ -41,8 +41,7 @@ def ask(panel: Panel, spec: RunSpec, newest: Run | None, *, there: bool) -> None
         icon=":material/calculate:",
         type="tertiary" if there else "secondary",
         key=f"compute_{panel}",
-        on_click=_start,
-        args=(spec,),
+        do=lambda: _start(spec),
     )
 
 
@@ -57,7 +56,7 @@ def _computing(run_id: str) -> None:
 
 
 def _start(spec: RunSpec) -> None:
-    """Callback: start computing a panel."""
+    """Start computing a panel."""
     try:
         start_helper(store(), spec)
     except UserError as error:

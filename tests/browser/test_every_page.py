@@ -10,7 +10,7 @@ from fda.bench.dashboard import Server
 from fda.figures.theme import PALETTES
 from fda.store.store import Store
 from fda.ui import pages
-from tests.support.browsing import Finished, Visit
+from tests.support.browsing import PATIENCE, Finished, Visit
 
 pytestmark = pytest.mark.browser
 
@@ -92,7 +92,7 @@ def test_figures_fill_the_first_screen_and_axe_finds_nothing_serious(visit, fini
         page.emulate_media(color_scheme="light")
         page.wait_for_function(HAS_GROUND, arg=PALETTES["light"].page)
         visit.settle()
-        for _ in range(5):  # colours of components follow the page a moment later
+        for _ in range(PATIENCE):  # colours of components follow the page a moment later
             if not (violations := findings(page)):
                 break
             page.wait_for_timeout(1000)

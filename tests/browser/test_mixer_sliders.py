@@ -38,7 +38,6 @@ def test_a_mix_by_hand(visit):
 
     page.get_by_role("tab", name="Propose λ").click()
     page.get_by_label("Evaluations").fill("6")
-    page.get_by_label("Evaluations").press("Enter")
     page.get_by_role("button", name="Propose λ").click()
     page.get_by_text("6 evaluations").wait_for()
     expect(slider).to_be_enabled()

@@ -50,8 +50,7 @@ def ablation_form(store: Store, runs: list[Run], like: Run | None = None) -> Non
                 "start",
                 type="primary",
                 icon=":material/compare_arrows:",
-                on_click=_start,
-                args=(store, specs),
+                do=lambda: _start(store, specs),
                 key="ablation_start",
             )
             st.caption(
@@ -87,7 +86,7 @@ def show_together(run_ids: list[str]) -> None:
 
 
 def _start(store: Store, specs: list[RunSpec]) -> None:
-    """Callback: queue the missing runs and show all."""
+    """Queue the missing runs and show all."""
     try:
         show_together(start_ablation(store, specs))
     except UserError as error:

@@ -82,7 +82,7 @@ def show_plane(known: Store, run: Run, planes: list[Run]) -> None:
 
 
 def start(spec: RunSpec) -> None:
-    """Callback: start the landscape run of the form."""
+    """Start the landscape run of the form."""
     try:
         jobs.start(store(), spec)
     except UserError as error:
@@ -107,8 +107,7 @@ def form(known: Store, run: Run) -> None:
             "start",
             type="primary",
             icon=":material/play_arrow:",
-            on_click=start,
-            args=(spec,),
+            do=lambda: start(spec),
             key="start",
             disabled=spec is None,
         )

@@ -19,8 +19,6 @@ from fda.store.store import Store
 from fda.ui import notices, pages
 from fda.ui.actions import action_button
 
-_GO = "go_more"
-
 
 def addable_methods(run: Run) -> list[str]:
     """The methods that the run lacks and whose needs it meets (anchors, a split, a number of tasks)."""
@@ -65,12 +63,6 @@ def more_spec(run: Run, methods: Sequence[str], *, again: bool, roots: list[Path
     )
 
 
-def go_on() -> None:
-    """Call at the top of a page: switch to the run that the button has just started."""
-    if run_id := st.session_state.pop(_GO, None):
-        st.switch_page(pages.RUN, query_params={"run": run_id})
-
-
 def more_card(run: Run) -> None:
     """The expander; nothing if the run has not finished, its zoo file is missing, or no method is left."""
     offered = addable_methods(run)
@@ -99,16 +91,17 @@ def more_card(run: Run) -> None:
             "start",
             type="primary",
             icon=":material/play_arrow:",
-            on_click=_start,
-            args=(run, methods, again),
+            do=lambda: _start(run, methods, again),
             disabled=not methods,
             key="more_start",
         )
 
 
 def _start(run: Run, methods: Sequence[str], again: bool) -> None:
-    """Callback: start the new run."""
+    """Start the new run and open it."""
     try:
-        st.session_state[_GO] = jobs.start(Store(), more_spec(run, methods, again=again, roots=model_roots()))
+        run_id = jobs.start(Store(), more_spec(run, methods, again=again, roots=model_roots()))
     except UserError as error:
         notices.keep_problem(str(error))
+    else:
+        st.switch_page(pages.RUN, query_params={"run": run_id})

@@ -108,8 +108,7 @@ def show(choice: Choice, before: str) -> None:
             "start",
             type="primary",
             icon=":material/save:",
-            on_click=_noting,
-            args=(exports.start_export, choice),
+            do=lambda: _noting(exports.start_export, choice),
             key="take_start",
         )
     elif export.state == "running":
@@ -153,7 +152,7 @@ def show_done(choice: Choice, export: Export) -> None:
 
 
 def _noting(action: Callable[..., None], choice: Choice) -> None:
-    """Callback: do it, and keep what went wrong for the next time the card is drawn."""
+    """Do it, and keep what went wrong for the next time the card is drawn."""
     try:
         action(Store(), *choice)
     except UserError as error:
