@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import BinaryIO
@@ -18,7 +18,6 @@ import psutil
 from fda.cancel import NEVER, Cancel
 from fda.child_limits import child_limits
 from fda.errors import UserError
-from fda.home import REPO
 
 POLL_SECONDS = 0.05  # between two checks of the memory: a reader that allocates 2 GB/s exceeds its limit by 0.1 GB
 MOST_ANSWERED = 256 * 2**20  # bytes on standard output: a survey of 300,000 tensors is 60 MB
@@ -61,9 +60,7 @@ def run_child(
     ):
         stdin.write(text.encode())
         stdin.seek(0)
-        with subprocess.Popen(
-            [sys.executable, *words], stdin=stdin, stdout=stdout, stderr=stderr, env=_environment()
-        ) as child:
+        with subprocess.Popen([sys.executable, *words], stdin=stdin, stdout=stdout, stderr=stderr) as child:
             try:
                 _limit_cpu(child.pid, limits.seconds)
                 limit(child.pid)
@@ -102,10 +99,6 @@ def _limit_cpu(pid: int, seconds: float) -> None:
         limit = int(seconds * (os.cpu_count() or 1)) + 1
         with suppress(OSError):
             resource.prlimit(pid, resource.RLIMIT_CPU, (limit, limit))
-
-
-def _environment() -> Mapping[str, str]:
-    return os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, (str(REPO), os.environ.get("PYTHONPATH"))))}
 
 
 def _text(file: BinaryIO) -> str:

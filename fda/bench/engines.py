@@ -22,7 +22,7 @@ ENGINES = ("local", "ray")
 
 
 def bench_engines(
-    zoo: str, *, tasks: Sequence[str] = (), cores: int, steps: int | None, repeats: int
+    zoo: str, *, tasks: Sequence[str] = (), cores: int, steps: int, repeats: int
 ) -> dict[str, Any]:
     """Seconds a unit by each engine, by the clock and of all processes' work, with plain steps on a CPU.
 

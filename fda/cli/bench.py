@@ -243,8 +243,8 @@ def engines(
     zoo: Annotated[str, typer.Option(help="a shipped zoo's name, or the path of a zoo file")] = "demo",
     tasks: TasksOption = None,
     cores: Annotated[int, typer.Option(min=1, help="cores that each engine may use")] = 1,
-    steps: Annotated[int | None, typer.Option(min=1, help="steps of each unit; default: the preset fast's")] = None,
-    repeats: Annotated[int, typer.Option(min=1, help="measurements of each engine, in turn")] = 3,
+    steps: Annotated[int, typer.Option(min=1, help="steps of each unit")] = 60,
+    repeats: Annotated[int, typer.Option(min=1, help="measurements of each engine, in turn")] = 2,
     json_file: JsonOption = None,
 ) -> None:
     """Measure what the engine ray adds to a unit, beside the local engine on the same cores."""
