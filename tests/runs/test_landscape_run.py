@@ -345,6 +345,7 @@ def test_a_run_starts_its_own_landscape_on_a_coarse_grid_once(fda_home, tiny_zoo
     )
     execute(store, plane.run_id, NEVER)
     assert load_map(store.run_dir(plane.run_id)) is not None
+    store.set_state(plane.run_id, "done")  # or the run would wait behind it
 
     store.requeue(run_id, ended=("done",))
     assert worker.main(run_id) == 0 and len(started) == 1, "it is there"
