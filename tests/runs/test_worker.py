@@ -133,7 +133,7 @@ def test_a_worker_whose_run_was_given_to_another_stops_and_keeps_silent(store, r
     def execute(store, run_id, cancel):
         store.set_state(run_id, "crashed", "suspended")
         store.requeue(run_id)
-        waits.append(wait_for(cancel.requested, 5))
+        waits.append(wait_for(cancel.requested, 30))
         raise Cancelled
 
     run_here(store, run_id, execute=execute)
