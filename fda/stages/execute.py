@@ -1,5 +1,7 @@
 """Carry out one run, from its spec to its numbers in the store. Runs inside a worker; knows no process and no page."""
 
+from contextlib import AbstractContextManager, nullcontext
+
 import torch
 
 from fda.cancel import Cancel
@@ -28,15 +30,25 @@ def execute(store: Store, run_id: str, cancel: Cancel) -> None:
     opened = counted_on_data(open_zoo(spec.zoo, spec.tasks))
     check_spec(spec, opened)
     work = Work(store, run_id, spec, opened, device, cancel)
-    if spec.published is not None:
-        import_units(work)
-    elif spec.construction is not None:
-        construct_units(work)
-    if spec.methods:
-        work.phases.finish("start")
-        compare_methods(work)
-    if spec.landscape is not None:
-        compute_landscape(work)
+    with _cluster_of(spec):
+        if spec.published is not None:
+            import_units(work)
+        elif spec.construction is not None:
+            construct_units(work)
+        if spec.methods:
+            work.phases.finish("start")
+            compare_methods(work)
+        if spec.landscape is not None:
+            compute_landscape(work)
+
+
+def _cluster_of(spec: RunSpec) -> AbstractContextManager[None]:
+    """The Ray cluster of a run with the engine ray: one connection for all stages, whose nodes begin once."""
+    if spec.engine != "ray":
+        return nullcontext()
+    from fda.stages.ray_cluster import connected  # Ray is an extra
+
+    return connected(spec.address)
 
 
 def check_spec(spec: RunSpec, opened: OpenZoo) -> None:

@@ -27,10 +27,8 @@ from fda.store.files import merged_file
 from fda.tasks.answers import Answers
 from fda.tasks.task_inputs import AnchorMoments, RealInputs
 
-SAID_IF_CHANGED = (
-    "weights_rate",
-    "arithmetic",
-)  # settings of adaptation that a result names only if they are not the usual
+# Settings of adaptation that a result names only where they are not the usual ones.
+SAID_IF_CHANGED = ("weights_rate", "arithmetic")
 
 Score = Callable[[Sequence[ModelToScore]], list[dict[str, Answers]]]
 """Models → for each, task → its answers to the validation split."""

@@ -47,7 +47,9 @@ class Job(Protocol):
 class Cluster:
     """The cluster to which this process is connected, for one run. `device`: of a job on its node."""
 
-    def __init__(self, work: Work, ray: Any) -> None:
+    def __init__(self, work: Work) -> None:
+        import ray  # pyright: ignore[reportMissingImports] (of an extra)
+
         self.work, self.ray = work, ray
         asked = work.spec.device
         gpu = asked.startswith("cuda") or (asked == "auto" and self._places("GPU") > 0)
@@ -146,8 +148,11 @@ def _tell(sentence: str) -> None:
 
 
 @contextmanager
-def connected(address: str | None) -> Iterator[Any]:
-    """Ray, connected to the cluster at `address`, by default RAY_ADDRESS, else to one of this machine alone that ends here."""
+def connected(address: str | None) -> Iterator[None]:
+    """Connect to the Ray cluster at `address`, by default RAY_ADDRESS, else to one of this machine alone that ends here.
+
+    UserError if there is no such cluster.
+    """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     require_ray()
     import ray  # pyright: ignore[reportMissingImports] (of an extra)
@@ -172,7 +177,7 @@ def connected(address: str | None) -> Iterator[Any]:
                 "with `ray start --head`, or leave --address out."
             ) from None
     try:
-        yield ray
+        yield
     finally:
         ray.shutdown()
 

@@ -10,7 +10,7 @@ from fda import __version__
 from fda.atomic import whole_file
 from fda.merging.method import Method
 from fda.stages.node_method import FOLDERS, Call, NodeMethod, Piece, compute_method
-from fda.stages.ray_cluster import Cluster, connected, runtime_env
+from fda.stages.ray_cluster import Cluster, runtime_env
 from fda.stages.ray_node import NodeUnit, compute_unit
 from fda.stages.real_inputs import RealBlockInputs
 from fda.stages.unit_update import UnitUpdate, write_update
@@ -20,16 +20,15 @@ from fda.store.records import UnitKey
 
 
 def construct_on_ray(work: Work, keys: Sequence[UnitKey], real: Mapping[str, RealBlockInputs | None]) -> None:
-    """Construct these units on the cluster that the spec names. `real`: task → its real block inputs.
+    """Construct these units on the cluster to which this process is connected. `real`: task → its real block inputs.
 
-    Cancelled and UserError as `Cluster.carry_out`; UserError if there is no such cluster.
+    Cancelled and UserError as `Cluster.carry_out`.
     """
-    with connected(work.spec.address) as ray:
-        cluster = Cluster(work, ray)
-        tokens = work.construction.tokens or work.opened.model.tokens  # counted on data, which nodes need not have
-        construction = work.construction.model_copy(update={"tokens": tokens})
-        spec = work.spec.model_copy(update={"construction": construction}).model_dump_json()
-        cluster.carry_out(compute_unit, [_Unit(work, key, real[key.name], spec, cluster.device) for key in keys])
+    cluster = Cluster(work)
+    tokens = work.construction.tokens or work.opened.model.tokens  # counted on data, which nodes need not have
+    construction = work.construction.model_copy(update={"tokens": tokens})
+    spec = work.spec.model_copy(update={"construction": construction}).model_dump_json()
+    cluster.carry_out(compute_unit, [_Unit(work, key, real[key.name], spec, cluster.device) for key in keys])
 
 
 def compare_on_ray(work: Work, methods: Sequence[Method], keys: Mapping[str, Sequence[UnitKey]]) -> None:
@@ -37,11 +36,9 @@ def compare_on_ray(work: Work, methods: Sequence[Method], keys: Mapping[str, Seq
 
     Errors as `construct_on_ray`. A method that fails on its node has a result that says so.
     """
-    with connected(work.spec.address) as ray:
-        cluster, anchors = Cluster(work, ray), _Anchors(work, ray)
-        cluster.carry_out(
-            compute_method, [_Method(work, one, keys[one.name], anchors, cluster.device) for one in methods]
-        )
+    cluster = Cluster(work)
+    anchors = _Anchors(work, cluster.ray)
+    cluster.carry_out(compute_method, [_Method(work, one, keys[one.name], anchors, cluster.device) for one in methods])
 
 
 class _Unit:
