@@ -21,9 +21,7 @@ from fda.zoos.zoo import load_zoo
 ENGINES = ("local", "ray")
 
 
-def bench_engines(
-    zoo: str, *, tasks: Sequence[str] = (), cores: int, steps: int, repeats: int
-) -> dict[str, Any]:
+def bench_engines(zoo: str, *, tasks: Sequence[str] = (), cores: int, steps: int, repeats: int) -> dict[str, Any]:
     """Seconds a unit by each engine, by the clock and of all processes' work, with plain steps on a CPU.
 
     From the moment when every core has a unit until the last unit's end, so without the start of Ray and of its processes.

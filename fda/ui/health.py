@@ -8,8 +8,6 @@ from starlette.responses import JSONResponse
 from starlette.routing import Route
 
 from fda.errors import UserError
-from fda.store.refusals import LEAST_COMFORTABLE, free_bytes
-from fda.store.store import Store
 from fda.ui.feed import address
 
 PATH = "/health"
@@ -32,6 +30,10 @@ def answer(_: Request) -> JSONResponse:
 
 def problems() -> list[str]:
     """What keeps the server from serving; the path of FDA_HOME is not told to strangers."""
+    # imported here: these take 0.15 s, for which the server would not listen yet
+    from fda.store.refusals import LEAST_COMFORTABLE, free_bytes
+    from fda.store.store import Store
+
     store, all_problems = Store(), []
     try:
         store.runs(limit=1)

@@ -16,7 +16,6 @@ from streamlit.auth_util import is_authlib_installed
 from streamlit.user_info import generate_login_redirect_url
 
 from fda.errors import UserError
-from fda.figures.theme import PALETTES
 from fda.ui import health
 from fda.ui.components import source
 from fda.ui.feed import address
@@ -147,6 +146,9 @@ def _told(request: HTTPConnection, status: int, sentence: str, *, out: bool = Fa
 
 
 def _page(status: int, sentence: str, links: Sequence[tuple[str, str]]) -> HTMLResponse:
+    # imported here: it brings numpy, for whose 0.08 s the server would not listen yet
+    from fda.figures.theme import PALETTES
+
     colours = {
         theme: f"--ink: {one.ink}; --page: {one.page}; --accent: {one.accent}" for theme, one in PALETTES.items()
     }
