@@ -5,6 +5,7 @@ For a run with the paper's settings, all tasks and blocks, on one device. Measur
 
 import re
 import time
+from functools import cache
 from math import prod
 
 from fda.architectures.model import Model
@@ -69,6 +70,7 @@ def construction_seconds(zoo: Zoo, model: Model, rate: float) -> float:
     return len(zoo.tasks) * paper.steps * OPERATIONS * parameters * tokens / (SHARE * rate)
 
 
+@cache
 def product_rate(seconds: float = 0.2) -> float:
     """Operations a second of float32 matrix products on the device that a run would take, measured for so long."""
     import torch

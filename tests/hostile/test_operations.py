@@ -104,7 +104,7 @@ def test_a_store_that_cannot_be_read_and_a_full_disk_are_not_healthy(fda_home, m
     assert health.problems() == []
     fda_home.mkdir()
     (fda_home / "fda.db").write_bytes(b"no database" * 1000)
-    monkeypatch.setattr(health, "free_bytes", lambda _: 1 << 20)
+    monkeypatch.setattr("fda.store.refusals.free_bytes", lambda _: 1 << 20)
     first, second = health.problems()
     assert "cannot be read" in first and "full" in second and str(fda_home) not in first + second
 

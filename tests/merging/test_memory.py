@@ -44,10 +44,10 @@ def shapes(part: int) -> dict[str, tuple[int, ...]]:
 
 # Memory does not depend on the number of Adam's steps, time does (300 steps: 20 s a matrix on one core).
 HYPERPARAMETERS = {"wudi": {"steps": 3}, "optmerge": {"steps": 3}}
-SAME_CODE = {"swudi_a", "tact"}  # swudi and actmat read, sum and solve for them
+SAME_CODE = {"swudi_a", "tact", "dare_ties"}  # swudi, actmat, and dare with ties read, sum and solve for them
 PROCESSES = (  # about as much of CPU time each
     ("della", "tsv", "iso_cts", "breadcrumbs", "dare", "ta", "average", "model_stock", "pretrained"),
-    ("dare_ties", "ties", "iso_c", "consensus_ta", "magmax", "wudi", "slerp"),
+    ("ties", "iso_c", "consensus_ta", "magmax", "wudi", "slerp"),
 )
 NEW = tuple(
     name for name in DATA_FREE if name not in (*PROCESSES[0], *PROCESSES[1], *SAME_CODE)
