@@ -2,6 +2,7 @@
 
 import gc
 from collections.abc import Callable
+from copy import deepcopy
 
 import pytest
 import torch
@@ -123,7 +124,8 @@ def test_bytes_are_those_of_the_storages_alive():
     assert MEMORY.live - before == 4000
     saved = (part.requires_grad_() * 2).square().sum()  # autograd keeps the product
     assert MEMORY.live - before > 4000
-    del saved, part
+    copied = deepcopy(part.detach())
+    del saved, part, copied
     gc.collect()
     assert MEMORY.live == before
 

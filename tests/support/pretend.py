@@ -149,6 +149,10 @@ class _Storage:
         MEMORY.take(size)
         self.size = size
 
+    def __deepcopy__(self, memo: dict) -> "_Storage":
+        """A copied tensor has bytes of its own, which it gives back in turn."""
+        return _Storage(self.size)
+
     def __del__(self) -> None:
         if hasattr(self, "size") and MEMORY is not None:  # None when the interpreter ends
             MEMORY.give(self.size)
