@@ -33,8 +33,10 @@ def open_part_0(visit, query: str = "") -> Page:
 
 
 def placed(page: Page) -> list[list[float]]:
-    """The anchors as they are drawn."""
-    moves = page.eval_on_selector_all(".fda-plane .anchor", "all => all.map((one) => one.getAttribute('transform'))")
+    """The anchors as they are drawn; those in the markup that the script has not placed yet are left out."""
+    moves = page.eval_on_selector_all(
+        ".fda-plane .anchor[transform]", "all => all.map((one) => one.getAttribute('transform'))"
+    )
     return [[float(x) / 100, -float(y) / 100] for x, y in (re.findall(r"-?[\d.]+(?:e-?\d+)?", move) for move in moves)]
 
 
