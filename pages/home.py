@@ -27,15 +27,14 @@ def demo_spec() -> RunSpec:
 
 
 def start_demo() -> None:
-    """Callback: start the demo; the page then switches to the run."""
+    """Start the demo and open its run."""
     try:
-        st.session_state["go"] = jobs.start(store(), demo_spec())
+        run_id = jobs.start(store(), demo_spec())
     except UserError as error:
         notices.keep_problem(str(error))
+    else:
+        st.switch_page(pages.RUN, query_params={"run": run_id})
 
-
-if run_id := st.session_state.pop("go", None):
-    st.switch_page(pages.RUN, query_params={"run": run_id})
 
 bar("Functional dual anchors", "The demo as a recording, and all runs.", "home")
 notices.show_kept()
@@ -54,7 +53,7 @@ with notices.noticed(stop=True):
 active_demo = next((run for run in runs if run.active and run.kind == "demo" and run.spec.zoo.name == "demo"), None)
 with st.container(horizontal=True, vertical_alignment="center"):
     if active_demo is None:
-        action_button("Run it here", "start", type="primary", icon=":material/play_arrow:", on_click=start_demo)
+        action_button("Run it here", "start", type="primary", icon=":material/play_arrow:", do=start_demo)
         takes = clock.told_before(known, demo_spec()) or "some minutes"
         st.caption(f"Takes {takes}, without network or GPU.", width="content")
     else:

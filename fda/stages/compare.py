@@ -179,7 +179,7 @@ class Comparison:
         store, run_id = self.work.store, self.work.run_id
         save_predictions(self.work.folder, one.name, answers)
         scores = [
-            Score(one.name, name, self.splits.data(name).split, of_task.metric, of_task.value, of_task.count)
+            Score(one.name, name, self.work.data(name).split, of_task.metric, of_task.value, of_task.count)
             for name, of_task in answers.items()
         ]
         perplexity = {name: of_task.perplexity for name, of_task in answers.items() if of_task.perplexity is not None}

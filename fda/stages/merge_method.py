@@ -184,8 +184,8 @@ class MethodMerger:
         return None
 
     def _real_inputs(self, one: Method, task: str) -> RealInputs:
-        data, work = self.splits.data(task), self.work
-        split = self.splits.of(task, data.train_split if one.split == "train" else data.split)
+        work = self.work
+        split = self.splits.of(task, work.train_split(task)) if one.split == "train" else self.splits.test(task)
         return RealInputs(
             work.opened.model, work.opened.tasks[task], self.splits.heads[task], split, work.device, work.cancel
         )

@@ -8,7 +8,6 @@ import json
 import logging
 import os
 import signal
-import sys
 import threading
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
@@ -19,6 +18,7 @@ from fda.errors import UserError, first_line
 from fda.jobs.lanes import lane_count
 from fda.requests.runs import require_ray
 from fda.stages.work import Work
+from fda.zoos.hub import tell_on_stderr
 
 WAIT_SECONDS = 0.2  # for news of any job, before a look at whether the run should stop
 MOST_TRIES = 4  # of a job, after which the fault is probably the job's
@@ -62,7 +62,7 @@ class Cluster:
         on a node, and if a job was lost MOST_TRIES times.
         """
         if self._places(self.resource) == 0:
-            _tell(f"no node of the Ray cluster has a {self.resource}: the run waits for one.")
+            tell_on_stderr(f"no node of the Ray cluster has a {self.resource}: the run waits for one.")
         needs = {"num_gpus": 1} if self.resource == "GPU" else {"num_cpus": 1}
         task = self.ray.remote(**needs, num_returns="streaming", max_retries=0)(_on_node)
         waiting, running, tries, done = deque(jobs), {}, Counter[str](), set[str]()
@@ -85,7 +85,7 @@ class Cluster:
                             tries[job.name] += 1
                             if tries[job.name] == MOST_TRIES:
                                 raise UserError(f"{job.name} was lost {MOST_TRIES} times, lastly as {lost}.") from None
-                            _tell(f"{job.name} begins anew: {lost}.")
+                            tell_on_stderr(f"{job.name} begins anew: {lost}.")
                     if over:
                         del running[one]
         finally:
@@ -141,10 +141,6 @@ def _on_node(function: Callable[..., Iterator[Any]], *order: Any) -> Iterator[tu
     node = ray.get_runtime_context().get_node_id()
     for message in function(*order):
         yield node, message
-
-
-def _tell(sentence: str) -> None:
-    print(f"fda: {sentence}", file=sys.stderr, flush=True)
 
 
 @contextmanager

@@ -1,8 +1,8 @@
 """Evaluates several models on the tasks of a run in one pass over the data: each sample is prepared once.
 
 Data that do not fit into memory are read in pieces, and every model answers a piece before the next one is read. Only one
-model's weights are in memory at a time. The answers to a few batches at a time are saved and reported. `compare.py` merges the
-models.
+model's weights are in memory at a time. The answers to a few batches at a time are saved and reported.
+`merge_method.py` merges the models.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence

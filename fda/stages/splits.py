@@ -8,7 +8,6 @@ from fda.tasks.data import Split, load_split
 from fda.tasks.first_samples import COUNT, samples_note
 from fda.tasks.heads import TaskHead, task_head
 from fda.zoos.hub import tell_on_stderr
-from fda.zoos.zoo import TaskData
 
 
 class Splits:
@@ -21,18 +20,14 @@ class Splits:
         self.count = cache(self._count)
         self._work = work
 
-    def data(self, task: str) -> TaskData:
-        """The entry of a task's data in the zoo file."""
-        return self._work.data(task)
-
     def test(self, task: str) -> Split:
-        return self.of(task, self.data(task).split)
+        return self.of(task, self._work.data(task).split)
 
     def sets(self, *, validation: bool = False) -> dict[str, EvaluationSet]:
         """Every task's test or validation split. UserError as `load_split`."""
         sets = {}
         for name, head in self.heads.items():
-            data = self.data(name)
+            data = self._work.data(name)
             split = data.validation_split if validation else data.split
             sets[name] = EvaluationSet(self.of(name, split), head, data)
         return sets
@@ -41,7 +36,7 @@ class Splits:
         """What a result says of the tasks' test splits: `labels`, `samples` → task → its note, where there is one."""
         splits = {name: self.test(name) for name in tasks}
         labels = {name: split.note for name, split in splits.items() if not self.heads[name].causal}
-        samples = {name: self.samples_notes[name, self.data(name).split] for name in tasks}
+        samples = {name: self.samples_notes[name, self._work.data(name).split] for name in tasks}
         kinds = {"labels": labels, "samples": samples}
         by_kind = {kind: {name: note for name, note in notes.items() if note} for kind, notes in kinds.items()}
         return {kind: notes for kind, notes in by_kind.items() if notes}

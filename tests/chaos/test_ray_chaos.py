@@ -38,10 +38,10 @@ class Killer(threading.Thread):
             with suppress(psutil.Error):
                 if workers := [one for one in psutil.Process().children(recursive=True) if _works(one)]:
                     units = self.store.units(self.run_id, "construct")
-                    place = "methods" if all(unit.state == "done" for unit in units) else "units"
-                    if self.killed[place] < KILLS[place]:
+                    stage = "methods" if all(unit.state == "done" for unit in units) else "units"
+                    if self.killed[stage] < KILLS[stage]:
                         self.random.choice(workers).kill()
-                        self.killed[place] += 1
+                        self.killed[stage] += 1
 
 
 def _works(process: psutil.Process) -> bool:
@@ -67,7 +67,7 @@ def test_workers_of_a_cluster_that_are_killed_lose_nothing(tiny_zoo: Path, monke
     killer.over.set()
     killer.join()
     print(dict(killer.killed))
-    assert min(killer.killed[place] for place in KILLS) >= 1 and not killer.lost
+    assert min(killer.killed[stage] for stage in KILLS) >= 1 and not killer.lost
     for run_id in runs.values():
         store.set_state(run_id, "done")
     assert result_of(store, runs["ray"]) == result_of(store, runs["local"])
