@@ -2,10 +2,7 @@
 
 import csv
 import json
-import os
 import shutil
-import subprocess
-import sys
 
 import datasets
 import pytest
@@ -21,8 +18,9 @@ from fda.zoos.hub import Unreached
 from fda.zoos.kinds import open_model
 from fda.zoos.survey import fit_base
 from fda.zoos.zoo import load_zoo
+from tests.support.hub_client import hub_client
 from tests.support.library_zoos import clip_zoo, image_zoo, text_zoo
-from tests.support.stand_in_hub import client_environment, stand_in_hub
+from tests.support.stand_in_hub import stand_in_hub
 
 ZERO_SHOT = {"zero_shot": {"classes": ["red cat", "old dog"], "templates": ["a {}"]}}
 CARD = """---
@@ -69,18 +67,6 @@ def changed(path, *, task=None, data=None):
 def problem(path) -> str:
     (found,) = preview(load_zoo(path)).problems
     return found
-
-
-def fda(hub, cache, *words: object, **environment: str) -> subprocess.CompletedProcess:
-    done = subprocess.run(
-        [sys.executable, "-m", "fda", *map(str, words)],
-        env=os.environ | client_environment(hub.address, cache) | {"OMP_NUM_THREADS": "1"} | environment,
-        capture_output=True,
-        text=True,
-        timeout=200,
-    )
-    assert "Traceback" not in done.stderr, done.stderr
-    return done
 
 
 @pytest.fixture
@@ -235,7 +221,30 @@ def served(tmp_path_factory):
     return folder / "root", path
 
 
-def test_all_that_is_wrong_on_the_hub_is_told_before_a_weight_or_a_sample_comes(served, tmp_path):
+@pytest.fixture(scope="module")
+def hub_and_client(served, tmp_path_factory):
+    with stand_in_hub(served[0]) as hub, hub_client(hub.address, tmp_path_factory.mktemp("client") / "home") as client:
+        yield hub, client
+
+
+@pytest.fixture
+def hub(hub_and_client, served):
+    """A hub of the served repositories; a test may give it another `root`."""
+    hub, _ = hub_and_client
+    hub.root = served[0]
+    hub.asked.clear()
+    return hub
+
+
+@pytest.fixture
+def fda(hub_and_client):
+    """`python -m fda` as a client of the hub that has downloaded nothing yet."""
+    _, client = hub_and_client
+    client.forget()
+    return client
+
+
+def test_all_that_is_wrong_on_the_hub_is_told_before_a_weight_or_a_sample_comes(fda, hub, served, tmp_path):
     root, path = served
     shutil.copytree(root, tmp_path / "root")
     (tmp_path / "root" / "org" / "base" / "tokenizer.json").unlink()
@@ -247,8 +256,8 @@ def test_all_that_is_wrong_on_the_hub_is_told_before_a_weight_or_a_sample_comes(
     content["tasks"].append(content["tasks"][1] | {"name": "third", "data": {"path": "org/none", "input": "text"}})
     asked = tmp_path / "zoo.yaml"
     asked.write_text(yaml.safe_dump(content))
-    with stand_in_hub(tmp_path / "root") as hub:
-        done = fda(hub, tmp_path, "zoo", "check", asked, "--headers", "--json")
+    hub.root = tmp_path / "root"
+    done = fda("zoo", "check", asked, "--headers", "--json")
     found = json.loads(done.stdout)["problems"]
     for text in (
         "task 'first': org/glue has no split 'test' (`data.split`): it has train, validation",
@@ -265,7 +274,7 @@ def test_all_that_is_wrong_on_the_hub_is_told_before_a_weight_or_a_sample_comes(
     assert tables and all(part for part, _ in tables), "of a data set without a description the end of a table alone"
 
 
-def test_words_that_the_hubs_tokenizers_number_otherwise_are_noted(served, tmp_path):
+def test_words_that_the_hubs_tokenizers_number_otherwise_are_noted(fda, hub, served, tmp_path):
     root, path = served
     shutil.copytree(root, tmp_path / "root")
     file = tmp_path / "root" / "org" / "first" / "tokenizer.json"
@@ -273,31 +282,29 @@ def test_words_that_the_hubs_tokenizers_number_otherwise_are_noted(served, tmp_p
     words = content["model"]["vocab"]
     words["red"], words["dog"] = words["dog"], words["red"]
     file.write_text(json.dumps(content))
-    with stand_in_hub(tmp_path / "root") as hub:
-        done = fda(hub, tmp_path, "zoo", "check", path, "--headers")
+    hub.root = tmp_path / "root"
+    done = fda("zoo", "check", path, "--headers")
     assert done.returncode == 0 and "2 of 21 tokens have other numbers" in done.stderr
 
 
-def test_data_of_a_hub_id_are_seen_downloaded_scored_and_then_need_no_network(served, tmp_path):
-    root, path = served
+def test_data_of_a_hub_id_are_seen_downloaded_scored_and_then_need_no_network(fda, hub, served, tmp_path):
+    _, path = served
     compare = ("compare", "--zoo", path, "--device", "cpu", "--json", tmp_path / "rows.json")
-    with stand_in_hub(root) as hub:
-        done = fda(hub, tmp_path, "zoo", "check", path, "--headers", "--json")
-        found = json.loads(done.stdout)
-        assert not found["problems"] and found["data_bytes"] == 13_000_000, "once, though two tasks read it"
-        assert found["disk_bytes"] > found["data_bytes"] + found["download_bytes"]
-        assert not [name for _, name, _, _ in hub.asked if name.endswith(".parquet")], "its card says it all"
-        done = fda(hub, tmp_path, *compare, "--methods", "ta,ta:swept")
-        assert done.returncode == 0, done.stderr
-        assert any(name.endswith("cola/train-00000-of-00001.parquet") for _, name, _, _ in hub.asked)
-        rows = json.loads((tmp_path / "rows.json").read_text())["rows"]
-        (swept,) = (row for row in rows if row["method"] == "ta:swept")
-        assert swept["settings"]["sweep"]["split"] == "validation"
-        hub.asked.clear()
-        done = fda(hub, tmp_path, *compare, "--methods", "ta,ta:swept", "--fresh", HF_HUB_OFFLINE="1")
-        assert done.returncode == 0 and not hub.asked, done.stderr
+    done = fda("zoo", "check", path, "--headers", "--json")
+    found = json.loads(done.stdout)
+    assert not found["problems"] and found["data_bytes"] == 13_000_000, "once, though two tasks read it"
+    assert found["disk_bytes"] > found["data_bytes"] + found["download_bytes"]
+    assert not [name for _, name, _, _ in hub.asked if name.endswith(".parquet")], "its card says it all"
+    done = fda(*compare, "--methods", "ta,ta:swept")
+    assert done.returncode == 0, done.stderr
+    assert any(name.endswith("cola/train-00000-of-00001.parquet") for _, name, _, _ in hub.asked)
+    rows = json.loads((tmp_path / "rows.json").read_text())["rows"]
+    (swept,) = (row for row in rows if row["method"] == "ta:swept")
+    assert swept["settings"]["sweep"]["split"] == "validation"
+    hub.asked.clear()
+    done = fda.without_network(*compare, "--methods", "ta,ta:swept", "--fresh")
+    assert done.returncode == 0 and not hub.asked, done.stderr
     again = json.loads((tmp_path / "rows.json").read_text())["rows"]
     assert [row["accuracy"] for row in again] == [row["accuracy"] for row in rows]
-    with stand_in_hub(root) as hub:
-        found = json.loads(fda(hub, tmp_path, "zoo", "check", path, "--headers", "--json").stdout)
+    found = json.loads(fda("zoo", "check", path, "--headers", "--json").stdout)
     assert found["data_bytes"] == 0, "what is prepared needs no more room"

@@ -1,10 +1,7 @@
 """Zoos of hub ids as a preset names them: seen from headers, refused by name, downloaded and run. And local ones alike."""
 
 import json
-import os
 import shutil
-import subprocess
-import sys
 
 import pytest
 import torch
@@ -30,8 +27,9 @@ from fda.zoos.kinds import open_model
 from fda.zoos.seen import HeaderWeights
 from fda.zoos.survey import fit_base, open_zoo
 from fda.zoos.zoo import load_zoo
+from tests.support.hub_client import hub_client
 from tests.support.library_zoos import clip_zoo, text_zoo
-from tests.support.stand_in_hub import client_environment, stand_in_hub
+from tests.support.stand_in_hub import stand_in_hub
 
 
 @pytest.fixture(scope="module")
@@ -52,50 +50,30 @@ def repositories(tmp_path_factory):
     return folder / "root", path
 
 
-@pytest.fixture
-def hub(repositories):
+@pytest.fixture(scope="module")
+def served(repositories):
     with stand_in_hub(repositories[0]) as server:
         yield server
 
 
-def fda(hub, cache, *words: object) -> subprocess.CompletedProcess:
-    done = subprocess.run(
-        [sys.executable, "-m", "fda", *map(str, words)],
-        env=os.environ | client_environment(hub.address, cache) | {"OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=200,
-    )
-    assert "Traceback" not in done.stderr, done.stderr
-    return done
+@pytest.fixture(scope="module")
+def client(served, tmp_path_factory):
+    with hub_client(served.address, tmp_path_factory.mktemp("client") / "home") as client:
+        yield client
 
 
-EACH = """import contextlib, io, json, sys
-from fda.cli.app import main
-ends = []
-for words in json.loads(sys.argv[1]):
-    sys.argv[1:] = words
-    errors = io.StringIO()
-    with contextlib.redirect_stderr(errors):
-        try:
-            main()
-        except SystemExit as end:
-            ends.append((end.code, errors.getvalue()))
-print(json.dumps(ends))"""
+@pytest.fixture
+def hub(served):
+    served.gated, served.drops = set(), 0
+    served.asked.clear()
+    return served
 
 
-def fda_each(hub, cache, *commands: tuple[object, ...]) -> list[tuple[int, str]]:
-    """(exit code, stderr) of each command, one after the other in one process, whose imports take ten seconds."""
-    words = json.dumps([[str(word) for word in command] for command in commands])
-    done = subprocess.run(
-        [sys.executable, "-c", EACH, words],
-        env=os.environ | client_environment(hub.address, cache) | {"OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=200,
-    )
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout.splitlines()[-1])
+@pytest.fixture
+def fda(client):
+    """`python -m fda` as a client of the hub that has downloaded nothing yet."""
+    client.forget()
+    return client
 
 
 def with_changes(path, tmp_path, *, head=None, **models: str):
@@ -111,9 +89,9 @@ def with_changes(path, tmp_path, *, head=None, **models: str):
     return changed
 
 
-def test_a_zoo_of_ids_is_seen_from_headers_then_downloaded_then_run(hub, repositories, tmp_path):
+def test_a_zoo_of_ids_is_seen_from_headers_then_downloaded_then_run(fda, hub, repositories, tmp_path):
     root, path = repositories
-    done = fda(hub, tmp_path, "zoo", "check", path, "--headers", "--json")
+    done = fda("zoo", "check", path, "--headers", "--json")
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
     size = (root / "org" / "many" / "first" / "lr1e-05" / "model.safetensors").stat().st_size
@@ -128,7 +106,7 @@ def test_a_zoo_of_ids_is_seen_from_headers_then_downloaded_then_run(hub, reposit
     assert (base["blocks"], base["tensors_per_block"], base["width"], base["dtype"]) == (2, 16, 16, "F32")
     assert base["parameters"] == sum(t.numel() for t in load_file(root / "org" / "base" / "model.safetensors").values())
 
-    done = fda(hub, tmp_path, "zoo", "check", path)
+    done = fda("zoo", "check", path)
     assert done.returncode == 0 and "everything fits together" in done.stdout
     assert not [one for one in hub.asked if one[1].endswith(".py")], "no code is asked for"
     hub.asked.clear()
@@ -136,7 +114,7 @@ def test_a_zoo_of_ids_is_seen_from_headers_then_downloaded_then_run(hub, reposit
         ("construct", "--zoo", path, "--steps", 5, "--anchors", 4, "--device", "cpu"),
         ("compare", "--zoo", path, "--methods", "ta", "--device", "cpu", "--json", tmp_path / "rows.json"),
     ):
-        done = fda(hub, tmp_path, *words)
+        done = fda(*words)
         assert done.returncode == 0, done.stderr
     assert {row["method"] for row in json.loads((tmp_path / "rows.json").read_text())["rows"]} >= {"pretrained", "ta"}
     assert not hub.asked, "what is here is not asked for again"
@@ -150,25 +128,23 @@ WRONG = {
 }
 
 
-def test_what_is_wrong_is_one_sentence_before_any_weight_is_downloaded(hub, repositories, tmp_path):
+def test_what_is_wrong_is_one_sentence_before_any_weight_is_downloaded(fda, hub, repositories, tmp_path):
     hub.gated = {"org/gated"}
     (hub.root / "org" / "gated").mkdir(exist_ok=True)
-    commands = []
-    for number, models in enumerate(WRONG.values()):
+    for number, (says, models) in enumerate(WRONG.items()):
         (folder := tmp_path / str(number)).mkdir()
-        commands.append(("zoo", "check", with_changes(repositories[1], folder, **models)))
-    for (code, stderr), says in zip(fda_each(hub, tmp_path, *commands), WRONG, strict=True):
-        sentences = [line for line in stderr.splitlines() if line.startswith("fda: ")]
-        assert code == 2 and len(sentences) == 1 and says in sentences[0]
+        done = fda("zoo", "check", with_changes(repositories[1], folder, **models))
+        sentences = [line for line in done.stderr.splitlines() if line.startswith("fda: ")]
+        assert done.returncode == 2 and len(sentences) == 1 and says in sentences[0]
     assert all(asked for verb, _, asked, _ in hub.asked.of_weights() if verb == "GET")
 
 
-def test_a_connection_that_drops_is_one_sentence_and_the_next_run_ends_it(hub, repositories, tmp_path):
+def test_a_connection_that_drops_is_one_sentence_and_the_next_run_ends_it(fda, hub, repositories, tmp_path):
     hub.drops = 1000
-    done = fda(hub, tmp_path, "zoo", "check", repositories[1])
+    done = fda("zoo", "check", repositories[1])
     assert done.returncode == 2 and "goes on where it stopped" in done.stderr.splitlines()[-1]
     hub.drops = 0
-    done = fda(hub, tmp_path, "zoo", "check", repositories[1])
+    done = fda("zoo", "check", repositories[1])
     assert done.returncode == 0, done.stderr
 
 
@@ -193,7 +169,7 @@ def test_a_clip_model_of_both_towers_and_its_image_towers_fit(tmp_path):
     assert found.problems == () and found.kind == "transformers" and found.models[0].blocks == 2
 
 
-def test_adapters_and_pickles_on_the_hub_are_told_by_what_can_be_had_of_them(hub, repositories, tmp_path):
+def test_adapters_and_pickles_on_the_hub_are_told_by_what_can_be_had_of_them(fda, hub, repositories, tmp_path):
     root, path = repositories
     base = load_file(root / "org" / "base" / "model.safetensors")
     layer = "encoder.layer.1.attention.self.value"
@@ -210,7 +186,7 @@ def test_adapters_and_pickles_on_the_hub_are_told_by_what_can_be_had_of_them(hub
     torch.save(base, root / "org" / "pickled" / "pytorch_model.bin")
     save_file({"weight": torch.zeros(2, 16)}, tmp_path / "head.safetensors")
     zoo = with_changes(path, tmp_path, first="org/lora", second="org/pickled", head=str(tmp_path / "head.safetensors"))
-    done = fda(hub, tmp_path, "zoo", "check", zoo, "--headers", "--json")
+    done = fda("zoo", "check", zoo, "--headers", "--json")
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
     lora, pickled = found["models"][1:]
@@ -224,7 +200,8 @@ def test_adapters_and_pickles_on_the_hub_are_told_by_what_can_be_had_of_them(hub
 
     config = json.loads((root / "org" / "pickled" / "config.json").read_text())
     (root / "org" / "pickled" / "config.json").write_text(json.dumps(config | {"intermediate_size": 40}))
-    done = fda(hub, tmp_path / "anew", "zoo", "check", zoo)
+    fda.forget()
+    done = fda("zoo", "check", zoo)
     assert done.returncode == 2 and "intermediate.dense.weight has shape [40, 16] where [24, 16]" in done.stderr
     assert not [one for one in hub.asked if one[1].endswith(".bin")]
 

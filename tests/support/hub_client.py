@@ -1,0 +1,90 @@
+"""`python -m fda` as a client of the stand-in hub, again and again without importing again.
+
+Libraries read the hub's address once, when they are imported, so the client cannot be the test's own process. It is one that
+imports everything once, and forks itself for each command: every command begins in the same state, as a new process would.
+"""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from types import SimpleNamespace
+from typing import IO
+
+from tests.support.stand_in_hub import client_environment
+
+COMMANDS = """import json, os, sys
+import datasets, transformers.models.auto.tokenization_auto, transformers.modeling_layers, transformers.video_processing_utils
+import fda.stages.check, fda.stages.execute
+from fda.cli.app import main
+for line in sys.stdin:
+    told = json.loads(line)
+    if not os.fork():
+        os.environ |= told["environment"]
+        for number, file in ((1, told["out"]), (2, told["err"])):
+            os.dup2(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
+        sys.argv[1:] = told["words"]
+        try:
+            main()
+        except SystemExit as end:
+            sys.stdout.flush()
+            os._exit(end.code or 0)
+    print(os.waitstatus_to_exitcode(os.wait()[1]), flush=True)
+"""
+
+
+class HubClient:
+    """Runs commands with `home` as the libraries' folder, HF_HOME, which is emptied by `forget`."""
+
+    def __init__(self, process: subprocess.Popen, home: Path, environment: Mapping[str, str]) -> None:
+        self._process, self._home, self._environment = process, home, environment
+
+    def forget(self) -> None:
+        shutil.rmtree(self._home, ignore_errors=True)
+        self._home.mkdir()
+
+    def __call__(self, *words: object) -> SimpleNamespace:
+        """What the command `fda *words` leaves: returncode, stdout and stderr. It has this process's FDA_HOME."""
+        out, err = self._home.with_suffix(".out"), self._home.with_suffix(".err")
+        told = {"words": [*map(str, words)], "environment": {"FDA_HOME": os.environ["FDA_HOME"]}}
+        commands, answers = _pipes(self._process)
+        commands.write(json.dumps(told | {"out": str(out), "err": str(err)}) + "\n")
+        commands.flush()
+        code = int(answers.readline())
+        done = SimpleNamespace(returncode=code, stdout=out.read_text(), stderr=err.read_text())
+        assert "Traceback" not in done.stderr, done.stderr
+        return done
+
+    def without_network(self, *words: object) -> subprocess.CompletedProcess:
+        """The same in a new process that may ask for nothing, which libraries read when they are imported."""
+        return subprocess.run(
+            [sys.executable, "-m", "fda", *map(str, words)],
+            env=os.environ | self._environment | {"HF_HUB_OFFLINE": "1"},
+            capture_output=True,
+            text=True,
+        )
+
+
+def _pipes(process: subprocess.Popen) -> tuple[IO[str], IO[str]]:
+    assert process.stdin is not None and process.stdout is not None
+    return process.stdin, process.stdout
+
+
+@contextmanager
+def hub_client(address: str, home: Path) -> Iterator[HubClient]:
+    """A client of the hub at `address`."""
+    home.mkdir()
+    environment = client_environment(address, home) | {"OMP_NUM_THREADS": "1"}
+    with subprocess.Popen(
+        [sys.executable, "-c", COMMANDS],
+        env=os.environ | environment,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        yield HubClient(process, home, environment)
+        _pipes(process)[0].close()  # its loop ends
