@@ -12,6 +12,7 @@ from types import SimpleNamespace
 import psutil
 import pytest
 
+from fda.interpreter import ALLOCATIONS
 from tests.support.fast import is_fast
 
 # What the suite leaves in its temporary folder at most; the test of memory writes 0.9 GB of checkpoints.
@@ -26,6 +27,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 @pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
     """Settle the folders before pytest does. Workers of pytest-xdist get them from the process that starts them."""
+    gc.set_threshold(ALLOCATIONS)  # as in our own processes: with Python's 700 a twentieth of the suite is collecting garbage
     if hasattr(config, "workerinput"):
         return
     # What torch compiles serves every test and the next run, though each test has an FDA_HOME of its own.

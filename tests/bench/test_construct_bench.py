@@ -1,5 +1,6 @@
 """The benchmark measures what it says: the reference is the paper's loop, the paths are the product's."""
 
+import dataclasses
 import json
 
 import pytest
@@ -11,7 +12,7 @@ from fda.anchors.loss import live_tensors
 from fda.anchors.reference import reference_loop
 from fda.anchors.step import plain_step
 from fda.bench.construct import _spread, bench_construct
-from fda.bench.units import UNITS
+from fda.bench.units import UNITS, demo_unit
 from fda.settings import FAST_CONSTRUCT, PAPER_CONSTRUCT
 
 
@@ -26,8 +27,15 @@ def test_the_reference_loop_and_the_paper_preset_take_the_same_steps():
     assert ours == pytest.approx(theirs, rel=1e-4)
 
 
+@pytest.fixture
+def few_anchors(monkeypatch):
+    """The demo's unit with 8 anchors in place of 64."""
+    monkeypatch.setitem(UNITS, "demo", lambda device: dataclasses.replace(demo_unit(device), anchors=8))
+
+
 @pytest.mark.parametrize("size", UNITS)
-def test_every_unit_is_a_block_whose_task_vector_can_be_reached(size):
+def test_every_unit_is_a_block_whose_task_vector_can_be_reached(size, monkeypatch):
+    monkeypatch.setattr("fda.bench.units.TRAINING_STEPS", 2)
     unit = UNITS[size]("cpu")
     assert unit.block(unit.base, torch.randn(2, unit.tokens, unit.block.width)).shape == (
         2,
@@ -39,7 +47,7 @@ def test_every_unit_is_a_block_whose_task_vector_can_be_reached(size):
     assert len(live) >= len(unit.base) - 1  # a key bias at most is dead
 
 
-def test_it_reports_steps_seconds_and_how_they_were_found():
+def test_it_reports_steps_seconds_and_how_they_were_found(few_anchors):
     result = bench_construct("demo", threads=1, steps=20, paths=("plain",))
     reference, fast = result["paths"]
     assert reference["path"] == "reference" and reference["steps_to_target"] == reference["steps"] == 20
@@ -47,12 +55,13 @@ def test_it_reports_steps_seconds_and_how_they_were_found():
     assert fast["path"] == "fast, plain" and fast["steps"] == 2
     unit = UNITS["demo"]("cpu")
     live = live_tensors(unit.block, unit.base, unit.finetuned)
-    start = FAST_CONSTRUCT.weight_scale * initial_anchors(unit.block, unit.finetuned, PAPER_CONSTRUCT, 0)
+    paper = PAPER_CONSTRUCT.model_copy(update={"anchors": unit.anchors})
+    start = FAST_CONSTRUCT.weight_scale * initial_anchors(unit.block, unit.finetuned, paper, 0)
     expected = next(reference_loop(unit.block, unit.base, unit.finetuned, live, start, 1))
     assert fast["losses"][0] == pytest.approx(expected, rel=1e-4)
     assert result["target"] == reference["losses"][-1] and result["target_measured"]
     # the linear layers alone: forward of both models, and backward
-    assert result["operations_per_step"] > 8 * 2 * 64 * 17 * sum(
+    assert result["operations_per_step"] > 8 * 2 * 8 * 17 * sum(
         torch.Size(shape).numel() for shape in UNITS["demo"]("cpu").block.shapes.values() if len(shape) == 2
     )
     for path in result["paths"]:
@@ -60,7 +69,7 @@ def test_it_reports_steps_seconds_and_how_they_were_found():
         assert path["step_ms"][1] <= path["step_ms"][0] <= path["step_ms"][2]
 
 
-def test_units_in_one_batch_and_a_gradient_differentiated_forwards_take_the_same_course(fda_home, monkeypatch):
+def test_units_in_one_batch_and_a_gradient_differentiated_forwards_take_the_same_course(few_anchors, fda_home, monkeypatch):
     """Measured beside the plain steps of one unit. Here uncompiled: what compiling keeps is tested with the steps."""
     monkeypatch.setattr(torch, "compile", lambda function, **_: function)
     measured = {"threads": 1, "steps": 10, "paths": ("plain", "compiled", "forward"), "together": 2}
@@ -77,7 +86,7 @@ def test_units_in_one_batch_and_a_gradient_differentiated_forwards_take_the_same
             assert path["times_faster_of_zoo"] == pytest.approx(96 * reference["seconds_to_target"] / zoo)
 
 
-def test_a_target_beyond_the_budget_is_kept_and_our_paths_end_when_they_reach_it(fda_home, monkeypatch):
+def test_a_target_beyond_the_budget_is_kept_and_our_paths_end_when_they_reach_it(few_anchors, fda_home, monkeypatch):
     measured = {"threads": 1, "steps": 30, "budget": 1e-9, "paths": ("plain",)}
     monkeypatch.setattr("fda.bench.construct.CompiledSteps.step", lambda self, *arguments: plain_step(*arguments))
     first = bench_construct("demo", **measured)
