@@ -27,7 +27,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 @pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
     """Settle the folders before pytest does. Workers of pytest-xdist get them from the process that starts them."""
-    gc.set_threshold(ALLOCATIONS)  # as in our own processes: with Python's 700 a twentieth of the suite is collecting garbage
+    gc.set_threshold(
+        ALLOCATIONS
+    )  # as in our own processes: with Python's 700 a twentieth of the suite is collecting garbage
     if hasattr(config, "workerinput"):
         return
     # What torch compiles serves every test and the next run, though each test has an FDA_HOME of its own.

@@ -69,7 +69,9 @@ def test_it_reports_steps_seconds_and_how_they_were_found(few_anchors):
         assert path["step_ms"][1] <= path["step_ms"][0] <= path["step_ms"][2]
 
 
-def test_units_in_one_batch_and_a_gradient_differentiated_forwards_take_the_same_course(few_anchors, fda_home, monkeypatch):
+def test_units_in_one_batch_and_a_gradient_differentiated_forwards_take_the_same_course(
+    few_anchors, fda_home, monkeypatch
+):
     """Measured beside the plain steps of one unit. Here uncompiled: what compiling keeps is tested with the steps."""
     monkeypatch.setattr(torch, "compile", lambda function, **_: function)
     measured = {"threads": 1, "steps": 10, "paths": ("plain", "compiled", "forward"), "together": 2}

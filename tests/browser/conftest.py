@@ -1,7 +1,7 @@
 """A real server and a real Chromium. Skipped where there is no Chromium, but never in continuous integration.
 
-The first page that a Chromium opens takes twice as long as the next ones, so all tests of a file share a window. A second
-server, with finished runs of the tiny zoo, is shared by all files.
+The first page that a window opens takes twice as long as the next ones, so all files share one. A second server, with
+finished runs of the tiny zoo, is shared too.
 """
 
 import os
@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page
+from playwright.sync_api import Browser, Page
 
 from fda.bench.dashboard import CHROMIUM, Server, browser
 from fda.cancel import NEVER
@@ -20,11 +20,15 @@ from fda.store.store import Store
 from tests.support.browsing import METHODS, PATIENCE, STEPS, WINDOW, Finished, Visit, done
 
 
-def _started(home: Path) -> Iterator[Server]:
+def _need_chromium() -> None:
     if CHROMIUM is None:
         if os.environ.get("CI"):
             pytest.fail("there is no Chromium: `make test` installs one with apt-get")
         pytest.skip("there is no Chromium")
+
+
+def _started(home: Path) -> Iterator[Server]:
+    _need_chromium()
     one = Server(home)
     one.start()
     yield one
@@ -37,12 +41,27 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     yield from _started(tmp_path_factory.mktemp("home"))
 
 
-@pytest.fixture(scope="module")
-def window() -> Iterator[Page]:
+@pytest.fixture(scope="package")
+def chromium() -> Iterator[Browser]:
+    """Closed before a test outside this folder, which may open one of its own: Playwright opens one at a time."""
+    _need_chromium()
     with browser() as opened:
-        context = opened.new_context(viewport=WINDOW)
-        context.set_default_timeout(1000 * PATIENCE)
-        yield context.new_page()
+        yield opened
+
+
+@pytest.fixture(scope="package")
+def shared_window(chromium: Browser) -> Page:
+    context = chromium.new_context(viewport=WINDOW)
+    context.set_default_timeout(1000 * PATIENCE)
+    return context.new_page()
+
+
+@pytest.fixture
+def window(shared_window: Page) -> Iterator[Page]:
+    """The window that all tests share; nobody is signed in."""
+    yield shared_window
+    shared_window.goto("about:blank")
+    shared_window.context.clear_cookies()
 
 
 @pytest.fixture

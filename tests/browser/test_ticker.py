@@ -4,7 +4,6 @@ import json
 
 import pytest
 
-from fda.bench.dashboard import CHROMIUM, browser
 from fda.ui.components import source
 from fda.ui.ticker import ticker_update
 
@@ -25,11 +24,8 @@ MOUNT = """async () => {
 
 
 @pytest.fixture
-def page():
-    if CHROMIUM is None:
-        pytest.skip("there is no Chromium")
-    with browser() as opened:
-        context = opened.new_context()
+def page(chromium):
+    with chromium.new_context() as context:
         page = context.new_page()
         body = f"<title>Functional dual anchors</title>{source('ticker.html')}"
         page.route("https://fda.test/", lambda route: route.fulfill(body=body, content_type="text/html; charset=utf-8"))

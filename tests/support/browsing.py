@@ -34,9 +34,11 @@ METHODS = (
 PATIENCE = 60  # seconds that a page has to show what it should; a busy machine takes its time
 expect.set_options(timeout=1000 * PATIENCE)
 
-COUNT_MESSAGES = """window.messages = 0;
-const send = WebSocket.prototype.send;
-WebSocket.prototype.send = function (data) { window.messages += 1; return send.call(this, data); };"""
+COUNT_MESSAGES = """if (window.messages === undefined) {
+  window.messages = 0;
+  const send = WebSocket.prototype.send;
+  WebSocket.prototype.send = function (data) { window.messages += 1; return send.call(this, data); };
+}"""
 
 
 class Visit:
@@ -55,11 +57,10 @@ class Visit:
         page.on("request", self._asked)
 
     def leave(self) -> None:
-        """Empty the window for the next test."""
+        """Listen no longer: the next test has the window."""
         self.page.remove_listener("console", self._logged)
         self.page.remove_listener("pageerror", self._failed)
         self.page.remove_listener("request", self._asked)
-        self.page.goto("about:blank")
 
     def _logged(self, message: ConsoleMessage) -> None:
         if message.type == "error":

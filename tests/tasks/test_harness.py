@@ -3,6 +3,7 @@
 import json
 import shutil
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,16 @@ from fda.zoos.zoo import load_zoo
 from tests.support.library_zoos import CAUSAL, text_zoo
 
 QUESTION, CHOICES, ANSWERS = "the big cat is", ("red", "blue"), ("red", "blue", "red")
+
+
+@pytest.fixture(scope="module")
+def harness():
+    """The harness, which lists its own tasks, thousands of files, only once."""
+    tasks = pytest.importorskip("lm_eval.tasks")
+    with pytest.MonkeyPatch.context() as patch:
+        own, listed = tasks.TaskManager, cache(tasks.TaskManager)
+        patch.setattr(tasks, "TaskManager", lambda **words: own(**words) if words["include_path"] else listed(**words))
+        yield
 
 
 @pytest.fixture
@@ -43,8 +54,7 @@ def own_tasks(tmp_path) -> Path:
 
 
 @pytest.mark.timeout(300)
-def test_the_command_scores_a_task_as_the_library_does(folder, own_tasks, tmp_path, capsys):
-    pytest.importorskip("lm_eval")
+def test_the_command_scores_a_task_as_the_library_does(harness, folder, own_tasks, tmp_path, capsys):
     out = tmp_path / "scores.json"
     words = ["lm-eval", str(folder), "--tasks", "colour", "--task-files", str(own_tasks), "--samples", "2"]
     cli.app([*words, "--batch", "1", "--device", "cpu", "--json", str(out)], standalone_mode=False)
@@ -66,8 +76,7 @@ def test_the_command_scores_a_task_as_the_library_does(folder, own_tasks, tmp_pa
         harness_scores(folder, ["humaneval"])
 
 
-def test_code_of_own_tasks_is_not_run_unasked(folder, own_tasks):
-    pytest.importorskip("lm_eval")
+def test_code_of_own_tasks_is_not_run_unasked(harness, folder, own_tasks):
     mark = own_tasks / "was-run"
     (own_tasks / "code.py").write_text(f"open({str(mark)!r}, 'w')\n\ndef text(row):\n    return row['q']\n")
     task = own_tasks / "colour.yaml"
@@ -80,8 +89,7 @@ def test_code_of_own_tasks_is_not_run_unasked(folder, own_tasks):
     assert mark.exists()
 
 
-def test_an_unknown_task_is_named(folder):
-    pytest.importorskip("lm_eval")
+def test_an_unknown_task_is_named(harness, folder):
     with pytest.raises(UserError, match="the harness has no task 'lost'"):
         harness_scores(folder, ["lost"])
 
