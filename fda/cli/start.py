@@ -38,7 +38,9 @@ SetOption = Annotated[
 ]
 AdaptOption = Annotated[
     list[str] | None,
-    typer.Option("--adapt", metavar="NAME=VALUE", help="an adaptation setting, such as distance=mse; any number"),
+    typer.Option(
+        "--adapt", metavar="NAME=VALUE", help="an adaptation setting, such as distance=mse, or preset=best; any number"
+    ),
 ]
 SweepOption = Annotated[
     bool, typer.Option("--sweep", help="add each method with its coefficient chosen on the validation split")

@@ -25,10 +25,10 @@ from fda.settings import (
     AdaptSettings,
     ConstructSettings,
     Family,
-    both_epochs,
     in_paper,
     is_read,
     presets,
+    written_out,
 )
 from fda.store.spec import ADDRESS, RunSpec
 from fda.zoos.zoo import Zoo, brings_head, load_zoo, zoo_path
@@ -59,8 +59,9 @@ def adapt_settings(zoo: Zoo, adaptation: AdaptSettings | None = None) -> AdaptSe
     """How a run adapts: as its spec says, else with the paper's settings for the family and the zoo file's over them."""
     if adaptation is not None:
         return adaptation
-    values = PAPER_ADAPT[in_paper(zoo.family)].model_dump() | both_epochs(zoo.adapt)
-    return _checked(AdaptSettings, values, f"zoo {zoo.name}: adapt.")
+    where = f"zoo {zoo.name}: adapt."
+    values = PAPER_ADAPT[in_paper(zoo.family)].model_dump() | _written_out(zoo.adapt, where)
+    return _checked(AdaptSettings, values, where)
 
 
 def make_spec(
@@ -161,9 +162,9 @@ def changed_hyperparameters(spec: RunSpec) -> dict[str, dict[str, Any]]:
     return changed
 
 
-def changed_adaptation(spec: RunSpec) -> dict[str, Any]:
-    """What differs from the zoo's own adaptation settings."""
-    usual = adapt_settings(spec.zoo).model_dump()
+def changed_adaptation(spec: RunSpec, usual_settings: AdaptSettings | None = None) -> dict[str, Any]:
+    """What differs from these adaptation settings, by default the zoo's own."""
+    usual = (usual_settings or adapt_settings(spec.zoo)).model_dump()
     values = adapt_settings(spec.zoo, spec.adaptation).model_dump()
     return {name: value for name, value in values.items() if value != usual[name]}
 
@@ -266,7 +267,7 @@ def need_data(zoo: Zoo, tasks: Sequence[str]) -> None:
 def _changed_adaptation(zoo: Zoo, changes: Mapping[str, Any]) -> AdaptSettings | None:
     """The zoo's settings with these changes; None if they change nothing."""
     zoo_settings = adapt_settings(zoo)
-    values = both_epochs(changes)
+    values = _written_out(changes, "--adapt ")
     for name in values:
         if name not in AdaptSettings.model_fields:
             near = difflib.get_close_matches(name, AdaptSettings.model_fields, n=1)
@@ -274,6 +275,13 @@ def _changed_adaptation(zoo: Zoo, changes: Mapping[str, Any]) -> AdaptSettings |
             raise UserError(f"there is no adaptation setting {name!r}: {hint} {', '.join(AdaptSettings.model_fields)}.")
     changed = _checked(AdaptSettings, zoo_settings.model_dump() | values, "--adapt ")
     return None if changed == zoo_settings else changed
+
+
+def _written_out(values: Mapping[str, Any], prefix: str) -> dict[str, Any]:
+    try:
+        return written_out(values)
+    except ValueError as error:
+        raise UserError(f"{prefix}preset: {error}.") from None
 
 
 def _checked(model: type[Settings], values: Mapping[str, Any], prefix: str) -> Settings:

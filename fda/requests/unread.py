@@ -32,7 +32,7 @@ def adaptation_read_by(methods: Iterable[str]) -> tuple[str, ...]:
 def require_readers(spec: RunSpec, adaptation: Iterable[str]) -> None:
     """UserError for anchors, blocks or adaptation settings that are asked for and that no method of the spec reads.
 
-    `adaptation`: the names that were given; `epochs` means both kinds, so that either reader will do.
+    `adaptation`: the names that were given; `epochs` and `preset` set both kinds, so that either reader will do.
     """
     if spec.anchors_run is not None and not read_anchors(spec.methods):
         raise UserError(
@@ -44,7 +44,7 @@ def require_readers(spec: RunSpec, adaptation: Iterable[str]) -> None:
         )
     read, given = adaptation_read_by(spec.methods), set(adaptation)
     for name in sorted(given):
-        if name not in read and not (name == "epochs" and read):
+        if name not in read and not (name in ("epochs", "preset") and read):
             reader = "fda:pretrained" if name.startswith("weights") else "fda:ta"
             raise UserError(
                 f"--adapt {name} is set, but no method of this run reads it: add one, such as {reader}, or leave it out."

@@ -58,8 +58,9 @@ def shared_window(chromium: Browser) -> Page:
 
 @pytest.fixture
 def window(shared_window: Page) -> Iterator[Page]:
-    """The window that all tests share; nobody is signed in."""
+    """The window that all tests share: nobody is signed in, and the mouse is out of the way."""
     yield shared_window
+    shared_window.mouse.move(0, 0)
     shared_window.goto("about:blank")
     shared_window.context.clear_cookies()
 

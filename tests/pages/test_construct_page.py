@@ -12,7 +12,7 @@ from fda.jobs import lifecycle as jobs
 from fda.merging.registry import METHODS
 from fda.requests.hyperparameters import read_by
 from fda.requests.runs import MAIN_METHODS
-from fda.settings import PAPER_ADAPT, AdaptSettings
+from fda.settings import BEST_ADAPT, PAPER_ADAPT, AdaptSettings
 from fda.store.spec import RunSpec
 from fda.store.store import Store
 from fda.zoos.zoo import own_folder
@@ -110,6 +110,21 @@ def test_settings_are_in_the_spec_the_sentence_and_the_command(folder, started):
     press(at, "start")
     assert started[0].hyperparameters == {"ta": {"scale": 0.4}}
     assert started[0].adaptation == AdaptSettings(distance="mse", weights_epochs=7)
+
+
+def test_the_preset_best_fills_the_adaptation_and_is_in_the_link(folder, started):
+    path = write_zoo(folder)
+    at = page(path)
+    at.segmented_control(key="adapt.preset").set_value("best").run()
+    assert at.number_input(key="adapt.weights_lr").value == BEST_ADAPT["weights_lr"]
+    at.number_input(key="adapt.batch").set_value(16).run()
+    assert "adapted by preset best" in sentence(at) and "set by hand: adapt.batch = 16" in sentence(at)
+    press(at, "start")
+    assert started[0].adaptation == AdaptSettings(preset="best", batch=16)
+    at = page(path, **{"adapt.preset": "best", "adapt.batch": "16"})
+    assert at.selectbox(key="adapt.weights_rate").value == "relative" and at.number_input(key="adapt.batch").value == 16
+    at.segmented_control(key="adapt.preset").set_value("zoo").run()
+    assert "by hand" not in sentence(at) and "--adapt" not in at.code[0].value
 
 
 def test_untouched_settings_are_nowhere(folder, started):

@@ -20,7 +20,8 @@ from fda.requests.runs import (
     read_adaptation,
     with_swept,
 )
-from fda.settings import AdaptSettings
+from fda.requests.unread import require_readers
+from fda.settings import BEST_ADAPT, PAPER_ADAPT, AdaptSettings
 from fda.store.spec import RunSpec
 from fda.zoos.zoo import load_zoo
 
@@ -104,6 +105,21 @@ def test_epochs_of_older_zoo_files_and_specs_are_both_kinds_of_epochs(tmp_path):
     old = RunSpec.model_validate(stored)
     assert old.adaptation == AdaptSettings(weights_epochs=9, coefficients_epochs=9, batch=4)
     assert old.zoo.family == "vision"
+
+
+def test_the_preset_best_is_the_same_for_every_family_and_gives_way_to_what_is_beside_it(tmp_path):
+    clip = load_zoo(write_zoo(tmp_path, family="vision", adapt={"preset": "best", "batch": 8}))
+    assert adapt_settings(clip).model_dump() == AdaptSettings().model_dump() | BEST_ADAPT | {"batch": 8}
+    zoo = write_zoo(tmp_path, family="roberta-base", adapt={"batch": 64})
+    spec = make_spec(zoo, methods=["fda:sum"], anchors_run="a", adaptation={"preset": "best", "epochs": "7"})
+    best = BEST_ADAPT | {"weights_epochs": 7, "coefficients_epochs": 7}
+    assert spec.adaptation is not None and spec.adaptation.model_dump() == PAPER_ADAPT["roberta-base"].model_dump() | best
+    require_readers(spec, ["preset", "epochs"])
+    with pytest.raises(UserError, match="--adapt preset is set, but no method of this run reads it"):
+        require_readers(make_spec(zoo, methods=["ta"]), ["preset"])
+    with pytest.raises(UserError, match="--adapt preset: there is no adaptation preset 'fast': there is best"):
+        make_spec(zoo, methods=["fda:sum"], anchors_run="a", adaptation={"preset": "fast"})
+
 
 
 @pytest.mark.parametrize(
