@@ -39,7 +39,7 @@ def _without_braces(templates: Any) -> str | None:
 
 def _adapt(adapt: Mapping[str, Any]) -> str | None:
     for name in adapt:
-        if name not in (*AdaptSettings.model_fields, "epochs"):
+        if name not in (*AdaptSettings.model_fields, "epochs", "preset"):
             known = ", ".join(AdaptSettings.model_fields)
             return f"the field `adapt.{name}` is no adaptation setting: there are {known}"
     if {"epochs", *EPOCHS} <= adapt.keys():
