@@ -113,13 +113,14 @@ def test_the_preset_best_is_the_same_for_every_family_and_gives_way_to_what_is_b
     zoo = write_zoo(tmp_path, family="roberta-base", adapt={"batch": 64})
     spec = make_spec(zoo, methods=["fda:sum"], anchors_run="a", adaptation={"preset": "best", "epochs": "7"})
     best = BEST_ADAPT | {"weights_epochs": 7, "coefficients_epochs": 7}
-    assert spec.adaptation is not None and spec.adaptation.model_dump() == PAPER_ADAPT["roberta-base"].model_dump() | best
+    assert (
+        spec.adaptation is not None and spec.adaptation.model_dump() == PAPER_ADAPT["roberta-base"].model_dump() | best
+    )
     require_readers(spec, ["preset", "epochs"])
     with pytest.raises(UserError, match="--adapt preset is set, but no method of this run reads it"):
         require_readers(make_spec(zoo, methods=["ta"]), ["preset"])
     with pytest.raises(UserError, match="--adapt preset: there is no adaptation preset 'fast': there is best"):
         make_spec(zoo, methods=["fda:sum"], anchors_run="a", adaptation={"preset": "fast"})
-
 
 
 @pytest.mark.parametrize(
