@@ -78,6 +78,10 @@ def use_adapt_preset() -> None:
     forms.fill(adaptations[st.session_state[ADAPT + "preset"]], ADAPT_FIELDS, prefix=ADAPT)
 
 
+def adaptation_label(preset: str) -> str:
+    return "The zoo's" if preset == "zoo" else preset
+
+
 def use_group(group: str) -> None:
     names = choose_methods(zoo, tasks or zoo.task_names, [group], anchors=True)
     st.session_state["with_methods"] = list(names)
@@ -258,7 +262,7 @@ def adapt_inputs() -> dict[str, Any]:
         key=ADAPT + "preset",
         on_change=use_adapt_preset,
         bind="query-params",
-        format_func=lambda name: {"zoo": "The zoo's"}.get(name, name),
+        format_func=adaptation_label,
     )
     values = {}
     with st.container(horizontal=True):
