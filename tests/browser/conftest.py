@@ -4,7 +4,10 @@ The first page that a window opens takes twice as long as the next ones, so all 
 finished runs of the tiny zoo, is shared too.
 """
 
+import fcntl
+import json
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -74,16 +77,30 @@ def visit(server: Server, window: Page) -> Iterator[Visit]:
 
 @pytest.fixture(scope="session")
 def finished(tiny_zoo: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Finished]:
-    home = tmp_path_factory.mktemp("finished")
+    """The first worker that asks carries the runs out; each has a copy of them, and a server of its own."""
+    home = tmp_path_factory.mktemp("finished") / "home"
+    together = tmp_path_factory.getbasetemp().parent if "PYTEST_XDIST_WORKER" in os.environ else home.parent
+    made, names = together / "finished-runs", together / "finished-runs.json"
+    with (together / "finished-runs.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not names.exists():
+            _need_chromium()
+            names.write_text(json.dumps(_carry_out(tiny_zoo, made)))
+    shutil.copytree(made, home)
     for one in _started(home):
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setenv("FDA_HOME", str(home))
-            store = Store(home)
-            first = {"construct": construct_settings("fast", steps=STEPS, anchors=4, init="weight")}
-            second = {"construct": construct_settings("fast", steps=STEPS, anchors=4, init="gauss", sigma=1.0)}
-            few = {"wudi": {"steps": 3}}
-            run = done(store, make_spec(tiny_zoo, **first, methods=METHODS, hyperparameters=few, device="cpu"))
-            other = done(store, make_spec(tiny_zoo, **second, methods=("ta",), device="cpu"))
-            analyse_run(store, run, ("covariance",), "cpu", NEVER)
-            plane = done(store, landscape_spec(store, run, points=5, samples=16, snapshots=3))
-        yield Finished(one, run, other, plane)
+        yield Finished(one, *json.loads(names.read_text()))
+
+
+def _carry_out(zoo: Path, home: Path) -> tuple[str, str, str]:
+    """Finish the runs of `Finished` in this folder; their ids."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FDA_HOME", str(home))
+        store = Store(home)
+        first = {"construct": construct_settings("fast", steps=STEPS, anchors=4, init="weight")}
+        second = {"construct": construct_settings("fast", steps=STEPS, anchors=4, init="gauss", sigma=1.0)}
+        few = {"wudi": {"steps": 3}}
+        run = done(store, make_spec(zoo, **first, methods=METHODS, hyperparameters=few, device="cpu"))
+        other = done(store, make_spec(zoo, **second, methods=("ta",), device="cpu"))
+        analyse_run(store, run, ("covariance",), "cpu", NEVER)
+        plane = done(store, landscape_spec(store, run, points=5, samples=16, snapshots=3))
+    return run, other, plane
