@@ -18,7 +18,6 @@ define STATIC
 $(BIN)/ruff check .
 $(BIN)/ruff format --check .
 $(BIN)/lint-imports
-$(BIN)/pyright
 endef
 
 .PHONY: demo check test env chromium
@@ -28,11 +27,13 @@ demo: env $(VENV)/.measured
 
 check: env
 	$(STATIC)
+	$(BIN)/pyright
 	$(PYTEST) --fast
 
+# Types are checked while the tests start: half a minute on one core.
 test: env chromium
 	$(STATIC)
-	$(PYTEST)
+	$(BIN)/pyright & types=$$!; $(PYTEST); tests=$$?; wait $$types && exit $$tests
 
 env: $(VENV)/.installed
 
