@@ -17,7 +17,7 @@ from typing import IO
 
 from tests.support.stand_in_hub import client_environment
 
-COMMANDS = """import json, os, sys
+COMMANDS = """import json, os, sys, traceback
 import datasets, transformers.models.auto.tokenization_auto, transformers.modeling_layers, transformers.video_processing_utils
 import fda.stages.check, fda.stages.execute
 from fda.cli.app import main
@@ -28,11 +28,16 @@ for line in sys.stdin:
         for number, file in ((1, told["out"]), (2, told["err"])):
             os.dup2(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
         sys.argv[1:] = told["words"]
+        code = 1
         try:
             main()
         except SystemExit as end:
+            code = end.code or 0
+        except BaseException:
+            traceback.print_exc()
+        finally:
             sys.stdout.flush()
-            os._exit(end.code or 0)
+            os._exit(code)
     print(os.waitstatus_to_exitcode(os.wait()[1]), flush=True)
 """
 
