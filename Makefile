@@ -8,7 +8,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 APT := $(if $(filter 0,$(shell id -u)),apt-get,sudo apt-get)
 
-# Images of Python set it, and then each of the hundreds of processes that tests start would compile every module anew.
+# Containers often set it, and then each process that a test starts compiles every module anew.
 unexport PYTHONDONTWRITEBYTECODE
 
 # A file's tests stay on one worker, so that they share a server or a zoo; tests/conftest.py puts long files first.

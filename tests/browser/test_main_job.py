@@ -94,8 +94,8 @@ def test_the_main_job(visit, server):
     visit.check()
 
 
-@pytest.mark.parametrize("path", ["/", "/construct", "/run"])
-def test_a_page_opens_cold_with_its_frame(visit, server, path):
+@pytest.mark.parametrize("path", ["/", "/checkpoints", "/construct", "/run", "/playground"])
+def test_every_page_opens_cold_with_its_frame(visit, server, path):
     server.stop()
     server.start()
     visit.open(path)

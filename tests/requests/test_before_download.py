@@ -18,9 +18,7 @@ from fda.zoos.hub import Unreached
 from fda.zoos.kinds import open_model
 from fda.zoos.survey import fit_base
 from fda.zoos.zoo import load_zoo
-from tests.support.hub_client import hub_client
 from tests.support.library_zoos import clip_zoo, image_zoo, text_zoo
-from tests.support.stand_in_hub import stand_in_hub
 
 ZERO_SHOT = {"zero_shot": {"classes": ["red cat", "old dog"], "templates": ["a {}"]}}
 CARD = """---
@@ -184,7 +182,7 @@ def test_disk_is_that_of_a_file_for_every_method_that_is_compared(texts):
 
 
 @pytest.fixture(scope="module")
-def served(tmp_path_factory):
+def repositories(tmp_path_factory):
     """`root` of a hub with a tiny RoBERTa, its tasks, and the data set org/glue; and the path of a zoo of these ids."""
     folder = tmp_path_factory.mktemp("served")
     path = text_zoo(folder / "made", "roberta")
@@ -221,31 +219,8 @@ def served(tmp_path_factory):
     return folder / "root", path
 
 
-@pytest.fixture(scope="module")
-def hub_and_client(served, tmp_path_factory):
-    with stand_in_hub(served[0]) as hub, hub_client(hub.address, tmp_path_factory.mktemp("client") / "home") as client:
-        yield hub, client
-
-
-@pytest.fixture
-def hub(hub_and_client, served):
-    """A hub of the served repositories; a test may give it another `root`."""
-    hub, _ = hub_and_client
-    hub.root = served[0]
-    hub.asked.clear()
-    return hub
-
-
-@pytest.fixture
-def fda(hub_and_client):
-    """`python -m fda` as a client of the hub that has downloaded nothing yet."""
-    _, client = hub_and_client
-    client.forget()
-    return client
-
-
-def test_all_that_is_wrong_on_the_hub_is_told_before_a_weight_or_a_sample_comes(fda, hub, served, tmp_path):
-    root, path = served
+def test_all_that_is_wrong_on_the_hub_is_told_before_a_weight_or_a_sample_comes(fda, hub, repositories, tmp_path):
+    root, path = repositories
     shutil.copytree(root, tmp_path / "root")
     (tmp_path / "root" / "org" / "base" / "tokenizer.json").unlink()
     shutil.rmtree(tmp_path / "root" / "org" / "first")
@@ -274,8 +249,8 @@ def test_all_that_is_wrong_on_the_hub_is_told_before_a_weight_or_a_sample_comes(
     assert tables and all(part for part, _ in tables), "of a data set without a description the end of a table alone"
 
 
-def test_words_that_the_hubs_tokenizers_number_otherwise_are_noted(fda, hub, served, tmp_path):
-    root, path = served
+def test_words_that_the_hubs_tokenizers_number_otherwise_are_noted(fda, hub, repositories, tmp_path):
+    root, path = repositories
     shutil.copytree(root, tmp_path / "root")
     file = tmp_path / "root" / "org" / "first" / "tokenizer.json"
     content = json.loads((root / "org" / "base" / "tokenizer.json").read_text())
@@ -287,8 +262,8 @@ def test_words_that_the_hubs_tokenizers_number_otherwise_are_noted(fda, hub, ser
     assert done.returncode == 0 and "2 of 21 tokens have other numbers" in done.stderr
 
 
-def test_data_of_a_hub_id_are_seen_downloaded_scored_and_then_need_no_network(fda, hub, served, tmp_path):
-    _, path = served
+def test_data_of_a_hub_id_are_seen_downloaded_scored_and_then_need_no_network(fda, hub, repositories, tmp_path):
+    _, path = repositories
     compare = ("compare", "--zoo", path, "--device", "cpu", "--json", tmp_path / "rows.json")
     done = fda("zoo", "check", path, "--headers", "--json")
     found = json.loads(done.stdout)

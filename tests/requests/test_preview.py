@@ -27,9 +27,7 @@ from fda.zoos.kinds import open_model
 from fda.zoos.seen import HeaderWeights
 from fda.zoos.survey import fit_base, open_zoo
 from fda.zoos.zoo import load_zoo
-from tests.support.hub_client import hub_client
 from tests.support.library_zoos import clip_zoo, text_zoo
-from tests.support.stand_in_hub import stand_in_hub
 
 
 @pytest.fixture(scope="module")
@@ -48,32 +46,6 @@ def repositories(tmp_path_factory):
     text_zoo(folder / "other", "distilbert")
     shutil.copytree(folder / "other" / "first", folder / "root" / "org" / "distil")
     return folder / "root", path
-
-
-@pytest.fixture(scope="module")
-def served(repositories):
-    with stand_in_hub(repositories[0]) as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
-def client(served, tmp_path_factory):
-    with hub_client(served.address, tmp_path_factory.mktemp("client") / "home") as client:
-        yield client
-
-
-@pytest.fixture
-def hub(served):
-    served.gated, served.drops = set(), 0
-    served.asked.clear()
-    return served
-
-
-@pytest.fixture
-def fda(client):
-    """`python -m fda` as a client of the hub that has downloaded nothing yet."""
-    client.forget()
-    return client
 
 
 def with_changes(path, tmp_path, *, head=None, **models: str):

@@ -22,12 +22,12 @@ import datasets, transformers.models.auto.tokenization_auto, transformers.modeli
 import fda.stages.check, fda.stages.execute
 from fda.cli.app import main
 for line in sys.stdin:
-    told = json.loads(line)
+    command = json.loads(line)
     if not os.fork():
-        os.environ |= told["environment"]
-        for number, file in ((1, told["out"]), (2, told["err"])):
+        os.environ |= command["environment"]
+        for number, file in ((1, command["out"]), (2, command["err"])):
             os.dup2(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
-        sys.argv[1:] = told["words"]
+        sys.argv[1:] = command["words"]
         code = 1
         try:
             main()
@@ -45,8 +45,8 @@ for line in sys.stdin:
 class HubClient:
     """Runs commands with `home` as the libraries' folder, HF_HOME, which is emptied by `forget`."""
 
-    def __init__(self, process: subprocess.Popen, home: Path, environment: Mapping[str, str]) -> None:
-        self._process, self._home, self._environment = process, home, environment
+    def __init__(self, commands: IO[str], codes: IO[str], home: Path, environment: Mapping[str, str]) -> None:
+        self._commands, self._codes, self._home, self._environment = commands, codes, home, environment
 
     def forget(self) -> None:
         shutil.rmtree(self._home, ignore_errors=True)
@@ -55,33 +55,30 @@ class HubClient:
     def __call__(self, *words: object) -> SimpleNamespace:
         """What the command `fda *words` leaves: returncode, stdout and stderr. It has this process's FDA_HOME."""
         out, err = self._home.with_suffix(".out"), self._home.with_suffix(".err")
-        told = {"words": [*map(str, words)], "environment": {"FDA_HOME": os.environ["FDA_HOME"]}}
-        commands, answers = _pipes(self._process)
-        commands.write(json.dumps(told | {"out": str(out), "err": str(err)}) + "\n")
-        commands.flush()
-        code = int(answers.readline())
+        command = {"words": [*map(str, words)], "environment": {"FDA_HOME": os.environ["FDA_HOME"]}}
+        self._commands.write(json.dumps(command | {"out": str(out), "err": str(err)}) + "\n")
+        self._commands.flush()
+        code = int(self._codes.readline())
         done = SimpleNamespace(returncode=code, stdout=out.read_text(), stderr=err.read_text())
         assert "Traceback" not in done.stderr, done.stderr
         return done
 
     def without_network(self, *words: object) -> subprocess.CompletedProcess:
         """The same in a new process that may ask for nothing, which libraries read when they are imported."""
-        return subprocess.run(
+        done = subprocess.run(
             [sys.executable, "-m", "fda", *map(str, words)],
             env=os.environ | self._environment | {"HF_HUB_OFFLINE": "1"},
             capture_output=True,
             text=True,
+            timeout=200,
         )
-
-
-def _pipes(process: subprocess.Popen) -> tuple[IO[str], IO[str]]:
-    assert process.stdin is not None and process.stdout is not None
-    return process.stdin, process.stdout
+        assert "Traceback" not in done.stderr, done.stderr
+        return done
 
 
 @contextmanager
 def hub_client(address: str, home: Path) -> Iterator[HubClient]:
-    """A client of the hub at `address`."""
+    """A client of the hub at `address`. Its process ends when nobody can send it a command any more."""
     home.mkdir()
     environment = client_environment(address, home) | {"OMP_NUM_THREADS": "1"}
     with subprocess.Popen(
@@ -91,5 +88,5 @@ def hub_client(address: str, home: Path) -> Iterator[HubClient]:
         stdout=subprocess.PIPE,
         text=True,
     ) as process:
-        yield HubClient(process, home, environment)
-        _pipes(process)[0].close()  # its loop ends
+        assert process.stdin is not None and process.stdout is not None
+        yield HubClient(process.stdin, process.stdout, home, environment)

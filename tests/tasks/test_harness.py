@@ -24,8 +24,10 @@ def harness():
     """The harness, which lists its own tasks, thousands of files, only once."""
     tasks = pytest.importorskip("lm_eval.tasks")
     with pytest.MonkeyPatch.context() as patch:
-        own, listed = tasks.TaskManager, cache(tasks.TaskManager)
-        patch.setattr(tasks, "TaskManager", lambda **words: own(**words) if words["include_path"] else listed(**words))
+        manager, listed_once = tasks.TaskManager, cache(tasks.TaskManager)
+        patch.setattr(
+            tasks, "TaskManager", lambda **words: (manager if words["include_path"] else listed_once)(**words)
+        )
         yield
 
 
