@@ -20,16 +20,16 @@ from fda.figures.checkpoints import (
     unlike_norm,
 )
 from fda.home import model_roots
-from fda.report.analyses import frame
+from fda.report.analyses import WORDS, frame
 from fda.report.format import number, plural, size
 from fda.ui import notices, pages
 from fda.ui.before_start import download_card, preview_card
 from fda.ui.exports import export_menu
-from fda.ui.interference import interference_card
 from fda.ui.own_zoo import delete_box, edit, fill_from, own_zoo_card
 from fda.ui.page import bar, command_box, theme
 from fda.ui.plot import plot
 from fda.ui.survey import awaited, preview, survey
+from fda.ui.zoo_panels import zoo_panels
 from fda.ui.zoos import choose_zoo
 from fda.zoos.hub import missing_models
 from fda.zoos.own_zoo import models_in
@@ -152,7 +152,7 @@ plot(
 if remark := unlike_norm(dict(zip(names, np.linalg.norm(norms, axis=1).tolist(), strict=True))):
     st.markdown(notices.sentence(remark))
 st.caption(RULE)
-interference = interference_card(zoo_path(reference), zoo)
+panels = zoo_panels(zoo_path(reference), zoo)
 if surveyed["description"]:
     st.markdown(markdown(surveyed["description"].replace("`", "")))
 
@@ -244,7 +244,7 @@ with st.container(horizontal=True, vertical_alignment="center"):
             "Tensors": tensor_table,
             "Cosines": cosine_table,
             "Norms": norm_table,
-            **({"Interference": partial(frame, interference)} if interference is not None else {}),
+            **{WORDS[panel].title: partial(frame, table) for panel, table in panels.items()},
         },
         figures={
             "Cosine map": lambda: cosine_map(cosines(where), theme(), tasks=names, where=where),

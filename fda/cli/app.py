@@ -155,22 +155,22 @@ def zoo_list() -> None:
 def zoo_show(
     zoo: str,
     interference: Annotated[
-        bool, typer.Option("--interference", help="also how the task vectors interfere, matrix by matrix")
+        bool, typer.Option("--interference", help="also how the task vectors interfere and what their sum counts twice")
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="print everything as JSON")] = False,
 ) -> None:
     """Show a zoo: blocks, sizes, task-vector norms and cosines."""
     from fda.figures.checkpoints import TREATMENTS, treatment_of
     from fda.report.analyses import panel_text
-    from fda.stages.interference import interference_of_zoo
+    from fda.stages.zoo_analyses import zoo_tables
     from fda.store.analyses import content_of
     from fda.zoos.survey import survey
     from fda.zoos.zoo import load_zoo, zoo_path
 
     zoo_data = survey(load_zoo(zoo), str(zoo_path(zoo)))
-    table = interference_of_zoo(load_zoo(zoo)) if interference else None
+    tables = zoo_tables(load_zoo(zoo)) if interference else {}
     if as_json:
-        print(json.dumps(zoo_data | ({"interference": content_of(table)} if table is not None else {})))
+        print(json.dumps(zoo_data | {panel: content_of(table) for panel, table in tables.items()}))
         return
     print(f"{zoo_data['name']}: {zoo_data['description'] or ''}")
     print(f"base: {zoo_data['base']['model']} ({zoo_data['base']['parameters']:,} parameters, {zoo_data['layout']})")
@@ -188,8 +188,8 @@ def zoo_show(
     print("cosine between task vectors:")
     for name, row in zip(zoo_data["cosines"]["tasks"], zoo_data["cosines"]["all"], strict=True):
         print(f"  {name:<12} " + " ".join(f"{value:6.3f}" for value in row))
-    if table is not None:
-        print(panel_text("interference", table))
+    for panel, table in tables.items():
+        print(panel_text(panel, table))
 
 
 @zoo_app.command("check")

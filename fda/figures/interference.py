@@ -9,7 +9,7 @@ import plotly.graph_objects as go
 
 from fda.figures.theme import DASHES, PALETTES, SYMBOLS, Theme, blank, series_colour
 
-HALVES = ("singular task interference (STI)", "sign conflict")
+HALVES = ("STI of singular vectors", "share of conflicting signs")
 CHANCE = 0.5  # sign conflict of independent signs
 
 
@@ -59,6 +59,6 @@ def interference_figure(
     figure.update_layout(margin={"t": 72}, legend={"y": 0, "yref": "container", "yanchor": "bottom"})
     most = max((len(one.blocks) for one in layers.values()), default=1)
     figure.update_xaxes(title="block", dtick=max(1, math.ceil(most / 12)), ticks="")
-    figure.update_yaxes(title="STI", rangemode="tozero", col=1)
-    figure.update_yaxes(title="share of entries", range=[low - room, high + 2 * room], col=2)
+    figure.update_yaxes(rangemode="tozero", col=1)
+    figure.update_yaxes(range=[low - room, high + 2 * room], col=2)
     return figure

@@ -15,6 +15,7 @@ from fda.actor import Actor, acting_as
 from fda.errors import UserError
 from fda.jobs import lifecycle as jobs
 from fda.jobs.liveness import LiveStore
+from fda.store.analyses import ZOO_PANELS
 from fda.store.records import HELPERS, Run
 from fda.store.spec import (
     AnalysisSettings,
@@ -49,9 +50,9 @@ def preview_spec(path: Path, zoo: Zoo) -> RunSpec:
     return helper_spec(path, zoo, PreviewSettings(files=_digest((stamps(path, zoo), missing_models(zoo)))))
 
 
-def interference_spec(path: Path, zoo: Zoo) -> RunSpec:
-    """Interference of the task vectors of the zoo's files as they are now."""
-    return helper_spec(path, zoo, AnalysisSettings(panels=("interference",), files=_digest(stamps(path, zoo))))
+def zoo_analysis_spec(path: Path, zoo: Zoo) -> RunSpec:
+    """The panels that the zoo's files give as they are now."""
+    return helper_spec(path, zoo, AnalysisSettings(panels=ZOO_PANELS, files=_digest(stamps(path, zoo))))
 
 
 def examples_spec(run: Run) -> RunSpec:

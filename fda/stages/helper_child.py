@@ -25,10 +25,10 @@ def preview(spec: RunSpec) -> dict[str, Any]:
 
 
 def analysis(spec: RunSpec) -> dict[str, Any]:
-    from fda.stages.interference import interference_of_zoo
+    from fda.stages.zoo_analyses import zoo_tables
     from fda.store.analyses import content_of
 
-    return content_of(interference_of_zoo(spec.zoo))
+    return {panel: content_of(table) for panel, table in zoo_tables(spec.zoo).items()}
 
 
 def estimate(spec: RunSpec) -> None:

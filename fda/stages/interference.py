@@ -5,30 +5,22 @@ from collections.abc import Sequence
 
 from fda.analysis.interference import sign_conflict, singular_task_interference
 from fda.architectures.blocks import Block
-from fda.cancel import NEVER, Cancel
+from fda.cancel import Cancel
 from fda.checkpoints.treatments import is_matrix
 from fda.checkpoints.weights import Weights
 from fda.merging.math.singular import top_triples
 from fda.merging.method import task_vectors
 from fda.stages.work import Work
 from fda.store.analyses import Panel, Table, table_of
-from fda.zoos.survey import open_zoo
-from fda.zoos.zoo import Zoo
 
 
 def interference_tables(work: Work) -> dict[Panel, Table]:
     """Of the run's tasks and blocks. UserError if a tensor is not finite."""
     device = "cpu" if work.device == "mps" else work.device  # MPS has no float64
-    return {"interference": _interference(work.opened.base, work.finetuned, work.blocks, device, work.cancel)}
+    return {"interference": interference_table(work.opened.base, work.finetuned, work.blocks, device, work.cancel)}
 
 
-def interference_of_zoo(zoo: Zoo) -> Table:
-    """Of all tasks and blocks of a zoo, on the CPU. UserError as `open_zoo`."""
-    opened = open_zoo(zoo)
-    return _interference(opened.base, list(opened.tasks.values()), opened.model.blocks, "cpu", NEVER)
-
-
-def _interference(
+def interference_table(
     base: Weights, finetuned: Sequence[Weights], blocks: Sequence[Block], device: str, cancel: Cancel
 ) -> Table:
     """Each task keeps ⌊min(m, n) / T⌋ singular triples, as TSV-M does; NaN for a matrix that has fewer than T."""

@@ -1,17 +1,18 @@
-"""The panels over_accumulation and alignment: what each method's merged update keeps of each task vector, matrix by matrix."""
+"""The panels over_accumulation and alignment: what a merged update keeps of each task vector, matrix by matrix."""
 
 import math
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 import torch
 
 from fda.analysis.updates import alignment_ratio, kept_rank, left_vectors, over_accumulation
+from fda.architectures.blocks import Block
 from fda.checkpoints.treatments import is_matrix
 from fda.checkpoints.weights import Checkpoint
 from fda.errors import UserError
 from fda.merging.math.sides import Transposed
-from fda.merging.method import task_vectors
+from fda.merging.method import Weights, task_vectors
 from fda.report.comparison import ALWAYS
 from fda.stages.work import Work
 from fda.store.analyses import Panel, Table, table_of
@@ -53,12 +54,8 @@ def merged_update_tables(work: Work) -> dict[Panel, Table]:
     ranks = defaultdict(list)
     for block in work.blocks:
         of_block = defaultdict(list)
-        for layer in block.names:
-            name = block.prefix + layer
-            theta0 = base[name].float()
-            if not is_matrix(name, theta0):
-                continue
-            taus = [tau.to(device) for tau in task_vectors(name, theta0, finetuned)]
+        for name, theta0, taus in _matrices(block, base, finetuned):
+            taus = [tau.to(device) for tau in taus]
             for method, model in models.items():
                 (update,) = task_vectors(name, theta0, [Transposed(model, sides)])
                 update = update.to(device)
@@ -69,11 +66,7 @@ def merged_update_tables(work: Work) -> dict[Panel, Table]:
                     ratios[method, task].append(alignment_ratio(left[:, :kept], tau))
                     of_block[method, task].append(over_accumulation(left[:, :RANKS], update, tau).cpu())
                 work.cancel.check()
-        counts += [
-            (method, task, block.index, rank + 1, value)
-            for (method, task), of_matrices in of_block.items()
-            for rank, value in enumerate(_median(of_matrices))
-        ]
+        counts += _counts(block, of_block)
     improvement = _improvement(work)
     aligned = [
         (method, task, _mean(alignments), _mean(ranks[method]), improvement.get((method, task), math.nan))
@@ -83,6 +76,44 @@ def merged_update_tables(work: Work) -> dict[Panel, Table]:
         "over_accumulation": table_of("over_accumulation", counts, notes),
         "alignment": table_of("alignment", aligned, notes),
     }
+
+
+def sum_table(
+    base: Weights, tasks: Mapping[str, Weights], blocks: Sequence[Block], in_by_out: Collection[str]
+) -> Table:
+    """Over-accumulation of the plain sum of all task vectors, which needs no merged model."""
+    base, finetuned = Transposed(base, in_by_out), [Transposed(weights, in_by_out) for weights in tasks.values()]
+    counts = []
+    for block in blocks:
+        of_block = defaultdict(list)
+        for _, _, taus in _matrices(block, base, finetuned):
+            update = torch.stack(taus).sum(0)
+            left, _ = left_vectors(update)
+            for task, tau in zip(tasks, taus, strict=True):
+                of_block["sum", task].append(over_accumulation(left[:, :RANKS], update, tau))
+        counts += _counts(block, of_block)
+    return table_of("over_accumulation", counts)
+
+
+def _matrices(
+    block: Block, base: Weights, finetuned: Sequence[Weights]
+) -> Iterator[tuple[str, torch.Tensor, list[torch.Tensor]]]:
+    """Of each matrix of the block: its name, its weights in the base, and its task vectors, all float32."""
+    for name in (block.prefix + layer for layer in block.names):
+        theta0 = base[name].float()
+        if is_matrix(name, theta0):
+            yield name, theta0, list(task_vectors(name, theta0, finetuned))
+
+
+def _counts(
+    block: Block, of_block: Mapping[tuple[str, str], list[torch.Tensor]]
+) -> list[tuple[str, str, int, int, float]]:
+    """Rows of the panel over_accumulation."""
+    return [
+        (method, task, block.index, rank + 1, value)
+        for (method, task), of_matrices in of_block.items()
+        for rank, value in enumerate(_median(of_matrices))
+    ]
 
 
 def _median(of_matrices: list[torch.Tensor]) -> list[float]:

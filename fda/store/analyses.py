@@ -17,6 +17,10 @@ Panel = Literal[
     "covariance", "interference", "over_accumulation", "alignment", "drift", "tasks_added", "disentanglement"
 ]
 PANELS: tuple[Panel, ...] = get_args(Panel)
+ZOO_PANELS: tuple[Panel, ...] = (
+    "interference",
+    "over_accumulation",
+)  # the checkpoints of a zoo give these without a run
 COLUMNS: dict[Panel, dict[str, type]] = {
     "covariance": {
         "task": str, "block": int, "layer": str,

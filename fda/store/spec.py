@@ -62,7 +62,7 @@ class ExamplesSettings(_Helper):
 class AnalysisSettings(_Helper):
     """Compute these panels of the view Analyses for the finished run `run_id`; they are kept in its folder.
 
-    Without a run: the panel interference of the zoo's checkpoints. `files`: a digest of the state of its files.
+    Without a run: `ZOO_PANELS` of the zoo's checkpoints. `files`: a digest of the state of its files.
     """
 
     kind: Literal["analysis"] = "analysis"

@@ -14,13 +14,16 @@ import pytest
 import yaml
 from streamlit.testing.v1 import AppTest
 
+from fda.atomic import write_text
 from fda.errors import UserError
 from fda.home import REPO
 from fda.jobs import lifecycle as jobs
 from fda.processes import start_time
 from fda.report.replay import when_and_where
+from fda.requests.helper_runs import result_file
 from fda.requests.runs import make_spec
 from fda.settings import FAST_CONSTRUCT
+from fda.store.analyses import content_of, table_of
 from fda.store.records import MethodResult, Score, UnitKey
 from fda.store.spec import RunSpec
 from fda.store.store import Store
@@ -261,7 +264,7 @@ def refuse(sentence: str) -> Callable:
     return answer
 
 
-def test_checkpoints_shows_what_was_found(zoo, monkeypatch):
+def test_checkpoints_shows_what_was_found(zoo, store, started, monkeypatch):
     tensor = {"name": "ln.weight", "shape": [16], "dtype": "F32"}
     found = {
         "name": "mine",
@@ -309,6 +312,21 @@ def test_checkpoints_shows_what_was_found(zoo, monkeypatch):
     assert "0.30" in cosines["data"][1]["text"] and "block 1" in cosines["layout"]["title"]["text"]
     models, tasks = (frame.value for frame in at.dataframe[:2])
     assert list(models["role"]) == ["base", "digits", "faces"] and list(tasks["task"]) == ["digits", "faces"]
+    at.button(key="compute_interference").click().run()
+    (helper,) = store.runs(kinds=("analysis",))
+    assert started == [helper.spec] and not at.exception
+    tables = {
+        "interference": table_of("interference", [(0, "w", 3.5, 0.4), (1, "w", 2.5, 0.5)]),
+        "over_accumulation": table_of("over_accumulation", [("sum", "digits", 0, 1, 1.5), ("sum", "faces", 0, 1, 0.5)]),
+    }
+    write_text(
+        result_file(store.run_dir(helper.run_id)),
+        json.dumps({panel: content_of(table) for panel, table in tables.items()}),
+    )
+    store.set_state(helper.run_id, "done")
+    at = page("checkpoints", zoo=str(zoo))
+    assert "the highest STI, 3.5, is in block 0, w." in text(at) and "holds between 0.50 and 1.50 times" in text(at)
+    assert all(any(alt.startswith(panel) for alt in figures(at)) for panel in ("Interference of", "How often Sum of"))
 
 
 @pytest.mark.parametrize(

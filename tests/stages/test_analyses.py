@@ -11,11 +11,12 @@ from fda.checkpoints.weights import Checkpoint
 from fda.cli import app as cli
 from fda.errors import UserError
 from fda.requests.analyses import analysis_spec
-from fda.requests.helper_runs import interference_spec, result
+from fda.requests.helper_runs import result, zoo_analysis_spec
 from fda.requests.runs import construct_settings, make_spec
 from fda.stages.execute import execute
 from fda.stages.worker import run_here
-from fda.store.analyses import PANELS, Table, analysis_file, load_table, table_from
+from fda.stages.zoo_analyses import zoo_tables
+from fda.store.analyses import PANELS, ZOO_PANELS, Table, analysis_file, load_table, table_from
 from fda.store.files import load_anchors, merged_file
 from fda.store.records import Run
 from fda.store.store import Store, queue_of
@@ -186,11 +187,32 @@ def test_the_command_line_prints_what_the_page_shows(store, run, monkeypatch, tm
 
 def test_a_page_and_the_command_line_find_the_same_of_a_zoo(store, run, tiny_zoo, monkeypatch, capsys):
     monkeypatch.setenv("FDA_HOME", str(store.home))
-    helper = store.create_run(interference_spec(tiny_zoo, run.spec.zoo))
+    helper = store.create_run(zoo_analysis_spec(tiny_zoo, run.spec.zoo))
     assert run_here(store, helper) == "done", store.run(helper).message
-    assert table_from("interference", result(store, helper)) == table(store, run, "interference")
+    interference, counted = (table_from(panel, result(store, helper)[panel]) for panel in ZOO_PANELS)
+    assert interference == table(store, run, "interference")
+    capsys.readouterr()
+    cli.app(["zoo", "show", str(tiny_zoo), "--interference", "--json"], standalone_mode=False)
+    shown = json.loads(capsys.readouterr().out)
+    assert [table_from(panel, shown[panel]) for panel in ZOO_PANELS] == [interference, counted]
     cli.app(["zoo", "show", str(tiny_zoo), "--interference"], standalone_mode=False)
-    assert f"{table(store, run, 'interference').columns['interference'][-1]:.4f}" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert all(
+        f"{numbers[-1]:.4f}" in out for numbers in (interference.columns["interference"], counted.columns["counted"])
+    )
+
+
+def test_the_sum_of_a_zoo_counts_a_task_as_often_as_plain_formulas_say(store, run):
+    opened = open_zoo(run.spec.zoo)
+    block = opened.model.blocks[BLOCK]
+    of_matrices = []
+    for name in (block.prefix + layer for layer, shape in block.shapes.items() if len(shape) == 2):
+        taus = {task: (weights[name] - opened.base[name]).double().numpy() for task, weights in opened.tasks.items()}
+        update = sum(taus.values())
+        first = np.linalg.svd(update)[0][:, 0]
+        of_matrices.append((first @ update) @ (first @ taus[TASK]) / np.square(first @ taus[TASK]).sum())
+    found = rows(zoo_tables(run.spec.zoo)["over_accumulation"], task=TASK, block=BLOCK, rank=1)
+    assert found["counted"] == pytest.approx([torch.tensor(of_matrices).median().item()], rel=1e-3)
 
 
 @pytest.mark.parametrize(
