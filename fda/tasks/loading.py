@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import datasets
+from datasets.config import DATASET_STATE_JSON_FILENAME
 
 from fda.errors import UserError
 from fda.home import fda_home
@@ -38,19 +39,23 @@ def load_whole(task: ZooTask, data: TaskData, split: str) -> datasets.Dataset:
         options["data_files"] = files
         options |= {"sep": "\t"} if Path(path).suffix.lower() == ".tsv" else {}
         path = reader
+    elif Path(path, DATASET_STATE_JSON_FILENAME).is_file():
+        raise UserError(f"task {task.name!r}: {path} was written by `save_to_disk`: write it by `to_parquet` instead.")
     options["cache_dir"] = str(fda_home() / "cache" / "datasets")
     tables: dict[str, Table] = {}
     try:
         local = bool(files) or Path(path).is_dir()
-        builder = datasets.load_dataset_builder(path, **options) if local else None
-        if builder is not None:
+        builder = datasets.load_dataset_builder(path, **options)
+        if local:
             if not files:
                 refuse_other_files(task, Path(path), builder.config.data_files)
                 files = builder.config.data_files or {}
             if builder.name == "csv":
                 tables = _layouts(where, builder.config, files, data)
                 options |= _text_options(builder.config, tables)
-        loaded = datasets.load_dataset(path, split=split, **options)
+                builder = datasets.load_dataset_builder(path, **options)
+        builder.download_and_prepare()
+        loaded: Any = builder.as_dataset(split=split)  # a Dataset, as it is one split
     except UserError:
         raise
     except Exception as error:  # `datasets` passes on anything its readers raise
@@ -58,7 +63,7 @@ def load_whole(task: ZooTask, data: TaskData, split: str) -> datasets.Dataset:
             f"task {task.name!r}: the split {split!r} of {data.path} could not be loaded ({_reason(error)}): "
             "check `data.path` and the split's name in the zoo file."
         ) from None
-    if builder is not None:
+    if local:
         _require_all_rows(where, loaded, [str(file) for file in files.get(split, ())], tables)
     if Path(data.path).exists():
         _refuse_other_images(task, Path(data.path), loaded)

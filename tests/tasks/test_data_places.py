@@ -2,8 +2,10 @@
 
 import hashlib
 import os
+import shutil
 from pathlib import Path
 
+import datasets
 import pytest
 import yaml
 
@@ -86,6 +88,16 @@ def test_a_readme_leaves_its_folder_by_no_link_and_dots(tmp_path):
     (data.parent / "a.csv").write_text("image,label\nx,0\n")
     (data / "a.csv").write_text("image,label\nx,0\n")
     with pytest.raises(UserError, match="could not be loaded|outside that folder: do not trust it"):
+        read(path)
+
+
+def test_a_folder_that_save_to_disk_wrote_is_told_how_to_write_it(tmp_path):
+    path = make_zoo(tmp_path / "zoo")
+    folder = path.parent / "data" / "red"
+    rows = datasets.load_dataset(str(folder), split="test")
+    shutil.rmtree(folder)
+    rows.save_to_disk(str(folder))
+    with pytest.raises(UserError, match=f"{folder} was written by `save_to_disk`: write it by `to_parquet` instead"):
         read(path)
 
 
