@@ -12,6 +12,7 @@ import statistics
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import cache
 from hashlib import sha256
 from itertools import pairwise
 from typing import Any
@@ -266,8 +267,9 @@ def _operations(unit: Unit, live: tuple[str, ...], start: Tensor) -> float:
     return float(counter.get_total_flops())
 
 
+@cache
 def ceiling(products: torch.dtype, device: str) -> float:
-    """Operations per second of a large square matrix product, the best of six."""
+    """Operations per second of a large square matrix product, the best of six. Measured once a process."""
     side = 2048 if device == "cpu" else 8192
     a, b = (torch.randn(side, side, device=device).to(products) for _ in range(2))
     best = float("inf")

@@ -38,8 +38,14 @@ def _started(home: Path) -> Iterator[Server]:
     one.stop()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server without runs that files share; one that makes runs or ends its server has another."""
+    yield from _started(tmp_path_factory.mktemp("home"))
+
+
+@pytest.fixture(scope="module")
+def own_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A server of the file's own, without runs."""
     yield from _started(tmp_path_factory.mktemp("home"))
 

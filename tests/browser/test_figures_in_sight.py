@@ -5,6 +5,7 @@ import threading
 import numpy as np
 import pytest
 
+from fda.bench.dashboard import Server
 from fda.bench.page import grow, make_run
 from fda.jobs.beats import Beats
 from fda.jobs.heart import Heart
@@ -15,6 +16,11 @@ pytestmark = pytest.mark.browser
 LOSS, LAST = ".st-key-run-loss .fda-figure", ".st-key-run-memory .fda-figure"
 
 LAST_STEP = f"Math.max(...(document.querySelector('{LOSS}')?._fullData ?? []).flatMap((t) => [...t.x]))"
+
+
+@pytest.fixture(scope="module")
+def server(own_server: Server) -> Server:
+    return own_server
 
 
 def wait_past(visit, step: int) -> None:

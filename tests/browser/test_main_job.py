@@ -11,11 +11,17 @@ import psutil
 import pytest
 from playwright.sync_api import expect
 
+from fda.bench.dashboard import Server
 from fda.store.store import Store
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(2400)]
 
 LOSS = ".st-key-run-loss .fda-figure"
+
+
+@pytest.fixture(scope="module")
+def server(own_server: Server) -> Server:
+    return own_server
 
 
 def points(visit) -> int:

@@ -4,12 +4,18 @@ back, and run again with another seed."""
 import pytest
 from playwright.sync_api import Error, expect
 
+from fda.bench.dashboard import Server
 from fda.jobs import lifecycle as jobs
 from fda.requests.runs import construct_settings, make_spec
 from fda.store.store import Store
 from fda.zoos.zoo import load_zoo
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(600)]
+
+
+@pytest.fixture(scope="module")
+def server(own_server: Server) -> Server:
+    return own_server
 
 
 @pytest.fixture

@@ -23,19 +23,19 @@ SLOW_FIXTURES = {"server", "tiny_zoo", "visit"}
 
 @cache
 def is_fast(file: Path) -> bool:
-    tree = ast.parse(file.read_text(encoding="utf-8"))
-    if SLOW_FIXTURES & {node.arg for node in ast.walk(tree) if isinstance(node, ast.arg)}:
+    nodes = list(ast.walk(ast.parse(file.read_text(encoding="utf-8"))))
+    if SLOW_FIXTURES & {node.arg for node in nodes if isinstance(node, ast.arg)}:
         return False
-    modules = set(_imported(tree))
+    modules = set(_imported(nodes))
     if any(module == slow or module.startswith(f"{slow}.") for module in modules for slow in SLOW_MODULES):
         return False
     return all(is_fast(helper) for module in modules if module.startswith("tests.") and (helper := _file(module)))
 
 
-def _imported(tree: ast.Module) -> list[str]:
-    """Every module that a file imports, anywhere in it; of `from a import b` both a and a.b, which may be a module."""
+def _imported(nodes: list[ast.AST]) -> list[str]:
+    """Every module that these nodes of a file import; of `from a import b` both a and a.b, which may be a module."""
     modules = []
-    for node in ast.walk(tree):
+    for node in nodes:
         if isinstance(node, ast.Import):
             modules += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and node.module:
