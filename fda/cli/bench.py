@@ -357,10 +357,11 @@ def language(
     json_file: JsonOption = None,
 ) -> None:
     """Finetune a pretrained language encoder on three text tasks, merge with every method, score with intervals."""
-    from fda.bench.language import bench_language
+    from fda.bench.language_zoo import METHODS, prepare_zoo
+    from fda.home import fda_home
 
-    result = bench_language(seeds=_seeds(seeds), folder=folder, device=device)
-    _report(result, tables.language_table, json_file)
+    zoo = prepare_zoo(fda_home() / "language" if folder is None else folder)
+    methods(str(zoo), ",".join(METHODS), seeds, device=device, json_file=json_file)
 
 
 def _seeds(text: str) -> list[int]:

@@ -151,19 +151,6 @@ def presets_table(result: dict[str, Any]) -> None:
         print(f"{preset}: construction {', '.join(f'{total:.0f}' for total in seconds)} s, summed over units")
 
 
-def language_table(result: dict[str, Any]) -> None:
-    """Scores of each method on each task."""
-    print(f"{'method':<15}" + "".join(f"{task:>9}" for task in result["tasks"]) + "  average  95 % interval    over ta")
-    for row in result["rows"]:
-        scores = "".join(f"{100 * score:>9.1f}" for score in row["tasks"].values())
-        (low, high), (least, most) = row["interval"], row["over_ta_interval"]
-        print(
-            f"{row['method']:<15}{scores} {100 * row['average']:>8.1f}  {100 * low:.1f} to {100 * high:.1f}"
-            f"{100 * row['over_ta']:>+12.1f} ({100 * least:+.1f} to {100 * most:+.1f})"
-        )
-    print(f"seconds of each run: {', '.join(f'{one:.0f}' for one in result['seconds'])}")
-
-
 def methods_table(result: dict[str, Any]) -> None:
     """Scores of each method with its interval, gap, seconds and memory."""
     print(

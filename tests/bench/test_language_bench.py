@@ -1,6 +1,7 @@
 """The language measurement: texts without leakage, the encoder as its package has it, and the whole way on a cut of it."""
 
 import importlib.util
+import json
 from pathlib import Path
 
 import pandas
@@ -8,7 +9,6 @@ import pytest
 import torch
 
 from fda.bench import language_texts, language_zoo
-from fda.bench.language import METHODS, compare_zoo
 from fda.bench.language_texts import PACKAGES, SPLITS, TASKS, samples, split_of
 from fda.bench.language_zoo import encoder_folder, prepare_zoo
 from fda.errors import UserError
@@ -75,7 +75,7 @@ def test_the_encoder_is_a_pretrained_one():
 
 
 @needs_encoder
-def test_a_cut_of_it_goes_the_whole_way(tmp_path, fda_home):
+def test_a_cut_of_it_goes_the_whole_way(tmp_path, fda, monkeypatch):
     told: list[str] = []
     counts = {"train": 32, "validation": 10, "test": 20}
     zoo = prepare_zoo(tmp_path / "zoo", counts=counts, epochs=1, blocks=1, tell=told.append)
@@ -88,13 +88,16 @@ def test_a_cut_of_it_goes_the_whole_way(tmp_path, fda_home):
         "source",
     ]
     only_blocks_and_the_head_were_finetuned(zoo.parent)
-    found = compare_zoo(zoo, seeds=(0,), device="cpu", anchors=4, steps=3, arithmetic="plain")
-    rows = {row["method"]: row for row in found["rows"]}
-    assert tuple(rows) == METHODS and found["tasks"] == ["package", "role", "pair"]
-    assert rows["ta"]["over_ta"] == 0 and rows["ta"]["over_ta_interval"] == [0, 0]
-    for row in rows.values():
-        assert row["average"] == pytest.approx(sum(row["tasks"].values()) / 3)
-        assert row["interval"][0] <= row["average"] <= row["interval"][1]
+    anchored = ("ta", "fda:ta")
+    words = ("--methods", ",".join(anchored), "--seeds", "0", "--anchors", 4, "--steps", 3, "--device", "cpu")
+    compared = fda("bench", "methods", "--zoo", zoo, *words)
+    assert compared.returncode == 0, compared.stderr
+    assert "package" in compared.stdout and all(name in compared.stdout for name in anchored)
+    monkeypatch.setattr(language_zoo, "METHODS", ("ta", "tsv"))
+    table = tmp_path / "table.json"
+    assert fda("bench", "language", "--folder", zoo.parent, "--device", "cpu", "--json", table).returncode == 0
+    found = json.loads(table.read_text())
+    assert found["tasks"] == ["package", "role", "pair"] and {"ta", "tsv"} < {row["method"] for row in found["rows"]}
 
 
 def only_blocks_and_the_head_were_finetuned(folder: Path) -> None:
