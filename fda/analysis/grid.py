@@ -1,18 +1,23 @@
-"""A square grid that is filled in from coarse to fine: its extent, the order of its points, interpolation between them.
+"""The square grid of a loss landscape, filled in from coarse to fine: its extent, its order, interpolation between its points.
 
-NumPy only. Points are numbered row by row: point = row · points + column, with a row for each b and a column for each a.
+a and b are the coordinates on the landscape's plane (`fda.analysis.landscape`). `points` is the number of grid points
+along a side. They are numbered row by row: number = row · points + column, with a row for each b and a column for each a.
+NumPy only.
 """
 
 import numpy as np
 
 COARSEST = 5  # points per side of the coarsest level
-TILE = 8  # points that are computed together; stopping a run loses at most one tile
-MARGIN = 0.15  # of the extent, added on each side
+TILE = 8  # grid points whose loss is computed together; a run that is stopped loses at most one tile
+MARGIN = 0.15  # of a side, after widening it to NARROWEST; added at both of its ends
 NARROWEST = 0.4  # smallest ratio of one side's extent to the other's, before the margin
 
 
 def extent(a: np.ndarray, b: np.ndarray) -> tuple[tuple[float, float], tuple[float, float]]:
-    """((lowest a, highest a), (lowest b, highest b)) around all points, with a margin and a bounded aspect ratio."""
+    """((lowest a, highest a), (lowest b, highest b)) around the places (a[i], b[i]), with a margin and a bounded aspect ratio.
+
+    Its size is 0 where all places are one.
+    """
     spans = [(float(np.min(values)), float(np.max(values))) for values in (a, b)]
     widest = max(high - low for low, high in spans)
     sides = []
@@ -46,17 +51,18 @@ def tiles(points: int) -> list[tuple[int, ...]]:
 
 
 def refined(values: np.ndarray) -> np.ndarray:
-    """(points, points): `values` with NaNs between known points of a coarser level filled in by linear interpolation.
+    """`values` (points, points), indexed [row of b, column of a], with unknown ones (NaN) filled in by linear interpolation.
 
-    Known values do not change. A NaN of the coarsest level stays, and so do the NaNs beside it.
+    Known values do not change. An unknown point of the coarsest level stays unknown, and so do unknown points in the cells
+    around it.
     """
     points = len(values)
     coarse, filled = None, np.empty((0, 0))
     for level in levels(points):
         finer = values[np.ix_(level, level)]
         if coarse is not None:
-            across = np.array([np.interp(level, coarse, row) for row in filled])
-            both = np.array([np.interp(level, coarse, column) for column in across.T]).T
-            finer = np.where(np.isnan(finer), both, finer)
+            rows_filled = np.array([np.interp(level, coarse, row) for row in filled])
+            interpolated = np.array([np.interp(level, coarse, column) for column in rows_filled.T]).T
+            finer = np.where(np.isnan(finer), interpolated, finer)
         coarse, filled = level, finer
     return filled

@@ -1,8 +1,9 @@
-"""The construction step by forward-over-reverse differentiation, to measure against the package's double backward.
+"""One step of construction by forward-over-reverse differentiation, to compare its speed with the package's double backward.
 
-The angle loss depends on X only through g = ∇_θ s(θ0, X). With v = ∂ loss / ∂ g, its gradient is the derivative of ∇_X s(θ, X)
-along v at θ0: one forward-mode derivative of one backward pass, where `fda.anchors.step` differentiates backwards twice. Both
-are compiled in the same way.
+X are the anchors of one unit (a task and a block) and s(θ, X) says how similar the block's outputs are with the weights θ and
+with the finetuned weights θi. The angle loss L depends on X only through g = ∇_θ s(θ0, X). With v = ∂L / ∂g, the gradient of L
+with respect to X is the derivative of ∇_X s(θ, X) in θ along v, taken at θ0: one forward-mode derivative of one backward pass,
+where `fda.anchors.step` differentiates backwards twice. Both are compiled with the same options.
 """
 
 from collections.abc import Sequence
@@ -26,29 +27,38 @@ def forward_step(
     shape: torch.Size,
     distance: Distance,
 ) -> StepFunction:
-    """Like `CompiledSteps.step` in float32, for one unit."""
-    (single,) = finetuned
-    base, theta_i = dict(base), dict(single)
+    """Compile the step of a single unit, whose θi is the only element of `finetuned`, in float32; return it.
+
+    `live`: names of the tensors whose cosine counts in the loss. `shape`: of the unit's anchors, (n, tokens, d). The returned
+    function takes the anchors as matrices (1, n · tokens, d), and gives ∂L / ∂X of that shape and the cosines (1, len(live)).
+    """
+    (theta_i,) = map(dict, finetuned)
+    base = dict(base)
     task_vector = {name: theta_i[name] - base[name] for name in live}
-    block = written_out(block)
+    block = written_out(block)  # linear layers and attention as plain matrix products
 
-    def score(theta: Parameters, theta_i: Parameters, x: Tensor) -> Tensor:
-        return similarity(block(theta, x), block(theta_i, x), distance)
+    def score(theta: Parameters, finetuned: Parameters, x: Tensor) -> Tensor:
+        return similarity(block(theta, x), block(finetuned, x), distance)
 
-    def outer(gradient: Parameters, task_vector: Parameters) -> tuple[Tensor, Tensor]:
+    def angle_loss(gradient: Parameters, task_vector: Parameters) -> tuple[Tensor, Tensor]:
         cosine = cosines(gradient, task_vector, live)
-        return angle_losses(cosine)[0], cosine
+        summed, _ = angle_losses(cosine)
+        return summed, cosine
 
     def composition(
-        matrix: Tensor, base: Parameters, theta_i: Parameters, task_vector: Parameters
+        matrix: Tensor, theta0: Parameters, finetuned: Parameters, task_vector: Parameters
     ) -> tuple[Tensor, Tensor]:
         x = matrix.view(shape)
-        along, (_, cosine) = grad_and_value(outer, has_aux=True)(grad(score)(base, theta_i, x), task_vector)
-        _, gradient = jvp(lambda theta: grad(score, argnums=2)(theta, theta_i, x), (base,), (along,))[:2]
+        g = grad(score)(theta0, finetuned, x)
+        v, (_, cosine) = grad_and_value(angle_loss, has_aux=True)(g, task_vector)
+        _, gradient, *_ = jvp(lambda theta: grad(score, argnums=2)(theta, finetuned, x), (theta0,), (v,))
         return gradient.view(matrix.shape), cosine
 
-    compiled = torch.compile(composition, options={**compiler_options(next(iter(base.values())).device)})
-    compiled(torch.zeros(shape).flatten(0, 1).to(next(iter(base.values()))), base, theta_i, task_vector)
+    some = next(iter(base.values()))
+    compiled = torch.compile(composition, options=compiler_options(some.device))
+    compiled(
+        torch.zeros(shape).flatten(0, 1).to(some), base, theta_i, task_vector
+    )  # compiles here, not in the first step
 
     def step(matrices: Tensor) -> tuple[Tensor, Tensor]:
         gradient, cosine = compiled(matrices[0].detach(), base, theta_i, task_vector)

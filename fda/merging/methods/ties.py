@@ -33,9 +33,12 @@ def ties(
 ) -> Iterator[tuple[str, "Tensor"]]:
     """θ = θ0 + λ · mean{τ̂i : sign τ̂i = γ}, γ = sign Σ τ̂i, where τ̂i keeps the largest `density` of |τi| (Yadav et al. 2023).
 
-    One threshold serves the whole task vector, over all floating-point tensors, as in the released code
-    (`ties_merging_utils`, "dis-mean"): entries equal to the threshold stay, so ⌊d·density⌋ + 1 entries do. Where the sum
-    is exactly zero, γ is the majority sign over the whole vector. fusion_bench sums instead of averaging, with λ = 0.3;
-    mergekit trims per tensor and takes + for a zero sum.
+    τi = θi − θ0, and each entry has a γ of its own; where no τ̂i has the sign γ, θ is θ0. Yields each floating-point tensor's
+    name and θ. As in the released code (prateeky2806/ties-merging, `ties_merging_utils`, "dis-mean"), one threshold serves all
+    d entries of a task vector: the (⌊d·density⌋ + 1)-th largest |τi|, and what equals it stays; with density 1 all entries
+    stay. Where Σ τ̂i is exactly zero, γ is the sign that the sums of most entries have.
+
+    Not so elsewhere: fusion_bench adds the entries instead of averaging them, with λ = 0.3; mergekit trims each tensor by
+    itself and takes + for a zero sum.
     """
     yield from trim_elect_merge(lambda: all_weights(base, finetuned), len(finetuned), density, scale)
