@@ -158,7 +158,7 @@ PAPER_ADAPT: dict[Family, AdaptSettings] = {
 PAPER_LAMBDA: dict[Family, float] = {"vision": 0.3, "roberta-base": 0.3, "roberta-large": 0.2, "llama": 0.5}
 
 
-def in_paper(family: Family) -> Family:
+def paper_family(family: Family) -> Family:
     """Return the family whose settings in the paper this one uses, a key of the tables above."""
     return "vision" if family == "vision-small" else family
 
@@ -187,7 +187,7 @@ _FAST_OF_FAMILY: dict[Family, dict[str, Any]] = {
 
 def presets(family: Family) -> dict[str, ConstructSettings]:
     """Return a family's presets: `paper`, and `fast` with half as many anchors and fewer steps, by Muon."""
-    paper = _PAPER_CONSTRUCT[in_paper(family)]
+    paper = _PAPER_CONSTRUCT[paper_family(family)]
     fast = _FAST_CONSTRUCT | {"anchors": paper.anchors // 2} | _FAST_OF_FAMILY[family]
     return {"paper": paper, "fast": paper.model_copy(update=fast)}
 

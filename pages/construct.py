@@ -37,8 +37,8 @@ from fda.settings import (
     AdaptSettings,
     ConstructSettings,
     Family,
-    in_paper,
     is_read,
+    paper_family,
     presets,
     written_out,
 )
@@ -66,7 +66,9 @@ def sources(settings: ConstructSettings, family: Family) -> str:
     tokens = f" of {plural(settings.tokens, 'token')}" if settings.tokens else ""
     amount = f"{settings.anchors} anchors{tokens}, {settings.steps} steps"
     if settings.preset == "paper":
-        return f"paper: the settings of Shi, Wen and Liu (arXiv 2510.21223) for {in_paper(family)}: AdamW, {amount}."
+        return (
+            f"paper: the settings of Shi, Wen and Liu (arXiv 2510.21223) for {paper_family(family)}: AdamW, {amount}."
+        )
     return f"fast: minutes on a laptop; Muon from a scaled start needs a fraction of AdamW's steps: {amount}."
 
 
@@ -276,7 +278,7 @@ def adapt_inputs() -> dict[str, Any]:
         "the sum of task vectors, method `fda:sum`."
         if preset == "best"
         else (f"From the zoo file: {in_zoo_file}. The others: " if in_zoo_file else "All values: ")
-        + f"the paper's for {in_paper(zoo.family)} (arXiv 2510.21223, adaptation)."
+        + f"the paper's for {paper_family(zoo.family)} (arXiv 2510.21223, adaptation)."
     )
     return {name: value for name, value in values.items() if value is not None}
 

@@ -18,7 +18,7 @@ from fda.anchors.gradients import CompiledGradients, MakeGradient, plain_gradien
 from fda.anchors.reference import reference_adaptation
 from fda.bench.construct import ceiling
 from fda.bench.units import UNITS, Unit, threads_of_torch
-from fda.settings import PAPER_ADAPT, AdaptSettings, in_paper
+from fda.settings import PAPER_ADAPT, AdaptSettings, paper_family
 
 REFERENCE = "paper's loop"
 PATHS = ("plain", "compiled", "bfloat16")
@@ -50,7 +50,7 @@ def bench_adapt(
 def _measure(
     unit: Unit, size: str, tasks: int, batch: int | None, epochs: int, device: str, paths: Sequence[str]
 ) -> dict[str, Any]:
-    settings = PAPER_ADAPT[in_paper(unit.family)]
+    settings = PAPER_ADAPT[paper_family(unit.family)]
     settings = settings.model_copy(
         update={"weights_epochs": epochs, "coefficients_epochs": epochs, "batch": batch or settings.batch}
     )

@@ -1,6 +1,7 @@
-"""Train the demo's models: pretrain one on a mixture, then finetune the blocks of one per task.
+"""Train the demo's models on the CPU: pretrain one on all problems, then finetune the blocks of a copy of it for each task.
 
-Takes prepared tensors and returns state dicts and heads; reads and writes no file.
+The tasks are among the problems, so each has its head from pretraining. Only image encoders are trained; the text towers stay
+random and unused. Takes prepared tensors, returns models and heads; reads and writes no file.
 """
 
 from collections.abc import Iterator
@@ -49,7 +50,7 @@ def accuracy(model: open_clip.CLIP, head: Tensor, data: Labelled) -> float:
 
 
 def jitter(images: Tensor, generator: torch.Generator) -> Tensor:
-    """Shift every picture of the batch by up to two pixels, repeating its edge."""
+    """Shift every square picture of the batch by up to two pixels each way, repeating its edge."""
     padded = F.pad(images, (2, 2, 2, 2), mode="replicate")
     rows, columns = torch.randint(0, 5, (2, len(images), 1), generator=generator) + torch.arange(images.shape[-1])
     which = torch.arange(len(images))[:, None, None]
@@ -60,7 +61,9 @@ def batches(count: int, generator: torch.Generator) -> Iterator[Tensor]:
     return iter(torch.randperm(count, generator=generator).split(recipe.BATCH))
 
 
-def optimiser(parameters: list[nn.Parameter], lr: float, decay: float, steps: int) -> tuple:
+def optimiser(
+    parameters: list[nn.Parameter], lr: float, decay: float, steps: int
+) -> tuple[torch.optim.AdamW, torch.optim.lr_scheduler.OneCycleLR]:
     adamw = torch.optim.AdamW(parameters, lr=lr, weight_decay=decay)
     schedule = torch.optim.lr_scheduler.OneCycleLR(adamw, lr, total_steps=steps, pct_start=0.1)
     return adamw, schedule
@@ -92,7 +95,10 @@ def pretrain(problems: list[Problem], seed: int) -> tuple[open_clip.CLIP, dict[s
 
 
 def finetune(pretrained: dict[str, Tensor], head: Tensor, data: Labelled, seed: int) -> open_clip.CLIP:
-    """A copy of the pretrained model with its blocks trained on `data`; every other tensor and the head stay."""
+    """A copy of the pretrained model (a state dict) with its blocks trained on `data`, the only tensors that anchors reach.
+
+    `head`: the task's, from pretraining, (classes, features). It and every other tensor stay as they were.
+    """
     generator = torch.Generator().manual_seed(seed)
     model = new_model()
     model.load_state_dict(pretrained)

@@ -1,4 +1,4 @@
-"""Hyperparameters that a person gives for methods: checked against the registry, and only what differs from it is kept."""
+"""Hyperparameters that a person gives for methods: checked against the registry; those equal to its defaults are left out."""
 
 import difflib
 import math
@@ -10,7 +10,7 @@ from pydantic import TypeAdapter, ValidationError
 from fda.errors import UserError
 from fda.merging.method import SWEPT, Hyperparameter
 from fda.merging.registry import METHODS, method
-from fda.settings import PAPER_LAMBDA, Family, in_paper
+from fda.settings import PAPER_LAMBDA, Family, paper_family
 
 Asked = Mapping[str, Mapping[str, Any]]  # method → name → value, which may still be text
 KINDS = {int: "a whole number", float: "a number"}
@@ -19,7 +19,7 @@ KINDS = {int: "a whole number", float: "a number"}
 def checked_hyperparameters(asked: Asked, methods: Sequence[str], family: Family) -> dict[str, dict[str, Any]]:
     """What the run's methods are given that differs from the registry's defaults: asked for, or the paper's for the family.
 
-    UserError for a method, a name or a value that is none, and for a setting that none of `methods` would read.
+    UserError for an unknown method or name, for a value that is not allowed, and for a setting that none of `methods` reads.
     """
     settings = {
         method_name: {
@@ -30,7 +30,7 @@ def checked_hyperparameters(asked: Asked, methods: Sequence[str], family: Family
         for method_name, hypers in read_by(methods).items()
     }
     for name, values in asked.items():
-        method_name = method(name).name.removesuffix(SWEPT)
+        method_name = method(name).name.removesuffix(SWEPT)  # of `ta:swept`, `ta` has the settings
         for key, value in values.items():
             hyper = _hyperparameter(method_name, key)
             _require_reader(method_name, hyper, methods)
@@ -41,19 +41,20 @@ def checked_hyperparameters(asked: Asked, methods: Sequence[str], family: Family
 
 def family_hyperparameters(family: Family) -> dict[str, dict[str, Any]]:
     """The paper's coefficient of task arithmetic for a family, where it is not the registry's default."""
-    scale = PAPER_LAMBDA[in_paper(family)]
+    scale = PAPER_LAMBDA[paper_family(family)]
     return {} if scale == METHODS["ta"].defaults["scale"] else {"ta": {"scale": scale}}
 
 
 def usual_for(method_name: str, family: Family) -> dict[str, Any]:
-    """`family_hyperparameters` of one method; a method with modifiers takes those of the method under them."""
+    """`family_hyperparameters` of one method; with modifiers, as in `larv:ta`, those of the method after the colon."""
     return family_hyperparameters(family).get(method_name.rpartition(":")[2], {})
 
 
 def read_by(methods: Iterable[str]) -> dict[str, tuple[Hyperparameter, ...]]:
-    """What a run of `methods` reads, by method, in their order. A method with a start reads the start's too.
+    """The hyperparameters that a run of `methods` reads, by method, in the order in which each method declares them.
 
-    A swept method reads all of the plain one's but the coefficient, which it chooses itself.
+    A method that goes on from another one's result, its start (`fda:ta` from `ta`), reads the start's too. A swept method
+    (`ta:swept`) chooses its coefficient on the validation split, and reads all others of the plain method.
     """
     hyperparameters: dict[str, tuple[Hyperparameter, ...]] = {}
     for name in methods:
@@ -63,12 +64,14 @@ def read_by(methods: Iterable[str]) -> dict[str, tuple[Hyperparameter, ...]]:
         for method_name, swept in ((name.removesuffix(SWEPT), one.swept), (one.start, False)):
             if method_name is not None:
                 reads = tuple(h for h in METHODS[method_name].hyperparameters if not (swept and h == one.coefficient))
-                hyperparameters[method_name] = max(hyperparameters.get(method_name, ()), reads, key=len)
+                hyperparameters[method_name] = max(
+                    hyperparameters.get(method_name, ()), reads, key=len
+                )  # one contains the other
     return {method_name: reads for method_name, reads in hyperparameters.items() if reads}
 
 
 def read_assignments(texts: Iterable[str]) -> dict[str, dict[str, str]]:
-    """`("ta.scale=0.4",)` → {"ta": {"scale": "0.4"}}. UserError for what has not that form."""
+    """`("ta.scale=0.4",)` → {"ta": {"scale": "0.4"}}. UserError for another form."""
     asked: dict[str, dict[str, str]] = {}
     for text in texts:
         dotted_name, equals, value = text.partition("=")
@@ -96,7 +99,11 @@ def _allowed(hyper: Hyperparameter) -> str:
     bounds = [
         f"{word} {limit:g}" for word, limit in (("at least", hyper.low), ("at most", hyper.high)) if limit is not None
     ]
-    return f"give {KINDS.get(hyper.type, 'one')} of {' and '.join(bounds)}" if bounds else "see `python -m fda methods`"
+    return (
+        f"give {KINDS.get(hyper.type, 'a value')} of {' and '.join(bounds)}"
+        if bounds
+        else "see `python -m fda methods`"
+    )
 
 
 def _hyperparameter(method_name: str, name: str) -> Hyperparameter:
@@ -118,7 +125,7 @@ def _require_reader(method_name: str, hyper: Hyperparameter, methods: Sequence[s
     if method_name + SWEPT in methods:
         raise UserError(
             f"{method_name}.{hyper.name} is set, but {method_name}{SWEPT} chooses it on the validation split: "
-            f"leave --set {method_name}.{hyper.name} away, or add {method_name} to the methods."
+            f"leave out --set {method_name}.{hyper.name}, or add {method_name} to the methods."
         )
     raise UserError(
         f"{method_name}.{hyper.name} is set, but no method of this run reads it: add {method_name} to the methods."

@@ -25,8 +25,8 @@ from fda.settings import (
     AdaptSettings,
     ConstructSettings,
     Family,
-    in_paper,
     is_read,
+    paper_family,
     presets,
     written_out,
 )
@@ -60,7 +60,7 @@ def adapt_settings(zoo: Zoo, adaptation: AdaptSettings | None = None) -> AdaptSe
     if adaptation is not None:
         return adaptation
     where = f"zoo {zoo.name}: adapt."
-    values = PAPER_ADAPT[in_paper(zoo.family)].model_dump() | _written_out(zoo.adapt, where)
+    values = PAPER_ADAPT[paper_family(zoo.family)].model_dump() | _written_out(zoo.adapt, where)
     return _checked(AdaptSettings, values, where)
 
 

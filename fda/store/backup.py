@@ -1,4 +1,4 @@
-"""A copy of FDA_HOME, made while runs work, that is an FDA_HOME itself: to go back, copy it to its place.
+"""A copy of FDA_HOME, made while runs may be at work. It is an FDA_HOME itself: to restore it, copy it to where that was.
 
 The store is copied first, by SQLite's backup, as of one moment. Every file it names was whole by then, and files of runs are
 never changed in place, so the copies of files agree with it. Runs that were at work are stored as cancelled in the copy, and
@@ -27,7 +27,8 @@ AT_WORK = "was at work when this backup was made: resume continues from the unit
 
 @dataclass(frozen=True)
 class Backup:
-    """What was copied, and the files that are damaged in the original too, as sentences."""
+    """What was copied: the number of runs, the bytes of the store and of runs' folders, and a sentence for each file of a run
+    that differs from its checksum, as it then does in the original."""
 
     folder: Path
     runs: int
@@ -36,9 +37,9 @@ class Backup:
 
 
 def back_up(store: Store, folder: Path) -> Backup:
-    """Copy the store and the folders of its runs to `folder`, which appears whole or not at all.
+    """Copy the store, the folders of its runs and the zoo files in `zoos` to `folder`, which appears whole or not at all.
 
-    UserError if there is something already, if it lies in FDA_HOME, or if it cannot be written.
+    UserError if `folder` exists, lies in FDA_HOME or cannot be written, and if there are no runs.
     """
     folder = folder.expanduser().resolve()
     if folder.exists():
@@ -80,7 +81,8 @@ def _copy_files(store: Store, copied: Store) -> None:
 
 
 def _copy_folder(source: Path, target: Path) -> None:
-    """Copy all but unfinished files. A file that is removed meanwhile is left out."""
+    """Copy all but files being written (their names begin with a dot) and the sign of life of a worker. A file that is removed
+    meanwhile is left out."""
     for parent, folders, names in os.walk(source):
         folders[:] = [name for name in folders if not name.startswith(".")]
         there = target / Path(parent).relative_to(source)
@@ -97,7 +99,7 @@ def _copy_folder(source: Path, target: Path) -> None:
 
 
 def _checked(store: Store, copied: Store, folder: Path) -> Backup:
-    """Compare the copies with the checksums in the store; a run that was deleted meanwhile is left out."""
+    """Compare the copies with the checksums in the store, and delete the copy of a run that was deleted meanwhile."""
     damaged, total = [], copied.path.stat().st_size
     for run_id in _runs(copied):
         there = copied.run_dir(run_id)
@@ -111,5 +113,5 @@ def _checked(store: Store, copied: Store, folder: Path) -> Backup:
 
 
 def _runs(store: Store, states: Sequence[State] | None = None) -> list[str]:
-    """Ids of the runs; one whose row is so damaged that it has none has no folder either."""
+    """Ids of the runs in one of these states, or of all. Rows too damaged to hold an id are skipped: they have no folder."""
     return [run.run_id for run in store.all_stored(states=states, limit=ALL) if RUN_ID.fullmatch(run.run_id)]

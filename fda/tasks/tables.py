@@ -1,8 +1,8 @@
-"""Counts the rows of a text table and decides whether it uses quoting.
+"""Counts the rows of a text table, or of a JSON Lines file, and decides whether a table uses quoting.
 
 A comma table counts as quoted. A tab table is usually written without quoting, as GLUE's are, and a stray quotation mark in
-it would join all rows up to the next one; it counts as quoted only if its lines prove it. `datasets` reads the table; the
-count here shows whether it read all rows.
+it would join all rows up to the next one; it counts as quoted only if its lines prove it. `datasets`, which uses pandas, reads
+the table; the count here shows whether it read all rows.
 """
 
 import csv
@@ -23,7 +23,8 @@ csv.field_size_limit(min(sys.maxsize, 2**31 - 1))  # the default limits a text t
 
 @dataclass(frozen=True)
 class Table:
-    """`quoted`: None without quotation marks. `rows`: without the header. `short`: (row from 0, fields) of incomplete rows."""
+    """`quoted`: whether quotation marks wrap texts; False if they are ordinary characters, None if there are none. `rows`:
+    without the header. `short`: (row from 0, fields) of rows with too few fields, whose label may be missing on purpose."""
 
     header: tuple[str, ...]
     quoted: bool | None
@@ -33,14 +34,16 @@ class Table:
 
 @dataclass(frozen=True)
 class _Lines:
-    """A table read line by line, with quotation marks as letters. `long`: (line, fields) of the first line with too many."""
+    """A table read line by line, its quotation marks as ordinary characters. `long`: (line, fields) of the first line with too
+    many fields."""
 
     header: tuple[str, ...]
     rows: int
     short: tuple[tuple[int, int], ...]
     long: tuple[int, int] | None
     marks: bool  # any quotation mark
-    proven: bool  # a CSV writer made the marks: they wrap whole texts, and marks in texts are doubled
+    proven: bool  # a CSV writer made the marks: they wrap whole fields only, and either one in a text is doubled, or all texts
+    # are wrapped
 
     @property
     def whole(self) -> bool:
@@ -50,8 +53,8 @@ class _Lines:
 def read_layout(path: str | Path, separator: str, label: str) -> Table | None:
     """The layout of a local table with a header, compressed or not; None if it is not UTF-8 text, or empty.
 
-    `label`: the column whose values distinguish a row from a line inside a text. UserError, with the line, for rows with too
-    many fields and for rows that a quotation mark joins.
+    `label`: the column of labels. Lines inside a quoted text that end in known labels are rows, which a stray quotation mark
+    joins. UserError, with the line, for those and for rows with too many fields.
     """
     path = Path(path)
     status = path.stat()
@@ -74,11 +77,13 @@ def _layout(path: Path, separator: str, label: str, modified_ns: int, size: int)
 
 
 def _plain(path: Path, lines: _Lines) -> bool:
-    """Whether the quotation marks of a tab table are letters: every line is a row, and the marks are no writer's quoting."""
+    """Whether the quotation marks of a tab table are ordinary characters.
+
+    If every line has the header's fields, they are unless a CSV writer made them and reading them as quoting gives the same
+    rows. If lines have not, they are unless the table can be read as strictly quoted, with texts of several lines.
+    """
     if lines.whole:
-        if not lines.proven:
-            return True
-        return _strict_rows(path, "\t", len(lines.header)) != lines.rows
+        return not lines.proven or _strict_rows(path, "\t", len(lines.header)) != lines.rows
     return _strict_rows(path, "\t", len(lines.header)) is None
 
 
@@ -90,7 +95,8 @@ def _lines(path: Path, separator: str) -> _Lines | None:
             return None
         header = first[1].split(separator)
         marks = '"' in first[1]
-        rows, short, long, stray, wrapped, bare, doubled = 0, [], None, False, False, False, False
+        rows, short, long, stray, wrapped, doubled = 0, [], None, False, False, False
+        bare = False  # a text without marks around it
         for number, line in lines:
             fields = line.split(separator)
             if len(fields) > len(header) and long is None:
@@ -116,7 +122,7 @@ def _lines(path: Path, separator: str) -> _Lines | None:
 
 def _quoted(path: Path, separator: str, label: str) -> Table:
     """The layout if quotation marks wrap texts, as pandas reads them."""
-    labels, joined = set(), []  # `labels` of rows of one line
+    labels, of_several_lines = set(), []  # label values of rows that are one line
     header: list[str] = []
     label_index, rows, short, last_line = None, 0, [], 0
     with _opened(path, newline="") as file:
@@ -130,18 +136,16 @@ def _quoted(path: Path, separator: str, label: str) -> Table:
                 header = fields
                 label_index = header.index(label) if label in header else None
                 continue
-            if len(fields) > len(header):
-                if len(lines) == 1:
-                    raise _too_long(path, first_line, len(fields), len(header))
-                joined.append((first_line, last_line, lines))
+            if len(fields) > len(header) and len(lines) == 1:
+                raise _too_long(path, first_line, len(fields), len(header))
             if len(fields) < len(header):
                 short.append((rows, len(fields)))
             if len(lines) > 1:
-                joined.append((first_line, last_line, lines))
+                of_several_lines.append((first_line, last_line, lines))
             elif label_index is not None and len(fields) == len(header):
                 labels.add(fields[label_index].strip())
             rows += 1
-    for begin, end, lines in joined:
+    for begin, end, lines in of_several_lines:
         if _is_joined(lines, separator, len(header), label_index, labels):
             raise UserError(
                 f"{path}: lines {begin} to {end} are read as one row, since a quotation mark opens in line {begin}: double the "
@@ -160,7 +164,8 @@ def _is_joined(lines: list[str], separator: str, width: int, label_index: int | 
     if len(row) != width:
         return True
     if any(len(fields) != width for fields in split_lines):
-        return False
+        return False  # a line that is no row is part of a text
+    # the last line ends in the label of the whole row, in either case
     return label_index is None or all(fields[label_index].strip() in labels for fields in split_lines[:-1])
 
 
@@ -197,7 +202,7 @@ class _LineRecorder:
 
 
 def count_json_lines(path: str | Path) -> int | None:
-    """The number of objects in a JSON Lines file; None if its lines are anything else."""
+    """The number of objects in a JSON Lines file; None unless each line that is not blank begins with { and ends with }."""
     count = 0
     try:
         with _opened(Path(path)) as file:

@@ -1,8 +1,8 @@
 """Leading singular triples and polar factors, at less than the cost of full singular value decompositions.
 
-Both come from the eigenvectors of the smaller Gram matrix, whose squares of singular values lose digits: so they are computed
-in float64, checked, and taken from the full decomposition (`full_top_triples`, `full_polar`) where the check says so. Which
-matrices, and what is made of them, is left to the methods.
+Both come from the eigenvectors of the smaller Gram matrix. Its eigenvalues are squares of singular values, which loses digits:
+so they are computed in float64 and checked, and where the check fails the full decomposition is taken (`full_top_triples`,
+`full_polar`). Which matrices, and what is made of them, is left to the methods.
 """
 
 from typing import TYPE_CHECKING
@@ -15,17 +15,17 @@ Triples = tuple["Tensor", "Tensor", "Tensor"]
 SMALLEST = (
     1e-5  # σ/σ1 below which a Gram matrix in float64 (relative error 1e-16 of σ1²) says too little of a direction
 )
-EVEN = 1e-2  # σmin/σ1 from which on a product in float32 errs by less than float32's own 1e-5 in every direction
-RESIDUAL = 1e-7  # of σ1·σk: what the rounding of a float32 decomposition leaves in any case
+EVEN = 1e-2  # σmin/σ1 from which on a product in float32 errs by less than 1e-5 (1e-7 / EVEN) in every direction
+RESIDUAL = 1e-7  # ‖Gv − λv‖ / (σ1·σcount) at most: what the rounding of a float32 decomposition leaves in any case
 SMALL_SIDE = 64  # below it a full decomposition costs nothing worth saving
-PANELS = 4  # a Gram matrix is made in so many panels, each from its diagonal on: symmetric, so 5/8 of the products
-ROWS = 512  # that are in float64 at once
+PANELS = 4  # of columns of a Gram matrix, each computed from its diagonal down: as it is symmetric, 5/8 of the products
+ROWS = 512  # of a matrix that are in float64 at once
 
 
 def top_triples(matrix: "Tensor", count: int) -> Triples:
     """U (m × count), s (count), Vᵀ (count × n): the leading singular triples of an m × n float32 matrix.
 
-    Of zero the first unit vectors, as the full decomposition gives.
+    count ≤ min(m, n). Of a zero matrix: the first unit vectors, as the full decomposition gives.
     """
     import torch
 
@@ -38,7 +38,7 @@ def top_triples(matrix: "Tensor", count: int) -> Triples:
             torch.zeros(count, **like),
             torch.eye(count, matrix.shape[1], **like),
         )
-    if small < SMALL_SIDE or count == 0 or 4 * count > 3 * small:
+    if small < SMALL_SIDE or count == 0 or 4 * count > 3 * small:  # of more than three quarters nothing is saved
         return full_top_triples(matrix, count)
     tall = matrix if matrix.shape[0] >= matrix.shape[1] else matrix.T
     squares, right = _leading(gram(tall, scale), count)
@@ -51,30 +51,30 @@ def top_triples(matrix: "Tensor", count: int) -> Triples:
 
 
 def polar(matrix: "Tensor", out: "Tensor | None" = None) -> "Tensor":
-    """The nearest matrix with orthonormal rows or columns: P Qᵀ of the singular value decomposition P Σ Qᵀ.
+    """The nearest matrix with orthonormal columns (rows, if it is wide): P Qᵀ of the decomposition P Σ Qᵀ of a float32 matrix.
 
     Written into `out` if that is given, which may be the matrix itself.
     """
     import torch
 
     if min(matrix.shape) < SMALL_SIDE:
-        return _kept(full_polar(matrix), out)
-    lies = matrix.shape[0] < matrix.shape[1]
-    tall = matrix.T if lies else matrix
+        return _copied(full_polar(matrix), out)
+    is_wide = matrix.shape[0] < matrix.shape[1]
+    tall = matrix.T if is_wide else matrix
     scale = largest(tall)
-    if not scale > 0:
-        return _kept(full_polar(matrix), out)
+    if not scale > 0:  # zero or NaN
+        return _copied(full_polar(matrix), out)
     squares, vectors = torch.linalg.eigh(gram(tall, scale))  # ascending
     if squares[0] <= SMALLEST**2 * squares[-1]:
-        return _kept(full_polar(matrix), out)
+        return _copied(full_polar(matrix), out)
     root = (vectors * squares.rsqrt()) @ vectors.T  # (AᵀA)^(−½)
     del vectors
     even = squares[0] >= EVEN**2 * squares[-1]
-    factor = _times(tall, scale, root.float() if even else root, out.T if lies and out is not None else out)
-    return factor.T if lies else factor
+    factor = _times(tall, scale, root.float() if even else root, out.T if is_wide and out is not None else out)
+    return factor.T if is_wide else factor
 
 
-def _kept(factor: "Tensor", out: "Tensor | None") -> "Tensor":
+def _copied(factor: "Tensor", out: "Tensor | None") -> "Tensor":
     return factor if out is None else out.copy_(factor)
 
 
@@ -82,8 +82,12 @@ def full_top_triples(matrix: "Tensor", count: int) -> Triples:
     """`top_triples` by the full decomposition: exact for every matrix, and slow."""
     import torch
 
-    left, values, right = torch.linalg.svd(matrix, full_matrices=False)
-    return left[:, :count].clone(), values[:count], right[:count].clone()  # the rest is let go
+    left, values, right_transposed = torch.linalg.svd(matrix, full_matrices=False)
+    return (
+        left[:, :count].clone(),
+        values[:count],
+        right_transposed[:count].clone(),
+    )  # clones, so that the whole can be freed
 
 
 def full_polar(matrix: "Tensor") -> "Tensor":
@@ -119,10 +123,8 @@ def gram(tall: "Tensor", scale: "Tensor") -> "Tensor":
 
 
 def _times(tall: "Tensor", scale: "Tensor", right: "Tensor", out: "Tensor | None" = None) -> "Tensor":
-    """(A / scale) @ right in float32, computed in the precision of `right`; in float64 a few rows at a time.
-
-    Into `out` if that is given, which may be A.
-    """
+    """(A / scale) @ right in float32, computed in the precision of `right`; a few rows at a time if that is float64, or if the
+    product goes into `out`, which may be A."""
     if right.dtype == tall.dtype and out is None:
         return tall @ (right / scale)
     product = tall.new_empty(len(tall), right.shape[1]) if out is None else out
@@ -134,13 +136,14 @@ def _times(tall: "Tensor", scale: "Tensor", right: "Tensor", out: "Tensor | None
 def _leading(square: "Tensor", count: int) -> tuple["Tensor", "Tensor"]:
     """(eigenvalues (count), eigenvectors (n × count)) of a symmetric float64 matrix, largest first.
 
-    Eigenvectors in float32 cost half; one step of perturbation theory in float64 makes of their error its square. Whether
-    that was enough, the residual tells; where not, the eigenvectors are computed in float64.
+    Eigenvectors in float32 cost half. One step of perturbation theory in float64 squares their error, except between
+    eigenvalues so close that it would turn a vector by more than 0.1. Where the residual says that this was not enough,
+    eigenvectors are computed in float64.
     """
     import torch
 
     n = len(square)
-    wide = min(n, count + max(16, count // 4))  # a margin, so that no two neighbours are torn apart at the cut
+    wide = min(n, count + max(16, count // 4))  # a margin, so that close eigenvalues are not divided
     _, vectors = torch.linalg.eigh(square.float())
     vectors = vectors.double().flip(1)
     head, rest = vectors[:, :wide], vectors[:, wide:]
