@@ -30,7 +30,7 @@ def execute(store: Store, run_id: str, cancel: Cancel) -> None:
     opened = counted_on_data(open_zoo(spec.zoo, spec.tasks))
     check_spec(spec, opened)
     work = Work(store, run_id, spec, opened, device, cancel)
-    with _cluster_of(spec):
+    with store.held_open(), _cluster_of(spec):
         if spec.published is not None:
             import_units(work)
         elif spec.construction is not None:

@@ -85,7 +85,6 @@ def run_here(store: Store, run_id: str, *, execute: Execute | None = None) -> St
         held.callback(beats.end)
         _claim(store, run_id, stop, beats)
         _clear(store.run_dir(run_id))
-        held.enter_context(store.held_open())
         held.enter_context(Heart(store, run_id, stop, beats))
         reserve = held.enter_context(Reserve(store.run_dir(run_id)))
         patient = PatientStore(store, stop)
