@@ -2,14 +2,35 @@
 // run again when the reader's system changes between light and dark: the server draws figures for one of them.
 
 const ID = "fda-plotly";
+const PATIENCE = 30_000; // milliseconds that a busy browser may take to change its theme
 
 const dark = window.matchMedia("(prefers-color-scheme: dark)");
 
+let shown; // the ground of the theme that the server knows of
+let tell;
+let waiting;
+
 export default function ({ data, setTriggerValue }) {
   fetchPlotly(data.src);
-  const changed = () => setTimeout(() => setTriggerValue("theme", dark.matches), 200); // once Streamlit has changed its own
-  dark.addEventListener("change", changed);
-  return () => dark.removeEventListener("change", changed);
+  tell = setTriggerValue;
+  shown ??= ground();
+}
+
+// Streamlit tells the server its own theme, so the page runs again only once that has changed; never if the reader chose one.
+dark.addEventListener("change", () => {
+  clearInterval(waiting);
+  const end = performance.now() + PATIENCE;
+  waiting = setInterval(() => {
+    const now = ground();
+    if (now === shown && performance.now() < end) return;
+    clearInterval(waiting);
+    if (now !== shown) tell?.("theme", dark.matches);
+    shown = now;
+  }, 100);
+});
+
+function ground() {
+  return getComputedStyle(document.querySelector("[data-testid=stApp]")).backgroundColor;
 }
 
 function fetchPlotly(src) {
