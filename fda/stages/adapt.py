@@ -25,7 +25,7 @@ from fda.merging.method import Method, Weights
 from fda.merging.methods.ta import task_weights
 from fda.merging.registry import METHODS
 from fda.settings import AdaptSettings
-from fda.stages.anchored import anchors_of
+from fda.stages.anchored import anchors_of, require_unchanged
 from fda.stages.arithmetic import gradients_of
 from fda.stages.real_inputs import real_block_inputs
 from fda.stages.work import Work
@@ -72,8 +72,9 @@ class Pools:
 
 
 def anchor_pools(work: Work, settings: AdaptSettings) -> Pools:
-    """The anchors of the run that `work` names."""
+    """The anchors of the run that `work` names. UserError as `require_unchanged`."""
     source = work.anchors_run
+    require_unchanged(work.store, source, work.opened, work.spec.tasks, work.blocks)
     return Pools(
         work,
         settings,

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
+    from fda.architectures.blocks import Block
     from fda.zoos.survey import OpenZoo
 
 
@@ -23,7 +24,8 @@ def anchors_of(
 ) -> "list[Tensor | None]":
     """Each task's anchors (n, tokens, d) of one block from run `source`, or None for a task that did not change the block.
 
-    Checks the files' checksums and that they were made from the checkpoints in use. UserError if one is missing or differs.
+    Checks the files' checksums and that they were made from the checkpoints in use; `require_unchanged` checks the tasks that
+    have none. UserError if one is missing or differs.
     """
     units = {unit.key: unit for unit in store.units(source, "construct")}
     return [_anchors(store, source, opened, units, UnitKey("construct", task, block), device) for task in tasks]
@@ -38,7 +40,6 @@ def _anchors(
     device: "str | torch.device",
 ) -> "Tensor | None":
     if key in units and units[key].unchanged:
-        _require_unchanged(source, opened, key)
         return None
     if (path := anchors_file(store.run_dir(source), key.name, key.block)).is_file():
         require_whole(store, source, path)
@@ -46,16 +47,27 @@ def _anchors(
     return load_anchors(store.run_dir(source), key.name, key.block, base=base, finetuned=finetuned).to(device)
 
 
-def _require_unchanged(source: str, opened: "OpenZoo", key: UnitKey) -> None:
-    """UserError if the block has changed since the run found it unchanged; no file's metadata records that."""
+def require_unchanged(
+    store: Store, source: str, opened: "OpenZoo", tasks: Sequence[str], blocks: "Sequence[Block]"
+) -> None:
+    """UserError if a task has changed a block that run `source` found unchanged by it; no file's metadata records that.
+
+    Call it before lanes start: it sets the attention kernel of the whole process for a moment.
+    """
     from fda.anchors.loss import live_tensors
 
-    block = opened.model.blocks[key.block].copy("cpu")
-    if live_tensors(block, block.of(opened.base), block.of(opened.tasks[key.name])):
-        raise UserError(
-            f"run {source} found block {key.block} unchanged by task {key.name!r}, but the zoo names another checkpoint now: "
-            f"construct the anchors of {key.name} again."
-        )
+    units = {unit.key: unit for unit in store.units(source, "construct")}
+    for task in tasks:
+        for block in blocks:
+            unit = units.get(UnitKey("construct", task, block.index))
+            if unit is None or not unit.unchanged:
+                continue
+            copied = block.copy("cpu")
+            if live_tensors(copied, copied.of(opened.base), copied.of(opened.tasks[task])):
+                raise UserError(
+                    f"run {source} found block {block.index} unchanged by task {task!r}, but the zoo names another "
+                    f"checkpoint now: construct the anchors of {task} again."
+                )
 
 
 def anchored_blocks(store: Store, source: str, tasks: Sequence[str], blocks: Sequence[int]) -> tuple[int, ...]:

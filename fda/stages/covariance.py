@@ -9,7 +9,7 @@ from fda.analysis.covariance import agreement, agreement_of_identity, task_vecto
 from fda.architectures.blocks import Block
 from fda.architectures.linears import linear_moments
 from fda.merging.math.sides import transposed
-from fda.stages.anchored import anchors_of
+from fda.stages.anchored import anchors_of, require_unchanged
 from fda.stages.work import Work
 from fda.store.analyses import Panel, Table, table_of
 from fda.tasks.data import load_split
@@ -24,6 +24,8 @@ def covariance_tables(work: Work) -> dict[Panel, Table]:
     """Cosines with the Gram matrix of one half of the samples, layer by layer. UserError if a task has no data."""
     rows, splits = [], set()
     source = work.run_id if work.spec.construction is not None else work.spec.anchors_run
+    if source is not None:
+        require_unchanged(work.store, source, work.opened, work.spec.tasks, work.blocks)
     for at, task in enumerate(work.spec.tasks):
         data = work.data(task)
         split = load_split(work.opened.zoo.task(task), data.train_split or data.split, work.opened.model.transform)

@@ -18,7 +18,7 @@ from fda.requests.runs import adapt_settings, changed_hyperparameters
 from fda.requests.unread import adaptation_read_by
 from fda.settings import AdaptSettings
 from fda.stages.adapt import Pools, adapt_to_file, anchor_pools, epochs, input_pools
-from fda.stages.anchored import anchors_of
+from fda.stages.anchored import anchors_of, require_unchanged
 from fda.stages.mix import mix_to_file
 from fda.stages.scoring import ModelToScore
 from fda.stages.splits import Splits
@@ -170,6 +170,7 @@ class MethodMerger:
         """Each task's moments for a method that reads anchors or inputs; None for any other."""
         work, tasks = self.work, self.work.spec.tasks
         if one.needs == "anchors":
+            require_unchanged(work.store, work.anchors_run, work.opened, tasks, work.blocks)
             anchors = [
                 anchors_of(work.store, work.anchors_run, work.opened, tasks, block.index, work.device)
                 for block in work.blocks

@@ -85,11 +85,14 @@ def agree(step, plain, x, tolerance):
 
 def test_threads_share_one_compiled_step(opened):
     compiled, found = CompiledSteps(), {}
+    of_tasks = {
+        task: units(opened, 0, task) for task in ("red", "bright")
+    }  # here: it switches the process's attention kernel
 
     def work(task):
-        found[task] = compiled.step(*units(opened, 0, task), SHAPE, "cos")(matrices(0))[0]
+        found[task] = compiled.step(*of_tasks[task], SHAPE, "cos")(matrices(0))[0]
 
-    threads = [threading.Thread(target=work, args=(task,)) for task in ("red", "bright")]
+    threads = [threading.Thread(target=work, args=(task,)) for task in of_tasks]
     for thread in threads:
         thread.start()
     for thread in threads:

@@ -5,6 +5,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from fda.anchors import loss
 from fda.anchors.adapt import Adapted, adapt_coefficients, pool
 from fda.anchors.init import unit_seed
 from fda.cancel import NEVER
@@ -14,7 +15,8 @@ from fda.errors import UserError
 from fda.figures.progress import progress_map
 from fda.requests.landscape import landscape_spec
 from fda.requests.runs import adapt_settings, choose_methods, construct_settings, make_spec
-from fda.stages.anchored import anchored_blocks, anchors_of
+from fda.stages.adapt import anchor_pools
+from fda.stages.anchored import anchored_blocks, anchors_of, require_unchanged
 from fda.stages.construct import unfinished_units
 from fda.stages.work import Work
 from fda.stages.worker import run_here
@@ -135,7 +137,17 @@ def test_unchanged_units_of_other_checkpoints_are_refused(home, run, tmp_path):
     with pytest.raises(
         UserError, match=f"run {run} found block 0 unchanged by task 'first', but .*construct the anchors of first"
     ):
-        anchors_of(home, run, open_zoo(load_zoo(other)), ("first",), 0, "cpu")
+        opened = open_zoo(load_zoo(other))
+        require_unchanged(home, run, opened, ("first",), opened.model.blocks)
+
+
+def test_a_pool_that_a_lane_asks_for_switches_no_attention_kernel(home, run, monkeypatch):
+    """The kernel is the process's: lanes would change each other's bits, and leave it switched."""
+    work = work_of(home, run)
+    pools = anchor_pools(work, adapt_settings(work.spec.zoo))
+    monkeypatch.setattr(loss, "sdpa_kernel", lambda _: pytest.fail("a lane switches the kernel"))
+    given = [pools.of(block.copy()) for block in work.blocks]
+    assert given[0] is None and given[1][0].shape[0] == 4
 
 
 def test_a_landscape_of_it_has_no_gaps(home, run):
