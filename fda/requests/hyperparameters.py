@@ -64,9 +64,8 @@ def read_by(methods: Iterable[str]) -> dict[str, tuple[Hyperparameter, ...]]:
         for method_name, swept in ((name.removesuffix(SWEPT), one.swept), (one.start, False)):
             if method_name is not None:
                 reads = tuple(h for h in METHODS[method_name].hyperparameters if not (swept and h == one.coefficient))
-                hyperparameters[method_name] = max(
-                    hyperparameters.get(method_name, ()), reads, key=len
-                )  # one contains the other
+                # one contains the other
+                hyperparameters[method_name] = max(hyperparameters.get(method_name, ()), reads, key=len)
     return {method_name: reads for method_name, reads in hyperparameters.items() if reads}
 
 

@@ -12,6 +12,7 @@ from fda.checkpoints.treatments import is_matrix
 from fda.checkpoints.weights import Checkpoint
 from fda.errors import UserError
 from fda.merging.math.sides import Transposed
+from fda.merging.math.singular import top_triples
 from fda.merging.method import Weights, task_vectors
 from fda.report.comparison import ALWAYS
 from fda.stages.work import Work
@@ -88,9 +89,9 @@ def sum_table(
         of_block = defaultdict(list)
         for _, _, taus in _matrices(block, base, finetuned):
             update = torch.stack(taus).sum(0)
-            left, _ = left_vectors(update)
+            left, _, _ = top_triples(update, min(RANKS, *update.shape))
             for task, tau in zip(tasks, taus, strict=True):
-                of_block["sum", task].append(over_accumulation(left[:, :RANKS], update, tau))
+                of_block["sum", task].append(over_accumulation(left.double(), update, tau))
         counts += _counts(block, of_block)
     return table_of("over_accumulation", counts)
 

@@ -26,17 +26,18 @@ def zoo_panels(path: Path, zoo: Zoo) -> Mapping[Panel, Table]:
     if helper is not None and helper.state == "done":
         with notices.noticed():
             tables = _tables(known, helper.run_id)
-    for column, (panel, table) in zip(st.columns(len(ZOO_PANELS), gap="medium"), tables.items(), strict=False):
-        with column:
-            drawing = drawn(panel, table, AnalysisView(), theme(), uirevision=str(path))
-            plot(drawing.make(), key=panel, alt=drawing.alt)
-            question(panel)
-            st.markdown(notices.sentence(drawing.sentence))
     if not tables:
         with st.container(horizontal=True, vertical_alignment="center", gap="small"):
             for panel in ZOO_PANELS:
                 question(panel)
             ask(ZOO_PANELS[0], spec, helper, there=False)
+        return tables
+    for column, (panel, table) in zip(st.columns(len(tables), gap="medium"), tables.items(), strict=True):
+        with column:
+            drawing = drawn(panel, table, AnalysisView(), theme(), uirevision=str(path))
+            plot(drawing.make(), key=panel, alt=drawing.alt)
+            question(panel)
+            st.markdown(notices.sentence(drawing.sentence))
     return tables
 
 
