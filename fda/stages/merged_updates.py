@@ -2,19 +2,19 @@
 
 import math
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import torch
 
 from fda.analysis.updates import alignment_ratio, kept_rank, left_vectors, over_accumulation
 from fda.architectures.blocks import Block
-from fda.checkpoints.treatments import is_matrix
 from fda.checkpoints.weights import Checkpoint
 from fda.errors import UserError
 from fda.merging.math.sides import Transposed
 from fda.merging.math.singular import top_triples
 from fda.merging.method import Weights, task_vectors
 from fda.report.comparison import ALWAYS
+from fda.stages.interference import matrices
 from fda.stages.work import Work
 from fda.store.analyses import Panel, Table, table_of
 from fda.store.files import merged_file
@@ -55,10 +55,10 @@ def merged_update_tables(work: Work) -> dict[Panel, Table]:
     ranks = defaultdict(list)
     for block in work.blocks:
         of_block = defaultdict(list)
-        for name, theta0, taus in _matrices(block, base, finetuned):
+        for layer, theta0, taus in matrices(block, base, finetuned):
             taus = [tau.to(device) for tau in taus]
             for method, model in models.items():
-                (update,) = task_vectors(name, theta0, [Transposed(model, sides)])
+                (update,) = task_vectors(block.prefix + layer, theta0, [Transposed(model, sides)])
                 update = update.to(device)
                 left, values = left_vectors(update)
                 kept = kept_rank(values)
@@ -87,23 +87,13 @@ def sum_table(
     counts = []
     for block in blocks:
         of_block = defaultdict(list)
-        for _, _, taus in _matrices(block, base, finetuned):
+        for _, _, taus in matrices(block, base, finetuned):
             update = torch.stack(taus).sum(0)
             left, _, _ = top_triples(update, min(RANKS, *update.shape))
             for task, tau in zip(tasks, taus, strict=True):
                 of_block["sum", task].append(over_accumulation(left.double(), update, tau))
         counts += _counts(block, of_block)
     return table_of("over_accumulation", counts)
-
-
-def _matrices(
-    block: Block, base: Weights, finetuned: Sequence[Weights]
-) -> Iterator[tuple[str, torch.Tensor, list[torch.Tensor]]]:
-    """Of each matrix of the block: its name, its weights in the base, and its task vectors, all float32."""
-    for name in (block.prefix + layer for layer in block.names):
-        theta0 = base[name].float()
-        if is_matrix(name, theta0):
-            yield name, theta0, list(task_vectors(name, theta0, finetuned))
 
 
 def _counts(
