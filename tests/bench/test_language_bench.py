@@ -10,7 +10,7 @@ import torch
 
 from fda.bench import language_texts, language_zoo
 from fda.bench.language_texts import PACKAGES, SPLITS, TASKS, samples, split_of
-from fda.bench.language_zoo import encoder_folder, prepare_zoo
+from fda.bench.language_zoo import METHODS, encoder_folder, prepare_zoo
 from fda.errors import UserError
 
 needs_encoder = pytest.mark.skipif(
@@ -88,16 +88,20 @@ def test_a_cut_of_it_goes_the_whole_way(tmp_path, fda, monkeypatch):
         "source",
     ]
     only_blocks_and_the_head_were_finetuned(zoo.parent)
-    anchored = ("ta", "fda:ta")
-    words = ("--methods", ",".join(anchored), "--seeds", "0", "--anchors", 4, "--steps", 3, "--device", "cpu")
-    compared = fda("bench", "methods", "--zoo", zoo, *words)
-    assert compared.returncode == 0, compared.stderr
-    assert "package" in compared.stdout and all(name in compared.stdout for name in anchored)
-    monkeypatch.setattr(language_zoo, "METHODS", ("ta", "tsv"))
     table = tmp_path / "table.json"
+    words = ("--methods", ",".join(METHODS), "--seeds", "0", "--anchors", 4, "--steps", 3, "--device", "cpu")
+    done = fda("bench", "methods", "--zoo", zoo, *words, "--json", table)
+    assert done.returncode == 0, done.stderr
+    compared = json.loads(table.read_text())
+    rows = {row["method"]: row for row in compared["rows"]}
+    assert set(rows) == set(METHODS) and compared["tasks"] == ["package", "role", "pair"]
+    assert rows["ta"]["over_baseline"] == [0, 0, 0]
+    for row in rows.values():
+        assert row["average"] == pytest.approx(sum(row["tasks"].values()) / 3)
+        assert row["interval"][0] <= row["average"] <= row["interval"][1]
+    monkeypatch.setattr(language_zoo, "METHODS", ("ta", "tsv"))
     assert fda("bench", "language", "--folder", zoo.parent, "--device", "cpu", "--json", table).returncode == 0
-    found = json.loads(table.read_text())
-    assert found["tasks"] == ["package", "role", "pair"] and {"ta", "tsv"} < {row["method"] for row in found["rows"]}
+    assert {row["method"] for row in json.loads(table.read_text())["rows"]} == {"pretrained", "individual", "ta", "tsv"}
 
 
 def only_blocks_and_the_head_were_finetuned(folder: Path) -> None:
