@@ -56,9 +56,8 @@ def forward_step(
 
     some = next(iter(base.values()))
     compiled = torch.compile(composition, options=compiler_options(some.device))
-    compiled(
-        torch.zeros(shape).flatten(0, 1).to(some), base, theta_i, task_vector
-    )  # compiles here, not in the first step
+    # compiles here, not in the first step
+    compiled(torch.zeros(shape).flatten(0, 1).to(some), base, theta_i, task_vector)
 
     def step(matrices: Tensor) -> tuple[Tensor, Tensor]:
         gradient, cosine = compiled(matrices[0].detach(), base, theta_i, task_vector)

@@ -42,8 +42,7 @@ class _Lines:
     short: tuple[tuple[int, int], ...]
     long: tuple[int, int] | None
     marks: bool  # any quotation mark
-    proven: bool  # a CSV writer made the marks: they wrap whole fields only, and either one in a text is doubled, or all texts
-    # are wrapped
+    proven: bool  # a CSV writer made the marks: they wrap whole fields, and one in a text is doubled, or all texts are wrapped
 
     @property
     def whole(self) -> bool:

@@ -85,9 +85,8 @@ def agree(step, plain, x, tolerance):
 
 def test_threads_share_one_compiled_step(opened):
     compiled, found = CompiledSteps(), {}
-    of_tasks = {
-        task: units(opened, 0, task) for task in ("red", "bright")
-    }  # here: it switches the process's attention kernel
+    # before the threads start, for it switches the process's attention kernel
+    of_tasks = {task: units(opened, 0, task) for task in ("red", "bright")}
 
     def work(task):
         found[task] = compiled.step(*of_tasks[task], SHAPE, "cos")(matrices(0))[0]

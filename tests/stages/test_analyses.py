@@ -211,8 +211,8 @@ def test_the_sum_of_a_zoo_counts_a_task_as_often_as_plain_formulas_say(store, ru
         update = sum(taus.values())
         first = np.linalg.svd(update)[0][:, 0]
         of_matrices.append((first @ update) @ (first @ taus[TASK]) / np.square(first @ taus[TASK]).sum())
-    found = rows(zoo_tables(run.spec.zoo)["over_accumulation"], task=TASK, block=BLOCK, rank=1)
-    assert found["counted"] == pytest.approx([torch.tensor(of_matrices).median().item()], rel=1e-3)
+    first_rank = rows(zoo_tables(run.spec.zoo)["over_accumulation"], task=TASK, block=BLOCK, rank=1)
+    assert first_rank["counted"] == pytest.approx([torch.tensor(of_matrices).median().item()], rel=1e-3)
 
 
 @pytest.mark.parametrize(
