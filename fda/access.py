@@ -12,17 +12,20 @@
     [limits]
     runs = 10
 
-Without the file nobody signs in and nothing is limited. Knows no browser and no store.
+Without the file nobody signs in and nothing is limited, and pydantic, which checks it, is not imported: the server reads this
+before it listens. Knows no browser and no store.
 """
 
 import os
+import re
 import tomllib
+from dataclasses import dataclass
 from functools import lru_cache
 from ipaddress import IPv6Address, ip_address, ip_network
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from annotated_types import Ge, Gt, MinLen
 
 from fda.actor import Role
 from fda.errors import UserError, readable
@@ -30,41 +33,42 @@ from fda.home import fda_home
 
 MOST_NAME = 200  # characters of a person's name
 RANKED: tuple[Role, ...] = ("admin", "operator", "viewer")
-_Count = Annotated[int, Field(ge=1)]
+_Count = Annotated[int, Ge(1)]
+_FORBID = {"extra": "forbid"}
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Roles(_Section):
+@dataclass(frozen=True)
+class Roles:
     """Role → names, `*@DOMAIN`, or `*` for all."""
 
     admin: tuple[str, ...] = ()
     operator: tuple[str, ...] = ()
     viewer: tuple[str, ...] = ()
+    __pydantic_config__ = _FORBID
 
-    @field_validator("*")
-    @classmethod
-    def _patterns(cls, names: tuple[str, ...]) -> tuple[str, ...]:
-        for name in names:
-            if not name or "*" in name.removeprefix("*@" if name != "*" else "*"):
-                raise ValueError(f"{name!r} is neither a name, nor *@DOMAIN, nor *")
-        return tuple(normal(name) for name in names)
+    def __post_init__(self) -> None:
+        for role in RANKED:
+            for name in getattr(self, role):
+                if not name or "*" in name.removeprefix("*@" if name != "*" else "*"):
+                    raise ValueError(f"{role}: {name!r} is neither a name, nor *@DOMAIN, nor *")
 
 
-class Proxy(_Section):
+@dataclass(frozen=True)
+class Proxy:
     """`header` names the visitor, if the request comes from one of `addresses` (such as `10.0.0.5` or `10.0.0.0/8`)."""
 
-    header: str = Field(pattern=r"^[A-Za-z0-9-]+$")
-    addresses: tuple[str, ...] = Field(min_length=1)
+    header: str
+    addresses: Annotated[tuple[str, ...], MinLen(1)]
+    __pydantic_config__ = _FORBID
 
-    @field_validator("addresses")
-    @classmethod
-    def _networks(cls, addresses: tuple[str, ...]) -> tuple[str, ...]:
-        for address in addresses:
-            ip_network(address)  # ValueError
-        return addresses
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"[A-Za-z0-9-]+", self.header):
+            raise ValueError(f"header: {self.header!r} is not made of letters, digits and -")
+        for address in self.addresses:
+            try:
+                ip_network(address)
+            except ValueError as error:
+                raise ValueError(f"addresses: {error}") from None
 
     def trusts(self, peer: str) -> bool:
         """Whether a request from this address may name its visitor."""
@@ -77,27 +81,31 @@ class Proxy(_Section):
         return any(address in ip_network(network) for network in self.addresses)
 
 
-class Limits(_Section):
+@dataclass(frozen=True)
+class Limits:
     """None: no limit. `sessions` counts the open pages of all visitors, the others what one person has."""
 
     runs: _Count | None = None  # waiting or at work
-    disk_gb: Annotated[float, Field(gt=0)] | None = None  # GB (10⁹ bytes) of all their runs
+    disk_gb: Annotated[float, Gt(0)] | None = None  # GB (10⁹ bytes) of all their runs
     transfers: _Count | None = None  # exports and downloads at work
     mixers: _Count | None = None
     sessions: _Count | None = None
+    __pydantic_config__ = _FORBID
 
 
-class Access(_Section):
+@dataclass(frozen=True)
+class Access:
     """The whole file."""
 
     roles: Roles = Roles()
     proxy: Proxy | None = None
     limits: Limits = Limits()
+    __pydantic_config__ = _FORBID
 
     def role_of(self, name: str) -> Role | None:
         """The highest role that a rule gives to this name, which is `normal`; None if none does."""
         for role in RANKED:
-            if any(_fits(name, rule) for rule in getattr(self.roles, role)):
+            if any(_fits(name, normal(rule)) for rule in getattr(self.roles, role)):
                 return role
         return None
 
@@ -142,12 +150,19 @@ def person(name: str | None) -> str | None:
 
 @lru_cache(maxsize=4)
 def _read(path: Path, _: tuple[int, int, int]) -> Access:
+    from pydantic import TypeAdapter, ValidationError
+
     try:
-        return Access.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+        return TypeAdapter(Access).validate_python(tomllib.loads(path.read_text(encoding="utf-8")))
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         where = ".".join(str(part) for part in first["loc"])
-        raise UserError(f"{path}, {where}: {first['msg']}: correct it.") from None
+        problem = {
+            # from a class above, which names its field
+            "value_error": "." + first["msg"].removeprefix("Value error, "),
+            "unexpected_keyword_argument": ": there is no such setting",
+        }.get(first["type"], ": " + first["msg"])
+        raise UserError(f"{path}, {where}{problem}: correct it.") from None
     except (OSError, ValueError) as error:
         raise UserError(f"{path} is no readable TOML file ({readable(str(error))}): correct it.") from None
 

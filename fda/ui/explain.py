@@ -12,4 +12,4 @@ def picture() -> None:
     palette = PALETTES[theme()]
     one, two, three, *_ = palette.series
     colours = {name: getattr(palette, name) for name in ("ink", "muted", "grid", "surface", "accent")}
-    _idea(key="idea", data={"colours": colours | {"one": one, "two": two, "three": three}})
+    _idea(key="idea", data=colours | {"one": one, "two": two, "three": three})

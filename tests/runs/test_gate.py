@@ -174,7 +174,7 @@ def test_one_person_has_only_so_many_mixers(store, monkeypatch):
     ("text", "says"),
     [
         ("[roles]\nadmin = ['a*b']", r"access\.toml, roles\.admin: .*'a\*b' is neither a name, nor \*@DOMAIN"),
-        ("[roles]\nboss = ['a']", r"access\.toml, roles\.boss: Extra inputs"),
+        ("[roles]\nboss = ['a']", r"access\.toml, roles\.boss: there is no such setting"),
         ("[limits]\nruns = 0", r"access\.toml, limits\.runs: Input should be greater"),
         ("[proxy]\nheader = 'X-User'\naddresses = ['nginx']", r"access\.toml, proxy\.addresses: .*'nginx'"),
         ("[roles", "is no readable TOML file"),

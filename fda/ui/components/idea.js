@@ -1,4 +1,4 @@
 export default function ({ data, parentElement }) {
   const { style } = parentElement.querySelector(".fda-idea");
-  for (const [name, colour] of Object.entries(data.colours)) style.setProperty(`--${name}`, colour);
+  for (const [name, colour] of Object.entries(data)) style.setProperty(`--${name}`, colour);
 }
