@@ -12,7 +12,7 @@ import torch
 from scipy.optimize import nnls
 from torch import Tensor
 
-from fda.anchors.gradients import distances
+from fda.anchors.arithmetic import distances
 from fda.anchors.loss import Parameters
 from fda.architectures.blocks import Block
 from fda.settings import AdaptSettings

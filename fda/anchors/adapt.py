@@ -2,7 +2,7 @@
 
 Starting from the pretrained model (paper, adaptation) or the sum of task vectors (ours), the block's weights are trained; from
 another merged model, element-wise coefficients of task vectors (paper). A generator of events, like construction.
-`fda.anchors.gradients` computes the gradients.
+`fda.anchors.arithmetic` computes what the steps need.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -11,14 +11,13 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from fda.anchors.gradients import MakeGradient, plain_gradient, within_memory
+from fda.anchors.arithmetic import PLAIN, Arithmetic, within_memory
 from fda.anchors.loss import Parameters
 from fda.architectures.blocks import Block
 from fda.errors import UserError
 from fda.settings import AdaptSettings
 
 BETA_1, BETA_2, EPSILON = 0.9, 0.999, 1e-8  # of Adam, torch's defaults
-PART = 2**15  # numbers of a vector that a step reads and writes while they are in a core's cache
 
 
 @dataclass(frozen=True)
@@ -68,7 +67,7 @@ def adapt_weights(
     *,
     seed: int,
     unit: float = 1.0,
-    make_gradient: MakeGradient = plain_gradient,
+    arithmetic: Arithmetic = PLAIN,
 ) -> Iterator[Epoch | Adapted]:
     """Minimise Σ Dist(φ(θ, x), y) over θ, starting from `start`. x, y: (N, tokens, d), of all tasks; `unit`: of `rate_unit`."""
     theta = _flat(start, start)
@@ -78,7 +77,7 @@ def adapt_weights(
         theta.grad = gradient
         optimizer.step()
 
-    return _adapt(block, start, theta, update, x, y, settings, settings.weights_epochs, seed, make_gradient)
+    return _adapt(block, start, theta, update, x, y, settings, settings.weights_epochs, seed, arithmetic)
 
 
 def adapt_coefficients(
@@ -91,7 +90,7 @@ def adapt_coefficients(
     settings: AdaptSettings,
     *,
     seed: int,
-    make_gradient: MakeGradient = plain_gradient,
+    arithmetic: Arithmetic = PLAIN,
 ) -> Iterator[Epoch | Adapted]:
     """Minimise Σ Dist(φ(θ0 + Σ_k α_k ⊙ τ_k, x), y) over α, all of whose elements are initially `initial`.
 
@@ -101,37 +100,51 @@ def adapt_coefficients(
     theta = _flat(base, base)
     for tau in taus:
         theta.add_(tau, alpha=initial)
-    update = _coefficient_steps(theta, taus, settings.coefficients_lr)
-    return _adapt(block, base, theta, update, x, y, settings, settings.coefficients_epochs, seed, make_gradient)
+    update = _coefficient_steps(theta, taus, settings.coefficients_lr, arithmetic)
+    return _adapt(block, base, theta, update, x, y, settings, settings.coefficients_epochs, seed, arithmetic)
 
 
-def _coefficient_steps(theta: Tensor, taus: Sequence[Tensor], lr: float) -> Callable[[Tensor], None]:
+def _coefficient_steps(
+    theta: Tensor, taus: Sequence[Tensor], lr: float, arithmetic: Arithmetic
+) -> Callable[[Tensor], None]:
     """Steps of Adam on all α_k, given the gradient at θ = θ0 + Σ_k α_k ⊙ τ_k, which they change in place.
 
     The gradient at α_k is τ_k ⊙ g, and τ_k is constant, so Adam's moments of α_k are τ_k ⊙ m and τ_k² ⊙ v, with m and v those
     of g: they are kept once, not once for each k, and α_k itself is not needed. What all α_k change θ by is
     −lr m̂ Σ_k τ_k² / (|τ_k| √v̂ + ε).
     """
-    start, moved, m, v = theta.clone(), torch.zeros_like(theta), torch.zeros_like(theta), torch.zeros_like(theta)
-    size = PART if theta.device.type == "cpu" else len(theta)
+    change, m, v = (torch.zeros_like(theta) for _ in range(3))
+    state = (theta, theta.clone(), change, m, v)
+    step = arithmetic.elementwise(_coefficient_step)
     steps = 0
 
     def update(gradient: Tensor) -> None:
         nonlocal steps
         steps += 1
-        first, second = 1 - BETA_1**steps, 1 - BETA_2**steps
-        for parts in zip(*(one.split(size) for one in (theta, start, moved, m, v, gradient, *taus)), strict=True):
-            theta_part, begun, change, mean, square, g, *directions = parts
-            mean.lerp_(g, 1 - BETA_1)
-            square.mul_(BETA_2).addcmul_(g, g, value=1 - BETA_2)
-            root = square.div(second).sqrt_()
-            rate = torch.zeros_like(root)
-            for tau in directions:
-                rate.addcdiv_(tau * tau, tau.abs().mul_(root).add_(EPSILON))
-            change.addcmul_(mean, rate, value=-lr / first)  # kept apart from θ, next to which a step is small
-            torch.add(begun, change, out=theta_part)
+        step((-lr / (1 - BETA_1**steps), 1 - BETA_2**steps), *state, gradient, *taus)
 
     return update
+
+
+def _coefficient_step(
+    numbers: tuple[float, float],
+    theta: Tensor,
+    begun: Tensor,
+    change: Tensor,
+    m: Tensor,
+    v: Tensor,
+    gradient: Tensor,
+    *taus: Tensor,
+) -> None:
+    rate, second = numbers
+    m.lerp_(gradient, 1 - BETA_1)
+    v.mul_(BETA_2).addcmul_(gradient, gradient, value=1 - BETA_2)
+    root = v.div(second).sqrt_()
+    reach = torch.zeros_like(root)
+    for tau in taus:
+        reach.addcdiv_(tau * tau, tau.abs().mul_(root).add_(EPSILON))
+    change.add_(m.mul(rate).mul_(reach))  # kept apart from θ, next to which a step is small
+    torch.add(begun, change, out=theta)
 
 
 def _flat(tensors: Parameters, order: Iterable[str]) -> Tensor:
@@ -149,7 +162,7 @@ def _adapt(
     settings: AdaptSettings,
     epochs: int,
     seed: int,
-    make_gradient: MakeGradient,
+    arithmetic: Arithmetic,
 ) -> Iterator[Epoch | Adapted]:
     """Go over shuffled batches; `update(gradient)` changes `theta`, all tensors of the block as one vector, in place."""
     parts = theta.split([tensor.numel() for tensor in base.values()])
@@ -161,7 +174,7 @@ def _adapt(
     def copied() -> dict[str, Tensor]:
         return {name: tensor.detach().clone() for name, tensor in views.items()}
 
-    gradient_of = within_memory(make_gradient(block, settings.distance))
+    gradient_of = within_memory(arithmetic.gradient(block, settings.distance))
     generator = torch.Generator().manual_seed(seed)
     for epoch in range(epochs):
         total = torch.zeros((), device=x.device)

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch._inductor.utils import fresh_cache
 
 from fda.anchors.adapt import Adapted, Epoch, adapt_coefficients, adapt_weights, pool
-from fda.anchors.gradients import CompiledGradients, MakeGradient, plain_gradient
+from fda.anchors.arithmetic import PLAIN, Arithmetic, CompiledArithmetic
 from fda.anchors.reference import reference_adaptation
 from fda.bench.construct import ceiling
 from fda.bench.units import UNITS, Unit, threads_of_torch
@@ -56,10 +56,10 @@ def _measure(
     )
     finetuned, x, y = _tasks(unit, tasks, device)
     taus = [{name: theta[name] - unit.base[name] for name in unit.base} for theta in finetuned]
-    makers: dict[str, MakeGradient] = {
-        "plain": plain_gradient,
-        "compiled": CompiledGradients().gradient,
-        "bfloat16": CompiledGradients(torch.bfloat16).gradient,
+    arithmetics: dict[str, Arithmetic] = {
+        "plain": PLAIN,
+        "compiled": CompiledArithmetic(),
+        "bfloat16": CompiledArithmetic(torch.bfloat16),
     }
     rows: list[dict[str, Any]] = []
     with fresh_cache():  # compiled anew, as on a new machine
@@ -69,7 +69,7 @@ def _measure(
             runs: dict[str, Iterator[Any]] = {
                 REFERENCE: reference_adaptation(unit.block, unit.base, chosen, value, x, y, settings, 0)
             }
-            runs |= {path: _ours(unit, chosen, value, x, y, settings, makers[path]) for path in paths}
+            runs |= {path: _ours(unit, chosen, value, x, y, settings, arithmetics[path]) for path in paths}
             took, ends = _in_turn(runs, epochs)
             begun = {
                 name: tensor + value * sum(tau[name] for tau in chosen or ()) for name, tensor in unit.base.items()
@@ -113,11 +113,11 @@ def _ours(
     x: Tensor,
     y: Tensor,
     settings: AdaptSettings,
-    make_gradient: MakeGradient,
+    arithmetic: Arithmetic,
 ) -> Iterator[Epoch | Adapted]:
     if taus is None:
-        return adapt_weights(unit.block, unit.base, x, y, settings, seed=0, make_gradient=make_gradient)
-    return adapt_coefficients(unit.block, unit.base, taus, value, x, y, settings, seed=0, make_gradient=make_gradient)
+        return adapt_weights(unit.block, unit.base, x, y, settings, seed=0, arithmetic=arithmetic)
+    return adapt_coefficients(unit.block, unit.base, taus, value, x, y, settings, seed=0, arithmetic=arithmetic)
 
 
 def _in_turn(runs: dict[str, Iterator[Any]], epochs: int) -> tuple[list[list[float]], list[dict[str, Tensor]]]:

@@ -26,7 +26,7 @@ from fda.merging.methods.ta import task_weights
 from fda.merging.registry import METHODS
 from fda.settings import AdaptSettings
 from fda.stages.anchored import anchors_of, require_unchanged
-from fda.stages.arithmetic import gradients_of
+from fda.stages.arithmetic import arithmetic_of
 from fda.stages.real_inputs import real_block_inputs
 from fda.stages.work import Work
 from fda.store.files import adapted_file, merged_file, save_tensors
@@ -51,7 +51,7 @@ class Pools:
     """
 
     def __init__(self, work: Work, settings: AdaptSettings, inputs: BlockInputs) -> None:
-        self.make_gradient = gradients_of(work, settings)
+        self.arithmetic = arithmetic_of(work, settings)
         self._work, self._inputs = work, inputs
         self._kept: dict[int, tuple[Tensor, Tensor]] = {}
         self._lock = threading.Lock()
@@ -197,7 +197,7 @@ def adapt_block(
     (x, y), base = pooled, block.of(work.opened.base, work.device)
     how: dict[str, Any] = {
         "seed": unit_seed(work.spec.seed, "adapt", block.index),
-        "make_gradient": pools.make_gradient,
+        "arithmetic": pools.arithmetic,
     }
     if method.trained == "weights":
         begin = base if started is None else block.of(started, work.device)

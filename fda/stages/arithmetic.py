@@ -10,7 +10,7 @@ from typing import Any, Literal
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from fda.anchors.gradients import CompiledGradients, MakeGradient, plain_gradient
+from fda.anchors.arithmetic import PLAIN, Arithmetic, CompiledArithmetic
 from fda.anchors.init import initial_anchors
 from fda.anchors.step import CompiledSteps, MakeStep, plain_step
 from fda.architectures.blocks import Block
@@ -67,12 +67,12 @@ def _make_step(arithmetic: Resolved, compiling: Callable[[], AbstractContextMana
     return CompiledSteps(torch.bfloat16 if arithmetic == "bfloat16" else torch.float32, compiling).step
 
 
-def gradients_of(work: Work, settings: AdaptSettings) -> MakeGradient:
+def arithmetic_of(work: Work, settings: AdaptSettings) -> Arithmetic:
     """How a run's adaptation computes its gradients; all its starts share what is compiled."""
     if settings.arithmetic == "plain":
-        return plain_gradient
+        return PLAIN
     products = torch.bfloat16 if settings.arithmetic == "bfloat16" else torch.float32
-    return CompiledGradients(products, lambda: work.phases.during("compile")).gradient
+    return CompiledArithmetic(products, lambda: work.phases.during("compile"))
 
 
 def _parallelism(work: Work) -> tuple[int, int]:

@@ -31,7 +31,7 @@ from fda.merging.registry import METHODS
 from fda.requests import cost
 from fda.requests.cost import Calibration, ScoreCost, StepCost
 from fda.requests.runs import adapt_settings
-from fda.stages.arithmetic import gradients_of, long_arithmetic, operations, steps_of
+from fda.stages.arithmetic import arithmetic_of, long_arithmetic, operations, steps_of
 from fda.stages.construct import batches, real_inputs
 from fda.stages.execute import check_spec, resolve_device
 from fda.stages.meter import Meter, wait
@@ -230,7 +230,7 @@ def _epochs(work: Work, known: Calibration) -> Calibration:
 def _epoch(work: Work, kind: str) -> float:
     """Seconds of an epoch of one block, on starts of anchors in place of anchors."""
     settings = adapt_settings(work.spec.zoo, work.spec.adaptation)
-    how: dict[str, Any] = {"seed": 0, "make_gradient": gradients_of(work, settings)}
+    how: dict[str, Any] = {"seed": 0, "arithmetic": arithmetic_of(work, settings)}
     took: list[float] = []
 
     def piece(block: Block) -> Callable[[Cancel], None]:

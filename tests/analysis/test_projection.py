@@ -8,7 +8,7 @@ from torch import nn
 from fda.analysis import projection
 from fda.analysis.projection import induced_cone, induced_update, project_on_cone, projection_energy
 from fda.anchors.adapt import adapt_weights
-from fda.anchors.gradients import distances
+from fda.anchors.arithmetic import distances
 from fda.architectures.blocks import Block
 from fda.settings import AdaptSettings
 

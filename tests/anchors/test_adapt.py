@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from fda.anchors.adapt import Adapted, adapt_coefficients, adapt_weights, pool, rate_unit
-from fda.anchors.gradients import CompiledGradients, plain_gradient
+from fda.anchors.arithmetic import PLAIN, CompiledArithmetic
 from fda.anchors.reference import reference_adaptation
 from fda.architectures.precision import written_out
 from fda.settings import AdaptSettings
@@ -23,7 +23,7 @@ def parts(tiny_zoo):
 
 @pytest.fixture(scope="module")
 def compiled():
-    return CompiledGradients()
+    return CompiledArithmetic()
 
 
 def test_targets_are_each_tasks_own_outputs(parts):
@@ -74,18 +74,18 @@ def test_coefficients_at_their_start_are_the_merged_model(parts):
 
 
 @pytest.mark.parametrize("trained", ["weights", "one coefficient", "a coefficient a task"])
-@pytest.mark.parametrize("arithmetic", ["plain", "compiled"])
-def test_adaptation_goes_where_the_papers_loop_goes(parts, compiled, trained, arithmetic):
+@pytest.mark.parametrize("path", ["plain", "compiled"])
+def test_adaptation_goes_where_the_papers_loop_goes(parts, compiled, trained, path):
     """The same batches in the same order; what all coefficients change is found from the moments of one gradient."""
     block, base, finetuned, x, y = parts
-    make_gradient = plain_gradient if arithmetic == "plain" else compiled.gradient
+    arithmetic = PLAIN if path == "plain" else compiled
     settings = AdaptSettings(weights_lr=1e-3, weights_epochs=4, coefficients_lr=0.1, coefficients_epochs=4, batch=8)
     taus = [{name: one[name] - base[name] for name in base} for one in finetuned]
     taus = {"weights": None, "one coefficient": taus[:1], "a coefficient a task": taus}[trained]
     if taus is None:
-        events = adapt_weights(block, base, x, y, settings, seed=3, make_gradient=make_gradient)
+        events = adapt_weights(block, base, x, y, settings, seed=3, arithmetic=arithmetic)
     else:
-        events = adapt_coefficients(block, base, taus, 0.3, x, y, settings, seed=3, make_gradient=make_gradient)
+        events = adapt_coefficients(block, base, taus, 0.3, x, y, settings, seed=3, arithmetic=arithmetic)
     *epochs, adapted = events
     expected = list(reference_adaptation(block, base, taus, 0.3, x, y, settings, 3))
     assert [epoch.loss for epoch in epochs] == pytest.approx([loss for loss, _ in expected], rel=1e-4)
@@ -99,7 +99,7 @@ def test_bfloat16_products_give_nearly_the_gradient(parts):
     block, base, _, x, y = parts
     theta = {name: tensor.clone().requires_grad_() for name, tensor in base.items()}
     (loss, found), (expected, right) = (
-        plain_gradient(one, "mse")(theta, x, y) for one in (written_out(block, torch.bfloat16), block)
+        PLAIN.gradient(one, "mse")(theta, x, y) for one in (written_out(block, torch.bfloat16), block)
     )
     assert loss.item() == pytest.approx(expected.item(), rel=0.05)
     one, other = (torch.cat([tensor.flatten() for tensor in each]) for each in (found, right))

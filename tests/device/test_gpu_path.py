@@ -16,8 +16,8 @@ from safetensors.torch import load_file
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from fda.anchors.adapt import Adapted, adapt_coefficients, adapt_weights, pool
+from fda.anchors.arithmetic import PLAIN, CompiledArithmetic
 from fda.anchors.construct import Constructed, construct_together
-from fda.anchors.gradients import CompiledGradients, plain_gradient
 from fda.anchors.loss import live_tensors
 from fda.anchors.step import CompiledSteps, plain_step
 from fda.architectures.blocks import Block
@@ -136,10 +136,10 @@ def test_units_that_end_early_make_the_others_wait_once(monkeypatch):
     assert seen["anchors/construct.py:construct_together", "_copy_from"] == 1
 
 
-@pytest.mark.parametrize(("trained", "gradient"), [("weights", "plain"), ("coefficients", "compiled")])
-def test_steps_of_adaptation_wait_once_an_epoch(trained, gradient):
+@pytest.mark.parametrize(("trained", "path"), [("weights", "plain"), ("coefficients", "compiled")])
+def test_steps_of_adaptation_wait_once_an_epoch(trained, path):
     def adapted(device: str, batch: int, epochs: int) -> tuple[dict, Counter]:
-        make = plain_gradient if gradient == "plain" else CompiledGradients().gradient
+        arithmetic = PLAIN if path == "plain" else CompiledArithmetic()
         block, base, finetuned = block_of("Mistral")
         block, base, finetuned = block.copy(device), moved(base, device), [moved(one, device) for one in finetuned]
         x = torch.randn(8, 5, 16, generator=torch.Generator().manual_seed(0)).to(device)
@@ -148,10 +148,10 @@ def test_steps_of_adaptation_wait_once_an_epoch(trained, gradient):
         seen: Counter = Counter()
         with waits(seen):
             if trained == "weights":
-                events = adapt_weights(block, base, *pooled, settings, seed=0, make_gradient=make)
+                events = adapt_weights(block, base, *pooled, settings, seed=0, arithmetic=arithmetic)
             else:
                 taus = [{name: own[name] - base[name] for name in base} for own in finetuned]
-                events = adapt_coefficients(block, base, taus, 0.3, *pooled, settings, seed=0, make_gradient=make)
+                events = adapt_coefficients(block, base, taus, 0.3, *pooled, settings, seed=0, arithmetic=arithmetic)
             (end,) = [event for event in events if isinstance(event, Adapted)]
         return end.parameters, seen
 

@@ -1,7 +1,7 @@
-"""The gradient of the adaptation loss at a block's tensors, computed plainly or by a compiled function.
+"""What the steps of adaptation compute, plainly or by compiled functions; `fda.anchors.adapt` takes the steps.
 
 Plain: the block as its library wrote it, eager, float32. Compiled: the block written out, one function for each shape of a
-batch, with matrix products in float32 or bfloat16. Tests hold the two together; `fda.anchors.adapt` takes the steps.
+batch, with matrix products in float32 or bfloat16. Tests hold the two together.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -21,7 +21,10 @@ from fda.settings import Distance
 
 Gradient = Callable[[Mapping[str, Tensor], Tensor, Tensor], tuple[Tensor, Sequence[Tensor]]]
 """(θ, x, y) → (Σ Dist(φ(θ, x), y) of a batch, its gradient at each tensor of θ in their order). x, y: (b, tokens, d)."""
-MakeGradient = Callable[[Block, Distance], Gradient]
+Elementwise = Callable[..., None]
+"""(numbers, *vectors) → None: changes some of the vectors, which are equally long, in place, entry by entry."""
+
+PART = 2**15  # numbers of a vector that are read and written while they are in a core's cache
 
 
 def distances(outputs: Tensor, targets: Tensor, distance: Distance) -> Tensor:
@@ -53,18 +56,31 @@ def within_memory(gradient: Gradient) -> Gradient:
     return parted
 
 
-def plain_gradient(block: Block, distance: Distance) -> Gradient:
-    """Autograd through the block."""
+class PlainArithmetic:
+    """Eager, in float32."""
 
-    def gradient(theta: Mapping[str, Tensor], x: Tensor, y: Tensor) -> tuple[Tensor, Sequence[Tensor]]:
-        loss = distances(block(theta, x), y, distance)
-        return loss.detach(), torch.autograd.grad(loss, list(theta.values()), materialize_grads=True)
+    def gradient(self, block: Block, distance: Distance) -> Gradient:
+        """Autograd through the block."""
 
-    return gradient
+        def gradient(theta: Mapping[str, Tensor], x: Tensor, y: Tensor) -> tuple[Tensor, Sequence[Tensor]]:
+            loss = distances(block(theta, x), y, distance)
+            return loss.detach(), torch.autograd.grad(loss, list(theta.values()), materialize_grads=True)
+
+        return gradient
+
+    def elementwise(self, function: Elementwise) -> Elementwise:
+        """On a CPU in parts, because each operation of the function goes over all entries."""
+
+        def in_parts(numbers: Sequence[float], *vectors: Tensor) -> None:
+            size = PART if vectors[0].device.type == "cpu" else len(vectors[0])
+            for parts in zip(*(vector.split(size) for vector in vectors), strict=True):
+                function(numbers, *parts)
+
+        return in_parts
 
 
-class CompiledGradients:
-    """Compiled gradients of one run: one for each shape of a batch, shared by its starts, blocks and threads.
+class CompiledArithmetic:
+    """Compiled functions of one run: one for each shape of a batch, shared by its starts, blocks and threads.
 
     `products`: dtype of the matrix products. `around`: entered while a function is compiled, for which other threads wait.
     """
@@ -74,6 +90,7 @@ class CompiledGradients:
     ) -> None:
         self.products, self.around = products, around
         self._compiled: dict[tuple, tuple[Block, Callable[..., Any]]] = {}
+        self._elementwise: dict[tuple, Callable[..., None]] = {}
         self._lock = Lock()
         torch._dynamo.config.recompile_limit = 256  # one for each shape
 
@@ -90,6 +107,25 @@ class CompiledGradients:
             return loss, [gradients[name] for name in theta]
 
         return gradient
+
+    def elementwise(self, function: Elementwise) -> Elementwise:
+        """One pass over the entries. It raises what `torch.compile` raises where there is no compiler."""
+
+        def in_one_pass(numbers: Sequence[float], *vectors: Tensor) -> None:
+            kind, device = (function, len(vectors), len(vectors[0])), vectors[0].device
+            # as tensors, because floats would become constants of the compiled function
+            tensors = [torch.full((), number, device=device) for number in numbers]
+            with torch.no_grad():
+                with self._lock:
+                    if kind not in self._elementwise:
+                        compiled = torch.compile(function, dynamic=False, options=compiler_options(device))
+                        with self.around():
+                            compiled(tensors, *vectors)
+                        self._elementwise[kind] = compiled
+                        return
+                self._elementwise[kind](tensors, *vectors)
+
+        return in_one_pass
 
     def _of(
         self, block: Block, distance: Distance, theta: Mapping[str, Tensor], x: Tensor, y: Tensor
@@ -109,3 +145,7 @@ class CompiledGradients:
                     compiled(theta, x, y)
                 self._compiled[kind] = (block.copy(), compiled)
             return self._compiled[kind][1]
+
+
+Arithmetic = PlainArithmetic | CompiledArithmetic
+PLAIN = PlainArithmetic()
