@@ -261,6 +261,13 @@ def test_app_py_is_short():
     assert len((REPO / "app.py").read_text(encoding="utf-8").splitlines()) < 60
 
 
+def test_the_server_listens_before_it_imports_what_pages_need():
+    heavy = ("fda.store.store", "numpy", "pandas", "pydantic")
+    code = f"import sys, app; print([name for name in {heavy!r} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=REPO, timeout=120)
+    assert done.stdout.strip().splitlines()[-1:] == ["[]"], done.stderr
+
+
 def test_the_ui_and_what_pages_import_load_no_torch():
     names = {
         name
