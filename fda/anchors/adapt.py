@@ -136,6 +136,7 @@ def _coefficient_step(
     gradient: Tensor,
     *taus: Tensor,
 ) -> None:
+    """One step, entry by entry. `numbers`: −lr over the correction of m's bias, and the correction of v's."""
     rate, second = numbers
     m.lerp_(gradient, 1 - BETA_1)
     v.mul_(BETA_2).addcmul_(gradient, gradient, value=1 - BETA_2)
