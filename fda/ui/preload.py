@@ -8,11 +8,12 @@ import gc
 import inspect
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from threading import Thread
 
 import streamlit as st
 
+from fda.errors import UserError
 from fda.home import write_privately
 from fda.interpreter import ALLOCATIONS
 from fda.ui import logs
@@ -40,11 +41,15 @@ def _import() -> None:
     import fda.ui.recording
     import fda.ui.runs  # noqa: F401
     from fda.requests.shipped import slowness
+    from fda.store.records import Run
     from fda.store.store import Store
 
     slowness()  # Home tells how long the demo takes here
     inspect.stack()  # Streamlit calls it before the first element; it resolves the file of every module, and caches them
-    if not Store().runs(limit=1):  # then Home shows no table, and does without pandas
+    runs: list[Run] = []
+    with suppress(UserError):  # pages say what is wrong with the store
+        runs = Store().runs(limit=1)
+    if not runs:  # then Home shows no table, and does without pandas
         time.sleep(FIRST_PAGE_SECONDS)
     import pandas  # noqa: F401
 

@@ -19,7 +19,7 @@ from fda.settings import FAST_CONSTRUCT, PAPER_CONSTRUCT, ConstructSettings
 from fda.store.records import MethodResult, Score, UnitKey
 from fda.store.spec import RunSpec
 from fda.store.store import Store
-from fda.ui import clock, forms, notices
+from fda.ui import clock, forms, notices, preload
 
 PAGES = sorted((REPO / "pages").glob("*.py"))
 
@@ -266,6 +266,15 @@ def test_the_server_listens_before_it_imports_what_pages_need():
     code = f"import sys, app; print([name for name in {heavy!r} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=REPO, timeout=120)
     assert done.stdout.strip().splitlines()[-1:] == ["[]"], done.stderr
+
+
+def test_a_store_that_cannot_be_read_is_left_to_the_pages(fda_home, monkeypatch):
+    fda_home.mkdir(exist_ok=True)
+    (fda_home / "fda.db").write_text("no database")
+    monkeypatch.setattr(preload, "FIRST_PAGE_SECONDS", 0.0)
+    with pytest.raises(UserError):
+        Store().runs()
+    preload._import()  # which raises nothing
 
 
 def test_the_ui_and_what_pages_import_load_no_torch():
