@@ -181,8 +181,8 @@ def _adapt(
         total = torch.zeros((), device=x.device)
         order = torch.randperm(len(x), generator=generator).to(x.device)  # at once: each copy waits for the device
         for batch in order.split(settings.batch):
-            loss, gradients = gradient_of(views, x[batch], y[batch])
-            update(torch.cat([gradient.flatten() for gradient in gradients]))
+            loss, gradient = gradient_of(views, x[batch], y[batch])
+            update(gradient)
             total += loss
         mean = total.item() / len(x)
         if mean != mean:

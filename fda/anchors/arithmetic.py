@@ -19,8 +19,8 @@ from fda.architectures.precision import written_out
 from fda.architectures.within_memory import WithinMemory
 from fda.settings import Distance
 
-Gradient = Callable[[Mapping[str, Tensor], Tensor, Tensor], tuple[Tensor, Sequence[Tensor]]]
-"""(θ, x, y) → (Σ Dist(φ(θ, x), y) of a batch, its gradient at each tensor of θ in their order). x, y: (b, tokens, d)."""
+Gradient = Callable[[Mapping[str, Tensor], Tensor, Tensor], tuple[Tensor, Tensor]]
+"""(θ, x, y) → (Σ Dist(φ(θ, x), y) of a batch, its gradient at all entries of θ as one vector). x, y: (b, tokens, d)."""
 Elementwise = Callable[..., None]
 """(numbers, *vectors) → None: changes some of the vectors, which are equally long, in place, entry by entry."""
 
@@ -43,15 +43,15 @@ def within_memory(gradient: Gradient) -> Gradient:
     """
     memory = WithinMemory()
 
-    def parted(theta: Mapping[str, Tensor], x: Tensor, y: Tensor) -> tuple[Tensor, Sequence[Tensor]]:
-        def of_part(part: range) -> tuple[Tensor, Sequence[Tensor]]:
+    def parted(theta: Mapping[str, Tensor], x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        def of_part(part: range) -> tuple[Tensor, Tensor]:
             return gradient(theta, x[part.start : part.stop], y[part.start : part.stop])
 
         parts = memory.parts(range(len(x)), of_part)
-        loss, gradients = next(parts)
-        for more, others in parts:
-            loss, gradients = loss + more, [one + other for one, other in zip(gradients, others, strict=True)]
-        return loss, gradients
+        loss, vector = next(parts)
+        for more, other in parts:
+            loss, vector = loss + more, vector + other
+        return loss, vector
 
     return parted
 
@@ -62,9 +62,10 @@ class PlainArithmetic:
     def gradient(self, block: Block, distance: Distance) -> Gradient:
         """Autograd through the block."""
 
-        def gradient(theta: Mapping[str, Tensor], x: Tensor, y: Tensor) -> tuple[Tensor, Sequence[Tensor]]:
+        def gradient(theta: Mapping[str, Tensor], x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
             loss = distances(block(theta, x), y, distance)
-            return loss.detach(), torch.autograd.grad(loss, list(theta.values()), materialize_grads=True)
+            gradients = torch.autograd.grad(loss, list(theta.values()), materialize_grads=True)
+            return loss.detach(), torch.cat([one.flatten() for one in gradients])
 
         return gradient
 
@@ -98,13 +99,12 @@ class CompiledArithmetic:
         """The gradient of a block. It raises what `torch.compile` raises where there is no compiler."""
         compiled: dict[torch.Size, Callable[..., Any]] = {}
 
-        def gradient(theta: Mapping[str, Tensor], x: Tensor, y: Tensor) -> tuple[Tensor, Sequence[Tensor]]:
+        def gradient(theta: Mapping[str, Tensor], x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
             detached = {name: tensor.detach() for name, tensor in theta.items()}
             with torch.no_grad():
                 if x.shape not in compiled:
                     compiled[x.shape] = self._of(block, distance, detached, x, y)
-                gradients, loss = compiled[x.shape](detached, x, y)
-            return loss, [gradients[name] for name in theta]
+                return compiled[x.shape](detached, x, y)
 
         return gradient
 
@@ -140,7 +140,11 @@ class CompiledArithmetic:
                 def loss(theta: Mapping[str, Tensor], x: Tensor, y: Tensor) -> Tensor:
                     return distances(out(theta, x), y, distance)
 
-                compiled = torch.compile(grad_and_value(loss), dynamic=False, options=compiler_options(x.device))
+                def whole(theta: Mapping[str, Tensor], x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+                    gradients, value = grad_and_value(loss)(theta, x, y)
+                    return value, torch.cat([gradients[name].flatten() for name in theta])
+
+                compiled = torch.compile(whole, dynamic=False, options=compiler_options(x.device))
                 with self.around():
                     compiled(theta, x, y)
                 self._compiled[kind] = (block.copy(), compiled)
