@@ -16,7 +16,7 @@ from fda.jobs import lifecycle as jobs
 from fda.jobs.liveness import LiveStore
 from fda.processes import is_alive, send_signal, start_time
 from fda.store.store import Store
-from tests.support.runs import UNITS, age_beat, spec, sql, wait_for
+from tests.support.runs import UNITS, age_beat, spec, sql, suspend, wait_for
 
 
 @pytest.fixture
@@ -186,8 +186,7 @@ def test_a_suspended_run_recovers(store, work):
     work("obedient")
     run_id = started(store)
     pid = store.run(run_id).pid
-    os.kill(pid, signal.SIGSTOP)
-    time.sleep(0.2)
+    suspend(store, pid)
     age_beat(store, run_id, 11)
     assert state(store, run_id) == "crashed"
     message = LiveStore(store.home).run(run_id).message

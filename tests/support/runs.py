@@ -49,6 +49,19 @@ def age_beat(store: Store, run_id: str, seconds: float) -> None:
     file.write_text(line.ljust(WIDTH - 1) + "\n")
 
 
+def suspend(store: Store, pid: int) -> None:
+    """Suspend a worker, though not while it writes: then nobody else could write."""
+    while True:
+        os.kill(pid, signal.SIGSTOP)
+        time.sleep(0.2)
+        with closing(sqlite3.connect(store.path, timeout=1, isolation_level=None)) as connection:
+            try:
+                connection.execute("BEGIN IMMEDIATE")
+                return
+            except sqlite3.OperationalError:
+                os.kill(pid, signal.SIGCONT)
+
+
 def wait_for(what: Callable[[], bool], seconds: float) -> float:
     """Seconds until `what()` was true; fails the test when they are over."""
     began = time.monotonic()
