@@ -68,7 +68,7 @@ def _make_step(arithmetic: Resolved, compiling: Callable[[], AbstractContextMana
 
 
 def arithmetic_of(work: Work, settings: AdaptSettings) -> Arithmetic:
-    """How a run's adaptation computes its gradients; all its starts share what is compiled."""
+    """How a run's adaptation computes its steps; all its starts share what is compiled."""
     if settings.arithmetic == "plain":
         return PLAIN
     products = torch.bfloat16 if settings.arithmetic == "bfloat16" else torch.float32

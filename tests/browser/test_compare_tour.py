@@ -3,7 +3,6 @@
 import json
 import re
 import zipfile
-from contextlib import suppress
 
 import open_clip
 import pandas as pd
@@ -145,12 +144,17 @@ def test_a_merged_model_is_taken_home_and_open_clip_loads_it(visit, server, tiny
     write, stop, download = (
         card.get_by_role("button", name=name) for name in ("Write the folder", "Stop", "Download as zip")
     )
-    write.click()
-    with suppress(TimeoutError):  # a click is lost if the page runs anew in that moment: then again
-        stop.or_(download).wait_for(timeout=20_000)
-    if write.is_visible():
+
+    def begun() -> bool:
+        """Press; False if the click was lost because the page ran anew in that moment."""
         write.click()
-    stop.or_(download).wait_for()
+        try:
+            stop.wait_for(timeout=20_000)
+        except TimeoutError:
+            return False
+        return True
+
+    visit.until(begun)
     page.reload()  # the work is a process of its own
     visit.settle()
     card.get_by_text("Take a merged model home").click()
