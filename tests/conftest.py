@@ -34,6 +34,8 @@ def pytest_configure(config: pytest.Config) -> None:
         return
     # What torch compiles serves every test and the next run, though each test has an FDA_HOME of its own.
     os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(config.rootpath / ".pytest_cache" / "compiled"))
+    # Torch believes what the CPU says of its vector instructions: trying each with the compiler takes five seconds.
+    os.environ.setdefault("TORCHINDUCTOR_VEC_ISA_OK", "1")
     if config.option.basetemp is None and (folder := _folder_in_memory()):
         config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
         config.option.basetemp = str(folder / "pytest")

@@ -89,7 +89,20 @@ def test_a_cut_of_it_goes_the_whole_way(tmp_path, fda, monkeypatch):
     ]
     only_blocks_and_the_head_were_finetuned(zoo.parent)
     table = tmp_path / "table.json"
-    words = ("--methods", ",".join(METHODS), "--seeds", "0", "--anchors", 4, "--steps", 3, "--device", "cpu")
+    words = (
+        "--methods",
+        ",".join(METHODS),
+        "--seeds",
+        "0",
+        "--anchors",
+        4,
+        "--steps",
+        3,
+        "--adapt",
+        "epochs=5",
+        "--device",
+        "cpu",
+    )
     done = fda("bench", "methods", "--zoo", zoo, *words, "--json", table)
     assert done.returncode == 0, done.stderr
     compared = json.loads(table.read_text())
