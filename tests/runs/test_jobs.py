@@ -132,7 +132,7 @@ def test_stop_and_wait_ends_a_suspended_worker_too(store, work, monkeypatch):
     monkeypatch.setattr(jobs, "KILL_SECONDS", 1)
     work("obedient")
     run_id = started(store)
-    os.kill(store.run(run_id).pid, signal.SIGSTOP)
+    suspend(store, store.run(run_id).pid)
     assert jobs.stop_and_wait(store, run_id) == "cancelled"
 
 
@@ -204,8 +204,7 @@ def test_resuming_a_suspended_run_ends_its_former_worker(store, work):
     work("obedient")
     run_id = started(store)
     former = store.run(run_id)
-    os.kill(former.pid, signal.SIGSTOP)
-    time.sleep(0.2)
+    suspend(store, former.pid)
     age_beat(store, run_id, 11)
     jobs.resume(store, run_id)
     wait_for(lambda: state(store, run_id) == "running", 15)
